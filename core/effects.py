@@ -1,0 +1,172 @@
+"""Everything that the engine tells the world.
+
+Owns the effect values; one `TurnEffects` batch leaves per turn. They do not know who reads: journal, streams, metrics and records are readers
+of this one stream. engine/state makes them, proto/convert carries them to the door.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .ids import Handle, Level
+from .job import FinishReason, JobAccount
+from .outcome import TokenLogprobs
+from .plan import Int32s, Int64s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokensEmitted:
+    """New tokens in columns: int64[n] handles, int32[n] positions (0 = first output token), int32[n] tokens."""
+
+    handles: Int64s
+    positions: Int32s
+    tokens: Int32s
+    logprobs: tuple[TokenLogprobs | None, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """First time in a batch."""
+
+    handle: Handle
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Preempted:
+    """Left the batch unfinished."""
+
+    handle: Handle
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Back in a batch."""
+
+    handle: Handle
+    level: Level
+
+
+class LevelCause(Enum):
+    """Why a job changed its level."""
+
+    QUANTUM = "quantum"  # demotion: charged its quantum
+    STARVATION = "starvation"  # promotion: waited too long
+    POLICY = "policy"  # another policy was chosen, or the index moved
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChanged:
+    """A demotion (new > old) or a promotion."""
+
+    handle: Handle
+    old: Level
+    new: Level
+    cause: LevelCause
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """The job's KV was dropped; `tokens` must be computed again."""
+
+    handle: Handle
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last word about a job, after its tokens. `failure` is (code, message) when the reason is FAILED."""
+
+    handle: Handle
+    reason: FinishReason
+    output_tokens: int
+    account: JobAccount
+    failure: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsNeeded:
+    """The engine wants these prompts' tokens, best ranked first."""
+
+    handles: tuple[Handle, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountGiven:
+    """Answer to `AccountAsked`; `account` is None when the handle is not live."""
+
+    question: int
+    handle: Handle
+    account: JobAccount | None
+    level: Level | None = None
+    phase: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LevelDepth:
+    """Jobs of one level: live in all, of them in the batch; the longest current wait in ns."""
+
+    level: Level
+    jobs: int
+    running: int
+    oldest_wait_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class KvDepth:
+    """Slots of both pools in pages; free + owned + in_flight = total for each."""
+
+    device_total: int
+    device_free: int
+    device_owned: int
+    device_in_flight: int
+    host_total: int
+    host_free: int
+    host_owned: int
+    host_in_flight: int
+    clean_pages: int  # device pages whose block has a valid host copy
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotGiven:
+    """Answer to `SnapshotAsked`."""
+
+    question: int
+    policy: str
+    levels: tuple[LevelDepth, ...]
+    kv: KvDepth
+    live_jobs: int
+    running_jobs: int
+
+
+Effect = (
+    Started | Preempted | Resumed | LevelChanged | Recomputed | Finished | PromptsNeeded | AccountGiven | SnapshotGiven
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStats:
+    """Numbers of one turn. Page counts of moves are those started in this turn; times in ns; `measured_ns` None without a batch."""
+
+    seq: int
+    now_ns: int
+    decode_jobs: int
+    prefill_tokens: int
+    live_jobs: int
+    free_pages: int
+    pages_out: int
+    pages_in: int
+    planning_ns: int
+    predicted_ns: int | None
+    measured_ns: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TurnEffects:
+    """All effects of one turn, tokens first. `generation` and the engine's incarnation fence late batches at the door."""
+
+    stats: TurnStats
+    tokens: TokensEmitted | None = None
+    effects: tuple[Effect, ...] = ()

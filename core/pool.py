@@ -1,0 +1,116 @@
+"""The rows of the durable job pool, as values.
+
+Owns `NewJob`, `JobRecord` and what is asked of and appended to a pool. It knows no store; jobpool/ implements the port, the door and proto/convert use the
+values. Times here are wall-clock (unix) nanoseconds, because they outlive the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .ids import JobId, TenantId
+from .job import FinishReason, JobState
+from .outcome import TokenLogprobs
+from .plan import Int32s, no_int32
+from .sampling import SamplingParams
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewJob:
+    """A checked submission: sampling resolved (seed and max_new_tokens set), prompt as int32 token ids.
+
+    `request_id` is the caller's idempotency key within the tenant (None: every submit is a new job); `body_digest` tells whether two
+    bodies are the same. `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks.
+    """
+
+    job_id: JobId
+    tenant: TenantId
+    request_id: str | None
+    body_digest: bytes
+    prompt: Int32s
+    sampling: SamplingParams
+    submitted_unix_ns: int
+    deadline_unix_ns: int | None = None
+    cancel_on_disconnect: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobRecord:
+    """A job as stored. `generated` is filled by `claim` only; `output_tokens` is the log's length."""
+
+    job: NewJob
+    state: JobState
+    epoch: int | None = None
+    output_tokens: int = 0
+    crashes: int = 0
+    cancel_requested: bool = False
+    finish: FinishReason | None = None
+    failure: tuple[str, str] | None = None
+    finished_unix_ns: int | None = None
+    generated: Int32s = field(default_factory=no_int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogEntry:
+    """Tokens of one job to append behind `position` tokens. `logprobs`: None or one entry a token."""
+
+    job_id: JobId
+    position: int
+    tokens: Int32s
+    logprobs: tuple[TokenLogprobs | None, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """A job's end, written behind its last tokens in the same commit. `account_json` is the job's account, for `admin job`."""
+
+    job_id: JobId
+    reason: FinishReason
+    finished_unix_ns: int
+    failure: tuple[str, str] | None = None
+    account_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """What one commit appends."""
+
+    entries: tuple[LogEntry, ...] = ()
+    ends: tuple[LogEnd, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenSlice:
+    """Tokens of a job's log from `offset` on, and whether the job is final (then nothing follows)."""
+
+    offset: int
+    tokens: Int32s
+    logprobs: tuple[TokenLogprobs | None, ...] | None
+    record: JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """A page of a tenant's jobs. `tenant` None: all tenants (operators only)."""
+
+    tenant: TenantId | None
+    states: frozenset[JobState] = frozenset()
+    page_size: int = 100
+    page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs newest first; an empty `next_page_token` ends the list."""
+
+    jobs: tuple[JobRecord, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDepth:
+    """Jobs by state, and bytes of tokens and prompts held."""
+
+    accepted: int
+    claimed: int
+    final: int
