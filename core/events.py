@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .ids import Handle, TenantId
+from .ids import DEFAULT_TENANT, Handle, TenantId
 from .plan import Int32s
 from .sampling import SamplingParams
 
@@ -28,7 +28,7 @@ class Submitted:
     prompt_tokens: int
     sampling: SamplingParams
     arrival_ns: int
-    tenant: TenantId = TenantId("default")
+    tenant: TenantId = DEFAULT_TENANT
     prompt: Int32s | None = None
     has_prompt: bool = True
     generated: Int32s | None = None

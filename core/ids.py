@@ -15,6 +15,7 @@ Handle = NewType("Handle", int)
 """The engine's number for a job. Given by the door with `Submitted`, counts up, never reused within one engine incarnation."""
 
 TenantId = NewType("TenantId", str)
+DEFAULT_TENANT = TenantId("default")
 TokenId = NewType("TokenId", int)
 PageId = NewType("PageId", int)
 """A slot of the device pool. Names the same slot on every rank."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .effects import LevelChanged
-from .ids import Handle, JobId, Level, TenantId
+from .ids import DEFAULT_TENANT, Handle, JobId, Level, TenantId
 from .outcome import IterationOutcome
 from .plan import IterationPlan
 from .pool import JobPage, JobQuery, JobRecord, LogBatch, NewJob, PoolDepth, TokenSlice
@@ -44,7 +44,7 @@ class JobFacts:
     entry_ns: int
     max_new_tokens: int
     generated_tokens: int = 0
-    tenant: TenantId = TenantId("default")
+    tenant: TenantId = DEFAULT_TENANT
     output_tokens: int | None = None
 
 
