@@ -7,10 +7,10 @@ of this one stream. engine/state makes them, proto/convert carries them to the d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from .ids import Handle, Level
 from .job import FinishReason, JobAccount
+from .job import LevelCause as LevelCause  # re-exported: a level change holds one
 from .outcome import TokenLogprobs
 from .plan import Int32s, Int64s
 
@@ -47,14 +47,6 @@ class Resumed:
 
     handle: Handle
     level: Level
-
-
-class LevelCause(Enum):
-    """Why a job changed its level."""
-
-    QUANTUM = "quantum"  # demotion: charged its quantum
-    STARVATION = "starvation"  # promotion: waited too long
-    POLICY = "policy"  # another policy was chosen, or the index moved
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ is stored or scheduled: running and preempted are live facts of the engine and n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from enum import Enum
 
 from .errors import InvariantViolation
@@ -71,6 +72,14 @@ _STATE_OF = {
 }
 
 
+class LevelCause(Enum):
+    """Why a job changed its level."""
+
+    QUANTUM = "quantum"  # demotion: charged its quantum
+    STARVATION = "starvation"  # promotion: waited too long
+    POLICY = "policy"  # another policy was chosen, or the index moved
+
+
 @dataclass(frozen=True, slots=True)
 class JobAccount:
     """Where the job's time in the engine went, in nanoseconds; the five parts sum exactly to `jct_ns`.
@@ -95,3 +104,15 @@ class JobAccount:
     def jct_ns(self) -> int:
         """Job completion time: arrival to the end (or to now, for a live job)."""
         return self.queued_ns + self.prefill_ns + self.decode_ns + self.preempted_ns + self.moving_ns
+
+    def to_json(self) -> str:
+        """One line of JSON with every field, as the job pool stores it."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> JobAccount:
+        """The account that `to_json` wrote; raises InvariantViolation when the text is something else."""
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise InvariantViolation("A stored job account cannot be read.") from error

@@ -9,15 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .ids import Handle, MoveId
+from .logprobs import TokenLogprobs as TokenLogprobs  # re-exported: an outcome holds them
 from .plan import Int32s, Int64s, no_int32, no_int64
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprobs:
-    """Log-probability of the chosen token and of the best alternatives, as (token id, log-probability), best first."""
-
-    chosen: float
-    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,7 +36,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobRecord:
-    """A job as stored. `generated` is filled by `claim` only; `output_tokens` is the log's length."""
+    """A job as stored. `generated` is filled by `claim` only; `output_tokens` is the log's length; `account_json` is the end's (`LogEnd`)."""
 
     job: NewJob
     state: JobState
@@ -48,6 +48,7 @@ class JobRecord:
     failure: tuple[str, str] | None = None
     finished_unix_ns: int | None = None
     generated: Int32s = field(default_factory=no_int32)
+    account_json: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
