@@ -1,7 +1,7 @@
 """The log-probabilities that go with one token.
 
-Owns `TokenLogprobs`, apart from the outcome of an iteration, so that the SDK may have it without numpy. It does not know how they were
-computed; executors make them, the token log keeps them, streams show them.
+Owns `TokenLogprobs`, apart from the outcome of an iteration, so that the SDK may have it without numpy. It does not know
+how they were computed; executors make them, the token log keeps them, streams show them.
 """
 
 from __future__ import annotations
