@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+_KNOWN_STEPS = 1 << 14
+
 
 @dataclass(frozen=True, slots=True)
 class StopMatch:
@@ -25,19 +27,21 @@ class StopMatch:
 
 
 class StopAutomaton:
-    """The Aho-Corasick automaton of some stop strings (Aho and Corasick, CACM 18(6), 1975). Immutable once built.
+    """The Aho-Corasick automaton of some stop strings (Aho and Corasick, CACM 18(6), 1975). Immutable but for a memory of
+    steps taken.
 
     A state is a number; 0 is the start. Its depth is the length of the longest suffix of the bytes seen that begins a stop
     string: exactly the bytes that must not be shown yet.
     """
 
-    __slots__ = ("_fail", "_next", "depth", "matched")
+    __slots__ = ("_fail", "_known", "_next", "depth", "matched")
 
     def __init__(self, stops: Iterable[bytes]) -> None:
         self._next: list[dict[int, int]] = [{}]
         self._fail = [0]
         self.depth = [0]
         self.matched = [0]  # length of the longest stop that ends in this state; 0: none does
+        self._known: dict[tuple[int, bytes], tuple[int, int]] = {}
         for stop in stops:
             self._insert(stop)
         self._link()
@@ -73,6 +77,16 @@ class StopAutomaton:
 
     def feed(self, state: int, piece: bytes) -> tuple[int, int]:
         """The state after `piece`, and how many of its bytes were read when a stop was complete (-1: none was)."""
+        answer = self._known.get((state, piece))
+        if answer is None:
+            answer = self._walk(state, piece)
+            # Tokens repeat: most steps are one look-up. The bound keeps hostile outputs from growing it.
+            if len(self._known) >= _KNOWN_STEPS:
+                self._known.clear()
+            self._known[state, piece] = answer
+        return answer
+
+    def _walk(self, state: int, piece: bytes) -> tuple[int, int]:
         for index, byte in enumerate(piece):
             state = self._step(state, byte)
             if self.matched[state]:
