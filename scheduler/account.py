@@ -1,0 +1,99 @@
+"""What one job was charged, as a base plus a difference of ticks.
+
+Owns the arithmetic that lets an unchanged turn touch no job: while a job decodes its service grows with the decode clock and nothing is
+written. It does not know quanta or costs; every policy keeps one account per job.
+"""
+
+from __future__ import annotations
+
+from ..core.ports import JobFacts, Tick
+
+
+class JobEntry:
+    """A live job as a policy sees it: the facts of its arrival, whether it is in the batch, and its service so far.
+
+    Attained service is what it was charged since it arrived, in ns: prefill chunks, and the decode parts of iterations it took part in.
+    """
+
+    __slots__ = (
+        "_base_ns",
+        "_base_tokens",
+        "_prefilling",
+        "_since",
+        "emitted",
+        "facts",
+        "prefill_left_tokens",
+        "running",
+        "waiting_since_ns",
+    )
+
+    def __init__(self, facts: JobFacts, tick: Tick) -> None:
+        self.facts = facts
+        self.running = False
+        self.waiting_since_ns = tick.now_ns
+        self.emitted = facts.generated_tokens > 0
+        """Whether the first token is out."""
+        self.prefill_left_tokens = facts.uncached_tokens
+        self._base_ns = 0
+        self._base_tokens = facts.generated_tokens
+        self._since: Tick | None = None
+        self._prefilling = True
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the decode clock charges the job."""
+        return self._since is not None
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether the next token comes from a prefill: before the first token and during a recompute."""
+        return self._prefilling
+
+    def service_ns(self, tick: Tick) -> int:
+        """Attained service."""
+        since = self._since
+        return self._base_ns if since is None else self._base_ns + tick.decode_ns - since.decode_ns
+
+    def output_tokens(self, tick: Tick) -> int:
+        """Tokens emitted so far."""
+        since = self._since
+        return self._base_tokens if since is None else self._base_tokens + tick.steps - since.steps
+
+    def step_ns(self, tick: Tick) -> int | None:
+        """Mean decode part of the iterations since the job joined the decode batch; None before the first."""
+        since = self._since
+        if since is None or tick.steps <= since.steps:
+            return None
+        return (tick.decode_ns - since.decode_ns) // (tick.steps - since.steps)
+
+    def join(self) -> None:
+        """The job enters the batch."""
+        self.running = True
+
+    def charge(self, service_ns: int, computed_tokens: int) -> None:
+        """A prefill chunk."""
+        self._base_ns += service_ns
+        self._prefilling = True
+        self.prefill_left_tokens = max(self.prefill_left_tokens - computed_tokens, 0)
+
+    def decode(self, tick: Tick) -> None:
+        """The KV is complete; the chunk that ended a prefill emitted a token."""
+        self._settle(tick)
+        if self._prefilling:
+            self._prefilling = False
+            self._base_tokens += 1
+        self.emitted = True
+        self.prefill_left_tokens = 0
+        self._since = tick
+
+    def leave(self, tick: Tick) -> None:
+        """The job leaves the batch and waits from now on."""
+        self._settle(tick)
+        self.running = False
+        self.waiting_since_ns = tick.now_ns
+
+    def _settle(self, tick: Tick) -> None:
+        if self._since is not None:
+            self._base_ns = self.service_ns(tick)
+            self._base_tokens = self.output_tokens(tick)
+            self._since = None

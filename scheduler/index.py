@@ -1,0 +1,185 @@
+"""The base of every policy that is an index function: smaller index, better place.
+
+Owns the bookkeeping (accounts, the sorted waiting jobs, the batch, crossings), so that a policy says only its index and, if the index of a
+running job worsens with age, when. It knows no levels; `baselines` derives from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from typing import ClassVar
+
+from ..core.effects import LevelChanged
+from ..core.ids import Handle, Level
+from ..core.ports import JobFacts, Key, Tick
+from .account import JobEntry
+from .calendar import Calendar
+from .ranking import Ranking
+
+ONLY = Level(1)
+
+
+class IndexPolicy:
+    """Ranks by `(*index, handle)`.
+
+    The index of a waiting job is taken when it arrives and when it leaves the batch, and stands still; `next_change_ns` and `reindex` are
+    there for an index that does not. A running job's index is taken whenever somebody asks, so it needs no update per turn: reading the
+    order costs O(batch) on top of what is read. `ages = False` declares an index that service never changes.
+    """
+
+    name: ClassVar[str]
+    lower_may_pass: bool = True
+    preempts: bool = True
+    moves_are_free: bool = False
+    ages: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._jobs: dict[Handle, JobEntry] = {}
+        self._keys: dict[Handle, Key] = {}  # of the jobs in the ranking
+        self._ranking = Ranking()
+        self._running: set[Handle] = set()
+        self._aged: set[Handle] = set()  # running and out of the ranking
+        self._waits = Calendar()
+        self._crossings = Calendar()
+
+    # what a policy says ---------------------------------------------------------------------------------------
+    def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
+        """The job's place but for the handle; smaller is better."""
+        raise NotImplementedError
+
+    def worsens_in_ns(self, job: JobEntry, tick: Tick) -> int | None:
+        """Decode-clock time until the index of a decoding job gets worse; None: it does not."""
+        return None
+
+    # events ---------------------------------------------------------------------------------------------------
+    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+        """The job is ranked among the waiting."""
+        handle = facts.handle
+        self._jobs[handle] = JobEntry(facts, tick)
+        self._rank(handle, tick)
+        self._waits.set(handle, tick.now_ns)
+        self.version += 1
+        return ONLY
+
+    def join(self, handle: Handle, tick: Tick) -> None:
+        """The job runs."""
+        self._jobs[handle].join()
+        self._running.add(handle)
+        self._waits.discard(handle)
+        if self.ages:
+            self._ranking.remove(self._keys.pop(handle))
+            self._aged.add(handle)
+
+    def charge(self, handle: Handle, service_ns: int, computed_tokens: int, tick: Tick) -> None:
+        """A chunk; a worse index counts from now on."""
+        job = self._jobs[handle]
+        if not self.ages:
+            job.charge(service_ns, computed_tokens)
+            return
+        before = self.index(job, tick)
+        job.charge(service_ns, computed_tokens)
+        if self.index(job, tick) > before:
+            self.version += 1
+
+    def decoding(self, handle: Handle, tick: Tick) -> None:
+        """The decode clock charges."""
+        job = self._jobs[handle]
+        job.decode(tick)
+        self._watch(handle, job, tick)
+
+    def leave(self, handle: Handle, tick: Tick) -> None:
+        """The job waits with the index it has now."""
+        self._jobs[handle].leave(tick)
+        self._running.discard(handle)
+        self._crossings.discard(handle)
+        self._waits.set(handle, tick.now_ns)
+        if self.ages:
+            self._aged.discard(handle)
+            self._rank(handle, tick)
+
+    def removed(self, handle: Handle, tick: Tick) -> None:
+        """The job is gone."""
+        del self._jobs[handle]
+        self._running.discard(handle)
+        self._aged.discard(handle)
+        self._waits.discard(handle)
+        self._crossings.discard(handle)
+        key = self._keys.pop(handle, None)
+        if key is not None:
+            self._ranking.remove(key)
+        self.version += 1
+
+    def advance(self, tick: Tick) -> Sequence[LevelChanged]:
+        """Running jobs whose index worsened move the version."""
+        next_ns = self._crossings.next_ns
+        if next_ns is not None and next_ns <= tick.decode_ns:
+            for handle in self._crossings.pop_due(tick.decode_ns):
+                self._watch(handle, self._jobs[handle], tick)
+            self.version += 1
+        return ()
+
+    def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
+        """Nothing is offered."""
+        return None
+
+    def reindex(self, handle: Handle, tick: Tick) -> None:
+        """Take a waiting job's index anew."""
+        key = self._keys.pop(handle, None)
+        if key is not None:
+            self._ranking.remove(key)
+            self._rank(handle, tick)
+            self.version += 1
+
+    # questions ------------------------------------------------------------------------------------------------
+    def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
+        """Waiting jobs as ranked, merged with the running ones as they stand now."""
+        if not self._aged:
+            return ((key, Handle(key[-1])) for key in self._ranking)
+        running = sorted(self.key(handle, tick) for handle in self._aged)
+        return ((key, Handle(key[-1])) for key in merge(running, self._ranking))
+
+    def key(self, handle: Handle, tick: Tick) -> Key:
+        """(*index, handle)."""
+        key = self._keys.get(handle)
+        return (*self.index(self._jobs[handle], tick), int(handle)) if key is None else key
+
+    def level(self, handle: Handle) -> Level:
+        """1; there are no levels."""
+        return ONLY
+
+    def next_change_ns(self) -> int | None:
+        """Never."""
+        return None
+
+    def next_crossing_ns(self) -> int | None:
+        """When the first running job's index worsens."""
+        return self._crossings.next_ns
+
+    def offers(self) -> Sequence[Handle]:
+        """None."""
+        return ()
+
+    def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
+        """Cannot say."""
+        return None
+
+    def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
+        """One level."""
+        since = self._waits.next_ns
+        wait_ns = 0 if since is None else tick.now_ns - since
+        return [(ONLY, len(self._jobs), len(self._running), wait_ns)]
+
+    # inside ---------------------------------------------------------------------------------------------------
+    def _rank(self, handle: Handle, tick: Tick) -> None:
+        key = (*self.index(self._jobs[handle], tick), int(handle))
+        self._keys[handle] = key
+        self._ranking.add(key)
+
+    def _watch(self, handle: Handle, job: JobEntry, tick: Tick) -> None:
+        delay_ns = self.worsens_in_ns(job, tick)
+        if delay_ns is None:
+            self._crossings.discard(handle)
+        else:
+            self._crossings.set(handle, tick.decode_ns + max(delay_ns, 1))

@@ -1,0 +1,303 @@
+"""The multi-level feedback queue, with FastServe's skip-join or without.
+
+Owns levels, charges against quanta, demotions and promotion offers. It knows neither pages nor batch limits: engine/state tells it what
+happened, the planner reads its order and grants its offers (paper section 4.1; where the paper is open, design/algorithm.md section 1).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import overload
+
+from ..core.effects import LevelCause, LevelChanged
+from ..core.ids import Handle, Level
+from ..core.ports import CostModel, JobFacts, Key, Tick
+from .account import JobEntry
+from .calendar import Calendar
+from .ladder import Ladder
+from .params import LadderParams, Starvation
+from .queues import LevelQueues
+
+TOP = Level(1)
+
+
+class Offers(Sequence[Handle]):
+    """The open offers, longest overdue first: a view, so that a thousand of them cost nothing to hand out."""
+
+    def __init__(self, open_offers: OrderedDict[Handle, None]) -> None:
+        self._open = open_offers
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Handle]:
+        return iter(self._open)
+
+    @overload
+    def __getitem__(self, index: int) -> Handle: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Handle]: ...
+    def __getitem__(self, index: int | slice) -> Handle | Sequence[Handle]:
+        if isinstance(index, slice):
+            return tuple(self._open)[index]
+        if index < 0:
+            return tuple(self._open)[index]
+        for handle in islice(self._open, index, None):
+            return handle
+        raise IndexError(index)
+
+
+class MlfqJob(JobEntry):
+    """A job on the ladder. `spent_before_ns` is the attained service that does not count against the quantum of its level."""
+
+    __slots__ = ("spent_before_ns",)
+
+    def __init__(self, facts: JobFacts, tick: Tick) -> None:
+        super().__init__(facts, tick)
+        self.spent_before_ns = 0
+
+    def charged_ns(self, tick: Tick) -> int:
+        """Service that counts against the quantum of the job's level."""
+        return self.service_ns(tick) - self.spent_before_ns
+
+
+class MlfqPolicy:
+    """`skipjoin` (`skip_join=True`): a job joins the highest level whose quantum covers its first iteration. `mlfq`: it joins level 1.
+
+    A job is demoted to the tail when it is charged its quantum, service beyond it carried, and never before its first token. A preempted,
+    not demoted job keeps its place. Quanta are fixed at construction.
+    """
+
+    lower_may_pass = True
+    preempts = True
+    moves_are_free = False
+
+    def __init__(
+        self,
+        name: str,
+        cost: CostModel,
+        params: LadderParams | None = None,
+        starvation: Starvation = "granted",
+        *,
+        skip_join: bool = True,
+    ) -> None:
+        self.name = name
+        self.version = 0
+        self._cost = cost
+        self._params = params or LadderParams()
+        self._starvation = starvation
+        self._skip_join = skip_join
+        self.ladder = Ladder(self._params.base_quantum_ns or cost.decode_ns(1, 0), self._params.ratio)
+        self._jobs: dict[Handle, MlfqJob] = {}
+        self._queues = LevelQueues()
+        self._crossings = Calendar()  # decode clock: who uses up the quantum when
+        self._deadlines = Calendar()  # wall clock: who is overdue when
+        self._waits: list[Calendar] = []  # per level, wall clock: who waits since when
+        self._running: list[int] = []  # per level
+        self._offers: OrderedDict[Handle, None] = OrderedDict()
+        self._horizon: tuple[int, list[int]] = (-1, [])  # (version, service ahead of each level)
+
+    # events ---------------------------------------------------------------------------------------------------
+    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+        """Join the ladder at the tail of the entry level."""
+        level = self.ladder.entry_level(facts.entry_ns) if self._skip_join else TOP
+        job = MlfqJob(facts, tick)
+        self._jobs[facts.handle] = job
+        self._queues.place(facts.handle, level)
+        self._await(job, level, tick)
+        self.version += 1
+        return level
+
+    def join(self, handle: Handle, tick: Tick) -> None:
+        """The job runs: its wait, deadline and offer end."""
+        self._jobs[handle].join()
+        level = self._queues.level(handle)
+        self._forget_wait(handle, level)
+        self._running[level - 1] += 1
+
+    def charge(self, handle: Handle, service_ns: int, computed_tokens: int, tick: Tick) -> None:
+        """A chunk: counted at once, demotion is left to `advance`."""
+        job = self._jobs[handle]
+        job.charge(service_ns, computed_tokens)
+        self._watch(handle, job, tick)
+
+    def decoding(self, handle: Handle, tick: Tick) -> None:
+        """From now on the decode clock charges."""
+        job = self._jobs[handle]
+        job.decode(tick)
+        self._watch(handle, job, tick)
+
+    def leave(self, handle: Handle, tick: Tick) -> None:
+        """The job waits, at the place it had."""
+        job = self._jobs[handle]
+        job.leave(tick)
+        level = self._queues.level(handle)
+        self._running[level - 1] -= 1
+        self._watch(handle, job, tick)
+        self._await(job, level, tick)
+
+    def removed(self, handle: Handle, tick: Tick) -> None:
+        """The job is gone."""
+        job = self._jobs.pop(handle)
+        level = self._queues.level(handle)
+        if job.running:
+            self._running[level - 1] -= 1
+        self._forget_wait(handle, level)
+        self._crossings.discard(handle)
+        self._queues.remove(handle)
+        self.version += 1
+
+    def advance(self, tick: Tick) -> Sequence[LevelChanged]:
+        """Demote who crossed, in the order they stood in; then promote (`paper`) or offer (`granted`) who is overdue."""
+        changes: list[LevelChanged] = []
+        crossings = self._crossings
+        if crossings.next_ns is not None and crossings.next_ns <= tick.decode_ns:
+            crossed = crossings.pop_due(tick.decode_ns)
+            crossed.sort(key=self._queues.key)
+            changes.extend(self._demote(handle, tick) for handle in crossed)
+        deadlines = self._deadlines
+        if deadlines.next_ns is not None and deadlines.next_ns <= tick.now_ns:
+            overdue = deadlines.pop_due(tick.now_ns)
+            if self._starvation == "paper":
+                changes.extend(self._promote(handle, tick) for handle in overdue)
+            else:
+                self._offers.update(dict.fromkeys(overdue))
+                self.version += 1
+        return changes
+
+    def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
+        """Promote an offered job to the tail of level 1 with a fresh quantum."""
+        if handle not in self._offers:
+            return None
+        del self._offers[handle]
+        return self._promote(handle, tick)
+
+    # questions ------------------------------------------------------------------------------------------------
+    def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
+        """By (level, place)."""
+        return self._queues.order()
+
+    def key(self, handle: Handle, tick: Tick) -> Key:
+        """(level, place, handle)."""
+        return self._queues.key(handle)
+
+    def level(self, handle: Handle) -> Level:
+        """The level now."""
+        return self._queues.level(handle)
+
+    def next_change_ns(self) -> int | None:
+        """The next starvation deadline not yet offered."""
+        return self._deadlines.next_ns
+
+    def next_crossing_ns(self) -> int | None:
+        """When the first running job uses up its quantum."""
+        return self._crossings.next_ns
+
+    def offers(self) -> Sequence[Handle]:
+        """Overdue jobs, longest overdue first."""
+        return Offers(self._offers)
+
+    def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
+        """ENST = min(T_promote, T_exec) of the paper's section 4.2, T_exec from per-level sums: all jobs of higher levels come down first.
+
+        0 for a running job. T_promote counts only where a timer promotes (`paper`); an offer promises nothing.
+        """
+        job = self._jobs[handle]
+        if job.running:
+            return 0
+        executing = self._service_ahead_ns(self._queues.level(handle)) // max_batch
+        deadline = self._deadlines.get(handle) if self._starvation == "paper" else None
+        return executing if deadline is None else min(executing, max(deadline - tick.now_ns, 0))
+
+    def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
+        """Per level that was ever used."""
+        out = []
+        for index, live in enumerate(self._queues.counts()):
+            since = self._waits[index].next_ns
+            wait_ns = 0 if since is None else tick.now_ns - since
+            out.append((Level(index + 1), live, self._running[index], wait_ns))
+        return out
+
+    # inside ---------------------------------------------------------------------------------------------------
+    def _await(self, job: MlfqJob, level: Level, tick: Tick) -> None:
+        """A wait begins, or goes on after a promotion; on level 1 there is nothing to promote to."""
+        handle = job.facts.handle
+        self._grow(level)
+        self._waits[level - 1].set(handle, job.waiting_since_ns)
+        if level == TOP or self._starvation == "off":
+            return
+        if self._starvation == "paper":
+            patience_ns = self._params.paper_alpha_ns
+        else:
+            patience_ns = int(self._params.starvation_factor * job.service_ns(tick))
+            patience_ns = max(self._params.starvation_floor_ns, patience_ns)
+        self._deadlines.set(handle, job.waiting_since_ns + patience_ns)
+
+    def _forget_wait(self, handle: Handle, level: Level) -> None:
+        self._waits[level - 1].discard(handle)
+        self._deadlines.discard(handle)
+        self._offers.pop(handle, None)
+
+    def _watch(self, handle: Handle, job: MlfqJob, tick: Tick) -> None:
+        """Enter when the job uses up its quantum; a job that did so already is due now, even if it just left the batch."""
+        if not job.emitted:
+            return
+        left_ns = self.ladder.quantum_ns(self._queues.level(handle)) - job.charged_ns(tick)
+        if left_ns <= 0:
+            self._crossings.set(handle, tick.decode_ns)
+        elif job.decoding:
+            self._crossings.set(handle, tick.decode_ns + left_ns)
+        else:
+            self._crossings.discard(handle)
+
+    def _demote(self, handle: Handle, tick: Tick) -> LevelChanged:
+        job = self._jobs[handle]
+        old = self._queues.level(handle)
+        carried_ns = job.charged_ns(tick) - self.ladder.quantum_ns(old)
+        next_ns = job.step_ns(tick)
+        if next_ns is None:
+            next_ns = self._cost.decode_ns(1, job.facts.prompt_tokens + job.output_tokens(tick))
+        new = self.ladder.level_after(old, carried_ns, next_ns)
+        job.spent_before_ns = job.service_ns(tick) - carried_ns
+        self._relocate(job, old, new, tick)
+        self._watch(handle, job, tick)
+        return LevelChanged(handle, old, new, LevelCause.QUANTUM)
+
+    def _promote(self, handle: Handle, tick: Tick) -> LevelChanged:
+        job = self._jobs[handle]
+        old = self._queues.level(handle)
+        job.spent_before_ns = job.service_ns(tick)
+        self._crossings.discard(handle)
+        self._relocate(job, old, TOP, tick)
+        return LevelChanged(handle, old, TOP, LevelCause.STARVATION)
+
+    def _relocate(self, job: MlfqJob, old: Level, new: Level, tick: Tick) -> None:
+        handle = job.facts.handle
+        self._queues.place(handle, new)
+        self._grow(new)
+        if job.running:
+            self._running[old - 1] -= 1
+            self._running[new - 1] += 1
+        else:
+            self._forget_wait(handle, old)
+            self._await(job, new, tick)
+        self.version += 1
+
+    def _grow(self, level: Level) -> None:
+        while len(self._waits) < level:
+            self._waits.append(Calendar())
+            self._running.append(0)
+
+    def _service_ahead_ns(self, level: Level) -> int:
+        """Sum over the jobs of higher levels of the quanta they pass through until they reach `level`."""
+        version, ahead = self._horizon
+        if version != self.version:
+            ahead = [0]
+            above = 0
+            for index, live in enumerate(self._queues.counts()):
+                above += live
+                ahead.append(ahead[-1] + above * self.ladder.quantum_ns(index + 1))
+            self._horizon = (self.version, ahead)
+        return ahead[level - 1]

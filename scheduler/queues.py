@@ -1,0 +1,63 @@
+"""The queues of the ladder: one FIFO per level with stable places.
+
+Owns who stands where; a place is given once, at the tail, and kept until the job is placed anew or leaves. It knows no quantum and no
+service; the MLFQ policies place jobs and read them in order.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from ..core.ids import Handle, Level
+from ..core.ports import Key
+
+
+class LevelQueues:
+    """FIFO per level. Placing and removing is O(1), reading the first k jobs O(levels + k).
+
+    An OrderedDict, not a dict: a dict walks over the gaps that its removed head left behind.
+    """
+
+    def __init__(self) -> None:
+        self._levels: list[OrderedDict[Handle, Key]] = []
+        self._keys: dict[Handle, Key] = {}
+        self._places = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def place(self, handle: Handle, level: Level) -> None:
+        """Put a job at the tail of `level`, out of where it stood."""
+        old = self._keys.get(handle)
+        if old is not None:
+            del self._levels[old[0] - 1][handle]
+        while len(self._levels) < level:
+            self._levels.append(OrderedDict())
+        self._places += 1
+        key = (int(level), self._places, int(handle))
+        self._keys[handle] = key
+        self._levels[level - 1][handle] = key
+
+    def remove(self, handle: Handle) -> None:
+        """Take a job out."""
+        key = self._keys.pop(handle)
+        del self._levels[key[0] - 1][handle]
+
+    def key(self, handle: Handle) -> Key:
+        """(level, place, handle)."""
+        return self._keys[handle]
+
+    def level(self, handle: Handle) -> Level:
+        """The level that the job stands on."""
+        return Level(self._keys[handle][0])
+
+    def order(self) -> Iterator[tuple[Key, Handle]]:
+        """All jobs by (level, place), lazily."""
+        for queue in self._levels:
+            for handle, key in queue.items():
+                yield key, handle
+
+    def counts(self) -> list[int]:
+        """Jobs per level, from level 1 to the lowest level ever used."""
+        return [len(queue) for queue in self._levels]
