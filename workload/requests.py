@@ -98,10 +98,11 @@ def make_workload(
     InvalidSettings.
     """
     _check(requests, warmup, seed, scale_lengths)
+    notes: list[str] = []
     if isinstance(source, Shape):
         total = warmup + (DEFAULT_REQUESTS if requests is None else requests)
         prompts, outputs = source.draw(total, seed)
-        arrival_ns, recorded, timed, notes = np.zeros(total, dtype=np.int64), False, False, []
+        arrival_ns, recorded, timed = np.zeros(total, dtype=np.int64), False, False
     else:
         total = _trace_total(source, requests, warmup)
         rows = np.arange(total) % len(source)

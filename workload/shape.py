@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,11 @@ def load_shape(name: str) -> Shape:
     names = shape_names()
     if name not in names:
         raise InvalidTrace(f"There is no shape {name!r}; there are {', '.join(names)}.", field="trace")
-    raw = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return parse_shape(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def parse_shape(raw: dict[str, Any]) -> Shape:
+    """A shape from its JSON form; the file is ours, so a fault in it is a bug."""
     return Shape(
         name=raw["name"],
         source=raw["source"],
