@@ -1,0 +1,165 @@
+"""From a plan's batch to the index tensors of one forward pass.
+
+Owns the layout of an iteration: decode members by falling context (so that members of like length share a padded table), then the prefill
+chunks. It does not know sampling or moves; the runner calls it after it has applied the plan to the handle table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.errors import InvariantViolation
+from ..core.plan import DecodeBatch, Int32s, Int64s, IterationPlan, PrefillChunk
+from ..kernels.layout import PagedKv
+from ..kernels.paged_attention import ChunkSpan, DecodeGroup, chunk_span, decode_group
+from .decoder import ForwardBatch
+from .handles import HandleTable, Resident
+
+MIN_PAGES_SAVED = 32
+"""A group of its own must spare at least this many padded pages: below it one more kernel call a layer costs more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """A forward pass and where its samples belong: `handles`, `rows` and `positions` int64[s] in the order core/plan.py states.
+
+    `fresh_pages` are pages that get their first token now and are not filled by it: their old content must be cleared first.
+    """
+
+    forward: ForwardBatch
+    handles: Int64s
+    rows: Int64s
+    positions: Int64s
+    fresh_pages: Int64s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _DecodeOrder:
+    """A decode batch sorted by falling context; holds as long as its members stay, since all contexts grow alike."""
+
+    members: DecodeBatch
+    version: int
+    rows: Int64s
+    sorted_rows: Int64s
+    place: Int64s  # place[i]: row of the forward pass that computes member i
+
+
+class BatchBuilder:
+    """Builds batches against one handle table and pool; keeps what an unchanged decode batch can use again."""
+
+    def __init__(self, table: HandleTable, kv: PagedKv, device: torch.device, dtype: torch.dtype) -> None:
+        self._table = table
+        self._kv = kv
+        self._device = device
+        self._dtype = dtype
+        self._order: _DecodeOrder | None = None
+
+    def build(self, plan: IterationPlan, last_tokens: Tensor) -> Batch:
+        """`last_tokens` int64[rows] on the device: each row's newest token, not necessarily known to the host yet.
+
+        Raises InvariantViolation for a member without KV or pages, which would read what is not there.
+        """
+        order = self._decode_order(plan.decode)
+        decode_positions = self._table.columns["known"][order.sorted_rows] - 1
+        chunks = [(chunk, self._table.resident(chunk.handle)) for chunk in plan.prefills]
+        positions = np.concatenate([decode_positions, *(np.arange(c.start, c.start + c.length) for c, _ in chunks)])
+        rows = np.concatenate([order.sorted_rows, *(np.full(c.length, job.row) for c, job in chunks)])
+        pages, offsets = self._slots(rows, positions)
+        sampled_rows, handles, sampled_positions, sampled = self._samples(plan, order, chunks)
+        forward = ForwardBatch(
+            tokens=self._tokens(order, chunks, last_tokens),
+            positions=self._to_device(positions),
+            write=self._kv.write_index(self._to_device(pages), self._to_device(offsets)),
+            groups=tuple(self._groups(order.sorted_rows, decode_positions)),
+            chunks=tuple(self._spans(len(order.rows), chunks)),
+            sampled=None if len(sampled) == len(rows) and not len(order.rows) else self._to_device(sampled),
+        )
+        return Batch(
+            forward, handles, sampled_rows, sampled_positions, self._fresh(pages, offsets, len(order.rows), chunks)
+        )
+
+    def _decode_order(self, members: DecodeBatch) -> _DecodeOrder:
+        order = self._order
+        if order is None or order.members is not members or order.version != self._table.version:
+            rows = self._table.rows_of(members.handles)
+            falling = np.argsort(-self._table.columns["known"][rows], kind="stable")
+            place = np.empty_like(falling)
+            place[falling] = np.arange(len(rows))
+            order = self._order = _DecodeOrder(members, self._table.version, rows, rows[falling], place)
+        return order
+
+    def _slots(self, rows: Int64s, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """Page and offset of each token."""
+        index, offsets = np.divmod(positions, self._kv.layout.page_tokens)
+        if len(rows) and (int(positions.min()) < 0 or bool((index >= self._table.columns["table_pages"][rows]).any())):
+            raise InvariantViolation("The plan computes a token that no page of its job's block table has room for.")
+        return self._table.tables[rows, index], offsets
+
+    def _tokens(self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]], last_tokens: Tensor) -> Tensor:
+        decode = last_tokens[self._to_device(order.sorted_rows)]
+        if not chunks:
+            return decode
+        parts: list[Int32s] = [job.tokens[c.start : c.start + c.length] for c, job in chunks]
+        for part, (chunk, _) in zip(parts, chunks, strict=True):
+            if len(part) != chunk.length or chunk.length < 1:
+                raise InvariantViolation(
+                    f"A prefill chunk of handle {chunk.handle} goes beyond the tokens it was admitted with."
+                )
+        return torch.cat([decode, self._to_device(np.concatenate(parts).astype(np.int64))])
+
+    def _groups(self, rows: Int64s, positions: Int64s) -> Iterator[DecodeGroup]:
+        """Cut the falling contexts where the rest is at most half as wide and enough padding is spared."""
+        widths = positions // self._kv.layout.page_tokens + 1
+        first = 0
+        while first < len(rows):
+            width, cut = int(widths[first]), len(rows)
+            narrow = first + int(np.searchsorted(-widths[first:], -(width // 2)))
+            if narrow < cut and (len(rows) - narrow) * (width - int(widths[narrow])) >= MIN_PAGES_SAVED:
+                cut = narrow
+            tables = self._to_device(self._table.tables[rows[first:cut], :width])
+            yield decode_group(self._kv, first, tables, self._to_device(positions[first:cut] + 1), self._dtype)
+            first = cut
+
+    def _spans(self, first: int, chunks: list[tuple[PrefillChunk, Resident]]) -> Iterator[ChunkSpan]:
+        for chunk, job in chunks:
+            context = chunk.start + chunk.length
+            pages = -(-context // self._kv.layout.page_tokens)
+            table = self._to_device(self._table.tables[job.row, :pages])
+            yield chunk_span(self._kv, first, chunk.length, table, context, self._dtype)
+            first += chunk.length
+
+    def _samples(
+        self, plan: IterationPlan, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]]
+    ) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+        """(table rows, handles, positions of the new tokens, rows of the forward pass), all in the outcome's order."""
+        ends = np.cumsum([len(order.rows), *(c.length for c, _ in chunks)])[1:] - 1
+        last = [i for i, (chunk, _) in enumerate(chunks) if chunk.last]
+        rows = np.concatenate([order.rows, np.array([chunks[i][1].row for i in last], dtype=np.int64)])
+        handles = np.concatenate([plan.decode.handles, np.array([chunks[i][0].handle for i in last], dtype=np.int64)])
+        return (
+            rows,
+            handles,
+            self._table.columns["known"][rows],
+            np.concatenate([order.place, ends[last]]).astype(np.int64),
+        )
+
+    def _fresh(
+        self, pages: Int64s, offsets: Int64s, decodes: int, chunks: list[tuple[PrefillChunk, Resident]]
+    ) -> Int64s:
+        page_tokens = self._kv.layout.page_tokens
+        fresh = [pages[:decodes][offsets[:decodes] == 0]]
+        end = decodes
+        for chunk, _ in chunks:
+            end += chunk.length
+            tail = int(offsets[end - 1]) + 1
+            if tail < page_tokens and tail <= chunk.length:
+                fresh.append(pages[end - 1 : end])
+        return np.concatenate(fresh)
+
+    def _to_device(self, array: Int64s) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)

@@ -1,0 +1,241 @@
+"""Carries out plans on one device.
+
+Owns `TorchExecutor`, the real implementation of the Executor port: it applies a plan to what it remembers of each job, starts the moves, runs the
+model beside them, samples, and answers with tokens and landed moves. It allocates no page and decides nothing. engine/turn calls it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.clock import Clock, MonotonicClock
+from ..core.errors import ExecutorLost, InvariantViolation
+from ..core.ids import Handle
+from ..core.outcome import IterationOutcome
+from ..core.plan import Admit, BlockTable, DecodeBatch, Int64s, IterationPlan, PrefillChunk, no_int64
+from ..core.ports import ExecutorFacts
+from ..core.sampling import SamplingParams
+from ..kernels.layout import KvLayout, PagedKv
+from ..kvstore.device.mover import Mover, mover_for
+from ..kvstore.device.pool import PagePools, PoolShape
+from .batch import Batch, BatchBuilder
+from .decoder import Decoder
+from .handles import HandleTable
+from .sampler import SampledTokens, SeenTokens, sample, seen_tokens
+from .weights import LoadedModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Launched:
+    """A plan that was taken and not yet answered. `ready` is a CUDA event behind its work; None where the work is already done."""
+
+    plan: IterationPlan
+    started_ns: int
+    ended_ns: int
+    handles: Int64s = field(default_factory=no_int64)
+    wanted_logprobs: Int64s = field(default_factory=no_int64)
+    sampled: SampledTokens | None = None
+    ready: torch.cuda.Event | None = None
+
+
+class TorchExecutor:
+    """The Executor port on torch.
+
+    `submit` applies the plan and launches its work: on the CPU it returns when the work is done, on CUDA at once, and `poll` waits. Several
+    plans may be submitted before the first is polled; a decode member's newest token stays on the device for the next plan.
+    """
+
+    def __init__(self, model: LoadedModel, pool: PoolShape, *, generation: int = 1, clock: Clock | None = None) -> None:
+        self._model = model
+        self._pool = pool
+        self._generation = generation
+        self._clock = clock if clock is not None else MonotonicClock()
+        self._launched: deque[_Launched] = deque()
+        self._table = HandleTable()
+        self._last_tokens = torch.zeros(self._table.rows, dtype=torch.int64, device=model.device)
+        self._seen: tuple[DecodeBatch, int, SeenTokens] | None = None
+        self._started = False
+        self._mover: Mover
+
+    def start(self) -> ExecutorFacts:
+        """Allocate the pools and run one token through the model. Raises InvalidInput when the pools do not fit into memory."""
+        config, device, dtype = self._model.config, self._model.device, self._model.dtype
+        layout = KvLayout(config.layers, config.kv_heads, self._pool.page_tokens, config.head_dim)
+        self.pools = PagePools(layout, self._pool, device, dtype)
+        self._kv = PagedKv(self.pools.device, layout)
+        self._decoder = Decoder(self._model, self._kv)
+        self._builder = BatchBuilder(self._table, self._kv, device, dtype)
+        self._mover = mover_for(self.pools)
+        self._started = True
+        self._warm_up()
+        return ExecutorFacts(
+            generation=self._generation,
+            device_pages=self._pool.num_pages,
+            host_pages=self._pool.num_host_pages,
+            page_tokens=self._pool.page_tokens,
+            page_bytes=self.pools.page_bytes,
+            max_context_tokens=config.max_context_tokens,
+            vocab_size=config.vocab_size,
+        )
+
+    def submit(self, plan: IterationPlan) -> None:
+        """Take a plan. Raises InvariantViolation for a plan that contradicts what was planned before, ExecutorLost when the device fails."""
+        assert self._started, "start() first"
+        if plan.generation != self._generation:
+            raise ExecutorLost(
+                f"The plan is of generation {plan.generation}, the pools of generation {self._generation} started empty."
+            )
+        started_ns = self._clock.now_ns()
+        self._apply(plan)
+        for move in plan.moves:
+            self._mover.start(move)
+        if not plan.computes:
+            self._launched.append(_Launched(plan, started_ns, started_ns))
+            return
+        try:
+            batch = self._builder.build(plan, self._last_tokens)
+            sampled = self._compute(plan, batch)
+            ready = self._fence()
+        except (RuntimeError, IndexError) as error:
+            raise ExecutorLost("The device failed while it computed an iteration.") from error
+        wanted = self._table.columns["logprobs"][batch.rows]
+        self._launched.append(_Launched(plan, started_ns, self._clock.now_ns(), batch.handles, wanted, sampled, ready))
+
+    def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
+        """As the port says. On CUDA any time-out but 0 waits for the iteration's end, which is near."""
+        if not self._launched:
+            return None
+        oldest = self._launched[0]
+        if not oldest.plan.computes:
+            if self._mover.in_flight and not self._mover.wait_one(timeout_ns):
+                return None
+            return self._answer(oldest, self._clock.now_ns())
+        if oldest.ready is None:
+            return self._answer(oldest, oldest.ended_ns)
+        if timeout_ns == 0 and not oldest.ready.query():
+            return None
+        oldest.ready.synchronize()
+        return self._answer(oldest, self._clock.now_ns())
+
+    def close(self) -> None:
+        """Finish the copies in flight and let go of pools and model; idempotent."""
+        if self._started:
+            self._started = False
+            self._mover.close()
+            self._launched.clear()
+            del self.pools, self._kv, self._decoder, self._builder
+
+    def _apply(self, plan: IterationPlan) -> None:
+        """The plan's news about handles, in the order that core/plan.py states."""
+        for handle in plan.dropped:
+            self._table.drop(handle)
+        for admit in plan.admits:
+            self._admit(admit)
+        for table in plan.tables:
+            self._table.set_table(table)
+        if len(plan.new_pages.handles):
+            self._table.append_pages(plan.new_pages)
+
+    def _admit(self, admit: Admit) -> None:
+        if (
+            len(admit.tokens)
+            and not 0 <= int(admit.tokens.min()) <= int(admit.tokens.max()) < self._model.config.vocab_size
+        ):
+            # The door checks token ids; on CUDA a wrong one here would break the device for every job.
+            raise InvariantViolation(f"Admit of handle {admit.handle} holds a token that the model does not have.")
+        self._table.admit(admit, admit.seed)
+        missing = self._table.rows - len(self._last_tokens)
+        if missing:
+            self._last_tokens = torch.cat([self._last_tokens, self._last_tokens.new_zeros(missing)])
+
+    @torch.inference_mode()
+    def _compute(self, plan: IterationPlan, batch: Batch) -> SampledTokens | None:
+        if len(batch.fresh_pages):
+            # What a page's last owner left behind the new context is masked, but infinity or NaN would survive the mask.
+            self.pools.device[torch.from_numpy(batch.fresh_pages).to(self._model.device)] = 0
+        logits = self._decoder.forward(batch.forward)
+        if not len(batch.handles):
+            return None
+        rows = torch.from_numpy(batch.rows).to(self._model.device)
+        seen = self._seen_tokens(plan, batch, rows)
+        sampled = sample(logits, self._table, batch.rows, batch.positions, seen)
+        if seen is not None:
+            seen.add(sampled.tokens)
+        self._last_tokens[rows] = sampled.tokens
+        self._table.columns["known"][batch.rows] += 1
+        return sampled
+
+    def _seen_tokens(self, plan: IterationPlan, batch: Batch, rows: Tensor) -> SeenTokens | None:
+        """The counts for penalties, kept up to date while the decode batch stays the same."""
+        if not bool(self._table.columns["penalised"][batch.rows].any()):
+            self._seen = None
+            return None
+        kept = self._seen
+        if kept is not None and kept[0] is plan.decode and kept[1] == self._table.version and not plan.prefills:
+            return kept[2]
+        seen = seen_tokens(self._table, batch.handles, self._last_tokens[rows], self._model.config.vocab_size)
+        self._seen = None if plan.prefills else (plan.decode, self._table.version, seen)
+        return seen
+
+    def _fence(self) -> torch.cuda.Event | None:
+        if self._model.device.type != "cuda":
+            return None
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._model.device))
+        return event
+
+    def _answer(self, launched: _Launched, ended_ns: int) -> IterationOutcome:
+        self._launched.popleft()
+        plan = launched.plan
+        landed = self._mover.landed()
+        if launched.sampled is None:
+            return IterationOutcome(plan.seq, plan.generation, launched.started_ns, ended_ns, landed=landed)
+        tokens = launched.sampled.tokens.cpu().numpy().astype(np.int32)
+        finite = launched.sampled.finite.cpu().numpy()
+        logprobs = launched.sampled.logprobs(launched.wanted_logprobs)
+        handles, failed = launched.handles, tuple[tuple[Handle, str], ...]()
+        if not finite.all():
+            failed = tuple(
+                (Handle(handle), "The model gave numbers that are not finite.") for handle in handles[~finite].tolist()
+            )
+            handles, tokens = handles[finite], tokens[finite]
+            if logprobs is not None:
+                logprobs = tuple(entry for entry, fine in zip(logprobs, finite.tolist(), strict=True) if fine)
+        self._remember(handles, tokens)
+        return IterationOutcome(
+            plan.seq, plan.generation, launched.started_ns, ended_ns, handles, tokens, logprobs, landed, failed
+        )
+
+    def _remember(self, handles: Int64s, tokens: np.ndarray) -> None:
+        """Append to the histories that penalties need."""
+        if not self._table.columns["penalised"].any():
+            return
+        for handle, token in zip(handles.tolist(), tokens.tolist(), strict=True):
+            history = self._table.history(handle)
+            if history is not None:
+                history.append(token)
+
+    def _warm_up(self) -> None:
+        """A prompt token and a decode token through the whole model, so that the first job does not pay for lazy set-up."""
+        handle, page = Handle(-1), np.zeros(1, dtype=np.int32)
+        admit = Admit(handle, np.zeros(1, dtype=np.int32), 1, 1, SamplingParams(temperature=0.0), 0)
+        prefill = IterationPlan(
+            seq=-2,
+            generation=self._generation,
+            admits=(admit,),
+            tables=(BlockTable(handle, page),),
+            prefills=(PrefillChunk(handle, 0, 1, last=True),),
+        )
+        decode = IterationPlan(
+            seq=-1, generation=self._generation, decode=DecodeBatch(np.array([handle], dtype=np.int64))
+        )
+        for plan in (prefill, decode) if self._pool.page_tokens > 1 else (prefill,):
+            self.submit(plan)
+            self.poll(None)
+        self._table.drop(handle)
+        self.pools.device[0] = 0

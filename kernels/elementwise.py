@@ -1,0 +1,46 @@
+"""Norms, rotary embedding and the gated activation, in plain torch.
+
+Owns the small operations between the matrix products. They know neither layers nor pages. The decoder calls them through `dispatch`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root-mean-square norm over the last dimension of x[n, hidden], times weight[hidden] (Zhang and Sennrich 2019).
+
+    Half precisions are normalised in float32 and rounded before the weight is applied, as the published Llama models were trained.
+    """
+    if x.dtype in (torch.float16, torch.bfloat16):
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+        return weight * wide.to(x.dtype)
+    return torch.nn.functional.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
+def rotary_angles(positions: Tensor, inverse_frequencies: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, [n, 1, head_dim / 2] each, for int64[n] positions.
+
+    The angle is computed in float32 whatever the model's precision is: that is how the models were trained and what makes another
+    implementation's tokens comparable.
+    """
+    angles = positions.to(torch.float32)[:, None] * inverse_frequencies
+    return angles.cos().to(dtype)[:, None, :], angles.sin().to(dtype)[:, None, :]
+
+
+def rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Rotate x[n, heads, head_dim] in place: element i of the first half pairs with element i of the second (RoFormer, eq. 34)."""
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    rotated = (first * cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).addcmul_(first, sin)
+    first.copy_(rotated)
+
+
+def silu_gate(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up for gate_up[n, 2 * width] holding both side by side (SwiGLU, Shazeer 2020)."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return torch.nn.functional.silu(gate).mul_(up)

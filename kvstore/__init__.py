@@ -1,0 +1,1 @@
+"""Where the KV of every job is, and where it goes next."""
