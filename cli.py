@@ -1,0 +1,116 @@
+"""The one command `skipjoin`, and nothing a sub-command needs.
+
+Owns the table of sub-commands, the way an error becomes a message and an exit code, and Ctrl-C. It does not know what a command does and
+imports only the one that was asked for. A command is a module that offers
+
+    def configure(parser: argparse.ArgumentParser) -> None: ...   # adds its own flags (and sub-commands); does no work
+    def run(args: argparse.Namespace) -> int: ...                 # does the work, returns the exit code
+
+`run` raises a `SkipjoinError` where a person should read a sentence; heavy imports (torch, grpc) belong inside `run`, so that
+`skipjoin COMMAND --help` is quick too.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 denied, 5 try again later, 130 interrupted, 141 the reader went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from . import __version__
+from .core.errors import SkipjoinError
+
+INTERRUPTED = 130
+READER_GONE = 141
+
+
+class CommandModule(Protocol):
+    """What a module in the table offers."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's flags to `parser`; does no work."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work and return the exit code."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A row of the table: the word on the command line, the module below `skipjoin`, one line of help."""
+
+    name: str
+    module: str
+    help: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether this installation has the command's module."""
+        return Path(__file__).parent.joinpath(*self.module.split(".")).with_suffix(".py").is_file()
+
+    def load(self) -> CommandModule:
+        """Import the module."""
+        return cast(CommandModule, import_module(f".{self.module}", __package__))
+
+
+COMMANDS = (
+    Command("serve", "serving.command", "serve a model over gRPC and HTTP"),
+    Command("generate", "client.command", "send a prompt to a server and print the answer as it comes"),
+    Command("simulate", "sim.command", "run a trace through the scheduler in virtual time"),
+    Command("profile", "profiler.command", "measure how long iterations take on this machine"),
+    Command("model", "executor.command", "make a model folder with random weights"),
+    Command("bench", "bench.command", "measure a server, or the scheduler's own time"),
+    Command("admin", "admin.command", "look into a running server and steer it"),
+)
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skipjoin", description="A preemptive LLM inference server: every job finishes as early as possible."
+    )
+    parser.add_argument("--version", action="version", version=f"skipjoin {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    asked_for = next((word for word in argv if not word.startswith("-")), None)
+    for command in COMMANDS:
+        if not command.exists:
+            continue
+        sub_parser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+        if command.name == asked_for:
+            module = command.load()
+            module.configure(sub_parser)
+            sub_parser.set_defaults(_run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `skipjoin ARGV...` and return its exit code.
+
+    Raises SystemExit from argparse: 0 after --help and --version, 2 on a command or flag that does not exist.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = _parser(words).parse_args(words)
+        code = int(args._run(args))
+        sys.stdout.flush()
+    except SkipjoinError as error:
+        print(f"skipjoin: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("skipjoin: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader closed our output (`| head`): give the interpreter's last flush somewhere to go, and say nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
