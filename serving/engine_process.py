@@ -1,0 +1,105 @@
+"""The engine process: the turn and the executor, with no event loop and no gRPC.
+
+Owns the loop drain, step, send, and the wait when there is nothing to do. It does not know clients or stores. The supervisor starts it with the
+number of an inherited socket; it ends when that socket does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+
+from ..core.clock import Clock, MonotonicClock
+from ..core.errors import InternalError, SkipjoinError
+from ..core.events import Event
+from ..engine.turn import Turn
+from ..proto.link import decode_events, encode_effects
+from .engine_parts import build_engine
+from .facts import EngineOrder, failure_to_json
+from .link import EngineEnd, Frame, FrameKind, LinkClosed
+
+_PR_SET_PDEATHSIG = 1
+EXIT_FAILED = 1
+
+
+def serve(link: EngineEnd, turn: Turn, clock: Clock, incarnation: int) -> None:
+    """Turn after turn until the door closes the link. Raises LinkClosed then, or what the turn raises."""
+    while True:
+        events = _events(link.drain(), incarnation)
+        if not events and not turn.busy:
+            due_ns = turn.next_due_ns()
+            wait_ns = None if due_ns is None else due_ns - clock.now_ns()
+            if wait_ns is None or wait_ns > 0:
+                link.wait(wait_ns)
+                continue
+        link.send(FrameKind.EFFECTS, encode_effects(incarnation, turn.step(events)))
+
+
+def _events(frames: list[Frame], incarnation: int) -> list[Event]:
+    events: list[Event] = []
+    for frame in frames:
+        if frame.kind is FrameKind.EVENTS:
+            meant_for, batch = decode_events(frame.payload)
+            if meant_for == incarnation:
+                events += batch
+    return events
+
+
+def _order(link: EngineEnd) -> EngineOrder:
+    """The first frame."""
+    while True:
+        for frame in link.drain():
+            if frame.kind is FrameKind.SETTINGS:
+                return EngineOrder.from_json(frame.payload)
+        link.wait(None)
+
+
+def _die_with_parent() -> None:
+    """Linux ends this process with the door even while it computes; elsewhere the end of the link does, a turn later."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(argv: list[str]) -> int:
+    """Run on the socket whose number is the only argument; the exit code is 0 when the door ended it."""
+    _die_with_parent()
+    # Ctrl-C and a group's SIGTERM go to the door, which drains; the link's end is this process's signal.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    link = EngineEnd(socket.socket(fileno=int(argv[0])))
+    clock = MonotonicClock()
+    engine = None
+    try:
+        order = _order(link)
+        engine = build_engine(order, link, clock)
+        link.send(FrameKind.READY, engine.facts.to_json())
+        serve(link, engine.turn, clock, order.incarnation)
+    except LinkClosed:
+        return 0
+    except SkipjoinError as error:
+        return _failed(link, error)
+    except MemoryError:
+        return _failed(link, InternalError("The engine ran out of memory."))
+    finally:
+        if engine is not None:
+            engine.close()
+    return 0
+
+
+def _failed(link: EngineEnd, error: SkipjoinError) -> int:
+    try:
+        link.send(FrameKind.FAILED, failure_to_json(error))
+    except LinkClosed:
+        pass
+    return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of an executor that hangs must not keep a process alive that nobody listens to.
+    os._exit(code)

@@ -1,0 +1,52 @@
+"""Command-line flags made from the settings model.
+
+Owns the way from a field to a flag, so that no option is declared twice. It knows no single option. `serving/command.py` uses it, and whoever
+prints the options (documentation, completion).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from .settings import ServeSettings, load_settings
+
+_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--settings FILE` and one flag per field of ServeSettings; flags not given leave nothing in the namespace."""
+    parser.add_argument("--settings", type=Path, metavar="FILE", default=None, help="TOML file of settings; SKIPJOIN_* and flags win over it")
+    for name, field in ServeSettings.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        kind = _kind(field)
+        text = _help(field)
+        if kind is bool:
+            parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        elif get_origin(kind) is Literal:
+            parser.add_argument(flag, dest=name, choices=get_args(kind), default=argparse.SUPPRESS, help=text)
+        else:
+            parser.add_argument(flag, dest=name, metavar=_METAVARS.get(kind, "TEXT"), default=argparse.SUPPRESS, help=text)
+
+
+def settings_from(args: argparse.Namespace) -> ServeSettings:
+    """The settings that a parsed command line asks for. Raises InvalidSettings."""
+    given = {name: value for name, value in vars(args).items() if name in ServeSettings.model_fields}
+    return load_settings(given, args.settings)
+
+
+def _kind(field: FieldInfo) -> Any:
+    kind = field.annotation
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+def _help(field: FieldInfo) -> str:
+    text = (field.description or "").replace("%", "%%")
+    default = field.default
+    return text if default is None or default == "" or default is False else f"{text} (default {default})"

@@ -1,0 +1,184 @@
+"""What a client asks, checked and made into a job.
+
+Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what was left out and digests the body. It does not
+store: `serving/jobs.py` does. Everything here answers before the engine has heard of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..core.clock import unix_ns
+from ..core.errors import InvalidInput, NeverFits
+from ..core.ids import JobId, TenantId
+from ..core.plan import Int32s
+from ..core.pool import NewJob
+from ..core.sampling import MAX_SEED, SamplingParams
+from ..core.view import MAX_REQUEST_ID, ChatMessage, JobSpec
+from .facts import EngineFacts
+from .text import Tokenizer
+
+MAX_MESSAGES = 4096
+ROLES = frozenset({"system", "user", "assistant"})
+_ASYNC_TEXT = 4096
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]+", re.ASCII)
+_JOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+def new_job_id() -> JobId:
+    """A name that nobody else has."""
+    return JobId(secrets.token_hex(16))
+
+
+def check_job_id(job_id: str) -> JobId:
+    """Raise InvalidInput for what cannot name a job."""
+    if _JOB_ID.fullmatch(job_id) is None:
+        raise InvalidInput("job_id must be 32 lower-case hex digits, as Submit answered it.", field="job_id")
+    return JobId(job_id)
+
+
+def check_request_id(request_id: str | None) -> str | None:
+    """Raise InvalidInput for an idempotency key that is empty, long or holds other than plain characters."""
+    if request_id is None:
+        return None
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID or _REQUEST_ID.fullmatch(request_id) is None:
+        raise InvalidInput(
+            "request_id must be plain letters, digits and ._:/+=@- (a UUID is fine).",
+            field="request_id",
+            limit=f"1..{MAX_REQUEST_ID} characters",
+        )
+    return request_id
+
+
+class Intake:
+    """Makes jobs of specs, for one model."""
+
+    def __init__(self, tokenizer: Tokenizer, *, default_max_new_tokens: int, job_cap_s: float) -> None:
+        self._tokenizer = tokenizer
+        self._default_new = default_max_new_tokens
+        self._cap_ns = int(job_cap_s * 1e9)
+
+    async def job(self, spec: JobSpec, tenant: TenantId, request_id: str | None, facts: EngineFacts) -> NewJob:
+        """The job that a spec asks for. Raises InvalidInput, NeverFits."""
+        check_request_id(request_id)
+        if spec.timeout_ns is not None and spec.timeout_ns > self._cap_ns:
+            raise InvalidInput(
+                "timeout is longer than this server keeps a job.", field="timeout", limit=f"at most {self._cap_ns / 1e9:g} s"
+            )
+        prompt = await self._prompt(spec, facts)
+        spec.sampling.check_vocabulary(facts.vocab_size)
+        now = unix_ns()
+        return NewJob(
+            job_id=new_job_id(),
+            tenant=tenant,
+            request_id=request_id,
+            body_digest=body_digest(spec, prompt),
+            prompt=prompt,
+            sampling=self._resolve(spec.sampling, len(prompt), facts),
+            submitted_unix_ns=now,
+            deadline_unix_ns=now + (spec.timeout_ns if spec.timeout_ns is not None else self._cap_ns),
+            cancel_on_disconnect=spec.cancel_on_disconnect,
+        )
+
+    async def _prompt(self, spec: JobSpec, facts: EngineFacts) -> Int32s:
+        if spec.token_ids is not None:
+            return check_tokens(spec.token_ids, facts)
+        if spec.messages is not None:
+            messages = _check_messages(spec.messages)
+            size = sum(len(message.content) for message in messages)
+            ids = await self._off_loop(size, lambda: self._tokenizer.encode_chat(messages))
+            return check_tokens(ids, facts, field="messages")
+        text = spec.text or ""
+        if not text:
+            raise InvalidInput("The prompt is empty; give at least one character.", field="text", limit="1 token at least")
+        _check_unicode(text, "text")
+        return check_tokens(await self._off_loop(len(text), lambda: self._tokenizer.encode(text)), facts, field="text")
+
+    async def _off_loop(self, size: int, encode: Callable[[], Sequence[int]]) -> Sequence[int]:
+        """Long text is encoded on a thread: the tokenizer gives the interpreter back, and streams go on."""
+        return encode() if size <= _ASYNC_TEXT else await asyncio.to_thread(encode)
+
+    def _resolve(self, asked: SamplingParams, prompt_tokens: int, facts: EngineFacts) -> SamplingParams:
+        """Seed and max_new_tokens set. Raises NeverFits."""
+        room = facts.job_tokens - prompt_tokens
+        if room < 1:
+            raise NeverFits(
+                f"The prompt has {prompt_tokens} tokens; this server takes a prompt and its output up to {facts.job_tokens} tokens.",
+                field="prompt",
+                limit=f"at most {facts.job_tokens - 1} tokens",
+            )
+        new_tokens = asked.max_new_tokens if asked.max_new_tokens is not None else min(room, self._default_new)
+        if new_tokens > room:
+            raise NeverFits(
+                f"A prompt of {prompt_tokens} tokens leaves room for {room} more; max_new_tokens asks for {new_tokens}.",
+                field="sampling.max_new_tokens",
+                limit=f"1..{room}",
+            )
+        seed = asked.seed if asked.seed is not None else secrets.randbelow(MAX_SEED + 1)
+        return replace(asked, seed=seed, max_new_tokens=new_tokens)
+
+
+def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_ids") -> Int32s:
+    """int32[n] of a prompt's token ids. Raises InvalidInput for none or an unknown one, NeverFits for too many."""
+    if len(ids) == 0:
+        raise InvalidInput("The prompt is empty; give at least one token.", field=field, limit="1 token at least")
+    if len(ids) >= facts.job_tokens:
+        raise NeverFits(
+            f"The prompt has {len(ids)} tokens; this server takes a prompt and its output up to {facts.job_tokens} tokens.",
+            field=field,
+            limit=f"at most {facts.job_tokens - 1} tokens",
+        )
+    try:
+        wide = np.asarray(ids, dtype=np.int64)
+    except (OverflowError, ValueError, TypeError):
+        raise InvalidInput("Token ids must be whole numbers.", field=field, limit=f"0..{facts.vocab_size - 1}") from None
+    wrong = np.flatnonzero((wide < 0) | (wide >= facts.vocab_size))
+    if len(wrong):
+        where = int(wrong[0])
+        raise InvalidInput(
+            f"{field}[{where}] is {int(wide[where])}, which is no token of this model.",
+            field=field,
+            limit=f"0..{facts.vocab_size - 1}",
+        )
+    return wide.astype(np.int32)
+
+
+def _check_messages(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
+    if not 1 <= len(messages) <= MAX_MESSAGES:
+        raise InvalidInput("A conversation needs at least one message.", field="messages", limit=f"1..{MAX_MESSAGES}")
+    for number, message in enumerate(messages):
+        if message.role not in ROLES:
+            raise InvalidInput(
+                f"messages[{number}].role must be system, user or assistant.", field=f"messages[{number}].role"
+            )
+        _check_unicode(message.content, f"messages[{number}].content")
+    return messages
+
+
+def _check_unicode(text: str, field: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{field} holds half a surrogate pair, which is no character.", field=field) from None
+
+
+def body_digest(spec: JobSpec, prompt: Int32s) -> bytes:
+    """SHA-256 of what was asked, before anything was drawn or filled in: equal bodies have equal digests."""
+    asked = spec.sampling
+    words = repr(
+        (
+            tuple(getattr(asked, name) for name in asked.__dataclass_fields__),
+            spec.timeout_ns,
+            spec.cancel_on_disconnect,
+        )
+    )
+    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass"))
+    digest.update(prompt.tobytes())
+    return digest.digest()

@@ -1,0 +1,103 @@
+"""The service behind every door: submit, follow, get, list, cancel.
+
+Owns the order of things: checks, the bound of the queue, the durable write, the claim. It knows no wire: the gRPC servicer, HTTP and the operator's
+service call the same five methods and get core values or SkipjoinErrors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from ..core.errors import InvalidInput, Unavailable
+from ..core.ids import TenantId
+from ..core.job import JobState
+from ..core.pool import JobQuery
+from ..core.view import MAX_REASON, Chunk, JobEvent, JobList, JobSpec, JobView
+from .backlog import Backlog
+from .claims import Claims
+from .facts import EngineFacts
+from .intake import Intake, check_job_id
+from .journal import Journal
+from .live import LiveTable
+from .store import Store
+from .streams import Streams
+from .views import view_of
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """One server's jobs. `facts` answers the engine's facts, None until the first engine was ready."""
+
+    store: Store
+    table: LiveTable
+    intake: Intake
+    backlog: Backlog
+    claims: Claims
+    journal: Journal
+    streams: Streams
+    facts: Callable[[], EngineFacts | None]
+
+    async def submit(self, spec: JobSpec, tenant: TenantId, request_id: str | None = None) -> JobView:
+        """Store a job; when this answers, it is durable. A repeated request_id answers the first job.
+
+        Raises InvalidInput, NeverFits, Conflict, Overloaded, Unavailable.
+        """
+        facts = self.facts()
+        if facts is None or self.claims.closed:
+            raise Unavailable("The server is starting; try again." if facts is None else "The server is going down.")
+        self.journal.check_writable()
+        job = await self.intake.job(spec, tenant, request_id, facts)
+        self.backlog.admit()
+        try:
+            record = await self.store.submit(job)
+        except Exception:
+            self.backlog.took_back()
+            raise
+        if record.job.job_id != job.job_id:
+            self.backlog.took_back()
+        else:
+            self.claims.kick()
+        return view_of(record)
+
+    def follow(
+        self, job_id: str, tenant: TenantId | None, offset: int = 0, *, with_events: bool = False
+    ) -> AsyncIterator[Chunk | JobEvent]:
+        """Chunks from `offset` on, see `Streams.follow`."""
+        return self.streams.follow(check_job_id(job_id), tenant, offset, with_events=with_events)
+
+    async def get(self, job_id: str, tenant: TenantId | None) -> JobView:
+        """One job. Raises NotFound, for another tenant's too."""
+        return view_of(await self.streams.record(check_job_id(job_id), tenant))
+
+    async def list(
+        self,
+        tenant: TenantId | None,
+        states: frozenset[JobState] = frozenset(),
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> JobList:
+        """Jobs newest first. Raises InvalidInput for a negative page size or a token that no list gave."""
+        if page_size < 0:
+            raise InvalidInput("page_size is negative.", field="page_size", limit=f"0..{MAX_PAGE}")
+        query = JobQuery(tenant, states, min(page_size or DEFAULT_PAGE, MAX_PAGE), page_token)
+        page = await self.store.call(lambda pool: pool.list(query))
+        return JobList(tuple(view_of(record) for record in page.jobs), page.next_page_token)
+
+    async def cancel(self, job_id: str, tenant: TenantId | None, reason: str = "") -> JobView:
+        """End a job; a final one stays as it is. Raises NotFound."""
+        if len(reason) > MAX_REASON:
+            raise InvalidInput("reason is too long.", field="reason", limit=f"at most {MAX_REASON} characters")
+        checked = check_job_id(job_id)
+        before = await self.streams.record(checked, tenant)
+        record = await self.store.call(lambda pool: pool.cancel(checked, reason))
+        live = self.table.jobs.get(checked)
+        if live is not None:
+            await self.claims.cancel(live)
+        elif record.state.final and not before.state.final:
+            self.backlog.ended()
+            self.table.tell(checked)
+        return view_of(record)

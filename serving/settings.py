@@ -1,0 +1,183 @@
+"""Every option of `skipjoin serve`, once.
+
+Owns `ServeSettings`: one field per option, from which flags (`serving/flags.py`), SKIPJOIN_* variables and the keys of the settings file follow.
+It does not know what the options do. The command line builds it; door, engine process and wiring read it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ..core.errors import InvalidSettings
+
+ENV_PREFIX = "SKIPJOIN_"
+
+
+def state_folder() -> Path:
+    """Where files that outlive the server go unless a setting says otherwise (XDG)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "skipjoin"
+
+
+class ServeSettings(BaseSettings):
+    """Options of the server; see each field's description. Built by `load_settings`, which turns what is wrong into InvalidSettings."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, nested_model_default_partial_update=False
+    )
+
+    model: Path | None = Field(None, description="Folder of a Hugging Face model (Llama family); not needed by the simulated executor")
+    executor: Literal["torch", "simulated"] = Field("torch", description="Who computes; simulated needs no torch and makes up tokens")
+    policy: str = Field("skipjoin", description="Scheduling policy: skipjoin, fcfs or mlfq")
+    listen: str = Field("127.0.0.1:50071", description="HOST:PORT of gRPC; port 0 takes a free one")
+    http_listen: str | None = Field("127.0.0.1:50080", description="HOST:PORT of the OpenAI-style HTTP door and /metrics; empty for none")
+    admin_socket: Path | None = Field(None, description="Unix socket of the operator's service; default in the user's state folder")
+    job_pool: str = Field("", description="memory, or sqlite:PATH; default sqlite in the user's state folder")
+    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
+    dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = Field("auto", description="Type of weights and KV")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of the engine; default: torch's own choice")
+    max_batch: int = Field(64, ge=1, le=4096, description="Jobs in one iteration at most")
+    max_prefill_tokens: int = Field(2048, ge=1, le=2**20, description="Prompt tokens in one iteration at most")
+    kv_tokens: int | None = Field(None, ge=16, description="Tokens of KV on the device; default: what the device has room for")
+    host_kv_tokens: int | None = Field(None, ge=0, description="Tokens of KV in host memory; default: four times the device's")
+    kv_mode: Literal["proactive", "reactive", "recompute"] = Field("proactive", description="How KV of preempted jobs is kept")
+    starvation: Literal["granted", "off", "paper"] = Field("granted", description="How jobs that wait long are promoted")
+    preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
+    profile: str | None = Field(None, description="Cost profile: a file or a shipped name; default: measured at start and cached")
+    record: Path | None = Field(None, description="Write the engine's turns to this file, for `skipjoin simulate --replay`")
+    simulated_scale: float = Field(1.0, ge=0.0, le=1000.0, description="Simulated executor: sleep this many times the predicted time")
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; needs --tls-key")
+    tls_key: Path | None = Field(None, description="PEM private key; needs --tls-cert")
+    tokens: Path | None = Field(None, description="File of access tokens, a line each: TENANT SHA256-OF-TOKEN")
+    insecure: bool = Field(False, description="Allow a non-loopback address without TLS and tokens")
+    default_max_new_tokens: int = Field(1024, ge=1, le=2**20, description="Cap of max_new_tokens where a request leaves it out")
+    max_queued_jobs: int = Field(10_000, ge=1, le=10_000_000, description="Jobs waiting or running before Submit answers RESOURCE_EXHAUSTED")
+    max_engine_jobs: int = Field(10_000, ge=1, le=1_000_000, description="Jobs the engine ranks at a time; others wait in the pool")
+    prompts_ahead_bytes: int = Field(64 * 2**20, ge=2**16, description="Bytes of prompts sent to the engine before it asks")
+    held_prompt_bytes: int = Field(512 * 2**20, ge=2**20, description="Bytes of claimed prompts the door holds at most")
+    unflushed_bytes: int = Field(8 * 2**20, ge=2**12, description="Bytes not yet in the token log at which the engine pauses")
+    max_message_bytes: int = Field(4 * 2**20, ge=2**12, le=2**28, description="Largest message a client may send")
+    max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
+    call_cap_s: float = Field(3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set")
+    job_cap_s: float = Field(86_400.0, gt=0, le=30 * 86_400, description="No job lives longer before it expires")
+    retention_s: float = Field(86_400.0, ge=1, description="Ended jobs are kept this long")
+    sweep_s: float = Field(30.0, gt=0, description="How often expired and old jobs are looked for")
+    drain_s: float = Field(30.0, ge=0, description="After SIGTERM running jobs have this long to finish; then they are parked")
+    stall_s: float = Field(120.0, gt=0, description="An engine with work that reports no turn for this long is killed and restarted")
+    restart_backoff_s: float = Field(10.0, ge=0, description="Longest wait before a dead engine is started again")
+    check: bool = Field(False, description="Load everything, print the start line and exit")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags come as init values, the environment after them; `load_settings` lays the file below both."""
+        return init_settings, env_settings
+
+    @field_validator("http_listen", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("listen", "http_listen")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @field_validator("job_pool")
+    @classmethod
+    def _pool(cls, value: str) -> str:
+        if value in ("", "memory") or (value.startswith("sqlite:") and len(value) > len("sqlite:")):
+            return value
+        raise ValueError("must be memory or sqlite:PATH")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.executor == "torch" and self.model is None:
+            raise ValueError("model: a model folder is needed (--model DIR), or --executor simulated")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert: tls_cert and tls_key go together")
+        for field in ("listen", "http_listen"):
+            address = getattr(self, field)
+            if address is None or self.insecure or is_loopback(split_address(address)[0]):
+                continue
+            if self.tls_cert is None or self.tokens is None:
+                raise ValueError(
+                    f"{field}: {address} can be reached from other machines; give --tls-cert, --tls-key and --tokens, or --insecure"
+                )
+        return self
+
+    @property
+    def admin_path(self) -> Path:
+        """The operator's socket."""
+        return self.admin_socket or state_folder() / "admin.sock"
+
+    @property
+    def pool_path(self) -> Path | None:
+        """Path of the SQLite file; None for the memory pool."""
+        if self.job_pool == "memory":
+            return None
+        return Path(self.job_pool.removeprefix("sqlite:")) if self.job_pool else state_folder() / "jobs.sqlite"
+
+
+def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> ServeSettings:
+    """Settings from file < SKIPJOIN_* < flags. `flags` holds only what was given. Raises InvalidSettings naming the field."""
+    below = _read_file(file) if file is not None else {}
+    unknown = sorted(set(below) - set(ServeSettings.model_fields))
+    if unknown:
+        raise InvalidSettings(f"The settings file has an unknown key: {unknown[0]}.", field=unknown[0])
+    environ = {name for name in ServeSettings.model_fields if os.environ.get(f"{ENV_PREFIX}{name.upper()}")}
+    values = {name: value for name, value in below.items() if name not in environ} | dict(flags)
+    try:
+        return ServeSettings(**values)
+    except ValidationError as error:
+        raise _said_plainly(error) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidSettings("The settings file does not exist.", field="settings") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSettings(f"The settings file cannot be read: {error}.", field="settings") from None
+
+
+def _said_plainly(error: ValidationError) -> InvalidSettings:
+    """The first thing wrong, with its field."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    field = str(first["loc"][0]) if first["loc"] else message.partition(":")[0]
+    return InvalidSettings(f"{field}: {message.removeprefix(field + ': ')}.", field=field)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """('host', port) of HOST:PORT; raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        raise ValueError("must be HOST:PORT with a port of 0..65535")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
