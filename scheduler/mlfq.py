@@ -6,47 +6,20 @@ happened, the planner reads its order and grants its offers (paper section 4.1; 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import overload
+from collections.abc import Callable, Iterator, Sequence
 
 from ..core.effects import LevelCause, LevelChanged
 from ..core.ids import Handle, Level
 from ..core.ports import CostModel, JobFacts, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
+from .census import Census
 from .ladder import Ladder
 from .params import LadderParams, Starvation
 from .queues import LevelQueues
+from .starvation import StarvationWatch
 
 TOP = Level(1)
-
-
-class Offers(Sequence[Handle]):
-    """The open offers, longest overdue first: a view, so that a thousand of them cost nothing to hand out."""
-
-    def __init__(self, open_offers: OrderedDict[Handle, None]) -> None:
-        self._open = open_offers
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def __iter__(self) -> Iterator[Handle]:
-        return iter(self._open)
-
-    @overload
-    def __getitem__(self, index: int) -> Handle: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Handle]: ...
-    def __getitem__(self, index: int | slice) -> Handle | Sequence[Handle]:
-        if isinstance(index, slice):
-            return tuple(self._open)[index]
-        if index < 0:
-            return tuple(self._open)[index]
-        for handle in islice(self._open, index, None):
-            return handle
-        raise IndexError(index)
 
 
 class MlfqJob(JobEntry):
@@ -86,17 +59,14 @@ class MlfqPolicy:
         self.name = name
         self.version = 0
         self._cost = cost
-        self._params = params or LadderParams()
-        self._starvation = starvation
         self._skip_join = skip_join
-        self.ladder = Ladder(self._params.base_quantum_ns or cost.decode_ns(1, 0), self._params.ratio)
+        params = params or LadderParams()
+        self.ladder = Ladder(params.base_quantum_ns or cost.decode_ns(1, 0), params.ratio)
         self._jobs: dict[Handle, MlfqJob] = {}
         self._queues = LevelQueues()
+        self._census = Census()
         self._crossings = Calendar()  # decode clock: who uses up the quantum when
-        self._deadlines = Calendar()  # wall clock: who is overdue when
-        self._waits: list[Calendar] = []  # per level, wall clock: who waits since when
-        self._running: list[int] = []  # per level
-        self._offers: OrderedDict[Handle, None] = OrderedDict()
+        self._starving = StarvationWatch(params, starvation)
         self._horizon: tuple[int, list[int]] = (-1, [])  # (version, service ahead of each level)
 
     # events ---------------------------------------------------------------------------------------------------
@@ -115,7 +85,7 @@ class MlfqPolicy:
         self._jobs[handle].join()
         level = self._queues.level(handle)
         self._forget_wait(handle, level)
-        self._running[level - 1] += 1
+        self._census.runs(level, 1)
 
     def charge(self, handle: Handle, service_ns: int, computed_tokens: int, tick: Tick) -> None:
         """A chunk: counted at once, demotion is left to `advance`."""
@@ -134,7 +104,7 @@ class MlfqPolicy:
         job = self._jobs[handle]
         job.leave(tick)
         level = self._queues.level(handle)
-        self._running[level - 1] -= 1
+        self._census.runs(level, -1)
         self._watch(handle, job, tick)
         self._await(job, level, tick)
 
@@ -143,7 +113,7 @@ class MlfqPolicy:
         job = self._jobs.pop(handle)
         level = self._queues.level(handle)
         if job.running:
-            self._running[level - 1] -= 1
+            self._census.runs(level, -1)
         self._forget_wait(handle, level)
         self._crossings.discard(handle)
         self._queues.remove(handle)
@@ -157,22 +127,19 @@ class MlfqPolicy:
             crossed = crossings.pop_due(tick.decode_ns)
             crossed.sort(key=self._queues.key)
             changes.extend(self._demote(handle, tick) for handle in crossed)
-        deadlines = self._deadlines
+        deadlines = self._starving.deadlines
         if deadlines.next_ns is not None and deadlines.next_ns <= tick.now_ns:
             overdue = deadlines.pop_due(tick.now_ns)
-            if self._starvation == "paper":
+            if self._starving.mode == "paper":
                 changes.extend(self._promote(handle, tick) for handle in overdue)
             else:
-                self._offers.update(dict.fromkeys(overdue))
+                self._starving.offer(overdue)
                 self.version += 1
         return changes
 
     def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
         """Promote an offered job to the tail of level 1 with a fresh quantum."""
-        if handle not in self._offers:
-            return None
-        del self._offers[handle]
-        return self._promote(handle, tick)
+        return self._promote(handle, tick) if handle in self._starving.offers else None
 
     # questions ------------------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
@@ -189,7 +156,7 @@ class MlfqPolicy:
 
     def next_change_ns(self) -> int | None:
         """The next starvation deadline not yet offered."""
-        return self._deadlines.next_ns
+        return self._starving.deadlines.next_ns
 
     def next_crossing_ns(self) -> int | None:
         """When the first running job uses up its quantum."""
@@ -197,7 +164,7 @@ class MlfqPolicy:
 
     def offers(self) -> Sequence[Handle]:
         """Overdue jobs, longest overdue first."""
-        return Offers(self._offers)
+        return self._starving.offers
 
     def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
         """ENST = min(T_promote, T_exec) of the paper's section 4.2, T_exec from per-level sums: all jobs of higher levels come down first.
@@ -208,37 +175,49 @@ class MlfqPolicy:
         if job.running:
             return 0
         executing = self._service_ahead_ns(self._queues.level(handle)) // max_batch
-        deadline = self._deadlines.get(handle) if self._starvation == "paper" else None
+        deadline = self._starving.deadlines.get(handle) if self._starving.mode == "paper" else None
         return executing if deadline is None else min(executing, max(deadline - tick.now_ns, 0))
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
         """Per level that was ever used."""
-        out = []
-        for index, live in enumerate(self._queues.counts()):
-            since = self._waits[index].next_ns
-            wait_ns = 0 if since is None else tick.now_ns - since
-            out.append((Level(index + 1), live, self._running[index], wait_ns))
-        return out
+        census = self._census
+        return [
+            (Level(level), live, census.running(level), census.longest_wait_ns(level, tick.now_ns))
+            for level, live in enumerate(self._queues.counts(), start=1)
+        ]
+
+    def audit(self, tick: Tick, hold: Callable[[bool, str], None]) -> None:
+        """Call `hold` with every rule that the ladder's own books keep: for `invariants.check`."""
+        queues, starving = self._queues, self._starving
+        for handle, job in self._jobs.items():
+            level = queues.level(handle)
+            charged_ns = job.charged_ns(tick)
+            waits = self._census.levels_waiting(handle)
+            hold(0 <= charged_ns <= job.service_ns(tick), f"job {handle} is charged part of its service")
+            hold(waits == ([] if job.running else [level]), f"job {handle} waits on its level or runs")
+            hold(not job.decoding or job.running, f"job {handle} decodes only in the batch")
+            offered, deadline = handle in starving.offers, handle in starving.deadlines
+            may_starve = starving.mode != "off" and not job.running and level > TOP
+            hold(offered + deadline == may_starve, f"job {handle} has a deadline or an offer when it may starve")
+            used_up = job.emitted and charged_ns >= self.ladder.quantum_ns(level)
+            crossing = self._crossings.get(handle)
+            hold((crossing is not None) == (used_up or (job.emitted and job.decoding)), f"job {handle} is watched")
+            due = crossing is not None and crossing <= tick.decode_ns
+            hold(due == used_up, f"job {handle} is due for demotion exactly when its quantum is used up")
+        hold(len(queues) == len(self._jobs), "every job stands in a queue")
+        hold(len(self._crossings) + len(starving.deadlines) <= 2 * len(self._jobs), "calendars hold live jobs")
 
     # inside ---------------------------------------------------------------------------------------------------
     def _await(self, job: MlfqJob, level: Level, tick: Tick) -> None:
-        """A wait begins, or goes on after a promotion; on level 1 there is nothing to promote to."""
+        """A wait begins, or goes on on another level; on level 1 there is nothing to promote to."""
         handle = job.facts.handle
-        self._grow(level)
-        self._waits[level - 1].set(handle, job.waiting_since_ns)
-        if level == TOP or self._starvation == "off":
-            return
-        if self._starvation == "paper":
-            patience_ns = self._params.paper_alpha_ns
-        else:
-            patience_ns = int(self._params.starvation_factor * job.service_ns(tick))
-            patience_ns = max(self._params.starvation_floor_ns, patience_ns)
-        self._deadlines.set(handle, job.waiting_since_ns + patience_ns)
+        self._census.waits(handle, level, job.waiting_since_ns)
+        if level > TOP:
+            self._starving.begin(handle, job.waiting_since_ns, job.service_ns(tick))
 
     def _forget_wait(self, handle: Handle, level: Level) -> None:
-        self._waits[level - 1].discard(handle)
-        self._deadlines.discard(handle)
-        self._offers.pop(handle, None)
+        self._census.waits_no_more(handle, level)
+        self._starving.end(handle)
 
     def _watch(self, handle: Handle, job: MlfqJob, tick: Tick) -> None:
         """Enter when the job uses up its quantum; a job that did so already is due now, even if it just left the batch."""
@@ -276,19 +255,13 @@ class MlfqPolicy:
     def _relocate(self, job: MlfqJob, old: Level, new: Level, tick: Tick) -> None:
         handle = job.facts.handle
         self._queues.place(handle, new)
-        self._grow(new)
         if job.running:
-            self._running[old - 1] -= 1
-            self._running[new - 1] += 1
+            self._census.runs(old, -1)
+            self._census.runs(new, 1)
         else:
             self._forget_wait(handle, old)
             self._await(job, new, tick)
         self.version += 1
-
-    def _grow(self, level: Level) -> None:
-        while len(self._waits) < level:
-            self._waits.append(Calendar())
-            self._running.append(0)
 
     def _service_ahead_ns(self, level: Level) -> int:
         """Sum over the jobs of higher levels of the quanta they pass through until they reach `level`."""
