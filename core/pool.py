@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .ids import JobId, TenantId
-from .job import FinishReason, JobState
+from .job import FinishReason, JobAccount, JobState
 from .outcome import TokenLogprobs
 from .plan import Int32s, no_int32
 from .sampling import SamplingParams
+from .view import JobView
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +50,28 @@ class JobRecord:
     finished_unix_ns: int | None = None
     generated: Int32s = field(default_factory=no_int32)
     account_json: str | None = None
+
+
+def view_of(record: JobRecord) -> JobView:
+    """The stored job as its owner sees it."""
+    job = record.job
+    return JobView(
+        job_id=job.job_id,
+        state=record.state,
+        prompt_tokens=len(job.prompt),
+        sampling=job.sampling,
+        submitted_unix_ns=job.submitted_unix_ns,
+        tenant=job.tenant,
+        request_id=job.request_id,
+        output_tokens=record.output_tokens,
+        deadline_unix_ns=job.deadline_unix_ns,
+        finished_unix_ns=record.finished_unix_ns,
+        finish=record.finish,
+        failure=record.failure,
+        account=None if record.account_json is None else JobAccount.from_json(record.account_json),
+        cancel_requested=record.cancel_requested,
+        cancel_on_disconnect=job.cancel_on_disconnect,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ They know no wire, no store and no numpy; proto/convert carries them, client/ ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from .errors import InvalidInput
@@ -17,6 +17,16 @@ from .sampling import SamplingParams
 
 MAX_REQUEST_ID = 64
 MAX_REASON = 200
+
+
+def check_request_id(request_id: str) -> None:
+    """Raise InvalidInput unless it is 1 to 64 printable ASCII characters without spaces (AIP-155; any UUID is)."""
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID or not all("!" <= char <= "~" for char in request_id):
+        raise InvalidInput(
+            "request_id must be 1 to 64 printable ASCII characters without spaces; a UUID is a good one.",
+            field="request_id",
+            limit=f"1..{MAX_REQUEST_ID} characters",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +41,15 @@ class ChatMessage:
 class JobSpec:
     """What is asked: exactly one of `text`, `token_ids` and `messages`, how to sample, and how long the job may live.
 
-    `timeout_ns` counts from acceptance; None: the server's limit. Raises InvalidInput when there is no prompt, more than one, or the timeout
-    is not positive. Whether the prompt fits is the door's to say.
+    `sampling` None: the model's defaults. `timeout_ns` counts from acceptance; None: the server's limit. Raises
+    InvalidInput when there is no prompt, more than one, or the timeout is not positive. Whether the prompt fits is the
+    door's to say.
     """
 
     text: str | None = None
     token_ids: tuple[int, ...] | None = None
     messages: tuple[ChatMessage, ...] | None = None
-    sampling: SamplingParams = field(default_factory=SamplingParams)
+    sampling: SamplingParams | None = None
     timeout_ns: int | None = None
     cancel_on_disconnect: bool = False
 

@@ -1,6 +1,6 @@
 """Makes the checked-in Python of the wire messages from `proto/*.proto`.
 
-Owns the protoc command line: messages with their type stubs, and typed service stubs (mypy-protobuf). It knows no
+Owns the protoc command line: messages, services, and typed stubs of both (mypy-protobuf). It knows no
 message. `make proto` runs it and tests/proto compares what it would write with what is checked in.
 """
 
@@ -31,7 +31,7 @@ def generate(out: Path) -> dict[str, str]:
     messages = [f"skipjoin/proto/{name}.proto" for name in SOURCES]
     services = [f"skipjoin/proto/{name}.proto" for name in SERVICES]
     runs = [
-        ["protoc", *include, f"--python_out={out}", f"--pyi_out={out}", *messages],
+        ["protoc", *include, f"--python_out={out}", f"--mypy_out=quiet:{out}", *messages],
         ["protoc", *include, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services],
     ]
     for run in runs:

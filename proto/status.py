@@ -1,0 +1,151 @@
+"""How an error travels: one table between our errors, gRPC statuses and HTTP statuses.
+
+Owns the table and both directions: `abort_args` makes what a servicer gives to `context.abort`, with google.rpc.Status details
+(ErrorInfo of domain "skipjoin", BadRequest with the field, RetryInfo); `error_of_call` makes our exception again. It knows no
+servicer; serving, HTTP and the SDK use it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, Protocol
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from ..core import errors as e
+
+DOMAIN = "skipjoin"
+DETAILS_KEY = "grpc-status-details-bin"
+MAX_MESSAGE = 1024
+DEFAULT_RETRY_S = 1.0
+
+# One row per class: gRPC code and HTTP status. A class without a row takes its parent's.
+_TABLE: dict[type[e.SkipjoinError], tuple[grpc.StatusCode, int]] = {
+    e.SkipjoinError: (grpc.StatusCode.INTERNAL, 500),
+    e.InvalidInput: (grpc.StatusCode.INVALID_ARGUMENT, 400),
+    e.OffsetOutOfRange: (grpc.StatusCode.OUT_OF_RANGE, 400),
+    e.NotFound: (grpc.StatusCode.NOT_FOUND, 404),
+    e.Conflict: (grpc.StatusCode.ALREADY_EXISTS, 409),
+    e.WrongState: (grpc.StatusCode.FAILED_PRECONDITION, 409),
+    e.Denied: (grpc.StatusCode.PERMISSION_DENIED, 403),
+    e.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, 401),
+    e.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    e.Unavailable: (grpc.StatusCode.UNAVAILABLE, 503),
+    e.DeadlineExceeded: (grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    e.JobCancelled: (grpc.StatusCode.CANCELLED, 499),
+    e.JobFailed: (grpc.StatusCode.INTERNAL, 500),
+    e.InternalError: (grpc.StatusCode.INTERNAL, 500),
+}
+
+# What a bare code means, for statuses that gRPC itself or a proxy made.
+_BARE: dict[grpc.StatusCode, type[e.SkipjoinError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: e.InvalidInput,
+    grpc.StatusCode.OUT_OF_RANGE: e.OffsetOutOfRange,
+    grpc.StatusCode.NOT_FOUND: e.NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: e.Conflict,
+    grpc.StatusCode.FAILED_PRECONDITION: e.WrongState,
+    grpc.StatusCode.PERMISSION_DENIED: e.PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: e.Unauthenticated,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: e.Overloaded,
+    grpc.StatusCode.UNAVAILABLE: e.Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: e.DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: e.JobCancelled,
+}
+
+
+class FailedCall(Protocol):
+    """What sync and async gRPC errors have in common."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Any: ...
+
+
+class Aborts(Protocol):
+    """A servicer context of grpc.aio, as far as it is needed here."""
+
+    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any) -> NoReturn: ...
+
+
+def _row(error: type[e.SkipjoinError]) -> tuple[grpc.StatusCode, int]:
+    return next(_TABLE[cls] for cls in error.__mro__ if cls in _TABLE)
+
+
+def grpc_code(error: type[e.SkipjoinError]) -> grpc.StatusCode:
+    """The gRPC code of an error class."""
+    return _row(error)[0]
+
+
+def http_status(error: type[e.SkipjoinError]) -> int:
+    """The HTTP status of an error class."""
+    return _row(error)[1]
+
+
+def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> Status:
+    """The google.rpc.Status of an error. An Overloaded brings its own `retry_after_s`; others may be given one."""
+    code: Any = grpc_code(type(error)).value
+    status = Status(code=code[0], message=error.message[:MAX_MESSAGE])
+    info = ErrorInfo(reason=error.code, domain=DOMAIN)
+    for name, value in (("field", error.field), ("limit", error.limit)):
+        if value is not None:
+            info.metadata[name] = value[:MAX_MESSAGE]
+    _pack(status, info)
+    if error.field is not None and isinstance(error, e.InvalidInput):
+        bad = BadRequest()
+        bad.field_violations.add(field=error.field, description=error.limit or error.message[:MAX_MESSAGE])
+        _pack(status, bad)
+    if isinstance(error, e.Overloaded):
+        retry_after_s = error.retry_after_s
+    if retry_after_s is not None:
+        retry = RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(retry_after_s * 1e9))
+        _pack(status, retry)
+    return status
+
+
+def _pack(status: Status, detail: Any) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def abort_args(
+    error: e.SkipjoinError, *, retry_after_s: float | None = None
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """Code, message and trailing metadata for `context.abort(*abort_args(error))`."""
+    status = status_of(error, retry_after_s=retry_after_s)
+    return grpc_code(type(error)), status.message, ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def error_of_call(call: FailedCall) -> tuple[e.SkipjoinError, float | None]:
+    """Our exception for a failed call, and the server's hint in seconds when to come back (None: it gave none)."""
+    status = _sent_status(call)
+    code, message = call.code(), call.details() or "The call failed without a message."
+    info, retry_after_s = ErrorInfo(), None
+    for detail in status.details if status is not None else ():
+        info_here, retry = ErrorInfo(), RetryInfo()
+        if detail.Is(ErrorInfo.DESCRIPTOR) and detail.Unpack(info_here) and info_here.domain == DOMAIN:
+            info = info_here
+        elif detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
+            retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in message:
+        return e.InvalidInput("The message is larger than the other side accepts.", limit=message[:200]), None
+    cls = e.by_code().get(info.reason) or _BARE.get(code, e.InternalError)
+    field, limit = info.metadata.get("field"), info.metadata.get("limit")
+    if issubclass(cls, e.Overloaded):
+        wait = DEFAULT_RETRY_S if retry_after_s is None else retry_after_s
+        return cls(message, retry_after_s=wait, field=field, limit=limit), retry_after_s
+    return cls(message, field=field, limit=limit), retry_after_s
+
+
+def _sent_status(call: FailedCall) -> Status | None:
+    for key, value in call.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return Status.FromString(value)
+            except DecodeError:
+                return None  # a proxy's garbage: the code alone must do
+    return None

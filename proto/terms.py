@@ -1,0 +1,168 @@
+"""The small values that all three protocols share, and their messages: enums, times, sampling, accounts, log-probabilities.
+
+Owns one pair of functions for each. It knows no job and no event; proto/convert and proto/link stand on it. It imports no numpy, for the
+SDK uses it too. A message that holds nonsense raises InvalidInput naming the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ..core.errors import InvalidInput
+from ..core.job import FinishReason, JobAccount, JobState, LevelCause
+from ..core.logprobs import TokenLogprobs
+from ..core.sampling import SamplingParams
+from ..core.view import JobEventKind
+from . import job_pool_pb2 as pb
+
+_E = TypeVar("_E", bound=Enum)
+_OPTIONAL = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "max_new_tokens",
+    "ignore_eos",
+    "logprobs",
+)
+_MAX_TIMESTAMP_NS = 253402300799 * 10**9  # the end of the year 9999, where google.protobuf.Timestamp ends
+
+STATE_TO_WIRE = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
+REASON_TO_WIRE = {reason: pb.FinishReason.Value(f"FINISH_REASON_{reason.name}") for reason in FinishReason}
+KIND_TO_WIRE = {kind: pb.JobEventKind.Value(f"JOB_EVENT_KIND_{kind.name}") for kind in JobEventKind}
+CAUSE_TO_WIRE = {cause: pb.LevelCause.Value(f"LEVEL_CAUSE_{cause.name}") for cause in LevelCause}
+_STATES: dict[int, JobState] = {number: state for state, number in STATE_TO_WIRE.items()}
+_REASONS: dict[int, FinishReason] = {number: reason for reason, number in REASON_TO_WIRE.items()}
+_KINDS: dict[int, JobEventKind] = {number: kind for kind, number in KIND_TO_WIRE.items()}
+_CAUSES: dict[int, LevelCause] = {number: cause for cause, number in CAUSE_TO_WIRE.items()}
+
+
+def _named(table: Mapping[int, _E], number: int, field: str) -> _E:
+    try:
+        return table[number]
+    except KeyError:
+        known = ", ".join(str(n) for n in sorted(table))
+        raise InvalidInput(f"{field} has the unknown value {number}.", field=field, limit=f"one of {known}") from None
+
+
+def state_from_wire(number: int) -> JobState:
+    """Raises InvalidInput for an unspecified or unknown state."""
+    return _named(_STATES, number, "state")
+
+
+def states_from_wire(numbers: list[int]) -> frozenset[JobState]:
+    """The filter of a list call. Raises InvalidInput naming `states`."""
+    return frozenset(_named(_STATES, number, "states") for number in numbers)
+
+
+def reason_from_wire(number: int) -> FinishReason:
+    """Raises InvalidInput for an unspecified or unknown reason."""
+    return _named(_REASONS, number, "finish_reason")
+
+
+def cause_from_wire(number: int) -> LevelCause:
+    """Raises InvalidInput for an unspecified or unknown cause."""
+    return _named(_CAUSES, number, "cause")
+
+
+def kind_from_wire(number: int) -> JobEventKind:
+    """Raises InvalidInput for an unspecified or unknown kind."""
+    return _named(_KINDS, number, "kind")
+
+
+def time_to_wire(unix_ns: int) -> Timestamp:
+    """A wall-clock time in nanoseconds since 1970, at most the year 9999."""
+    stamp = Timestamp()
+    stamp.FromNanoseconds(min(unix_ns, _MAX_TIMESTAMP_NS))
+    return stamp
+
+
+def sampling_to_wire(params: SamplingParams) -> pb.SamplingParams:
+    """All fields, explicitly: what was asked holds whatever the server's defaults are."""
+    message = pb.SamplingParams(stop=params.stop, stop_token_ids=params.stop_token_ids)
+    for name in _OPTIONAL:
+        value = getattr(params, name)
+        if value is not None:
+            setattr(message, name, value)
+    return message
+
+
+def sampling_from_wire(message: pb.SamplingParams, defaults: SamplingParams | None = None) -> SamplingParams:
+    """Unset fields from `defaults`. Raises InvalidInput with the field's path below `sampling`."""
+    base = defaults if defaults is not None else SamplingParams()
+    given = {descriptor.name for descriptor, _ in message.ListFields()}
+    values = {name: getattr(message if name in given else base, name) for name in _OPTIONAL}
+    try:
+        return SamplingParams(
+            **values,
+            stop=tuple(message.stop) or base.stop,
+            stop_token_ids=tuple(message.stop_token_ids) or base.stop_token_ids,
+        )
+    except InvalidInput as error:
+        raise type(error)(error.message, field=f"sampling.{error.field}", limit=error.limit) from None
+
+
+def account_to_wire(account: JobAccount) -> pb.JobAccount:
+    """Where a job's time went."""
+    return pb.JobAccount(
+        queued_ns=account.queued_ns,
+        prefill_ns=account.prefill_ns,
+        decode_ns=account.decode_ns,
+        preempted_ns=account.preempted_ns,
+        moving_ns=account.moving_ns,
+        preemptions=account.preemptions,
+        promotions=account.promotions,
+        demotions=account.demotions,
+        recomputed_tokens=account.recomputed_tokens,
+        first_token_ns=account.first_token_ns,
+    )
+
+
+def account_from_wire(message: pb.JobAccount) -> JobAccount:
+    """Where a job's time went."""
+    return JobAccount(
+        queued_ns=message.queued_ns,
+        prefill_ns=message.prefill_ns,
+        decode_ns=message.decode_ns,
+        preempted_ns=message.preempted_ns,
+        moving_ns=message.moving_ns,
+        preemptions=message.preemptions,
+        promotions=message.promotions,
+        demotions=message.demotions,
+        recomputed_tokens=message.recomputed_tokens,
+        first_token_ns=message.first_token_ns if message.HasField("first_token_ns") else None,
+    )
+
+
+def failure_to_wire(failure: tuple[str, str] | None) -> pb.Failure | None:
+    """(code, message) of a failed job."""
+    return None if failure is None else pb.Failure(code=failure[0], message=failure[1])
+
+
+def failure_from_wire(message: pb.Failure) -> tuple[str, str]:
+    """(code, message) of a failed job."""
+    return (message.code, message.message)
+
+
+def logprobs_to_wire(logprobs: TokenLogprobs) -> pb.TokenLogprobs:
+    """Log-probabilities of one token."""
+    return pb.TokenLogprobs(
+        chosen=logprobs.chosen,
+        top_token_ids=[token for token, _ in logprobs.top],
+        top_logprobs=[value for _, value in logprobs.top],
+    )
+
+
+def logprobs_from_wire(message: pb.TokenLogprobs) -> TokenLogprobs:
+    """Log-probabilities of one token. Raises InvalidInput when the two lists differ in length."""
+    if len(message.top_token_ids) != len(message.top_logprobs):
+        raise InvalidInput("top_token_ids and top_logprobs must have one length.", field="logprobs")
+    return TokenLogprobs(message.chosen, tuple(zip(message.top_token_ids, message.top_logprobs, strict=True)))
