@@ -6,11 +6,18 @@ Owns the selection and the hypothesis profile of the whole suite. It knows nothi
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share two cores
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share two cores
+
+# The checkout's folders must not pass for top-level modules (`kernels`, `proto`), neither here nor in processes that tests start.
+_ROOT = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
+os.environ["PYTHONSAFEPATH"] = "1"
 
 # Wall-clock deadlines of hypothesis measure the neighbours on a shared machine, not the code.
 settings.register_profile("skipjoin", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
