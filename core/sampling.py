@@ -60,7 +60,8 @@ class SamplingParams:
             _whole("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
         if self.logprobs is not None:
             _whole("logprobs", self.logprobs, 0, MAX_LOGPROBS)
-        if isinstance(self.stop, str):
+        stop: object = self.stop
+        if isinstance(stop, str):
             raise InvalidInput("stop must be a list of strings, not one string.", field="stop")
         object.__setattr__(self, "stop", tuple(self.stop))
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
