@@ -26,7 +26,7 @@ format: venv  ## ruff: write the format
 	$(BIN)/ruff format .
 
 types: venv  ## mypy, strict, over all packages in one call
-	cd $(VENV)/link && ../bin/mypy -p skipjoin
+	cd $(VENV)/link && ../bin/mypy --config-file skipjoin/pyproject.toml -p skipjoin
 
 architecture: venv  ## the house rules: floors, circles, what may stand where
 	$(BIN)/pytest tests/architecture -q
