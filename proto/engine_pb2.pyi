@@ -64,6 +64,7 @@ class EngineFrame(_message.Message):
     EFFECTS_FIELD_NUMBER: _builtins.int
     BEAT_FIELD_NUMBER: _builtins.int
     START_FAILED_FIELD_NUMBER: _builtins.int
+    LAUNCHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___Ready: ...
     @_builtins.property
@@ -72,6 +73,8 @@ class EngineFrame(_message.Message):
     def beat(self) -> Global___Beat: ...
     @_builtins.property
     def start_failed(self) -> Global___StartFailed: ...
+    @_builtins.property
+    def launched(self) -> Global___Launched: ...
     def __init__(
         self,
         *,
@@ -79,12 +82,13 @@ class EngineFrame(_message.Message):
         effects: Global___EffectBatch | None = ...,
         beat: Global___Beat | None = ...,
         start_failed: Global___StartFailed | None = ...,
+        launched: Global___Launched | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "ready", b"ready", "start_failed", b"start_failed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "ready", b"ready", "start_failed", b"start_failed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["ready", "effects", "beat", "start_failed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["ready", "effects", "beat", "start_failed", "launched"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -193,13 +197,17 @@ Global___Ready: _TypeAlias = Ready  # noqa: Y015
 
 @_typing.final
 class StartFailed(_message.Message):
-    """Instead of Ready: why it cannot serve."""
+    """Why the engine cannot serve: instead of Ready, or its last word."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INCARNATION_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
+    field: _builtins.str
+    limit: _builtins.str
     @_builtins.property
     def failure(self) -> _job_pool_pb2.Failure: ...
     def __init__(
@@ -207,14 +215,48 @@ class StartFailed(_message.Message):
         *,
         incarnation: _builtins.int = ...,
         failure: _job_pool_pb2.Failure | None = ...,
+        field: _builtins.str | None = ...,
+        limit: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_field", b"_field", "_limit", b"_limit", "failure", b"failure", "field", b"field", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "incarnation", b"incarnation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_field", b"_field", "_limit", b"_limit", "failure", b"failure", "field", b"field", "incarnation", b"incarnation", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__field: _TypeAlias = _typing.Literal["field"]  # noqa: Y015
+    _WhichOneofArgType__field: _TypeAlias = _typing.Literal["_field", b"_field"]  # noqa: Y015
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__field) -> _WhichOneofReturnType__field | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___StartFailed: _TypeAlias = StartFailed  # noqa: Y015
+
+@_typing.final
+class Launched(_message.Message):
+    """The batch of the plan that is about to be carried out, sent when it has other members than the one before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    HANDLES_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    handles: _builtins.bytes
+    """int64[n]"""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        handles: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handles", b"handles", "incarnation", b"incarnation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StartFailed: _TypeAlias = StartFailed  # noqa: Y015
+Global___Launched: _TypeAlias = Launched  # noqa: Y015
 
 @_typing.final
 class Beat(_message.Message):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from ..core.effects import TurnEffects
@@ -62,11 +63,21 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class StartFailed:
-    """Instead of `Ready`: the code and message of the error that kept the engine from starting."""
+    """Instead of `Ready`, or as the last word: the code, message, field and limit of the error that ends the engine."""
 
     incarnation: int
     code: str
     message: str
+    field: str | None = None
+    limit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The jobs of the batch that is about to be computed, sent when they are others than before."""
+
+    incarnation: int
+    handles: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +98,7 @@ class Effects:
 
 
 FromDoor = Hello | Events | StopAsked
-FromEngine = Ready | StartFailed | Beat | Effects
+FromEngine = Ready | StartFailed | Launched | Beat | Effects
 
 
 def encode_from_door(frame: FromDoor) -> bytes:
@@ -135,7 +146,15 @@ def encode_from_engine(frame: FromEngine) -> bytes:
             message.start_failed.incarnation = frame.incarnation
             message.start_failed.failure.code = frame.code
             message.start_failed.failure.message = frame.message
+            for name in ("field", "limit"):
+                value = getattr(frame, name)
+                if value is not None:
+                    setattr(message.start_failed, name, value)
             return message.SerializeToString()
+        case Launched():
+            column = np.fromiter(frame.handles, dtype="<i8", count=len(frame.handles))
+            launched = pb.Launched(incarnation=frame.incarnation, handles=column.tobytes())
+            return pb.EngineFrame(launched=launched).SerializeToString()
 
 
 def decode_from_engine(data: bytes) -> FromEngine:
@@ -153,7 +172,16 @@ def decode_from_engine(data: bytes) -> FromEngine:
             return _ready_from_wire(message.ready)
         case "start_failed":
             failed = message.start_failed
-            return StartFailed(failed.incarnation, failed.failure.code, failed.failure.message)
+            return StartFailed(
+                failed.incarnation,
+                failed.failure.code,
+                failed.failure.message,
+                failed.field if failed.HasField("field") else None,
+                failed.limit if failed.HasField("limit") else None,
+            )
+        case "launched":
+            handles = np.frombuffer(message.launched.handles, dtype="<i8")
+            return Launched(message.launched.incarnation, frozenset(handles.tolist()))
         case _:
             raise InvariantViolation("A frame of the engine is empty.")
 
