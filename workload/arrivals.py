@@ -32,7 +32,8 @@ def poisson(count: int, rate: float, seed: int) -> Int64s:
     times = np.cumsum(gaps)
     if count < 2:
         return np.zeros(count, dtype=np.int64)
-    return np.rint(times * (count * NS / (rate * times[-1]))).astype(np.int64)
+    arrival_ns: Int64s = np.rint(times * (count * NS / (rate * times[-1]))).astype(np.int64)
+    return arrival_ns
 
 
 def stretch(arrival_ns: Int64s, rate: float) -> Int64s:
@@ -41,4 +42,5 @@ def stretch(arrival_ns: Int64s, rate: float) -> Int64s:
     if old is None:
         raise ValueError("arrivals at one instant cannot be stretched")
     first = int(arrival_ns[0])
-    return np.rint((arrival_ns - first) * (old / rate)).astype(np.int64)
+    stretched: Int64s = np.rint((arrival_ns - first) * (old / rate)).astype(np.int64)
+    return stretched

@@ -163,7 +163,8 @@ def _trace_arrivals(trace: Trace, total: int, seed: int, poisson: bool) -> tuple
 
 
 def _scaled(tokens: Int32s, factor: float) -> Int32s:
-    return np.maximum(np.rint(tokens * factor), 1).astype(np.int32)
+    scaled: Int32s = np.maximum(np.rint(tokens * factor), 1).astype(np.int32)
+    return scaled
 
 
 def _check(requests: int | None, warmup: int, seed: int, scale_lengths: float) -> None:
