@@ -1,13 +1,14 @@
 """A wall before the servicers: bytes that are no message are refused with a reason, and our errors become statuses.
 
-Owns `guarded`, which wraps a grpc.aio server for `add_*_to_server`. Without it gRPC answers UNKNOWN with a class name for malformed bytes, before any
-interceptor sees them. It knows no method; serving and the tests' servers use it.
+Owns `guarded`, which wraps a grpc.aio server for `add_*_to_server`. Without it gRPC answers UNKNOWN with a class name for
+malformed bytes, before any interceptor sees them. It knows no method; serving and the tests' servers use it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
@@ -18,8 +19,8 @@ from ..core.errors import InternalError, InvalidInput, SkipjoinError
 from .status import abort_args
 
 _Context = Any  # grpc.aio.ServicerContext of whatever method
-_MALFORMED = InvalidInput("The request is no valid message: it is truncated, or a string in it is not UTF-8.")
-_BUG = InternalError("The server made an error of its own; its log says more.")
+_MALFORMED = "The request is no valid message: it is truncated, or a string in it is not UTF-8."
+_BUG = "The server made an error of its own; its log says more."
 
 
 class _Malformed:
@@ -76,7 +77,7 @@ def _single(
     async def call(request: Any, context: _Context) -> Any:
         try:
             if isinstance(request, _Malformed):
-                raise _MALFORMED
+                raise InvalidInput(_MALFORMED)
             return await method(request, context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
@@ -84,26 +85,27 @@ def _single(
             await context.abort(*abort_args(error))
         except Exception as error:  # noqa: BLE001 - the last wall: a bug must become a status, not a traceback on the wire
             on_bug(error)
-            await context.abort(*abort_args(_BUG))
+            await context.abort(*abort_args(InternalError(_BUG)))
 
     return call
 
 
 def _stream(
-    method: Callable[[Any, _Context], AsyncIterator[Any]], on_bug: Callable[[BaseException], None]
+    method: Callable[[Any, _Context], AsyncGenerator[Any, None]], on_bug: Callable[[BaseException], None]
 ) -> Callable[[Any, _Context], AsyncIterator[Any]]:
     async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
             if isinstance(request, _Malformed):
-                raise _MALFORMED
-            async for response in method(request, context):
-                yield response
+                raise InvalidInput(_MALFORMED)
+            async with aclosing(method(request, context)) as responses:
+                async for response in responses:
+                    yield response
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except SkipjoinError as error:
             await context.abort(*abort_args(error))
         except Exception as error:  # noqa: BLE001 - as above
             on_bug(error)
-            await context.abort(*abort_args(_BUG))
+            await context.abort(*abort_args(InternalError(_BUG)))
 
     return call

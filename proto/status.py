@@ -19,7 +19,8 @@ from ..core import errors as e
 
 DOMAIN = "skipjoin"
 DETAILS_KEY = "grpc-status-details-bin"
-MAX_MESSAGE = 1024
+MAX_MESSAGE = 512  # of 4-byte characters it still fits, percent-encoded, below the 8 KiB that trailers may have
+MAX_NAME = 128
 DEFAULT_RETRY_S = 1.0
 
 # One row per class: gRPC code and HTTP status. A class without a row takes its parent's.
@@ -87,15 +88,17 @@ def http_status(error: type[e.SkipjoinError]) -> int:
 def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> Status:
     """The google.rpc.Status of an error. An Overloaded brings its own `retry_after_s`; others may be given one."""
     code: Any = grpc_code(type(error)).value
-    status = Status(code=code[0], message=error.message[:MAX_MESSAGE])
+    status = Status(code=code[0], message=_cut(error.message, MAX_MESSAGE))
     info = ErrorInfo(reason=error.code, domain=DOMAIN)
     for name, value in (("field", error.field), ("limit", error.limit)):
         if value is not None:
-            info.metadata[name] = value[:MAX_MESSAGE]
+            info.metadata[name] = _cut(value, MAX_NAME)
     _pack(status, info)
     if error.field is not None and isinstance(error, e.InvalidInput):
         bad = BadRequest()
-        bad.field_violations.add(field=error.field, description=error.limit or error.message[:MAX_MESSAGE])
+        bad.field_violations.add(
+            field=_cut(error.field, MAX_NAME), description=_cut(error.limit or error.message, MAX_NAME)
+        )
         _pack(status, bad)
     if isinstance(error, e.Overloaded):
         retry_after_s = error.retry_after_s
@@ -104,6 +107,11 @@ def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> 
         retry.retry_delay.FromNanoseconds(round(retry_after_s * 1e9))
         _pack(status, retry)
     return status
+
+
+def _cut(text: str, length: int) -> str:
+    # Lone surrogates of a caller's string must not keep its error from being told.
+    return text[:length].encode("utf-8", "replace").decode("utf-8")
 
 
 def _pack(status: Status, detail: Any) -> None:
