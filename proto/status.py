@@ -19,8 +19,10 @@ from ..core import errors as e
 
 DOMAIN = "skipjoin"
 DETAILS_KEY = "grpc-status-details-bin"
-MAX_MESSAGE = 512  # of 4-byte characters it still fits, percent-encoded, below the 8 KiB that trailers may have
-MAX_NAME = 128
+MAX_MESSAGE_BYTES = (
+    1024  # it travels twice, once percent-encoded, and still fits below the 8 KiB that trailers may have
+)
+MAX_NAME_BYTES = 128
 DEFAULT_RETRY_S = 1.0
 
 # One row per class: gRPC code and HTTP status. A class without a row takes its parent's.
@@ -88,16 +90,16 @@ def http_status(error: type[e.SkipjoinError]) -> int:
 def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> Status:
     """The google.rpc.Status of an error. An Overloaded brings its own `retry_after_s`; others may be given one."""
     code: Any = grpc_code(type(error)).value
-    status = Status(code=code[0], message=_cut(error.message, MAX_MESSAGE))
+    status = Status(code=code[0], message=_cut(error.message, MAX_MESSAGE_BYTES))
     info = ErrorInfo(reason=error.code, domain=DOMAIN)
     for name, value in (("field", error.field), ("limit", error.limit)):
         if value is not None:
-            info.metadata[name] = _cut(value, MAX_NAME)
+            info.metadata[name] = _cut(value, MAX_NAME_BYTES)
     _pack(status, info)
     if error.field is not None and isinstance(error, e.InvalidInput):
         bad = BadRequest()
         bad.field_violations.add(
-            field=_cut(error.field, MAX_NAME), description=_cut(error.limit or error.message, MAX_NAME)
+            field=_cut(error.field, MAX_NAME_BYTES), description=_cut(error.limit or error.message, MAX_NAME_BYTES)
         )
         _pack(status, bad)
     if isinstance(error, e.Overloaded):
@@ -111,7 +113,7 @@ def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> 
 
 def _cut(text: str, length: int) -> str:
     # Lone surrogates of a caller's string must not keep its error from being told.
-    return text[:length].encode("utf-8", "replace").decode("utf-8")
+    return text[:length].encode("utf-8", "replace")[:length].decode("utf-8", "ignore")
 
 
 def _pack(status: Status, detail: Any) -> None:
