@@ -20,7 +20,7 @@ from ..core.events import Event, Submitted
 from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.plan import Move
-from ..core.ports import CostModel, ExecutorFacts
+from ..core.ports import CostModel, Executor, ExecutorFacts
 from ..core.sampling import SamplingParams
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
@@ -28,6 +28,7 @@ from ..engine.turn import Turn
 from ..workload.requests import Workload
 from ..workload.statistics import JobResults
 from .executor import SimExecutor
+from .strict import StrictExecutor
 
 MAX_IDLE_TURNS = 10_000
 """Turns in a row without a step of the clock or the end of a job before the world says that the engine is stuck."""
@@ -60,20 +61,20 @@ class Run:
 class World:
     """One run: a clock at 0, an engine, an executor, and the columns that the results are read from."""
 
-    def __init__(self, machine: Machine, policy: str, workload: Workload) -> None:
+    def __init__(self, machine: Machine, policy: str, workload: Workload, *, strict: bool = False) -> None:
         count = len(workload)
         self._machine = machine
         self._workload = workload
         self._clock = ManualClock(0)
         state = assemble(policy, machine.cost, machine.facts, machine.params)
-        executor = SimExecutor(
+        executor: Executor = SimExecutor(
             machine.cost,
             machine.facts,
             self._clock,
             free_moves=state.policy.moves_are_free,
             on_move=self._moved,
         )
-        self._turn = Turn(state, executor, self._clock)
+        self._turn = Turn(state, StrictExecutor(executor) if strict else executor, self._clock)
         self._first_ns = np.zeros(count, dtype=np.int64)
         self._end_ns = np.zeros(count, dtype=np.int64)
         self._ended: list[int] = []
@@ -162,12 +163,15 @@ class World:
         return Run(jobs, tuple(self._ended), turns, self._clock.now_ns())
 
 
-def simulate(machine: Machine, policy: str, workload: Workload, progress: Progress | None = None) -> Run:
+def simulate(
+    machine: Machine, policy: str, workload: Workload, progress: Progress | None = None, *, strict: bool = False
+) -> Run:
     """Serve `workload` under `policy` in virtual time. The same arguments give the same result to the last bit.
 
+    `strict` checks every plan against the rules of core/plan.py, at the cost of speed.
     Raises InvalidSettings for a policy that does not exist and InvariantViolation when the engine breaks its word.
     """
-    return World(machine, policy, workload).run(progress)
+    return World(machine, policy, workload, strict=strict).run(progress)
 
 
 @lru_cache(maxsize=65_536)

@@ -1,0 +1,102 @@
+"""`skipjoin simulate` as a person calls it: table, JSON, notes, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skipjoin.cli import main
+
+FAST = ("--requests", "60", "--warmup", "10", "--max-batch", "16", "--kv-tokens", "12000")
+KEYS = [
+    *("policy", "requests", "refused", "mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s"),
+    *("mean_normalized_latency_s", "mean_ttft_s", "p99_ttft_s", "mean_tpot_s", "output_token_throughput"),
+    *("makespan_s", "max_slowdown", "preemptions", "bytes_moved", "tokens_recomputed"),
+]
+
+
+def _simulate(*words: str) -> int:
+    return main(["simulate", *words])
+
+
+def test_json_of_two_runs_is_the_same_to_the_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--trace", "shape:azure-conv", "--policy", "fcfs,skipjoin,mlfq,srpt-oracle", "--load", "1.2", *FAST)
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    for file in files:
+        assert _simulate(*words, "--json", str(file)) == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+    told = json.loads(files[0].read_text())
+    assert [result["policy"] for result in told["results"]] == ["fcfs", "skipjoin", "mlfq", "srpt-oracle"]
+    for result in told["results"]:
+        assert list(result) == KEYS
+        assert result["requests"] == 60
+        assert result["p50_jct_s"] <= result["p95_jct_s"] <= result["p99_jct_s"]
+        assert result["max_slowdown"] >= 1
+    assert told["load"] == 1.2
+    assert told["rate_per_s"] == pytest.approx(1.2 * told["drain_rate_per_s"])
+    assert str(tmp_path) not in files[0].read_text()
+    printed = capsys.readouterr().out
+    assert "mean JCT (s)" in printed
+    assert "srpt-oracle" in printed
+
+
+def test_json_to_standard_output_is_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _simulate("--trace", "shape:sharegpt", "--rate", "0.5", "--policy", "fcfs", *FAST, "--json", "-") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rate_per_s"] == pytest.approx(0.5)
+    assert told["load"] is None
+    assert told["drain_rate_per_s"] is None
+
+
+def test_seeds_differ_and_a_trace_is_repeated_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "few.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,100,5\n1,200,20\n2,50,900\n3,30000,1\n")
+    results = []
+    for seed in ("1", "2"):
+        words = ("--trace", str(trace), "--policy", "fcfs", "--kv-tokens", "2000", "--requests", "20", "--warmup", "4")
+        assert _simulate(*words, "--seed", seed, "--json", "-") == 0
+        said = capsys.readouterr()
+        assert "repeated" in said.err
+        assert "6 requests are larger" in said.err
+        results.append(json.loads(said.out)["results"][0])
+    assert results[0]["refused"] == 6
+    assert results[0]["requests"] == 14
+    assert results[0]["mean_jct_s"] != results[1]["mean_jct_s"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--trace"),
+        (("--trace", "shape:none"), "azure-conv"),
+        (("--trace", "no-such-file.csv"), "no-such-file.csv"),
+        (("--trace", "shape:azure-conv", "--policy", "lifo"), "skipjoin"),
+        (("--trace", "shape:azure-conv", "--policy", ","), "policy"),
+        (("--trace", "shape:azure-conv", "--load", "0"), "load"),
+        (("--trace", "shape:azure-conv", "--load", "nan"), "load"),
+        (("--trace", "shape:azure-conv", "--rate", "-1"), "rate"),
+        (("--trace", "shape:azure-conv", "--requests", "0"), "requests"),
+        (("--trace", "shape:azure-conv", "--warmup", "-1"), "warmup"),
+        (("--trace", "shape:azure-conv", "--max-batch", "0"), "max-batch"),
+        (("--trace", "shape:azure-conv", "--kv-tokens", "1"), "kv-tokens"),
+        (("--trace", "shape:azure-conv", "--kv-tokens", "16"), "none is left"),
+        (("--trace", "shape:azure-conv", "--host-kv-tokens", "-1"), "host-kv-tokens"),
+        (("--trace", "shape:azure-conv", "--starvation", "often"), "starvation"),
+        (("--trace", "shape:azure-conv", "--seed", "-1"), "seed"),
+        (("--trace", "shape:azure-conv", "--profile", "h100"), "opt-13b-a100"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _simulate(*words) == 2
+    heard = capsys.readouterr()
+    assert said in heard.err
+    assert heard.out == ""
+    assert "Traceback" not in heard.err
+
+
+def test_a_json_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--trace", "shape:azure-code", "--rate", "1", "--policy", "fcfs", *FAST)
+    assert _simulate(*words, "--json", str(tmp_path / "none" / "out.json")) == 2
+    assert "out.json cannot be written" in capsys.readouterr().err
