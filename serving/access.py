@@ -59,7 +59,8 @@ def read_tokens(path: Path | None) -> Access:
             continue
         if len(words) != 2 or not _TENANT.fullmatch(words[0]) or not _DIGEST.fullmatch(words[1].lower()):
             raise InvalidSettings(
-                f"Line {number} of the tokens file is not a tenant and a SHA-256 in hex (sha256sum of the token).", field="tokens"
+                f"Line {number} of the tokens file is not a tenant and a SHA-256 in hex (sha256sum of the token).",
+                field="tokens",
             )
         known.append((TenantId(words[0]), bytes.fromhex(words[1])))
     if not known:

@@ -6,20 +6,20 @@ not know why; the door counts a crash only against jobs that were in a plan in f
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..core.outcome import IterationOutcome
 from ..core.plan import DecodeBatch, IterationPlan
 from ..core.ports import Executor, ExecutorFacts
-from .link import EngineEnd, FrameKind
+from ..proto.frames import Launched
+from .link import EngineEnd
 
 
 class AnnouncingExecutor:
     """Executor port; everything but the announcement is the inner executor's."""
 
-    def __init__(self, inner: Executor, link: EngineEnd) -> None:
+    def __init__(self, inner: Executor, link: EngineEnd, incarnation: int) -> None:
         self._inner = inner
         self._link = link
+        self._incarnation = incarnation
         self._decode: DecodeBatch | None = None
         self._prefilling: tuple[int, ...] = ()
 
@@ -32,8 +32,8 @@ class AnnouncingExecutor:
         prefilling = tuple(chunk.handle for chunk in plan.prefills)
         if plan.decode is not self._decode or prefilling != self._prefilling:
             self._decode, self._prefilling = plan.decode, prefilling
-            handles = np.concatenate((plan.decode.handles, np.asarray(prefilling, dtype=np.int64)))
-            self._link.send(FrameKind.LAUNCHED, handles.astype("<i8").tobytes())
+            members = frozenset(plan.decode.handles.tolist()) | frozenset(prefilling)
+            self._link.send(Launched(self._incarnation, members))
         self._inner.submit(plan)
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
@@ -43,8 +43,3 @@ class AnnouncingExecutor:
     def close(self) -> None:
         """As the port says."""
         self._inner.close()
-
-
-def announced(payload: bytes) -> frozenset[int]:
-    """The handles of a LAUNCHED frame."""
-    return frozenset(np.frombuffer(payload, dtype="<i8").tolist())

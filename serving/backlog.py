@@ -30,7 +30,9 @@ class Backlog:
         if self.open_jobs >= self._limit:
             self.refused += 1
             raise Overloaded(
-                f"The queue is full ({self._limit} jobs).", retry_after_s=self.retry_after_s(), limit=f"{self._limit} jobs"
+                f"The queue is full ({self._limit} jobs).",
+                retry_after_s=self.retry_after_s(),
+                limit=f"{self._limit} jobs",
             )
         self.open_jobs += 1
 

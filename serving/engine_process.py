@@ -6,6 +6,7 @@ number of an inherited socket; it ends when that socket does.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,10 +17,11 @@ from ..core.clock import Clock, MonotonicClock
 from ..core.errors import InternalError, SkipjoinError
 from ..core.events import Event
 from ..engine.turn import Turn
-from ..proto.link import decode_events, encode_effects
+from ..proto.frames import Effects, Events, FromDoor, Hello, StopAsked
 from .engine_parts import build_engine
-from .facts import EngineOrder, failure_to_json
-from .link import EngineEnd, Frame, FrameKind, LinkClosed
+from .facts import failure_frame
+from .link import EngineEnd, LinkClosed
+from .settings import ServeSettings
 
 _PR_SET_PDEATHSIG = 1
 EXIT_FAILED = 1
@@ -35,25 +37,25 @@ def serve(link: EngineEnd, turn: Turn, clock: Clock, incarnation: int) -> None:
             if wait_ns is None or wait_ns > 0:
                 link.wait(wait_ns)
                 continue
-        link.send(FrameKind.EFFECTS, encode_effects(incarnation, turn.step(events)))
+        link.send(Effects(incarnation, turn.step(events)))
 
 
-def _events(frames: list[Frame], incarnation: int) -> list[Event]:
+def _events(frames: list[FromDoor], incarnation: int) -> list[Event]:
     events: list[Event] = []
     for frame in frames:
-        if frame.kind is FrameKind.EVENTS:
-            meant_for, batch = decode_events(frame.payload)
-            if meant_for == incarnation:
-                events += batch
+        if isinstance(frame, StopAsked):
+            raise LinkClosed("The door asked for the end.")
+        if isinstance(frame, Events) and frame.incarnation == incarnation:
+            events += frame.events
     return events
 
 
-def _order(link: EngineEnd) -> EngineOrder:
+def _hello(link: EngineEnd) -> Hello:
     """The first frame."""
     while True:
         for frame in link.drain():
-            if frame.kind is FrameKind.SETTINGS:
-                return EngineOrder.from_json(frame.payload)
+            if isinstance(frame, Hello):
+                return frame
         link.wait(None)
 
 
@@ -72,28 +74,28 @@ def main(argv: list[str]) -> int:
     link = EngineEnd(socket.socket(fileno=int(argv[0])))
     clock = MonotonicClock()
     engine = None
+    incarnation = 0
     try:
-        order = _order(link)
-        engine = build_engine(order, link, clock)
-        link.send(FrameKind.READY, engine.facts.to_json())
-        serve(link, engine.turn, clock, order.incarnation)
+        hello = _hello(link)
+        incarnation = hello.incarnation
+        engine = build_engine(ServeSettings.model_validate_json(hello.settings_json), incarnation, link, clock)
+        link.send(engine.facts.to_frame(incarnation, os.getpid()))
+        serve(link, engine.turn, clock, incarnation)
     except LinkClosed:
         return 0
     except SkipjoinError as error:
-        return _failed(link, error)
+        return _failed(link, incarnation, error)
     except MemoryError:
-        return _failed(link, InternalError("The engine ran out of memory."))
+        return _failed(link, incarnation, InternalError("The engine ran out of memory."))
     finally:
         if engine is not None:
             engine.close()
     return 0
 
 
-def _failed(link: EngineEnd, error: SkipjoinError) -> int:
-    try:
-        link.send(FrameKind.FAILED, failure_to_json(error))
-    except LinkClosed:
-        pass
+def _failed(link: EngineEnd, incarnation: int, error: SkipjoinError) -> int:
+    with contextlib.suppress(LinkClosed):
+        link.send(failure_frame(incarnation, error))
     return EXIT_FAILED
 
 

@@ -1,86 +1,78 @@
-"""What the door must know of an engine, and what the engine must know to start.
+"""What the door knows of a started engine.
 
-Owns the two values of the handshake, `EngineOrder` (door to engine) and `EngineFacts` (engine to door), and their JSON. It builds nothing;
-door and engine process exchange them as the first frames of the link.
+Owns `EngineFacts`: pools and bounds for the door's checks, words for the start line. It builds nothing; the engine process sends them in its
+Ready frame, supervisor, intake and claims read them.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ..core.errors import InternalError, SkipjoinError, by_code
+from ..core.ports import ExecutorFacts
+from ..proto.frames import Ready, StartFailed
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWords:
+    """What the door needs besides the executor's own facts; `profile` says where the cost model comes from."""
+
+    max_batch: int
+    device: str
+    dtype: str
+    model_name: str
+    profile: str
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """A started engine: pools in pages and tokens, bounds for the door's checks, words for the start line."""
+    """A started engine: its executor's pools, its policy, and words for a person."""
 
-    incarnation: int
-    device_pages: int
-    host_pages: int
-    page_tokens: int
-    page_bytes: int
-    max_context_tokens: int | None
-    vocab_size: int
-    max_batch: int
+    executor: ExecutorFacts
     policy: str
-    device: str
-    model_name: str
-    profile: str
+    words: EngineWords
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are 0..vocab_size - 1."""
+        return self.executor.vocab_size
 
     @property
     def device_tokens(self) -> int:
         """Tokens of KV that the device pool holds."""
-        return self.device_pages * self.page_tokens
+        return self.executor.device_pages * self.executor.page_tokens
+
+    @property
+    def host_tokens(self) -> int:
+        """Tokens of KV that the host pool holds."""
+        return self.executor.host_pages * self.executor.page_tokens
 
     @property
     def job_tokens(self) -> int:
         """Prompt and output tokens that one job can have at most."""
-        if self.max_context_tokens is None:
-            return self.device_tokens
-        return min(self.device_tokens, self.max_context_tokens)
+        context = self.executor.max_context_tokens
+        return self.device_tokens if context is None else min(self.device_tokens, context)
 
-    def to_json(self) -> bytes:
-        """As the READY frame carries it."""
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_json(cls, payload: bytes) -> EngineFacts:
-        """Read a READY frame."""
-        return cls(**json.loads(payload))
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOrder:
-    """How to build an engine: its incarnation and the settings it reads, by name."""
-
-    incarnation: int
-    settings: dict[str, Any]
-
-    def to_json(self) -> bytes:
-        """As the SETTINGS frame carries it."""
-        return json.dumps(asdict(self)).encode()
+    def to_frame(self, incarnation: int, pid: int) -> Ready:
+        """As the engine says it."""
+        return Ready(incarnation, pid, self.policy, self.executor, json.dumps(asdict(self.words)))
 
     @classmethod
-    def from_json(cls, payload: bytes) -> EngineOrder:
-        """Read a SETTINGS frame."""
-        return cls(**json.loads(payload))
+    def from_frame(cls, frame: Ready) -> EngineFacts:
+        """As the door reads it."""
+        return cls(frame.executor, frame.policy, EngineWords(**json.loads(frame.facts_json)))
 
 
-def failure_to_json(error: SkipjoinError) -> bytes:
-    """Why an engine ends, as the FAILED frame carries it."""
-    return json.dumps(
-        {"code": error.code, "message": error.message, "field": error.field, "limit": error.limit}
-    ).encode()
+def failure_frame(incarnation: int, error: SkipjoinError) -> StartFailed:
+    """An engine's last word."""
+    return StartFailed(incarnation, error.code, error.message, error.field, error.limit)
 
 
-def failure_from_json(payload: bytes) -> SkipjoinError:
-    """Read a FAILED frame back into the error that it was."""
-    said = json.loads(payload)
-    cls = by_code().get(said["code"], InternalError)
+def failure_of(frame: StartFailed) -> SkipjoinError:
+    """The error that the last word was."""
+    cls = by_code().get(frame.code, InternalError)
     try:
-        return cls(said["message"], field=said["field"], limit=said["limit"])
+        return cls(frame.message, field=frame.field, limit=frame.limit)
     except TypeError:
-        return InternalError(said["message"])
+        return InternalError(frame.message)

@@ -20,17 +20,27 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--settings FILE` and one flag per field of ServeSettings; flags not given leave nothing in the namespace."""
-    parser.add_argument("--settings", type=Path, metavar="FILE", default=None, help="TOML file of settings; SKIPJOIN_* and flags win over it")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="TOML file of settings; SKIPJOIN_* and flags win over it",
+    )
     for name, field in ServeSettings.model_fields.items():
         flag = "--" + name.replace("_", "-")
         kind = _kind(field)
         text = _help(field)
         if kind is bool:
-            parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+            parser.add_argument(
+                flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+            )
         elif get_origin(kind) is Literal:
             parser.add_argument(flag, dest=name, choices=get_args(kind), default=argparse.SUPPRESS, help=text)
         else:
-            parser.add_argument(flag, dest=name, metavar=_METAVARS.get(kind, "TEXT"), default=argparse.SUPPRESS, help=text)
+            parser.add_argument(
+                flag, dest=name, metavar=_METAVARS.get(kind, "TEXT"), default=argparse.SUPPRESS, help=text
+            )
 
 
 def settings_from(args: argparse.Namespace) -> ServeSettings:

@@ -11,7 +11,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -21,14 +21,13 @@ from ..core.ids import JobId, TenantId
 from ..core.plan import Int32s
 from ..core.pool import NewJob
 from ..core.sampling import MAX_SEED, SamplingParams
-from ..core.view import MAX_REQUEST_ID, ChatMessage, JobSpec
+from ..core.view import ChatMessage, JobSpec, check_request_id
 from .facts import EngineFacts
 from .text import Tokenizer
 
 MAX_MESSAGES = 4096
 ROLES = frozenset({"system", "user", "assistant"})
 _ASYNC_TEXT = 4096
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]+", re.ASCII)
 _JOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -44,44 +43,38 @@ def check_job_id(job_id: str) -> JobId:
     return JobId(job_id)
 
 
-def check_request_id(request_id: str | None) -> str | None:
-    """Raise InvalidInput for an idempotency key that is empty, long or holds other than plain characters."""
-    if request_id is None:
-        return None
-    if not 1 <= len(request_id) <= MAX_REQUEST_ID or _REQUEST_ID.fullmatch(request_id) is None:
-        raise InvalidInput(
-            "request_id must be plain letters, digits and ._:/+=@- (a UUID is fine).",
-            field="request_id",
-            limit=f"1..{MAX_REQUEST_ID} characters",
-        )
-    return request_id
-
-
 class Intake:
     """Makes jobs of specs, for one model."""
 
-    def __init__(self, tokenizer: Tokenizer, *, default_max_new_tokens: int, job_cap_s: float) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, defaults: SamplingParams, *, default_max_new_tokens: int, job_cap_s: float
+    ) -> None:
         self._tokenizer = tokenizer
+        self._defaults = defaults
         self._default_new = default_max_new_tokens
         self._cap_ns = int(job_cap_s * 1e9)
 
     async def job(self, spec: JobSpec, tenant: TenantId, request_id: str | None, facts: EngineFacts) -> NewJob:
         """The job that a spec asks for. Raises InvalidInput, NeverFits."""
-        check_request_id(request_id)
+        if request_id is not None:
+            check_request_id(request_id)
         if spec.timeout_ns is not None and spec.timeout_ns > self._cap_ns:
             raise InvalidInput(
-                "timeout is longer than this server keeps a job.", field="timeout", limit=f"at most {self._cap_ns / 1e9:g} s"
+                "timeout is longer than this server keeps a job.",
+                field="timeout",
+                limit=f"at most {self._cap_ns / 1e9:g} s",
             )
         prompt = await self._prompt(spec, facts)
-        spec.sampling.check_vocabulary(facts.vocab_size)
+        sampling = spec.sampling if spec.sampling is not None else self._defaults
+        sampling.check_vocabulary(facts.vocab_size)
         now = unix_ns()
         return NewJob(
             job_id=new_job_id(),
             tenant=tenant,
             request_id=request_id,
-            body_digest=body_digest(spec, prompt),
+            body_digest=body_digest(sampling, spec, prompt),
             prompt=prompt,
-            sampling=self._resolve(spec.sampling, len(prompt), facts),
+            sampling=self._resolve(sampling, len(prompt), facts),
             submitted_unix_ns=now,
             deadline_unix_ns=now + (spec.timeout_ns if spec.timeout_ns is not None else self._cap_ns),
             cancel_on_disconnect=spec.cancel_on_disconnect,
@@ -97,7 +90,9 @@ class Intake:
             return check_tokens(ids, facts, field="messages")
         text = spec.text or ""
         if not text:
-            raise InvalidInput("The prompt is empty; give at least one character.", field="text", limit="1 token at least")
+            raise InvalidInput(
+                "The prompt is empty; give at least one character.", field="text", limit="1 token at least"
+            )
         _check_unicode(text, "text")
         return check_tokens(await self._off_loop(len(text), lambda: self._tokenizer.encode(text)), facts, field="text")
 
@@ -138,7 +133,9 @@ def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_
     try:
         wide = np.asarray(ids, dtype=np.int64)
     except (OverflowError, ValueError, TypeError):
-        raise InvalidInput("Token ids must be whole numbers.", field=field, limit=f"0..{facts.vocab_size - 1}") from None
+        raise InvalidInput(
+            "Token ids must be whole numbers.", field=field, limit=f"0..{facts.vocab_size - 1}"
+        ) from None
     wrong = np.flatnonzero((wide < 0) | (wide >= facts.vocab_size))
     if len(wrong):
         where = int(wrong[0])
@@ -169,12 +166,11 @@ def _check_unicode(text: str, field: str) -> None:
         raise InvalidInput(f"{field} holds half a surrogate pair, which is no character.", field=field) from None
 
 
-def body_digest(spec: JobSpec, prompt: Int32s) -> bytes:
+def body_digest(asked: SamplingParams, spec: JobSpec, prompt: Int32s) -> bytes:
     """SHA-256 of what was asked, before anything was drawn or filled in: equal bodies have equal digests."""
-    asked = spec.sampling
     words = repr(
         (
-            tuple(getattr(asked, name) for name in asked.__dataclass_fields__),
+            tuple(getattr(asked, field.name) for field in fields(asked)),
             spec.timeout_ns,
             spec.cancel_on_disconnect,
         )

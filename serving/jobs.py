@@ -6,7 +6,7 @@ service call the same five methods and get core values or SkipjoinErrors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from ..core.errors import InvalidInput, Unavailable
@@ -65,7 +65,7 @@ class Jobs:
 
     def follow(
         self, job_id: str, tenant: TenantId | None, offset: int = 0, *, with_events: bool = False
-    ) -> AsyncIterator[Chunk | JobEvent]:
+    ) -> AsyncGenerator[Chunk | JobEvent]:
         """Chunks from `offset` on, see `Streams.follow`."""
         return self.streams.follow(check_job_id(job_id), tenant, offset, with_events=with_events)
 

@@ -17,8 +17,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..core.errors import InvalidSettings
+from ..scheduler.registry import POLICY_NAMES
 
 ENV_PREFIX = "SKIPJOIN_"
+LIVE_POLICIES = tuple(name for name in POLICY_NAMES if name != "srpt-oracle")  # nobody knows the future here
 
 
 def state_folder() -> Path:
@@ -30,47 +32,93 @@ class ServeSettings(BaseSettings):
     """Options of the server; see each field's description. Built by `load_settings`, which turns what is wrong into InvalidSettings."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, nested_model_default_partial_update=False
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        nested_model_default_partial_update=False,
     )
 
-    model: Path | None = Field(None, description="Folder of a Hugging Face model (Llama family); not needed by the simulated executor")
-    executor: Literal["torch", "simulated"] = Field("torch", description="Who computes; simulated needs no torch and makes up tokens")
+    model: Path | None = Field(
+        None, description="Folder of a Hugging Face model (Llama family); not needed by the simulated executor"
+    )
+    executor: Literal["torch", "simulated"] = Field(
+        "torch", description="Who computes; simulated needs no torch and makes up tokens"
+    )
     policy: str = Field("skipjoin", description="Scheduling policy: skipjoin, fcfs or mlfq")
     listen: str = Field("127.0.0.1:50071", description="HOST:PORT of gRPC; port 0 takes a free one")
-    http_listen: str | None = Field("127.0.0.1:50080", description="HOST:PORT of the OpenAI-style HTTP door and /metrics; empty for none")
-    admin_socket: Path | None = Field(None, description="Unix socket of the operator's service; default in the user's state folder")
+    http_listen: str | None = Field(
+        "127.0.0.1:50080", description="HOST:PORT of the OpenAI-style HTTP door and /metrics; empty for none"
+    )
+    admin_socket: Path | None = Field(
+        None, description="Unix socket of the operator's service; default in the user's state folder"
+    )
     job_pool: str = Field("", description="memory, or sqlite:PATH; default sqlite in the user's state folder")
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
-    dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = Field("auto", description="Type of weights and KV")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of the engine; default: torch's own choice")
+    dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Type of weights and KV"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of the engine; default: torch's own choice"
+    )
     max_batch: int = Field(64, ge=1, le=4096, description="Jobs in one iteration at most")
     max_prefill_tokens: int = Field(2048, ge=1, le=2**20, description="Prompt tokens in one iteration at most")
-    kv_tokens: int | None = Field(None, ge=16, description="Tokens of KV on the device; default: what the device has room for")
-    host_kv_tokens: int | None = Field(None, ge=0, description="Tokens of KV in host memory; default: four times the device's")
-    kv_mode: Literal["proactive", "reactive", "recompute"] = Field("proactive", description="How KV of preempted jobs is kept")
-    starvation: Literal["granted", "off", "paper"] = Field("granted", description="How jobs that wait long are promoted")
+    kv_tokens: int | None = Field(
+        None, ge=16, description="Tokens of KV on the device; default: what the device has room for"
+    )
+    host_kv_tokens: int | None = Field(
+        None, ge=0, description="Tokens of KV in host memory; default: four times the device's"
+    )
+    kv_mode: Literal["proactive", "reactive", "recompute"] = Field(
+        "proactive", description="How KV of preempted jobs is kept"
+    )
+    starvation: Literal["granted", "off", "paper"] = Field(
+        "granted", description="How jobs that wait long are promoted"
+    )
     preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
-    profile: str | None = Field(None, description="Cost profile: a file or a shipped name; default: measured at start and cached")
-    record: Path | None = Field(None, description="Write the engine's turns to this file, for `skipjoin simulate --replay`")
-    simulated_scale: float = Field(1.0, ge=0.0, le=1000.0, description="Simulated executor: sleep this many times the predicted time")
+    profile: str | None = Field(
+        None, description="Cost profile: a file or a shipped name; default: measured at start and cached"
+    )
+    record: Path | None = Field(
+        None, description="Write the engine's turns to this file, for `skipjoin simulate --replay`"
+    )
+    simulated_scale: float = Field(
+        1.0, ge=0.0, le=1000.0, description="Simulated executor: sleep this many times the predicted time"
+    )
     tls_cert: Path | None = Field(None, description="PEM certificate chain; needs --tls-key")
     tls_key: Path | None = Field(None, description="PEM private key; needs --tls-cert")
     tokens: Path | None = Field(None, description="File of access tokens, a line each: TENANT SHA256-OF-TOKEN")
     insecure: bool = Field(False, description="Allow a non-loopback address without TLS and tokens")
-    default_max_new_tokens: int = Field(1024, ge=1, le=2**20, description="Cap of max_new_tokens where a request leaves it out")
-    max_queued_jobs: int = Field(10_000, ge=1, le=10_000_000, description="Jobs waiting or running before Submit answers RESOURCE_EXHAUSTED")
-    max_engine_jobs: int = Field(10_000, ge=1, le=1_000_000, description="Jobs the engine ranks at a time; others wait in the pool")
-    prompts_ahead_bytes: int = Field(64 * 2**20, ge=2**16, description="Bytes of prompts sent to the engine before it asks")
+    default_max_new_tokens: int = Field(
+        1024, ge=1, le=2**20, description="Cap of max_new_tokens where a request leaves it out"
+    )
+    max_queued_jobs: int = Field(
+        10_000, ge=1, le=10_000_000, description="Jobs waiting or running before Submit answers RESOURCE_EXHAUSTED"
+    )
+    max_engine_jobs: int = Field(
+        10_000, ge=1, le=1_000_000, description="Jobs the engine ranks at a time; others wait in the pool"
+    )
+    prompts_ahead_bytes: int = Field(
+        64 * 2**20, ge=2**16, description="Bytes of prompts sent to the engine before it asks"
+    )
     held_prompt_bytes: int = Field(512 * 2**20, ge=2**20, description="Bytes of claimed prompts the door holds at most")
-    unflushed_bytes: int = Field(8 * 2**20, ge=2**12, description="Bytes not yet in the token log at which the engine pauses")
+    unflushed_bytes: int = Field(
+        8 * 2**20, ge=2**12, description="Bytes not yet in the token log at which the engine pauses"
+    )
     max_message_bytes: int = Field(4 * 2**20, ge=2**12, le=2**28, description="Largest message a client may send")
     max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
-    call_cap_s: float = Field(3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set")
+    call_cap_s: float = Field(
+        3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
+    )
     job_cap_s: float = Field(86_400.0, gt=0, le=30 * 86_400, description="No job lives longer before it expires")
     retention_s: float = Field(86_400.0, ge=1, description="Ended jobs are kept this long")
     sweep_s: float = Field(30.0, gt=0, description="How often expired and old jobs are looked for")
-    drain_s: float = Field(30.0, ge=0, description="After SIGTERM running jobs have this long to finish; then they are parked")
-    stall_s: float = Field(120.0, gt=0, description="An engine with work that reports no turn for this long is killed and restarted")
+    drain_s: float = Field(
+        30.0, ge=0, description="After SIGTERM running jobs have this long to finish; then they are parked"
+    )
+    stall_s: float = Field(
+        120.0, gt=0, description="An engine with work that reports no turn for this long is killed and restarted"
+    )
     restart_backoff_s: float = Field(10.0, ge=0, description="Longest wait before a dead engine is started again")
     check: bool = Field(False, description="Load everything, print the start line and exit")
 
@@ -96,6 +144,13 @@ class ServeSettings(BaseSettings):
     def _address(cls, value: str | None) -> str | None:
         if value is not None:
             split_address(value)
+        return value
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, value: str) -> str:
+        if value not in LIVE_POLICIES:
+            raise ValueError(f"must be one of {', '.join(LIVE_POLICIES)}")
         return value
 
     @field_validator("job_pool")

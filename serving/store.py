@@ -48,9 +48,7 @@ class Store:
             raise
         return cls(thread, pool, max_group)
 
-    async def call(
-        self, method: Callable[Concatenate[JobPool, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def call(self, method: Callable[Concatenate[JobPool, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`method(pool, ...)` on the pool's thread. A caller that is cancelled does not undo what the pool already does."""
 
         def work() -> T:
@@ -71,8 +69,12 @@ class Store:
             group, self._submits = self._submits[: self._max_group], self._submits[self._max_group :]
             try:
                 answers = await self.call(lambda pool, jobs: pool.submit(jobs), [waiting.job for waiting in group])
-            except Exception as error:
-                said = error if isinstance(error, SkipjoinError) else Unavailable("The job pool failed; nothing was stored.")
+            except Exception as error:  # noqa: BLE001 - whatever it was, the callers must hear of it
+                said = (
+                    error
+                    if isinstance(error, SkipjoinError)
+                    else Unavailable("The job pool failed; nothing was stored.")
+                )
                 answers = [said] * len(group)
             for waiting, answer in zip(group, answers, strict=True):
                 if waiting.answer.done():

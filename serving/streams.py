@@ -7,7 +7,7 @@ one chunk, from the log. It never speaks to the engine; live jobs are read from 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from ..core.errors import NotFound, OffsetOutOfRange, Unavailable
@@ -47,7 +47,7 @@ class Streams:
 
     async def follow(
         self, job_id: JobId, tenant: TenantId | None, offset: int, *, with_events: bool = False
-    ) -> AsyncIterator[Chunk | JobEvent]:
+    ) -> AsyncGenerator[Chunk | JobEvent]:
         """Chunks from `offset` on until the job is final; the last one carries the finish.
 
         `tenant` None is the operator. Raises NotFound, OffsetOutOfRange, and Unavailable when the server goes: come back with the offset reached.
@@ -73,7 +73,9 @@ class Streams:
                 if len(news.tokens) == MAX_CHUNK_TOKENS:
                     continue
                 if self.closed:
-                    raise Unavailable("The server is going down; the job is kept. Stream again from the offset reached.")
+                    raise Unavailable(
+                        "The server is going down; the job is kept. Stream again from the offset reached."
+                    )
                 await watch.wait(_LOOK_AGAIN_S)
         finally:
             self.open -= 1

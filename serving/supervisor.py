@@ -7,6 +7,7 @@ marks are counted, and a new engine is told of every live job. It does not know 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import sys
@@ -17,12 +18,11 @@ from ..core.clock import Clock
 from ..core.effects import AccountGiven, PromptsNeeded, SnapshotGiven, TurnEffects
 from ..core.errors import ExecutorLost, InternalError, InvariantViolation, SkipjoinError
 from ..core.events import Event
-from ..proto.link import decode_effects, encode_events
-from .announce import announced
+from ..proto.frames import Effects, Events, Hello, Launched, Ready, StartFailed
 from .claims import Claims
-from .facts import EngineFacts, EngineOrder, failure_from_json
+from .facts import EngineFacts, failure_of
 from .journal import Journal
-from .link import DoorEnd, Frame, FrameKind, LinkClosed, link_pair
+from .link import DoorEnd, LinkClosed, link_pair
 from .live import LiveTable
 from .questions import Questions
 
@@ -90,19 +90,20 @@ class Supervisor:
         link = self._link = await self._spawn()
         watch = asyncio.create_task(self._watch_for_stall())
         try:
-            await link.send(FrameKind.SETTINGS, EngineOrder(self.incarnation, self._settings).to_json())
+            await link.send(Hello(self.incarnation, json.dumps(self._settings)))
             while (frame := await link.receive()) is not None:
                 self._heard_ns = self._clock.now_ns()
-                if frame.kind is FrameKind.READY:
-                    ready_ns = self._heard_ns
-                    await self._started(EngineFacts.from_json(frame.payload))
-                elif frame.kind is FrameKind.EFFECTS:
-                    await self._take(frame)
-                elif frame.kind is FrameKind.LAUNCHED:
-                    self._in_flight = announced(frame.payload)
-                elif frame.kind is FrameKind.FAILED:
-                    self.failure = failure_from_json(frame.payload)
-                    log.error("engine %d: %s", self.incarnation, self.failure)
+                match frame:
+                    case Effects():
+                        await self._take(frame)
+                    case Launched():
+                        self._in_flight = frame.handles
+                    case Ready():
+                        ready_ns = self._heard_ns
+                        await self._started(EngineFacts.from_frame(frame))
+                    case StartFailed():
+                        self.failure = failure_of(frame)
+                        log.error("engine %d: %s", self.incarnation, self.failure)
         except LinkClosed:
             pass
         except InvariantViolation as error:
@@ -133,12 +134,13 @@ class Supervisor:
         for listener in self.on_change:
             listener(True)
 
-    async def _take(self, frame: Frame) -> None:
-        incarnation, turn = decode_effects(frame.payload)
-        if incarnation != self.incarnation:
-            raise InvariantViolation(f"A batch of engine {incarnation} came over the link of engine {self.incarnation}.")
-        self._journal.feed(turn)
-        await self._answer(turn)
+    async def _take(self, frame: Effects) -> None:
+        if frame.incarnation != self.incarnation:
+            raise InvariantViolation(
+                f"A batch of engine {frame.incarnation} came over the link of engine {self.incarnation}."
+            )
+        self._journal.feed(frame.effects)
+        await self._answer(frame.effects)
         await self._journal.room()
 
     async def _answer(self, turn: TurnEffects) -> None:
@@ -173,9 +175,13 @@ class Supervisor:
         if link is None:
             return
         try:
-            await link.send(FrameKind.EVENTS, encode_events(self.incarnation, events))
+            await link.send(Events(self.incarnation, tuple(events)))
         except LinkClosed:
             return
+
+    def choose_policy(self, policy: str) -> None:
+        """Engines that start from now on have this policy."""
+        self._settings = {**self._settings, "policy": policy}
 
     async def stop(self, patience_s: float = 5.0) -> None:
         """End the engine for good: it reads the end of its link and exits; after `patience_s` it is killed."""

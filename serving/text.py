@@ -48,7 +48,7 @@ class ByteTokenizer:
     def __init__(self) -> None:
         self.vocab_size = BYTE_VOCABULARY
         self.end_tokens = frozenset({BYTE_END})
-        self.token_bytes: Sequence[bytes] = tuple(bytes([value]) for value in range(256)) + (b"",)
+        self.token_bytes: Sequence[bytes] = (*(bytes([value]) for value in range(256)), b"")
 
     def encode(self, text: str) -> Sequence[int]:
         """The bytes of the text."""

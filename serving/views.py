@@ -37,7 +37,9 @@ def view_of(record: JobRecord) -> JobView:
 
 def finish_of(record: JobRecord) -> Finish:
     """The last word about a final job."""
-    return Finish(record.finish or FinishReason.FAILED, record.output_tokens, record.failure, _account(record.account_json))
+    return Finish(
+        record.finish or FinishReason.FAILED, record.output_tokens, record.failure, _account(record.account_json)
+    )
 
 
 def _account(text: str | None) -> JobAccount | None:

@@ -1,0 +1,154 @@
+"""AdminService: the operator's calls, on a unix socket of their own.
+
+Owns the way between admin messages and the door's parts. It sees every tenant; the socket's file rights are its guard. `skipjoin admin` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..core.clock import Clock
+from ..core.effects import SnapshotGiven
+from ..core.errors import InvalidInput, Unavailable
+from ..core.events import PolicyChosen
+from ..core.ids import TenantId
+from ..core.view import JobView
+from ..proto import admin_pb2 as pb
+from ..proto import convert, terms
+from .jobs import Jobs
+from .questions import Questions
+from .rpc import Caller, Streaming, Unary
+from .supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class AdminServicer:
+    """`begin_drain(seconds | None)` starts the end; `policies` are those that may be chosen live."""
+
+    jobs: Jobs
+    supervisor: Supervisor
+    questions: Questions
+    clock: Clock
+    started_ns: int
+    version: str
+    pool_name: str
+    policies: Sequence[str]
+    begin_drain: Callable[[float | None], None]
+    draining: Callable[[], bool]
+
+    def methods(self) -> dict[str, Unary | Streaming]:
+        """What `rpc.service_handler` takes."""
+        return {
+            "GetStatus": self.get_status,
+            "ListJobs": self.list_jobs,
+            "GetJob": self.get_job,
+            "GetQueues": self.get_queues,
+            "GetKv": self.get_kv,
+            "CancelJob": self.cancel_job,
+            "SetPolicy": self.set_policy,
+            "Drain": self.drain,
+        }
+
+    async def get_status(self, request: pb.GetStatusRequest, caller: Caller) -> pb.GetStatusResponse:
+        """What the server is doing."""
+        depth = await self.jobs.store.call(lambda pool: pool.depth())
+        snapshot = await self.questions.snapshot()
+        facts = self.supervisor.facts
+        status = pb.ServerStatus(
+            version=self.version,
+            policy=snapshot.policy if snapshot is not None else facts.policy if facts is not None else "",
+            model=facts.words.model_name if facts is not None else "",
+            device=facts.words.device if facts is not None else "",
+            job_pool=self.pool_name,
+            durable=self.jobs.store.durable,
+            draining=self.draining(),
+            engine_ready=self.supervisor.ready,
+            incarnation=self.supervisor.incarnation,
+            engine_restarts=max(0, self.supervisor.incarnation - 1),
+            uptime_ns=self.clock.now_ns() - self.started_ns,
+            accepted_jobs=depth.accepted,
+            claimed_jobs=depth.claimed,
+            final_jobs=depth.final,
+            live_jobs=len(self.jobs.table.jobs),
+            running_jobs=snapshot.running_jobs if snapshot is not None else 0,
+        )
+        return pb.GetStatusResponse(status=status)
+
+    async def list_jobs(self, request: pb.ListJobsRequest, caller: Caller) -> pb.ListJobsResponse:
+        """A page of all tenants' jobs, or of one's."""
+        tenant = TenantId(request.tenant) if request.HasField("tenant") else None
+        states = terms.states_from_wire(list(request.states))
+        page = await self.jobs.list(tenant, states, request.page_size, request.page_token)
+        return pb.ListJobsResponse(
+            jobs=[convert.job_to_wire(job) for job in page.jobs], next_page_token=page.next_page_token
+        )
+
+    async def get_job(self, request: pb.GetJobRequest, caller: Caller) -> pb.GetJobResponse:
+        """One job, with its live account where the engine holds it."""
+        job: JobView = await self.jobs.get(request.job_id, None)
+        response = pb.GetJobResponse(job=convert.job_to_wire(job))
+        live = self.jobs.table.jobs.get(job.job_id)
+        if live is not None and live.handle is not None:
+            given = await self.questions.account(live.handle)
+            if given is not None and given.account is not None:
+                response.live.CopyFrom(
+                    pb.LiveJob(
+                        phase=given.phase or "", level=given.level or 0, account=terms.account_to_wire(given.account)
+                    )
+                )
+        return response
+
+    async def get_queues(self, request: pb.GetQueuesRequest, caller: Caller) -> pb.GetQueuesResponse:
+        """Jobs by level."""
+        snapshot = await self._snapshot()
+        depth = await self.jobs.store.call(lambda pool: pool.depth())
+        levels = [
+            pb.LevelDepth(level=row.level, jobs=row.jobs, running=row.running, oldest_wait_ns=row.oldest_wait_ns)
+            for row in snapshot.levels
+        ]
+        return pb.GetQueuesResponse(policy=snapshot.policy, levels=levels, accepted_jobs=depth.accepted)
+
+    async def get_kv(self, request: pb.GetKvRequest, caller: Caller) -> pb.GetKvResponse:
+        """Pages by residency."""
+        kv, facts = (await self._snapshot()).kv, self.supervisor.facts
+        assert facts is not None, "there is no snapshot before an engine"
+        names = [field.name for field in pb.KvDepth.DESCRIPTOR.fields]
+        return pb.GetKvResponse(
+            kv=pb.KvDepth(**{name: getattr(kv, name) for name in names}),
+            page_tokens=facts.executor.page_tokens,
+            page_bytes=facts.executor.page_bytes,
+        )
+
+    async def cancel_job(self, request: pb.CancelJobRequest, caller: Caller) -> pb.CancelJobResponse:
+        """End any tenant's job."""
+        return pb.CancelJobResponse(
+            job=convert.job_to_wire(await self.jobs.cancel(request.job_id, None, request.reason))
+        )
+
+    async def set_policy(self, request: pb.SetPolicyRequest, caller: Caller) -> pb.SetPolicyResponse:
+        """Switch the policy of the engine that runs, and of those that follow it."""
+        if request.policy not in self.policies:
+            raise InvalidInput(
+                f"There is no policy {request.policy[:40]!r} for a live server.",
+                field="policy",
+                limit=", ".join(self.policies),
+            )
+        previous = (await self._snapshot()).policy
+        self.supervisor.choose_policy(request.policy)
+        await self.supervisor.send([PolicyChosen(request.policy)])
+        return pb.SetPolicyResponse(previous=previous, policy=request.policy)
+
+    async def drain(self, request: pb.DrainRequest, caller: Caller) -> pb.DrainResponse:
+        """Begin the end."""
+        seconds = request.timeout.ToNanoseconds() / 1e9 if request.HasField("timeout") else None
+        if seconds is not None and seconds < 0:
+            raise InvalidInput("timeout is negative.", field="timeout", limit="at least 0 s")
+        self.begin_drain(seconds)
+        return pb.DrainResponse(live_jobs=len(self.jobs.table.jobs))
+
+    async def _snapshot(self) -> SnapshotGiven:
+        snapshot = await self.questions.snapshot()
+        if snapshot is None:
+            raise Unavailable("There is no engine that could answer; try again.")
+        return snapshot

@@ -1,0 +1,56 @@
+"""`skipjoin serve`.
+
+Owns the flags (made from the settings model), the one line at start and the exit code. It does no work: wiring makes the door, the door runs.
+`cli.py` calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from .facts import EngineFacts
+from .flags import add_flags, settings_from
+from .settings import ServeSettings, split_address
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add one flag per setting."""
+    add_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until drained. Raises SkipjoinError for what keeps the server from starting or ends it."""
+    settings = settings_from(args)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: ServeSettings) -> None:
+    from .wiring import build_door
+
+    def on_ready(facts: EngineFacts, port: int, http_port: int | None) -> None:
+        print(start_line(settings, facts, port, http_port), flush=True)
+
+    door = await build_door(settings, on_ready)
+    await door.run(check=settings.check)
+
+
+def start_line(settings: ServeSettings, facts: EngineFacts, port: int, http_port: int | None) -> str:
+    """One line: what is served, where, and with how much room."""
+    pool = "memory (NOT durable: acknowledged jobs are gone with the process)"
+    if settings.pool_path is not None:
+        pool = f"durable in {settings.pool_path}"
+    parts = [
+        f"skipjoin serves {facts.words.model_name} on {facts.words.device} with {facts.policy}",
+        f"gRPC {split_address(settings.listen)[0]}:{port}",
+        *([f"HTTP {split_address(settings.http_listen or '')[0]}:{http_port}"] if http_port is not None else []),
+        f"KV {facts.executor.device_pages} pages = {facts.device_tokens} tokens",
+        f"{facts.words.max_batch} concurrent jobs",
+        f"host KV {facts.host_tokens} tokens",
+        f"jobs {pool}",
+    ]
+    return " | ".join(parts)

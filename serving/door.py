@@ -1,0 +1,188 @@
+"""The door process: what it starts, what it waits for, how it ends.
+
+Owns the life of one server: listeners, background tasks, health, the sweep, the drain. It decides nothing about a job. `serving/command.py` runs it
+with the parts that wiring made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from grpc.aio import Server
+from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from ..core.clock import unix_ns
+from ..core.errors import InternalError, SkipjoinError
+from .facts import EngineFacts
+from .jobs import Jobs
+from .supervisor import Supervisor
+
+log = logging.getLogger("skipjoin.door")
+
+PUBLIC_SERVICE = "skipjoin.v1.JobPoolService"
+_STEP_S = 0.05
+
+
+class SideDoor(Protocol):
+    """Another listener, such as HTTP."""
+
+    async def start(self) -> None: ...
+    async def stop(self, grace_s: float) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Door:
+    """All parts of a running server. `run` is its life."""
+
+    jobs: Jobs
+    supervisor: Supervisor
+    servers: list[Server]
+    health: health_aio.HealthServicer
+    sides: list[SideDoor]
+    sweep_s: float
+    retention_s: float
+    drain_s: float
+    on_ready: Callable[[EngineFacts], None]
+    _stop_at: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _limit_s: float | None = None
+
+    async def run(self, *, check: bool = False) -> None:
+        """Serve until a signal or `begin_drain`; with `check`, only until the engine was ready.
+
+        Raises what ended a background task: the first engine's own failure, a lost job pool, a broken log.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        self.supervisor.on_change.append(self._engine_changed)
+        await self._say(serving=False)
+        tasks = [
+            asyncio.create_task(self.jobs.journal.run(), name="journal"),
+            asyncio.create_task(self.jobs.claims.run(), name="claims"),
+            asyncio.create_task(self.supervisor.run(), name="supervisor"),
+            asyncio.create_task(self._sweep(), name="sweep"),
+        ]
+        try:
+            if not check:
+                for server in self.servers:
+                    await server.start()
+                for side in self.sides:
+                    await side.start()
+            await self._first_of(tasks, self._ready, self._stop_at)
+            facts = self.supervisor.facts
+            if facts is not None and not self.draining:
+                self.on_ready(facts)
+            if not check:
+                await self._first_of(tasks, self._stop_at)
+                await self._drain(tasks)
+        finally:
+            await self._close(tasks)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    # the end ----------------------------------------------------------------------------------------------------
+    @property
+    def draining(self) -> bool:
+        """Whether newcomers are refused because the server is going."""
+        return self._stop_at.is_set()
+
+    def begin_drain(self, limit_s: float | None = None) -> None:
+        """Refuse newcomers, let running jobs finish for `limit_s` (None: the setting), then end."""
+        self._limit_s = self.drain_s if limit_s is None else limit_s
+        self.jobs.claims.closed = True
+        self._stop_at.set()
+
+    def _signalled(self) -> None:
+        """The first signal drains, the second does not wait."""
+        if self.draining:
+            self._hurry.set()
+        self.begin_drain()
+
+    async def _drain(self, tasks: list[asyncio.Task[None]]) -> None:
+        await self._say(serving=False)
+        await self.jobs.claims.park_unstarted()
+        try:
+            async with asyncio.timeout(self._limit_s):
+                while not self._hurry.is_set() and self._running_jobs():
+                    self._check(tasks)
+                    await asyncio.sleep(_STEP_S)
+        except TimeoutError:
+            pass
+        left = self._running_jobs()
+        if left:
+            log.warning("%d running jobs are parked in the job pool", left)
+
+    def _running_jobs(self) -> int:
+        return sum(1 for live in self.jobs.table.jobs.values() if not live.parked)
+
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Engine first, then what it said is committed, then streams, listeners and the pool."""
+        self.jobs.claims.park_all()
+        await self.supervisor.stop()
+        journal = tasks[0]
+        if not journal.done():
+            try:
+                async with asyncio.timeout(5.0):
+                    await self.jobs.journal.flush()
+            except TimeoutError:
+                log.error("the last tokens could not be written; they will be computed again")
+        self.jobs.streams.close()
+        for side in self.sides:
+            await side.stop(1.0)
+        for server in self.servers:
+            await server.stop(1.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.jobs.store.close()
+
+    # what happens meanwhile -------------------------------------------------------------------------------------
+    def _engine_changed(self, ready: bool) -> None:
+        if ready:
+            self._ready.set()
+        asyncio.get_running_loop().create_task(self._say(serving=ready and not self.draining))
+
+    async def _say(self, *, serving: bool) -> None:
+        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        for name in ("", PUBLIC_SERVICE):
+            await self.health.set(name, status)
+
+    async def _sweep(self) -> None:
+        """Expire, forget, count anew."""
+        while True:
+            await asyncio.sleep(self.sweep_s)
+            try:
+                keep_ns = int(self.retention_s * 1e9)
+                await self.jobs.store.call(lambda pool, keep: pool.sweep(unix_ns(), keep), keep_ns)
+                depth = await self.jobs.store.call(lambda pool: pool.depth())
+            except SkipjoinError as error:
+                log.warning("the sweep failed and will be tried again: %s", error)
+            else:
+                self.jobs.backlog.set_right(depth.accepted + depth.claimed)
+                self.jobs.claims.kick()
+
+    async def _first_of(self, tasks: list[asyncio.Task[None]], *events: asyncio.Event) -> None:
+        """Return when an event is set; raise when a task has ended, which none should."""
+        waits = [asyncio.create_task(event.wait()) for event in events]
+        try:
+            await asyncio.wait([*tasks, *waits], return_when=asyncio.FIRST_COMPLETED)
+            self._check(tasks)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _check(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            if task.done():
+                problem = task.exception()
+                if isinstance(problem, SkipjoinError):
+                    raise problem
+                raise InternalError(f"The server's {task.get_name()} ended.") from problem

@@ -1,0 +1,125 @@
+"""What an engine process is made of, from the settings.
+
+Owns the construction of executor, cost model and turn. It runs nothing; engine_process calls `build_engine` once. Torch is imported only for the
+torch executor, so that a simulated one starts in a moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.clock import Clock
+from ..core.errors import InvalidSettings
+from ..core.ports import CostModel, Executor, ExecutorFacts
+from ..engine.assemble import assemble
+from ..engine.params import EngineParams
+from ..engine.record import Recorder
+from ..engine.turn import Turn
+from ..kvstore.params import KvParams
+from ..profiler.profiles import load_profile
+from .announce import AnnouncingExecutor
+from .facts import EngineFacts, EngineWords
+from .link import EngineEnd
+from .settings import ServeSettings
+from .tokenizers import tokenizer_for
+
+PAGE_TOKENS = 16
+SIMULATED_PROFILE = "opt-13b-a100"
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """An executor that has started, what it found, what it costs, and words about it."""
+
+    executor: Executor
+    facts: ExecutorFacts
+    cost: CostModel
+    device: str
+    dtype: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A turn ready to step; `close` gives its executor back."""
+
+    facts: EngineFacts
+    turn: Turn
+    executor: Executor
+    recorder: Recorder | None
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self.recorder is not None:
+            self.recorder.close()
+        self.executor.close()
+
+
+def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd, clock: Clock) -> Engine:
+    """Load, allocate, join. Raises InvalidModel, InvalidProfile, InvalidSettings, InvalidInput, ExecutorLost."""
+    tokenizer = tokenizer_for(settings)
+    if settings.executor == "simulated":
+        computing = _simulated(settings, incarnation, tokenizer.vocab_size, tokenizer.end_tokens)
+    else:
+        from .torch_parts import torch_computing
+
+        computing = torch_computing(settings, incarnation, clock)
+    params = EngineParams(
+        max_batch=settings.max_batch,
+        max_prefill_tokens=settings.max_prefill_tokens,
+        starvation=settings.starvation,
+        kv=KvParams(mode=settings.kv_mode),
+        preempt_every_turn=settings.preempt_every_turn,
+    )
+    state = assemble(
+        settings.policy,
+        computing.cost,
+        computing.facts,
+        params,
+        end_tokens=tokenizer.end_tokens,
+        token_bytes=tokenizer.token_bytes,
+    )
+    executor = AnnouncingExecutor(computing.executor, link, incarnation)
+    recorder = _recorder(settings, params, computing)
+    words = EngineWords(
+        max_batch=settings.max_batch,
+        device=computing.device,
+        dtype=computing.dtype,
+        model_name=model_name(settings),
+        profile=computing.profile,
+    )
+    turn = Turn(state, executor, clock, recorder=recorder)
+    return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder)
+
+
+def model_name(settings: ServeSettings) -> str:
+    """What clients call the model."""
+    return settings.model.resolve().name if settings.model is not None else "simulated"
+
+
+def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_tokens: frozenset[int]) -> Computing:
+    from ..sim.paced import paced_executor
+
+    name = settings.profile or SIMULATED_PROFILE
+    profile = load_profile(name)
+    device_tokens = settings.kv_tokens or profile.kv_tokens
+    host_tokens = settings.host_kv_tokens
+    if host_tokens is None:
+        host_tokens = profile.host_kv_tokens if profile.host_kv_tokens is not None else 4 * device_tokens
+    if device_tokens < PAGE_TOKENS:
+        raise InvalidSettings("kv_tokens holds no page.", field="kv_tokens", limit=f"at least {PAGE_TOKENS}")
+    facts = ExecutorFacts(
+        generation=incarnation,
+        device_pages=device_tokens // PAGE_TOKENS,
+        host_pages=host_tokens // PAGE_TOKENS,
+        page_tokens=PAGE_TOKENS,
+        page_bytes=PAGE_TOKENS * profile.token_bytes,
+        max_context_tokens=profile.max_context_tokens,
+        vocab_size=vocab_size,
+    )
+    executor = paced_executor(profile.model, facts, scale=settings.simulated_scale, avoid=end_tokens)
+    return Computing(executor, executor.start(), profile.model, "simulated", "none", name)
+
+
+def _recorder(settings: ServeSettings, params: EngineParams, computing: Computing) -> Recorder | None:
+    return None

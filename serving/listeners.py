@@ -1,0 +1,107 @@
+"""The gRPC listeners: the public port and the operator's socket.
+
+Owns server options, TLS, binding and the socket file's rights. It knows no method. wiring makes the listeners, the door starts and stops them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from ..core.errors import InvalidSettings
+from .settings import ServeSettings
+
+_METADATA_BYTES = 16 * 1024
+
+
+def public_listener(settings: ServeSettings, handlers: Sequence[grpc.GenericRpcHandler]) -> tuple[grpc.aio.Server, int]:
+    """A server bound to `settings.listen`, and its port. Raises InvalidSettings when the address or the certificate cannot be used."""
+    server = grpc.aio.server(options=_options(settings))
+    server.add_generic_rpc_handlers(tuple(handlers))
+    credentials = _credentials(settings)
+    try:
+        port = _bind(server, settings.listen, credentials)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise InvalidSettings(
+            f"{settings.listen} cannot be listened on: the port is taken, or the address is not this machine's.",
+            field="listen",
+        )
+    return server, port
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    if credentials is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, credentials)
+
+
+def operator_listener(path: Path, handler: grpc.GenericRpcHandler, settings: ServeSettings) -> grpc.aio.Server:
+    """A server on a unix socket that only its owner can open. Raises InvalidSettings."""
+    if len(os.fsencode(path)) > 100:
+        raise InvalidSettings("The path of the admin socket is too long.", field="admin_socket", limit="100 bytes")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_stale(path)
+    except OSError as error:
+        raise InvalidSettings(f"The admin socket cannot be made: {error.strerror}.", field="admin_socket") from None
+    server = grpc.aio.server(options=_options(settings))
+    server.add_generic_rpc_handlers((handler,))
+    old = os.umask(0o177)
+    try:
+        bound = server.add_insecure_port(f"unix:{path}")
+    except RuntimeError:
+        bound = 0
+    finally:
+        os.umask(old)
+    if bound == 0:
+        raise InvalidSettings("The admin socket cannot be made there.", field="admin_socket")
+    return server
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket file of a server that died. Raises InvalidSettings when one answers there."""
+    if not path.exists():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError:
+            raise InvalidSettings("The path of the admin socket is taken by a file.", field="admin_socket") from None
+        else:
+            raise InvalidSettings("Another server answers on the admin socket.", field="admin_socket")
+
+
+def _options(settings: ServeSettings) -> list[tuple[str, int]]:
+    return [
+        # Without this, two servers could share a port and each would get half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.max_concurrent_streams", settings.max_streams),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _credentials(settings: ServeSettings) -> grpc.ServerCredentials | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    parts: dict[str, bytes] = {}
+    for field, path in (("tls_key", settings.tls_key), ("tls_cert", settings.tls_cert)):
+        try:
+            parts[field] = path.read_bytes()
+        except OSError as error:
+            raise InvalidSettings(f"The file of {field} cannot be read: {error.strerror}.", field=field) from None
+        if b"-----BEGIN" not in parts[field]:
+            raise InvalidSettings(f"The file of {field} is not PEM.", field=field)
+    return grpc.ssl_server_credentials([(parts["tls_key"], parts["tls_cert"])])

@@ -1,0 +1,162 @@
+"""Constructs every concrete of the live half.
+
+Owns the one place where the door's parts meet their implementations: pool, tokenizer, listeners, servicers. It runs nothing and decides nothing;
+`serving/command.py` calls `build_door`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import grpc.aio
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from .. import __version__
+from ..core.clock import Clock, MonotonicClock
+from ..core.ports import JobPool
+from ..core.sampling import SamplingParams
+from ..proto import admin_pb2, job_pool_pb2
+from .access import read_tokens
+from .admin_servicer import AdminServicer
+from .backlog import Backlog
+from .claims import Claims
+from .door import Door
+from .facts import EngineFacts
+from .intake import Intake
+from .job_servicer import JobServicer
+from .jobs import Jobs
+from .journal import Journal
+from .listeners import operator_listener, public_listener
+from .live import LiveTable
+from .questions import Questions
+from .rpc import by_token, operator, service_handler
+from .settings import LIVE_POLICIES, ServeSettings
+from .store import Store
+from .streams import Streams
+from .supervisor import Supervisor
+from .text import Tokenizer
+from .tokenizers import tokenizer_for
+
+OnReady = Callable[[EngineFacts, int, int | None], None]
+"""Called once with the engine's facts, the gRPC port and the HTTP port."""
+
+
+async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
+    """Everything, joined and bound but not started. Raises InvalidSettings, InvalidModel, StoreUnavailable."""
+    clock = MonotonicClock()
+    access = read_tokens(settings.tokens)
+    tokenizer = tokenizer_for(settings)
+    store = await Store.open(pool_maker(settings))
+    try:
+        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, clock)
+        health = health_aio.HealthServicer()
+        servicer = JobServicer(jobs, SamplingParams())
+        public = service_handler(
+            job_pool_pb2.DESCRIPTOR.services_by_name["JobPoolService"],
+            servicer.methods(),
+            by_token(access),
+            settings.call_cap_s,
+        )
+        server, port = public_listener(settings, [public])
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        door = Door(
+            jobs=jobs,
+            supervisor=supervisor,
+            servers=[server],
+            health=health,
+            sides=[],
+            sweep_s=settings.sweep_s,
+            retention_s=settings.retention_s,
+            drain_s=settings.drain_s,
+            on_ready=lambda facts: on_ready(facts, port, None),
+        )
+        if not settings.check:
+            door.servers.append(_operator_server(settings, door, questions, clock))
+        return door
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _jobs(
+    settings: ServeSettings, store: Store, tokenizer: Tokenizer, clock: Clock
+) -> tuple[Jobs, Supervisor, Questions]:
+    epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
+    depth = await store.call(lambda pool: pool.depth())
+    table, questions = LiveTable(), Questions()
+    journal = Journal(store, table, epoch, settings.unflushed_bytes)
+    backlog = Backlog(settings.max_queued_jobs, depth.accepted + depth.claimed, clock)
+    journal.end_observers.append(lambda live, end: backlog.ended())
+    claims = Claims(
+        store,
+        table,
+        journal,
+        clock,
+        epoch,
+        max_jobs=settings.max_engine_jobs,
+        held_prompt_bytes=settings.held_prompt_bytes,
+        prompts_ahead_bytes=settings.prompts_ahead_bytes,
+    )
+    supervisor = Supervisor(
+        settings.model_dump(mode="json"),
+        table,
+        claims,
+        journal,
+        questions,
+        clock,
+        stall_s=settings.stall_s,
+        max_backoff_s=settings.restart_backoff_s,
+    )
+    intake = Intake(
+        tokenizer,
+        SamplingParams(),
+        default_max_new_tokens=settings.default_max_new_tokens,
+        job_cap_s=settings.job_cap_s,
+    )
+    streams = Streams(store, table, tokenizer)
+    jobs = Jobs(store, table, intake, backlog, claims, journal, streams, lambda: supervisor.facts)
+    return jobs, supervisor, questions
+
+
+def _operator_server(settings: ServeSettings, door: Door, questions: Questions, clock: Clock) -> grpc.aio.Server:
+    admin = AdminServicer(
+        jobs=door.jobs,
+        supervisor=door.supervisor,
+        questions=questions,
+        clock=clock,
+        started_ns=clock.now_ns(),
+        version=__version__,
+        pool_name=pool_name(settings),
+        policies=LIVE_POLICIES,
+        begin_drain=door.begin_drain,
+        draining=lambda: door.draining,
+    )
+    handler = service_handler(
+        admin_pb2.DESCRIPTOR.services_by_name["AdminService"], admin.methods(), operator, settings.call_cap_s
+    )
+    return operator_listener(settings.admin_path, handler, settings)
+
+
+def owner_name() -> str:
+    """Who owns the pool's epoch, for a person who looks into it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def pool_name(settings: ServeSettings) -> str:
+    """The kind of the pool, without its path."""
+    return "memory" if settings.pool_path is None else "sqlite"
+
+
+def pool_maker(settings: ServeSettings) -> Callable[[], JobPool]:
+    """What makes the pool, on the thread that will use it."""
+    path = settings.pool_path
+    if path is None:
+        from ..jobpool.memory import MemoryJobPool
+
+        return MemoryJobPool
+    from ..jobpool.sqlite import SqliteJobPool
+
+    return lambda: SqliteJobPool(path)
