@@ -7,6 +7,7 @@ Transformers loads too. It is not used to serve: `skipjoin model init`, tests an
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import math
 from collections.abc import Iterator
@@ -214,7 +215,8 @@ def _training_text() -> Iterator[str]:
         for _, member in sorted(vars(module).items()):
             members = sorted(vars(member).items()) if isinstance(member, type) else []
             for documented in (member, *(inner for _, inner in members)):
-                doc = getattr(documented, "__doc__", None)
+                # Looked up without asking the object: some of typing's answer with a deprecation warning.
+                doc = inspect.getattr_static(documented, "__doc__", None)
                 if isinstance(doc, str):
                     yield doc
 

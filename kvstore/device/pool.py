@@ -6,6 +6,7 @@ The executor allocates one `PagePools` at start; mover and kernels work on it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -76,4 +77,4 @@ def _zeros(
 
 def page_bytes_view(pool: Tensor) -> Tensor:
     """uint8[pages, page_bytes]: the same memory, for copies and checksums."""
-    return pool.view(pool.shape[0], -1).view(torch.uint8)
+    return pool.view(pool.shape[0], math.prod(pool.shape[1:])).view(torch.uint8)
