@@ -1,0 +1,100 @@
+"""Settings: one model, three sources, and what is refused."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from skipjoin.core.errors import InvalidSettings
+from skipjoin.serving.flags import add_flags, settings_from
+from skipjoin.serving.settings import ServeSettings, load_settings
+
+SIMULATED = {"executor": "simulated"}
+
+
+def _parse(*words: str) -> ServeSettings:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return settings_from(parser.parse_args(words))
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('executor = "simulated"\nmax_batch = 3\nkv_tokens = 1024\nmax_streams = 7\n')
+    monkeypatch.setenv("SKIPJOIN_MAX_BATCH", "4")
+    monkeypatch.setenv("SKIPJOIN_KV_TOKENS", "2048")
+    settings = _parse("--settings", str(file), "--max-batch", "5")
+    assert (settings.max_batch, settings.kv_tokens, settings.max_streams) == (5, 2048, 7)
+
+
+def test_every_field_is_a_flag_and_no_flag_is_anything_else() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    flags = {action.dest for action in parser._actions} - {"help", "settings"}
+    assert flags == set(ServeSettings.model_fields)
+
+
+def test_every_field_says_what_it_is() -> None:
+    assert [name for name, field in ServeSettings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        ({}, "model"),
+        ({**SIMULATED, "max_batch": "many"}, "max_batch"),
+        ({**SIMULATED, "max_batch": 0}, "max_batch"),
+        ({**SIMULATED, "policy": "srpt-oracle"}, "policy"),
+        ({**SIMULATED, "policy": "fastest"}, "policy"),
+        ({**SIMULATED, "listen": "nowhere"}, "listen"),
+        ({**SIMULATED, "listen": "127.0.0.1:70000"}, "listen"),
+        ({**SIMULATED, "job_pool": "postgres:x"}, "job_pool"),
+        ({**SIMULATED, "job_pool": "sqlite:"}, "job_pool"),
+        ({**SIMULATED, "tls_cert": "a.pem"}, "tls_cert"),
+        ({**SIMULATED, "listen": "0.0.0.0:50071"}, "listen"),
+        ({**SIMULATED, "http_listen": "192.168.1.1:80"}, "http_listen"),
+        ({**SIMULATED, "listen": "0.0.0.0:1", "tls_cert": "a", "tls_key": "b"}, "listen"),
+        ({**SIMULATED, "dtype": "int3"}, "dtype"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(flags: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings(flags)
+    assert refused.value.field == field
+    assert field in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"listen": "0.0.0.0:1", "insecure": True},
+        {"listen": "0.0.0.0:1", "tls_cert": "a", "tls_key": "b", "tokens": "c"},
+        {"listen": "[::1]:0"},
+        {"listen": "localhost:0", "http_listen": ""},
+    ],
+)
+def test_safe_or_said_to_be_insecure_is_taken(flags: dict[str, object]) -> None:
+    assert load_settings({**SIMULATED, **flags}).listen == flags["listen"]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"), [("max_bach = 3\n", "max_bach"), ("max_batch = = 3", "settings"), (None, "settings")]
+)
+def test_a_bad_file_is_refused(tmp_path: Path, text: str | None, field: str) -> None:
+    file = tmp_path / "s.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings(SIMULATED, file)
+    assert refused.value.field == field
+
+
+def test_settings_survive_the_way_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings({**SIMULATED, "max_batch": 9, "http_listen": ""})
+    monkeypatch.setenv("SKIPJOIN_MAX_BATCH", "4")
+    monkeypatch.setenv("SKIPJOIN_HTTP_LISTEN", "127.0.0.1:1")
+    assert ServeSettings.model_validate_json(settings.model_dump_json()) == settings
