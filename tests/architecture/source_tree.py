@@ -100,8 +100,11 @@ def _is_typing_guard(node: ast.AST) -> bool:
 def own_target(imported: Import, names: set[str]) -> str | None:
     """The product module an import reaches (`names` are all there are), or None if it is somebody else's.
 
-    A module that does not exist is answered as it was written: its folder has a floor all the same.
+    A module that does not exist is answered as it was written: its folder has a floor all the same. The version is a constant that every
+    floor may say, not a dependency on the root.
     """
+    if imported.target == f"{PACKAGE}.__version__":
+        return None
     if imported.target != PACKAGE and not imported.target.startswith(PACKAGE + "."):
         return None
     parts = imported.target.split(".")[1:]

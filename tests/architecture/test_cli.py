@@ -6,6 +6,7 @@ Runs the real command in processes of its own; commands for the failing cases ar
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def test_lazy_names() -> None:
     assert skipjoin.SamplingParams is SamplingParams
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         skipjoin.Nothing  # noqa: B018
+
+
+def test_type_checkers_see_the_lazy_names(checkout: Path) -> None:
+    import skipjoin
+
+    stub = ast.parse((checkout / "__init__.pyi").read_text())
+    imported = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert imported | {"__version__"} == set(skipjoin.__all__)
 
 
 def test_version_and_unknown_command() -> None:

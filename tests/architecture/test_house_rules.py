@@ -89,7 +89,7 @@ PLANTED: list[tuple[str, str, str, str]] = [
 ALLOWED: list[tuple[str, str]] = [
     ("engine/turn.py", "from ..core import mirror\nfrom ..scheduler.mlfq import x\nimport numpy\n"),
     ("serving/door.py", "from ..profiler import measure\nimport grpc\nfrom google.rpc import status_pb2\n"),
-    ("serving/metrics.py", "import prometheus_client\n"),
+    ("serving/metrics.py", "import prometheus_client\nfrom .. import __version__\n"),
     ("serving/settings.py", "import pydantic\n"),
     ("core/clock.py", "import time\n"),
     ("client/command.py", "print('x')\nimport rich\n"),
