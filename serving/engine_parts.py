@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..core.clock import Clock
 from ..core.errors import InvalidSettings
-from ..core.ports import CostModel, Executor, ExecutorFacts
+from ..core.ports import Executor, ExecutorFacts
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..engine.record import Recorder
@@ -18,6 +18,7 @@ from ..engine.turn import Turn
 from ..kvstore.params import KvParams
 from ..profiler.profiles import load_profile
 from .announce import AnnouncingExecutor
+from .computing import Computing
 from .facts import EngineFacts, EngineWords
 from .link import EngineEnd
 from .settings import ServeSettings
@@ -25,18 +26,6 @@ from .tokenizers import tokenizer_for
 
 PAGE_TOKENS = 16
 SIMULATED_PROFILE = "opt-13b-a100"
-
-
-@dataclass(frozen=True, slots=True)
-class Computing:
-    """An executor that has started, what it found, what it costs, and words about it."""
-
-    executor: Executor
-    facts: ExecutorFacts
-    cost: CostModel
-    device: str
-    dtype: str
-    profile: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +44,11 @@ class Engine:
         self.executor.close()
 
 
-def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd, clock: Clock) -> Engine:
-    """Load, allocate, join. Raises InvalidModel, InvalidProfile, InvalidSettings, InvalidInput, ExecutorLost."""
+def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | None, clock: Clock) -> Engine:
+    """Load, allocate, join; with a `link` the door is told of launches.
+
+    Raises InvalidModel, InvalidProfile, InvalidSettings, InvalidInput, ExecutorLost.
+    """
     tokenizer = tokenizer_for(settings)
     if settings.executor == "simulated":
         computing = _simulated(settings, incarnation, tokenizer.vocab_size, tokenizer.end_tokens)
@@ -79,7 +71,9 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd, clo
         end_tokens=tokenizer.end_tokens,
         token_bytes=tokenizer.token_bytes,
     )
-    executor = AnnouncingExecutor(computing.executor, link, incarnation)
+    executor: Executor = computing.executor
+    if link is not None:
+        executor = AnnouncingExecutor(executor, link, incarnation)
     recorder = _recorder(settings, params, computing)
     words = EngineWords(
         max_batch=settings.max_batch,

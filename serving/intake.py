@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ from .text import Tokenizer
 
 MAX_MESSAGES = 4096
 ROLES = frozenset({"system", "user", "assistant"})
-_ASYNC_TEXT = 4096
+_AT_ONCE = 4096
 _JOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -64,41 +64,43 @@ class Intake:
                 field="timeout",
                 limit=f"at most {self._cap_ns / 1e9:g} s",
             )
-        prompt = await self._prompt(spec, facts)
-        sampling = spec.sampling if spec.sampling is not None else self._defaults
-        sampling.check_vocabulary(facts.vocab_size)
+        # Long text is encoded on a thread: the tokenizer gives the interpreter back, and streams go on.
+        if _characters(spec) <= _AT_ONCE:
+            prompt, sampling = self.prepare(spec, facts)
+        else:
+            prompt, sampling = await asyncio.to_thread(self.prepare, spec, facts)
         now = unix_ns()
         return NewJob(
             job_id=new_job_id(),
             tenant=tenant,
             request_id=request_id,
-            body_digest=body_digest(sampling, spec, prompt),
+            body_digest=body_digest(spec.sampling or self._defaults, spec, prompt),
             prompt=prompt,
-            sampling=self._resolve(sampling, len(prompt), facts),
+            sampling=sampling,
             submitted_unix_ns=now,
             deadline_unix_ns=now + (spec.timeout_ns if spec.timeout_ns is not None else self._cap_ns),
             cancel_on_disconnect=spec.cancel_on_disconnect,
         )
 
-    async def _prompt(self, spec: JobSpec, facts: EngineFacts) -> Int32s:
+    def prepare(self, spec: JobSpec, facts: EngineFacts) -> tuple[Int32s, SamplingParams]:
+        """The prompt's tokens, int32[n], and sampling with nothing left open. Raises InvalidInput, NeverFits."""
+        sampling = spec.sampling if spec.sampling is not None else self._defaults
+        sampling.check_vocabulary(facts.vocab_size)
+        prompt = self._prompt(spec, facts)
+        return prompt, self._resolve(sampling, len(prompt), facts)
+
+    def _prompt(self, spec: JobSpec, facts: EngineFacts) -> Int32s:
         if spec.token_ids is not None:
             return check_tokens(spec.token_ids, facts)
         if spec.messages is not None:
-            messages = _check_messages(spec.messages)
-            size = sum(len(message.content) for message in messages)
-            ids = await self._off_loop(size, lambda: self._tokenizer.encode_chat(messages))
-            return check_tokens(ids, facts, field="messages")
+            return check_tokens(self._tokenizer.encode_chat(_checked(spec.messages)), facts, field="messages")
         text = spec.text or ""
         if not text:
             raise InvalidInput(
                 "The prompt is empty; give at least one character.", field="text", limit="1 token at least"
             )
         _check_unicode(text, "text")
-        return check_tokens(await self._off_loop(len(text), lambda: self._tokenizer.encode(text)), facts, field="text")
-
-    async def _off_loop(self, size: int, encode: Callable[[], Sequence[int]]) -> Sequence[int]:
-        """Long text is encoded on a thread: the tokenizer gives the interpreter back, and streams go on."""
-        return encode() if size <= _ASYNC_TEXT else await asyncio.to_thread(encode)
+        return check_tokens(self._tokenizer.encode(text), facts, field="text")
 
     def _resolve(self, asked: SamplingParams, prompt_tokens: int, facts: EngineFacts) -> SamplingParams:
         """Seed and max_new_tokens set. Raises NeverFits."""
@@ -147,7 +149,7 @@ def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_
     return wide.astype(np.int32)
 
 
-def _check_messages(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
+def _checked(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
     if not 1 <= len(messages) <= MAX_MESSAGES:
         raise InvalidInput("A conversation needs at least one message.", field="messages", limit=f"1..{MAX_MESSAGES}")
     for number, message in enumerate(messages):
@@ -164,6 +166,10 @@ def _check_unicode(text: str, field: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidInput(f"{field} holds half a surrogate pair, which is no character.", field=field) from None
+
+
+def _characters(spec: JobSpec) -> int:
+    return len(spec.text or "") + sum(len(message.content) for message in spec.messages or ())
 
 
 def body_digest(asked: SamplingParams, spec: JobSpec, prompt: Int32s) -> bytes:

@@ -1,0 +1,82 @@
+"""How much a machine can hold: the device, the precision and the KV pools where a setting leaves them open.
+
+Owns the defaults of device, dtype and pool sizes, from the free memory after the weights are loaded. It loads nothing; whoever builds a
+`TorchExecutor` for a server or for `skipjoin.LLM` asks it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..core.errors import InvalidInput
+from ..kernels.layout import KvLayout
+from ..kvstore.device.pool import PoolShape
+from .weights import LoadedModel, parse_device, parse_dtype
+
+AUTO = "auto"
+_CUDA_KEPT = 0.10  # of all device memory: activations, workspaces, fragmentation
+_CPU_SHARE = 0.30
+_HOST_SHARE = 0.30
+_HOST_PER_DEVICE = 4
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch compute on `count` CPU threads; None leaves its own choice."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA where there is one. Raises InvalidInput."""
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return parse_device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The precision of that name; `auto` is bfloat16 where the device computes in it, else float32. Raises InvalidInput."""
+    if name == AUTO:
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    return parse_dtype(name)
+
+
+def pool_shape(
+    model: LoadedModel, *, kv_tokens: int | None, host_kv_tokens: int | None, max_batch: int, page_tokens: int = 16
+) -> PoolShape:
+    """Pages for `kv_tokens` and `host_kv_tokens`; None: what memory has room for, but no more than two full batches could use.
+
+    Raises InvalidInput when not even one page fits.
+    """
+    config = model.config
+    layout = KvLayout(config.layers, config.kv_heads, page_tokens, config.head_dim)
+    page_bytes = layout.page_bytes(model.dtype)
+    useful = 2 * max_batch * -(-config.max_context_tokens // page_tokens)
+    pages = min(useful, _device_bytes(model.device) // page_bytes) if kv_tokens is None else kv_tokens // page_tokens
+    if pages < 1:
+        raise InvalidInput(
+            "The device has no room for a page of KV.", field="kv_tokens", limit=f"at least {page_tokens} tokens"
+        )
+    fitting = min(_HOST_PER_DEVICE * pages, int(available_bytes() * _HOST_SHARE) // page_bytes)
+    host_pages = fitting if host_kv_tokens is None else host_kv_tokens // page_tokens
+    return PoolShape(pages, host_pages, page_tokens)
+
+
+def _device_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return max(0, free - int(total * _CUDA_KEPT))
+    return int(available_bytes() * _CPU_SHARE)
+
+
+def available_bytes() -> int:
+    """Host memory that can be had without swapping."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

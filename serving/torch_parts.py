@@ -1,0 +1,33 @@
+"""A real model behind the Executor port, from the settings.
+
+Owns the order of loading: device, weights, pools, cost profile. It imports no torch itself; executor and profiler do. engine_parts calls it for
+`--executor torch`.
+"""
+
+from __future__ import annotations
+
+from ..core.clock import Clock
+from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
+from ..executor.runner import TorchExecutor
+from ..executor.weights import load_model
+from .computing import Computing
+from .costs import cost_profile
+from .settings import ServeSettings
+
+
+def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock) -> Computing:
+    """Load the model and start its executor. Raises InvalidModel, InvalidInput, InvalidProfile, ExecutorLost."""
+    assert settings.model is not None, "settings ask for a model with this executor"
+    use_threads(settings.threads)
+    device = resolve_device(settings.device)
+    dtype = resolve_dtype(settings.dtype, device)
+    model = load_model(settings.model, device, dtype)
+    shape = pool_shape(
+        model, kv_tokens=settings.kv_tokens, host_kv_tokens=settings.host_kv_tokens, max_batch=settings.max_batch
+    )
+    executor = TorchExecutor(model, shape, generation=incarnation, clock=clock)
+    facts = executor.start()
+    profile, source = cost_profile(
+        settings, executor, facts, device=str(device), dtype=str(dtype).removeprefix("torch.")
+    )
+    return Computing(executor, facts, profile.model, str(device), str(dtype).removeprefix("torch."), source)

@@ -1,0 +1,155 @@
+"""A real server in processes of its own, for tests: started, found, killed, started again.
+
+Owns the door's process and its files; it finds the engine as the door's child. It uses nothing of the product but its command line and its
+wire, so that what it sees is what a user sees.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from skipjoin.proto import job_pool_pb2 as pb
+from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
+
+START_S = 60.0
+_PORT = re.compile(r"gRPC \S+?:(\d+)")
+
+
+class Server:
+    """`skipjoin serve` with a simulated executor, unless flags say otherwise; files live in `folder`."""
+
+    def __init__(self, folder: Path, *flags: str, simulated: bool = True) -> None:
+        self.folder = folder
+        self.admin = folder / "admin.sock"
+        base = ["--listen", "127.0.0.1:0", "--http-listen", "", "--admin-socket", str(self.admin)]
+        base += ["--job-pool", f"sqlite:{folder / 'jobs.sqlite'}"]
+        if simulated:
+            base += ["--executor", "simulated", "--simulated-scale", "0.05", "--kv-tokens", "4096"]
+        self._flags = [*base, *flags]
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+        self.start_line = ""
+        self.log: list[str] = []
+
+    # life -------------------------------------------------------------------------------------------------------
+    def start(self) -> Server:
+        """Start and wait for the start line."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "skipjoin.cli", "serve", *self._flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        stderr = self._process.stderr
+        threading.Thread(target=lambda: self.log.extend(stderr or ()), daemon=True).start()
+        assert self._process.stdout is not None
+        self.start_line = self._process.stdout.readline().strip()
+        found = _PORT.search(self.start_line)
+        if found is None:
+            self._process.wait(10)
+            raise AssertionError(f"no start line: {self.start_line!r}; log: {''.join(self.log[-20:])}")
+        self.port = int(found[1])
+        return self
+
+    @property
+    def pid(self) -> int:
+        """The door's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def engine_pid(self, *, patience_s: float = 20.0) -> int:
+        """The engine's process: the door's child that runs engine_process."""
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end:
+            for child in _children(self.pid):
+                if b"engine_process" in _command_line(child):
+                    return child
+            time.sleep(0.005)
+        raise AssertionError("the door has no engine")
+
+    def kill_engine(self) -> int:
+        """kill -9 of the engine; answers its pid."""
+        pid = self.engine_pid()
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill(self) -> None:
+        """kill -9 of the door."""
+        assert self._process is not None
+        self._process.kill()
+        self._reap(10)
+
+    def terminate(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM and wait; answers the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._reap(timeout_s)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the end."""
+        return self._reap(timeout_s)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the door."""
+        os.kill(self.pid, number)
+
+    def _reap(self, timeout_s: float) -> int:
+        assert self._process is not None
+        code = self._process.wait(timeout_s)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return code
+
+    def stop(self) -> None:
+        """End it in any case."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._reap(10)
+
+    # wire -------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def stub(self) -> Iterator[JobPoolServiceStub]:
+        """A client on a channel of its own."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            yield JobPoolServiceStub(channel)
+
+
+def spec(prompt: str = "hello", tokens: int = 8, *, seed: int | None = None, **more: object) -> pb.JobSpec:
+    """A job of so many tokens."""
+    sampling = pb.SamplingParams(max_new_tokens=tokens, seed=seed)
+    return pb.JobSpec(text=prompt, sampling=sampling, **more)  # type: ignore[arg-type]
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except FileNotFoundError:
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
