@@ -20,6 +20,7 @@ from ..core.errors import InvalidInput, InvalidModel
 MAX_TEMPLATE_CHARACTERS = 2**18
 MAX_STEPS = 2**20
 MAX_PRODUCT = 2**16
+MAX_NUMBER = 2**32
 _OUTPUT_PER_INPUT = 4
 _OUTPUT_BASE = 2**16
 
@@ -34,20 +35,23 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Raises SecurityError for a product that repeats something too often, a large power, and text formatting by %."""
         if operator == "%" and isinstance(left, str | bytes):
             raise SecurityError("text formatting by % is switched off")
-        sizes = [
-            abs(side) if isinstance(side, int) else len(side)
-            for side in (left, right)
-            if isinstance(side, int | str | list | tuple)
-        ]
-        if operator != "%" and any(size > MAX_PRODUCT for size in sizes):
-            raise SecurityError("a product is too large")
-        if operator == "*" and len(sizes) == 2 and sizes[0] * sizes[1] > MAX_PRODUCT**2:
-            raise SecurityError("a product is too large")
-        if operator == "**" and len(sizes) == 2 and sizes[1] > 64:
+        if operator == "**" and not (_is_small(left) and _is_small(right) and right <= 64):
             raise SecurityError("a power is too large")
+        if operator == "*":
+            repeated = [side for side in (left, right) if isinstance(side, str | bytes | list | tuple)]
+            times = [side for side in (left, right) if isinstance(side, int)]
+            if repeated and times and len(repeated[0]) * times[0] > MAX_PRODUCT:
+                raise SecurityError("a product is too large")
+            if not repeated and not (_is_small(left) and _is_small(right)):
+                raise SecurityError("a product is too large")
         return super().call_binop(context, operator, left, right)
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= MAX_NUMBER
 
 
 class ChatTemplate:

@@ -89,7 +89,7 @@ class ModelTokenizer:
     def _encode(tokenizer: tokenizers.Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
         try:
             return list(tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
-        except UnicodeEncodeError as error:
+        except (UnicodeEncodeError, TypeError) as error:  # the library says TypeError
             raise InvalidInput("The text holds a lone surrogate, which is no character.", field="text") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -152,7 +153,7 @@ def test_runs_cover_every_pair_once_and_join_neighbours(sources, seed):
     pairs = list(zip(sources, targets, strict=True))
     found = list(runs(np.array(sources, np.int32), np.array(targets, np.int32)))
     assert [(s + i, t + i) for s, t, length in found for i in range(length)] == pairs
-    for (s, t, length), (next_s, next_t, _) in zip(found, found[1:], strict=False):
+    for (s, t, length), (next_s, next_t, _) in pairwise(found):
         assert (s + length, t + length) != (next_s, next_t), "two runs that are one"
 
 

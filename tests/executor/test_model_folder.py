@@ -1,0 +1,246 @@
+"""A model folder that is foreign, broken or dangerous is refused by name, before a byte of it is believed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from skipjoin.core.errors import InvalidInput, InvalidModel
+from skipjoin.executor.config import load_config
+from skipjoin.executor.weights import load_model, parse_device, parse_dtype
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change(folder, name="config.json", **fields):
+    raw = json.loads((folder / name).read_text())
+    for field, value in fields.items():
+        if value is ...:
+            raw.pop(field, None)
+        else:
+            raw[field] = value
+    (folder / name).write_text(json.dumps(raw))
+
+
+def refusal(folder):
+    with pytest.raises(InvalidModel) as caught:
+        load_model(folder)
+    said = str(caught.value)
+    assert str(folder) not in said, "no path of the machine in a message"
+    return said
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}}, "auto_map"),
+        ({"architectures": ["MambaForCausalLM"]}, "LlamaForCausalLM"),
+        ({"architectures": []}, "LlamaForCausalLM"),
+        ({"architectures": ...}, "LlamaForCausalLM"),
+        ({"quantization_config": {"bits": 4}}, "quantis"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"num_hidden_layers": ...}, "num_hidden_layers"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers"),
+        ({"num_hidden_layers": True}, "num_hidden_layers"),
+        ({"num_hidden_layers": 2.0}, "num_hidden_layers"),
+        ({"num_attention_heads": 5000}, "num_attention_heads"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads"),
+        ({"head_dim": 15}, "head_dim"),
+        ({"vocab_size": 10**12}, "vocab_size"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, "dynamic"),
+        ({"rope_scaling": [4.0]}, "rope_scaling"),
+        ({"rope_scaling": LLAMA3 | {"factor": 0.5}}, "factor"),
+        ({"rope_scaling": LLAMA3 | {"high_freq_factor": 1.0}}, "high_freq_factor"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "factor"),
+        ({"rope_theta": 0}, "rope_theta"),
+        ({"partial_rotary_factor": 0.5, "rope_parameters": {"partial_rotary_factor": 0.5}}, "artial"),
+        ({"bos_token_id": 512}, "bos_token_id"),
+        ({"hidden_size": 128}, "shape"),
+        ({"intermediate_size": 64}, "shape"),
+        ({"attention_bias": True}, "bias"),
+        ({"tie_word_embeddings": True, "num_hidden_layers": 1}, "does not explain"),
+        ({"num_hidden_layers": 3}, "lack"),
+    ],
+)
+def test_config_is_refused(folder, fields, words):
+    change(folder, **fields)
+    assert words in refusal(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": NaN', "\ufeff{}", "[" * 100_000])
+def test_config_that_is_no_json_object(folder, text):
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    assert "config.json" in refusal(folder)
+
+
+def test_config_in_another_encoding(folder):
+    (folder / "config.json").write_bytes(b'{"architectures": "\xff"}')
+    assert "UTF-8" in refusal(folder)
+
+
+def test_missing_folder_and_missing_files(folder, tmp_path):
+    refusal(tmp_path / "nowhere")
+    refusal(folder / "config.json")
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in refusal(folder)
+    (folder / "config.json").unlink()
+    assert "config.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.pt"])
+def test_pickle_weights_are_never_opened(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+    assert "safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize("size", [0, 5, 8, 100, -1, -4000])
+def test_truncated_weights(folder, size):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    assert "model.safetensors" in refusal(folder)
+
+
+def test_weights_with_bytes_behind_their_end(folder):
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert "truncated or damaged" in refusal(folder)
+
+
+def rewrite_header(folder, change_header):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    length = struct.unpack("<Q", whole[:8])[0]
+    header = json.loads(whole[8 : 8 + length])
+    change_header(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + length :])
+
+
+NAME = "model.norm.weight"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda h: h[NAME].update(dtype="I8"),
+        lambda h: h[NAME].update(dtype="F16"),
+        lambda h: h[NAME].update(shape=[65]),
+        lambda h: h[NAME].update(shape=[-64]),
+        lambda h: h[NAME].update(shape="64"),
+        lambda h: h[NAME].update(data_offsets=[0, 256]),
+        lambda h: h[NAME].update(data_offsets=[0]),
+        lambda h: h[NAME].update(data_offsets=[10**15, 10**15 + 256]),
+        lambda h: h[NAME].pop("dtype"),
+        lambda h: h.pop(NAME),
+        lambda h: h.update({NAME: None}),
+    ],
+)
+def test_a_spoiled_header(folder, spoil):
+    rewrite_header(folder, spoil)
+    refusal(folder)
+
+
+def test_a_header_that_is_longer_than_the_file(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**60) + path.read_bytes()[8:])
+    refusal(folder)
+
+
+def split(folder):
+    """Two shards with an index."""
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    halves = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, part in halves.items():
+        save_file({name: tensors[name] for name in part}, folder / file)
+    (folder / "model.safetensors").unlink()
+    weight_map = {name: file for file, part in halves.items() for name in part}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return weight_map
+
+
+def test_shards_are_the_same_model(folder, tiny_folder):
+    split(folder)
+    whole, parts = load_model(tiny_folder, dtype="float64"), load_model(folder, dtype="float64")
+    assert torch.equal(whole.weights.embedding, parts.weights.embedding)
+    x = torch.randn(2, 64, dtype=torch.float64)
+    assert torch.equal(whole.weights.layers[1].qkv(x), parts.weights.layers[1].qkv(x))
+
+
+def test_a_missing_shard(folder):
+    split(folder)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    assert "model-00002-of-00002.safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize("other", ["../secret.safetensors", "/etc/passwd", "model.bin", 7])
+def test_an_index_that_points_elsewhere(folder, other):
+    weight_map = split(folder)
+    weight_map[NAME] = other
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert "index" in refusal(folder)
+
+
+def test_an_index_that_disagrees_with_its_files(folder):
+    weight_map = split(folder)
+    weight_map["model.extra.weight"] = weight_map[NAME]
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert "model.extra.weight" in refusal(folder)
+
+
+def test_a_tensor_that_config_does_not_explain(folder):
+    """A bias that is left out would make wrong tokens without a word."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.q_proj.bias"] = torch.zeros(64)
+    save_file(tensors, folder / "model.safetensors")
+    assert "q_proj.bias" in refusal(folder)
+
+
+def test_old_rotary_buffers_are_ignored(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(8)
+    save_file(tensors, folder / "model.safetensors")
+    load_model(folder)
+
+
+def test_end_tokens(folder):
+    assert load_config(folder).eos_ids == (1,)
+    change(folder, "generation_config.json", eos_token_id=[3, 4])
+    assert load_config(folder).eos_ids == (3, 4)
+    change(folder, "generation_config.json", eos_token_id=...)
+    change(folder, eos_token_id=2)
+    assert load_config(folder).eos_ids == (2,)
+    change(folder, eos_token_id=...)
+    assert load_config(folder).eos_ids == ()
+    (folder / "generation_config.json").unlink()
+    assert load_config(folder).eos_ids == ()
+    change(folder, eos_token_id=[1, 512])
+    with pytest.raises(InvalidModel, match="eos_token_id"):
+        load_config(folder)
+
+
+@pytest.mark.parametrize("name", ["int8", "", "float32 "])
+def test_unknown_precision(name):
+    with pytest.raises(InvalidInput, match="dtype"):
+        parse_dtype(name)
+
+
+@pytest.mark.parametrize("name", ["tpu", "", "cuda:99", "mps", "cpu:x"])
+def test_unknown_device(name):
+    with pytest.raises(InvalidInput, match="device"):
+        parse_device(name)

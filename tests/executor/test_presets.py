@@ -1,0 +1,68 @@
+"""`skipjoin model init`: same seed, same bytes; a folder in use is left alone; Transformers loads it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from skipjoin.cli import main
+from skipjoin.core.errors import InvalidInput
+from skipjoin.executor.presets import PRESETS, init_model, random_weights, train_tokenizer
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_the_same_seed_makes_the_same_bytes(tmp_path, tiny_folder):
+    init_model(tmp_path / "again", "tiny", seed=7)
+    assert digests(tmp_path / "again") == digests(tiny_folder)
+    init_model(tmp_path / "other", "tiny", seed=8)
+    other, first = digests(tmp_path / "other"), digests(tiny_folder)
+    assert {name for name in other if other[name] != first[name]} == {"model.safetensors"}
+
+
+def test_transformers_finds_nothing_missing(tiny_folder):
+    _, report = AutoModelForCausalLM.from_pretrained(tiny_folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+
+
+def test_small_is_as_stated():
+    shape = PRESETS["small"]
+    weights = random_weights(shape, 0)
+    assert 31e6 < sum(tensor.numel() for tensor in weights.values()) < 33e6
+    assert train_tokenizer(shape.vocab_size).get_vocab_size() == shape.vocab_size == 8192
+
+
+def test_a_text_too_small_for_the_vocabulary_is_filled_up():
+    tokenizer = train_tokenizer(60_000)
+    assert tokenizer.get_vocab_size() == 60_000
+    assert tokenizer.token_to_id("<|reserved_0|>") is not None
+    assert max(tokenizer.get_vocab().values()) == 59_999
+
+
+def test_the_command(tmp_path, capsys):
+    assert main(["model", "init", str(tmp_path / "m"), "--preset", "tiny", "--seed", "3"]) == 0
+    assert "seed 3" in capsys.readouterr().out
+    assert (tmp_path / "m" / "model.safetensors").is_file()
+    assert main(["model", "init", str(tmp_path / "m")]) == 2
+    assert "already holds" in capsys.readouterr().err
+    assert main(["model", "init", str(tmp_path / "n"), "--preset", "huge"]) == 2
+    assert "tiny" in capsys.readouterr().err
+    assert not (tmp_path / "n").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seed_bounds(tmp_path, seed):
+    with pytest.raises(InvalidInput, match="seed"):
+        init_model(tmp_path / "m", "tiny", seed)
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidInput):
+        init_model(tmp_path / "file", "tiny")
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        init_model(tmp_path / "file" / "below", "tiny")
