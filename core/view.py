@@ -41,7 +41,8 @@ class ChatMessage:
 class JobSpec:
     """What is asked: exactly one of `text`, `token_ids` and `messages`, how to sample, and how long the job may live.
 
-    `sampling` None: the model's defaults. `timeout_ns` counts from acceptance; None: the server's limit. Raises
+    `sampling` None: the model's defaults; `sampling_given` names the fields that were asked for (None: all), the rest
+    are the model's defaults too. `timeout_ns` counts from acceptance; None: the server's limit. Raises
     InvalidInput when there is no prompt, more than one, or the timeout is not positive. Whether the prompt fits is the
     door's to say.
     """
@@ -52,6 +53,7 @@ class JobSpec:
     sampling: SamplingParams | None = None
     timeout_ns: int | None = None
     cancel_on_disconnect: bool = False
+    sampling_given: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         given = [x for x in (self.text, self.token_ids, self.messages) if x is not None]

@@ -51,7 +51,7 @@ def spec_to_wire(spec: JobSpec) -> pb.JobSpec:
         for said in spec.messages:
             message.messages.messages.add(role=said.role, content=said.content)
     if spec.sampling is not None:
-        message.sampling.CopyFrom(sampling_to_wire(spec.sampling))
+        message.sampling.CopyFrom(sampling_to_wire(spec.sampling, spec.sampling_given))
     if spec.timeout_ns is not None:
         message.timeout.FromNanoseconds(spec.timeout_ns)
     return message

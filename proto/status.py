@@ -7,7 +7,7 @@ servicer; serving, HTTP and the SDK use it.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -55,22 +55,18 @@ _BARE: dict[grpc.StatusCode, type[e.SkipjoinError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: e.Overloaded,
     grpc.StatusCode.UNAVAILABLE: e.Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: e.DeadlineExceeded,
-    grpc.StatusCode.CANCELLED: e.JobCancelled,
+    # A server that is stopped cancels its calls without a word; a caller's own cancel never comes back as a status.
+    grpc.StatusCode.CANCELLED: e.Unavailable,
 }
 
 
+@runtime_checkable
 class FailedCall(Protocol):
     """What sync and async gRPC errors have in common."""
 
     def code(self) -> grpc.StatusCode: ...
     def details(self) -> str | None: ...
     def trailing_metadata(self) -> Any: ...
-
-
-class Aborts(Protocol):
-    """A servicer context of grpc.aio, as far as it is needed here."""
-
-    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any) -> NoReturn: ...
 
 
 def _row(error: type[e.SkipjoinError]) -> tuple[grpc.StatusCode, int]:

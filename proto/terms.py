@@ -85,13 +85,17 @@ def time_to_wire(unix_ns: int) -> Timestamp:
     return stamp
 
 
-def sampling_to_wire(params: SamplingParams) -> pb.SamplingParams:
-    """All fields, explicitly: what was asked holds whatever the server's defaults are."""
-    message = pb.SamplingParams(stop=params.stop, stop_token_ids=params.stop_token_ids)
+def sampling_to_wire(params: SamplingParams, given: frozenset[str] | None = None) -> pb.SamplingParams:
+    """All fields, explicitly: what was asked holds whatever the server's defaults are; or only the fields in `given`."""
+    message = pb.SamplingParams()
     for name in _OPTIONAL:
         value = getattr(params, name)
-        if value is not None:
+        if value is not None and (given is None or name in given):
             setattr(message, name, value)
+    if given is None or "stop" in given:
+        message.stop.extend(params.stop)
+    if given is None or "stop_token_ids" in given:
+        message.stop_token_ids.extend(params.stop_token_ids)
     return message
 
 

@@ -89,7 +89,7 @@ def test_an_unavailable_may_carry_a_hint() -> None:
     [
         (grpc.StatusCode.UNAVAILABLE, e.Unavailable),
         (grpc.StatusCode.DEADLINE_EXCEEDED, e.DeadlineExceeded),
-        (grpc.StatusCode.CANCELLED, e.JobCancelled),
+        (grpc.StatusCode.CANCELLED, e.Unavailable),
         (grpc.StatusCode.UNIMPLEMENTED, e.InternalError),
         (grpc.StatusCode.UNKNOWN, e.InternalError),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, e.Overloaded),

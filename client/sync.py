@@ -1,0 +1,217 @@
+"""The client without asyncio.
+
+Owns `Client` and `Generation`: the driving of calls in the caller's thread, nothing else. What to send, when to try
+again and which tokens are new is decided by the modules it shares with client/aio.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from ..core.clock import sleep_s
+from ..core.errors import InternalError
+from ..core.ids import JobId
+from ..core.job import JobState
+from ..core.view import Chunk, JobEvent, JobList, JobView
+from ..proto import job_pool_pb2 as pb
+from ..proto.convert import job_from_wire, jobs_from_wire
+from ..proto.job_pool_pb2_grpc import JobPoolServiceStub
+from ..proto.status import error_of_call
+from .asked import Message, Params, request_id_of, spec_of
+from .calls import Calls, broken_stream, cancel_request, ended_early, failed_call, list_request, submit_request
+from .completion import Completion, completion_of
+from .follow import Follow
+from .retry import Attempts
+
+_R = TypeVar("_R")
+_OPENING = threading.Lock()
+
+
+class Client(Calls):
+    """Talks to skipjoin servers from any threads. Use it with `with`, or call `close`.
+
+    Calls raise the classes of skipjoin.core.errors: Overloaded carries `retry_after_s`; Unavailable comes only after the retries.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all calls and close the connections; idempotent."""
+        self._closed = True
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.close()
+
+    def submit(
+        self,
+        prompt: str | None = None,
+        *,
+        token_ids: Sequence[int] | None = None,
+        messages: Sequence[Message] | None = None,
+        params: Params | None = None,
+        request_id: str | None = None,
+        job_timeout_s: float | None = None,
+        cancel_on_disconnect: bool = False,
+    ) -> JobView:
+        """Store a job; when this returns, the server has it on stable storage."""
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect)
+        answer = self._call("Submit", submit_request(spec, request_id), pb.SubmitResponse)
+        return job_from_wire(answer.job)
+
+    def get(self, job_id: str) -> JobView:
+        """A job's facts. Raises NotFound."""
+        return job_from_wire((self._call("Get", pb.GetRequest(job_id=job_id), pb.GetResponse)).job)
+
+    def list(self, *, states: Iterable[JobState] = (), page_size: int = 0, page_token: str = "") -> JobList:
+        """A page of jobs, newest first; `page_size` 0 is the server's default."""
+        return jobs_from_wire(self._call("List", list_request(states, page_size, page_token), pb.ListResponse))
+
+    def cancel(self, job_id: str, *, reason: str = "") -> JobView:
+        """End a job; a final one stays as it is. Raises NotFound."""
+        return job_from_wire((self._call("Cancel", cancel_request(job_id, reason), pb.CancelResponse)).job)
+
+    def stream(
+        self,
+        job_id: str,
+        *,
+        offset: int = 0,
+        timeout_s: float | None = None,
+        on_event: Callable[[JobEvent], None] | None = None,
+    ) -> Generation:
+        """Follow a job from token `offset` on, across broken connections, every token once."""
+        return Generation(self, Follow.stream(job_id, offset, on_event), self._attempts(timeout_s))
+
+    def generate(
+        self,
+        prompt: str | None = None,
+        *,
+        token_ids: Sequence[int] | None = None,
+        messages: Sequence[Message] | None = None,
+        params: Params | None = None,
+        request_id: str | None = None,
+        job_timeout_s: float | None = None,
+        cancel_on_disconnect: bool = False,
+        timeout_s: float | None = None,
+        on_event: Callable[[JobEvent], None] | None = None,
+    ) -> Generation:
+        """Submit a job and follow it: `for chunk in client.generate(...)`, or `client.generate(...).result()`."""
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect)
+        follow = Follow.generate(spec, request_id_of(request_id), on_event)
+        return Generation(self, follow, self._attempts(timeout_s))
+
+    def method(self, target: int, name: str) -> Any:
+        """The multi-callable of a method at a target."""
+        with _OPENING:
+            if target not in self._channels:
+                self._channels[target] = self._transport.open(self._transport.targets[target])
+        return getattr(JobPoolServiceStub(self._channels[target]), name)
+
+    def _call(self, name: str, request: Any, answer: type[_R]) -> _R:
+        attempts, target = self._attempts(self._timeout_s), self.preferred
+        while True:
+            call = self.method(target, name)
+            try:
+                got = call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
+            except grpc.RpcError as failure:
+                wait_s = attempts.failed(*error_of_call(failed_call(failure)))
+            else:
+                self.preferred = target
+                if not isinstance(got, answer):
+                    raise InternalError("The server's answer cannot be read.")
+                return got
+            target = self._next_target(target)
+            sleep_s(wait_s)
+
+    def find(self, follow: Follow) -> pb.GenerateResponse:
+        """The job of a Generate whose answer has not come: its submit again, under the same request_id."""
+        answer = self._call("Submit", follow.submit_again(), pb.SubmitResponse)
+        return pb.GenerateResponse(job=answer.job)
+
+    def follow(self, follow: Follow, attempts: Attempts) -> Generator[Chunk]:
+        """The chunks of a stream across connections."""
+        target = self.preferred
+        while not follow.done:
+            request = follow.next_request()
+            name = "Generate" if isinstance(request, pb.GenerateRequest) else "Stream"
+            call = self.method(target, name)(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
+            try:
+                for message in call:
+                    attempts.progressed()
+                    self.preferred = target
+                    if (chunk := follow.take(message)) is not None:
+                        yield chunk
+                    if follow.done:
+                        return
+                wait_s = attempts.failed(ended_early(), None)
+            except grpc.RpcError as failure:
+                wait_s = attempts.failed(*broken_stream(failed_call(failure), follow, attempts))
+            finally:
+                call.cancel()
+            target = self._next_target(target)
+            sleep_s(wait_s)
+
+
+class Generation(Iterator[Chunk]):
+    """The chunks of one job; iterate over it once. The last chunk carries the finish.
+
+    `job` and `job_id` are known once the server has the job (the first chunk has come); `offset` is where a stream would go on.
+    """
+
+    def __init__(self, client: Client, follow: Follow, attempts: Attempts) -> None:
+        self._client = client
+        self._follow = follow
+        self._chunks = client.follow(follow, attempts)
+
+    @property
+    def job(self) -> JobView | None:
+        """The job as it was accepted; None before, and for a stream of a job submitted earlier."""
+        return self._follow.job
+
+    @property
+    def job_id(self) -> str | None:
+        """The job's id; None before the server has the job."""
+        return self._follow.job_id
+
+    @property
+    def offset(self) -> int:
+        """Tokens received."""
+        return self._follow.offset
+
+    def __next__(self) -> Chunk:
+        return next(self._chunks)
+
+    def result(self) -> Completion:
+        """The whole answer, when called instead of iterating. Raises JobFailed, JobCancelled or DeadlineExceeded when the job did not succeed."""
+        chunks = list(self)
+        return completion_of(self.known_id, chunks)
+
+    def cancel(self, *, reason: str = "") -> JobView:
+        """End the job; what was generated before can still be read.
+
+        When nothing came from the server yet, the job is found by its request_id first.
+        """
+        if self._follow.job_id is None:
+            self._follow.take(self._client.find(self._follow))
+        return self._client.cancel(self.known_id, reason=reason)
+
+    def close(self) -> None:
+        """Stop following; the job goes on, unless it was submitted with cancel_on_disconnect."""
+        self._chunks.close()
+
+    @property
+    def known_id(self) -> JobId:
+        """The job's id. Raises InternalError before the server has the job."""
+        if self._follow.job_id is None:
+            raise InternalError("The job has no id yet: nothing came from the server.")
+        return self._follow.job_id
