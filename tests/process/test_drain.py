@@ -1,0 +1,71 @@
+"""SIGTERM: newcomers are refused, running jobs finish or are parked, the process ends in time and keeps everything."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import grpc
+import pytest
+from process_server import Server, alive, spec
+
+from skipjoin.proto import job_pool_pb2 as pb
+
+Serve = Callable[..., Server]
+
+
+def test_running_jobs_finish_and_newcomers_are_refused(serve: Serve) -> None:
+    server = serve("--simulated-scale", "1", "--max-batch", "1")
+    with server.stub() as stub:
+        running = stub.Generate(pb.GenerateRequest(spec=spec("run", 80)))
+        running_id = next(running).job.job_id
+        next(running)
+        queued = stub.Submit(pb.SubmitRequest(spec=spec("wait", 30))).job
+        server.signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as refused:
+            for _ in range(1000):
+                stub.Submit(pb.SubmitRequest(spec=spec("late", 1)))
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        tokens = [t for item in running for t in item.chunk.token_ids]
+        assert len(tokens) >= 79
+    engine = server.engine_pid(patience_s=0.1) if alive(server.pid) else None
+    assert server.wait(20) == 0
+    assert engine is None or not alive(engine)
+    server.start()
+    with server.stub() as stub:
+        assert stub.Get(pb.GetRequest(job_id=running_id)).job.state == pb.JOB_STATE_SUCCEEDED
+        last = list(stub.Stream(pb.StreamRequest(job_id=queued.job_id)))[-1].chunk
+        assert last.finish.output_tokens == 30
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_what_cannot_finish_in_time_is_parked_and_goes_on_later(serve: Serve, second: bool) -> None:
+    server = serve("--simulated-scale", "2", "--drain-s", "60" if second else "0.5")
+    with server.stub() as stub:
+        stream = stub.Generate(pb.GenerateRequest(spec=spec("park", 200)))
+        job = next(stream).job
+        tokens = list(next(stream).chunk.token_ids)
+        server.signal(signal.SIGTERM)
+        if second:
+            time.sleep(0.2)
+            server.signal(signal.SIGTERM)
+        began = time.monotonic()
+        with pytest.raises(grpc.RpcError) as parked:
+            for item in stream:
+                tokens += item.chunk.token_ids
+        assert parked.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert server.wait(20) == 0
+        assert time.monotonic() - began < 20
+    server.start()
+    with server.stub() as stub:
+        for item in stub.Stream(pb.StreamRequest(job_id=job.job_id, offset=len(tokens))):
+            assert item.chunk.offset == len(tokens)
+            tokens += item.chunk.token_ids
+    assert len(tokens) == 200
+
+
+def test_ctrl_c_while_nothing_runs_ends_at_once(serve: Serve) -> None:
+    server = serve()
+    server.signal(signal.SIGINT)
+    assert server.wait(15) == 0

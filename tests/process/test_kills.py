@@ -1,0 +1,124 @@
+"""kill -9 of engine and door: nothing acknowledged is lost, no token is skipped or sent twice, and nobody stays behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from ledger import Ledger
+from process_server import Server, alive, spec
+from soak_client import Client
+
+from skipjoin.proto import job_pool_pb2 as pb
+
+Serve = Callable[..., Server]
+
+
+def test_a_stream_goes_on_over_the_death_of_the_engine(serve: Serve) -> None:
+    server = serve("--simulated-scale", "1")
+    with server.stub() as stub:
+        stream = stub.Generate(pb.GenerateRequest(spec=spec("survive", 120, seed=5)))
+        assert next(stream).HasField("job")
+        tokens: list[int] = []
+        killed = None
+        for item in stream:
+            assert item.chunk.offset == len(tokens)
+            tokens += item.chunk.token_ids
+            if killed is None and len(tokens) > 20:
+                killed = server.kill_engine()
+        assert len(tokens) == 120
+        assert killed is not None
+        assert server.engine_pid() != killed
+        # The same job undisturbed: a restart changes no token.
+        calm = list(stub.Generate(pb.GenerateRequest(spec=spec("survive", 120, seed=5))))
+        assert [t for item in calm[1:] for t in item.chunk.token_ids] == tokens
+
+
+def test_a_restarted_door_takes_up_every_job_at_the_clients_offset(serve: Serve) -> None:
+    server = serve("--simulated-scale", "1")
+    with server.stub() as stub:
+        job = stub.Submit(pb.SubmitRequest(spec=spec("resume", 100, seed=9))).job
+        waiting = stub.Submit(pb.SubmitRequest(spec=spec("too", 5), request_id="too")).job
+        tokens: list[int] = []
+        for item in stub.Stream(pb.StreamRequest(job_id=job.job_id)):
+            tokens += item.chunk.token_ids
+            if len(tokens) > 10:
+                break
+        engine = server.engine_pid()
+        server.kill()
+    end = time.monotonic() + 10
+    while alive(engine):
+        assert time.monotonic() < end, "the engine outlived its door"
+        time.sleep(0.01)
+    server.start()
+    with server.stub() as stub:
+        for item in stub.Stream(pb.StreamRequest(job_id=job.job_id, offset=len(tokens))):
+            assert item.chunk.offset == len(tokens)
+            tokens += item.chunk.token_ids
+        assert len(tokens) == 100
+        assert stub.Submit(pb.SubmitRequest(spec=spec("too", 5), request_id="too")).job.job_id == waiting.job_id
+        last = list(stub.Stream(pb.StreamRequest(job_id=waiting.job_id)))[-1].chunk
+        assert last.finish.output_tokens == 5
+
+
+def test_health_says_when_there_is_no_engine(serve: Serve) -> None:
+    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+    from grpc_health.v1.health_pb2_grpc import HealthStub
+
+    server = serve()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        watch = HealthStub(channel).Watch(HealthCheckRequest(service="skipjoin.v1.JobPoolService"), timeout=30)
+        assert next(watch).status == HealthCheckResponse.SERVING
+        server.kill_engine()
+        assert next(watch).status == HealthCheckResponse.NOT_SERVING
+        assert next(watch).status == HealthCheckResponse.SERVING
+
+
+def _kill_rounds(
+    server: Server, folder: Path, rounds: int, *, clients: int = 4, longest: int = 60, seed: int = 1
+) -> None:
+    """`rounds` kills of each kind at random moments under load, then peace; the ledger must agree."""
+    rng = random.Random(seed)
+    ledger = Ledger(folder / "ledger.jsonl")
+    crew = [Client(f"c{i}", lambda: server.port, ledger, longest=longest, seed=seed * 1000 + i) for i in range(clients)]
+    for client in crew:
+        client.start()
+    order = ["engine", "door"] * rounds
+    rng.shuffle(order)
+    for what in order:
+        time.sleep(rng.uniform(0.05, 0.8))
+        if what == "engine":
+            server.kill_engine()
+        else:
+            server.kill()
+            server.start()
+        assert [client.error for client in crew if client.error is not None] == []
+    for client in crew:
+        client.finish()
+    for client in crew:
+        client.join(120)
+        assert not client.is_alive(), f"{client.name} hangs"
+        assert client.error is None, client.error
+    with server.stub() as stub:
+        counts = ledger.check(stub)
+    ledger.close()
+    assert counts["acked"] == sum(client.jobs for client in crew) > 0
+    print(f"{len(order)} kills, {counts}, retries {sum(client.retries for client in crew)}")
+
+
+def test_ten_kills_of_each_lose_nothing(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--simulated-scale", "0.5", "--kv-tokens", "512", "--max-batch", "4")
+    _kill_rounds(server, tmp_path, 10)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_two_thousand_kills_lose_nothing(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--simulated-scale", "0.5", "--kv-tokens", "512", "--max-batch", "4", "--restart-backoff-s", "0.2")
+    rounds = int(os.environ.get("SKIPJOIN_SOAK_KILLS", "2000")) // 2
+    _kill_rounds(server, tmp_path, rounds, clients=8)
