@@ -67,6 +67,7 @@ class BatchBuilder:
         order = self._decode_order(plan.decode)
         decode_positions = self._table.columns["known"][order.sorted_rows] - 1
         chunks = [(chunk, self._table.resident(chunk.handle)) for chunk in plan.prefills]
+        _check_chunks(chunks)
         positions = np.concatenate([decode_positions, *(np.arange(c.start, c.start + c.length) for c, _ in chunks)])
         rows = np.concatenate([order.sorted_rows, *(np.full(c.length, job.row) for c, job in chunks)])
         pages, offsets = self._slots(rows, positions)
@@ -105,11 +106,6 @@ class BatchBuilder:
         if not chunks:
             return decode
         parts: list[Int32s] = [job.tokens[c.start : c.start + c.length] for c, job in chunks]
-        for part, (chunk, _) in zip(parts, chunks, strict=True):
-            if len(part) != chunk.length or chunk.length < 1:
-                raise InvariantViolation(
-                    f"A prefill chunk of handle {chunk.handle} goes beyond the tokens it was admitted with."
-                )
         return torch.cat([decode, self._to_device(np.concatenate(parts).astype(np.int64))])
 
     def _groups(self, rows: Int64s, positions: Int64s) -> Iterator[DecodeGroup]:
@@ -163,3 +159,12 @@ class BatchBuilder:
 
     def _to_device(self, array: Int64s) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
+
+
+def _check_chunks(chunks: list[tuple[PrefillChunk, Resident]]) -> None:
+    for chunk, job in chunks:
+        end = chunk.start + chunk.length
+        if not 0 <= chunk.start < end <= len(job.tokens) or chunk.last != (end == len(job.tokens)):
+            raise InvariantViolation(
+                f"A prefill chunk [{chunk.start}, {end}) of handle {chunk.handle} does not fit the {len(job.tokens)} tokens it was admitted with."
+            )

@@ -50,7 +50,8 @@ class HandleTable:
     Entries of a table behind its pages repeat the row's first page: padding so never leads to a neighbour's page.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device_pages: int = 2**31 - 1) -> None:
+        self._device_pages = device_pages
         self.columns: dict[str, NDArray[Any]] = {name: np.zeros(8, dtype=kind) for name, kind in _COLUMNS.items()}
         self.tables = np.zeros((8, 8), dtype=np.int64)
         self.version = 0
@@ -111,6 +112,7 @@ class HandleTable:
     def set_table(self, table: BlockTable) -> None:
         """Replace a whole block table."""
         row, pages = self.resident(table.handle).row, len(table.pages)
+        self._check_pages(table.pages)
         self._fit_width(pages)
         if pages:
             self.tables[row, :] = table.pages[0]
@@ -120,6 +122,7 @@ class HandleTable:
     def append_pages(self, appends: PageAppends) -> None:
         """Append pages in column order."""
         lengths = self.columns["table_pages"]
+        self._check_pages(appends.pages)
         for handle, page in zip(appends.handles.tolist(), appends.pages.tolist(), strict=True):
             row = self.resident(handle).row
             length = int(lengths[row])
@@ -128,6 +131,11 @@ class HandleTable:
                 self.tables[row, :] = page
             self.tables[row, length] = page
             lengths[row] = length + 1
+
+    def _check_pages(self, pages: Int32s) -> None:
+        """On CUDA a page outside of the pool would break the device for every job."""
+        if len(pages) and not 0 <= int(pages.min()) <= int(pages.max()) < self._device_pages:
+            raise InvariantViolation(f"The plan names a page outside of the device pool of {self._device_pages}.")
 
     def _set_sampling(self, row: int, sampling: SamplingParams, seed: int) -> None:
         columns = self.columns

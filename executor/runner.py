@@ -56,7 +56,7 @@ class TorchExecutor:
         self._generation = generation
         self._clock = clock if clock is not None else MonotonicClock()
         self._launched: deque[_Launched] = deque()
-        self._table = HandleTable()
+        self._table = HandleTable(pool.num_pages)
         self._last_tokens = torch.zeros(self._table.rows, dtype=torch.int64, device=model.device)
         self._seen: tuple[DecodeBatch, int, SeenTokens] | None = None
         self._started = False
