@@ -1,0 +1,59 @@
+"""The pure half, put together: policy, ledger, planner, rows.
+
+Owns the one place where floor-2 parts meet, so that serve, simulate, bench and `skipjoin.LLM` run the same engine. It does not know the
+executor but by its facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.ports import CostModel, ExecutorFacts, Policy
+from ..kvstore.ledger import Ledger
+from ..kvstore.planner import Planner
+from ..scheduler.registry import make_policy
+from .emission import Emission
+from .params import EngineParams
+from .state import EngineState
+
+QUIET_QUANTA = 4
+"""An iteration may take this many level-1 quanta beside a small decode batch (design/algorithm.md section 1)."""
+
+
+def assemble(
+    policy: str,
+    cost: CostModel,
+    facts: ExecutorFacts,
+    params: EngineParams,
+    *,
+    end_tokens: frozenset[int] = frozenset(),
+    token_bytes: Sequence[bytes] | None = None,
+) -> EngineState:
+    """An engine without jobs. `token_bytes` (token id -> bytes) is needed for stop strings only. Raises InvalidSettings."""
+    room_tokens = facts.device_pages * facts.page_tokens
+
+    def policy_of(name: str) -> Policy:
+        return make_policy(
+            name, cost, params.ladder, params.starvation, max_batch=params.max_batch, room_tokens=room_tokens
+        )
+
+    base_ns = params.ladder.base_quantum_ns if params.ladder is not None else None
+    quiet_ns = QUIET_QUANTA * (base_ns or cost.decode_ns(1, 0))
+    ledger = Ledger(facts.device_pages, facts.host_pages, facts.page_tokens, facts.generation)
+
+    def planner_of(state: EngineState) -> Planner:
+        return Planner(
+            ledger,
+            cost,
+            params.kv,
+            lambda handle: state.rows[handle].admit(),
+            max_batch=params.max_batch,
+            max_prefill_tokens=params.max_prefill_tokens,
+            quiet_ns=quiet_ns,
+            alternate=params.preempt_every_turn,
+            plan_every_turn=params.plan_every_turn,
+        )
+
+    most = room_tokens if facts.max_context_tokens is None else min(room_tokens, facts.max_context_tokens)
+    emission = Emission(params.max_batch, facts.vocab_size, end_tokens, token_bytes)
+    return EngineState(policy_of(policy), planner_of, emission, cost, policy_of, max_tokens=most)

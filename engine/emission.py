@@ -1,0 +1,218 @@
+"""Tokens come out of an iteration: where they belong, and which jobs they end.
+
+Owns the columns of the decode batch (rows, positions, stops), the ring of recent tokens and the calendar of output limits, so that an
+unchanged turn touches no job. It does not know policy or pages; engine/state asks it after every outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Items
+
+import numpy as np
+
+from ..core.effects import TokensEmitted
+from ..core.ids import Handle
+from ..core.job import FinishReason
+from ..core.outcome import IterationOutcome
+from ..core.plan import NO_DECODE, NO_INT32, NO_INT64, DecodeBatch, Int32s, Int64s, IterationPlan
+from ..kvstore.calendar import StepCalendar
+from ..kvstore.sequence import DECODE, Sequence
+from .ring import TokenRing
+from .rows import Row
+
+Ending = tuple[Row, FinishReason]
+
+
+class Emission:
+    """`end_tokens` end a job unless it ignores them; `token_bytes` gives the bytes of a token, for stop strings."""
+
+    def __init__(
+        self, max_batch: int, vocab_size: int, end_tokens: frozenset[int], token_bytes: Items[bytes] | None
+    ) -> None:
+        self._ring = TokenRing(max_batch)
+        self._is_end = np.zeros(max(vocab_size, 1), dtype=bool)
+        self._is_end[[token for token in end_tokens if token < vocab_size]] = True
+        self._has_ends = bool(self._is_end.any())
+        self._token_bytes = token_bytes
+        self._limits: StepCalendar[Row] = StepCalendar()
+        self._batch: DecodeBatch = NO_DECODE
+        self._rows: list[Row] = []
+        self._offsets: Int32s = NO_INT32
+        self._slots: Int64s = NO_INT64
+        self._obeys = np.zeros(0, dtype=bool)
+        self._anybody_obeys = False
+        self._watched: list[tuple[int, Row]] = []
+
+    @property
+    def knows_bytes(self) -> bool:
+        """Whether stop strings can be matched."""
+        return self._token_bytes is not None
+
+    # the batch ------------------------------------------------------------------------------------------------
+    def join(self, row: Row, steps: int) -> None:
+        """The job decodes from iteration `steps` on."""
+        self._ring.enter(row, steps)
+        seq = row.seq
+        self._limits.add(steps + seq.max_new_tokens - seq.generated - 1, row)
+
+    def leave(self, row: Row, steps: int) -> None:
+        """The job decodes no more; `row.out` is complete."""
+        if row.slot >= 0:
+            self._ring.leave(row, steps)
+
+    def arrange(self, batch: DecodeBatch, members: Iterable[Sequence], rows: Mapping[Handle, Row]) -> None:
+        """Columns for the batch that is being launched; nothing to do for the same object."""
+        if batch is self._batch:
+            return
+        self._batch = batch
+        seqs = list(members)
+        self._rows = live = [rows[seq.handle] for seq in seqs]
+        self._offsets = np.array([seq.generated - seq.since_step for seq in seqs], dtype=np.int32)
+        self._slots = np.array([row.slot for row in live], dtype=np.int64)
+        self._obeys = np.array([row.obeys_end for row in live], dtype=bool)
+        self._anybody_obeys = self._has_ends and bool(self._obeys.any())
+        self._watched = [(at, row) for at, row in enumerate(live) if row.stop_ids or row.matcher is not None]
+
+    # one job's token ------------------------------------------------------------------------------------------
+    def ends(self, row: Row, token: int) -> bool:
+        """Whether this token ends the job by an end token, a stop id or a stop string."""
+        if row.obeys_end and self._has_ends and self._is_end[token]:
+            return True
+        return self._watched_ends(row, token)
+
+    def _watched_ends(self, row: Row, token: int) -> bool:
+        if token in row.stop_ids:
+            return True
+        return row.matcher is not None and self._token_bytes is not None and row.matcher.push(self._token_bytes[token])
+
+    # an iteration's tokens ------------------------------------------------------------------------------------
+    def absorb(
+        self, plan: IterationPlan, outcome: IterationOutcome, step: int, rows: Mapping[Handle, Row], now_ns: int
+    ) -> tuple[TokensEmitted | None, list[Ending]]:
+        """Effects of the tokens of the plan whose decode part was iteration `step`, and the jobs that end with them.
+
+        Tokens of jobs that are not live any more are dropped.
+        """
+        size = len(plan.decode)
+        if size == len(outcome.handles) and not outcome.failed and plan.decode is self._batch:
+            if size == 0:
+                return None, []
+            return self._absorb_batch(outcome, step)
+        return self._absorb_mixed(plan, outcome, step, rows, now_ns)
+
+    def _absorb_batch(self, outcome: IterationOutcome, step: int) -> tuple[TokensEmitted, list[Ending]]:
+        """Exactly the members of the standing batch: columns only."""
+        handles, tokens = self._batch.handles, outcome.tokens
+        if outcome.handles is not handles:
+            assert np.array_equal(outcome.handles, handles), "tokens come in batch order"
+        self._ring.write(step, self._slots, tokens)
+        endings = self._endings(tokens, step)
+        self._ring.flush_all(step + 1, self._rows)
+        return TokensEmitted(handles, self._offsets + np.int32(step), tokens, outcome.logprobs), endings
+
+    def _endings(self, tokens: Int32s, step: int) -> list[Ending]:
+        endings: list[Ending] = []
+        stopped: set[int] = set()
+        if self._anybody_obeys:
+            for at in np.flatnonzero(self._is_end[tokens] & self._obeys).tolist():
+                stopped.add(at)
+                endings.append((self._rows[at], FinishReason.STOP))
+        for at, row in self._watched:
+            if at not in stopped and self._watched_ends(row, int(tokens[at])):
+                stopped.add(at)
+                endings.append((row, FinishReason.STOP))
+        ended = {id(row) for row, _ in endings}
+        for row in self._at_limit(step):
+            if id(row) not in ended:
+                ended.add(id(row))
+                endings.append((row, FinishReason.LENGTH))
+        return endings
+
+    def _at_limit(self, step: int) -> list[Row]:
+        """Decode members whose output is as long as it may be with the token of iteration `step`."""
+        return [
+            row
+            for row in self._limits.take(step)
+            if row.seq.stage == DECODE and row.seq.generated_at(step + 1) >= row.seq.max_new_tokens
+        ]
+
+    def _absorb_mixed(
+        self, plan: IterationPlan, outcome: IterationOutcome, step: int, rows: Mapping[Handle, Row], now_ns: int
+    ) -> tuple[TokensEmitted | None, list[Ending]]:
+        """Prompts that end in this iteration, failed jobs and late tokens: job by job where it must be."""
+        failed = {handle for handle, _ in outcome.failed}
+        lasts = [chunk.handle for chunk in plan.prefills if chunk.last and chunk.handle not in failed]
+        members = len(outcome.handles) - len(lasts)
+        positions = np.zeros(len(outcome.handles), dtype=np.int32)
+        live = np.ones(len(outcome.handles), dtype=bool)
+        endings: list[Ending] = []
+        if members == len(plan.decode) and not failed and plan.decode is self._batch:
+            if members:
+                emitted, endings = self._absorb_batch(_head(outcome, members, self._batch), step)
+                positions[:members] = emitted.positions
+        else:
+            endings = self._absorb_members(outcome, members, step, rows, positions, live)
+        for at, handle in enumerate(lasts, members):
+            row = rows.get(handle)
+            if row is None:
+                live[at] = False
+                continue
+            token, seq = int(outcome.tokens[at]), row.seq
+            positions[at] = len(row.out)
+            row.out.append(token)
+            if row.first_token_ns is None:
+                row.first_token_ns = now_ns - row.start_ns
+            if self.ends(row, token):
+                endings.append((row, FinishReason.STOP))
+            elif len(row.out) >= seq.max_new_tokens:
+                endings.append((row, FinishReason.LENGTH))
+        return _emitted(outcome, positions, live), endings
+
+    def _absorb_members(
+        self,
+        outcome: IterationOutcome,
+        members: int,
+        step: int,
+        rows: Mapping[Handle, Row],
+        positions: Int32s,
+        live: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    ) -> list[Ending]:
+        """Decode members when some of the batch are missing: failed now, or ended while the plan was in flight."""
+        endings: list[Ending] = []
+        limited = {id(row) for row in self._at_limit(step)}
+        for at, handle in enumerate(outcome.handles[:members].tolist()):
+            row = rows.get(Handle(handle))
+            if row is None or row.slot < 0:
+                live[at] = False
+                continue
+            token = int(outcome.tokens[at])
+            self._ring.write(step, np.array([row.slot]), outcome.tokens[at : at + 1])
+            positions[at] = row.seq.generated_at(step + 1) - 1
+            if self.ends(row, token):
+                endings.append((row, FinishReason.STOP))
+            elif id(row) in limited:
+                endings.append((row, FinishReason.LENGTH))
+        self._ring.flush_all(step + 1, self._rows)
+        return endings
+
+
+def _head(outcome: IterationOutcome, members: int, batch: DecodeBatch) -> IterationOutcome:
+    handles = outcome.handles[:members]
+    assert np.array_equal(handles, batch.handles), "decode tokens come first, in batch order"
+    return IterationOutcome(
+        outcome.seq, outcome.generation, outcome.started_ns, outcome.ended_ns, batch.handles, outcome.tokens[:members]
+    )
+
+
+def _emitted(
+    outcome: IterationOutcome, positions: Int32s, live: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> TokensEmitted | None:
+    if not len(outcome.handles) or not live.any():
+        return None
+    if live.all():
+        return TokensEmitted(outcome.handles, positions, outcome.tokens, outcome.logprobs)
+    logprobs = None
+    if outcome.logprobs is not None:
+        logprobs = tuple(item for item, keep in zip(outcome.logprobs, live.tolist(), strict=True) if keep)
+    return TokensEmitted(outcome.handles[live], positions[live], outcome.tokens[live], logprobs)

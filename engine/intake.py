@@ -1,0 +1,205 @@
+"""Events from outside, one by one.
+
+Owns what each event does to the state: a job enters, its prompt arrives, it is cancelled or overdue, the policy is switched, the executor came
+back empty, somebody asks. It does not know who sends them; engine/turn drains them into `apply` at one instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.effects import (
+    AccountGiven,
+    Effect,
+    Finished,
+    KvDepth,
+    LevelCause,
+    LevelChanged,
+    LevelDepth,
+    Recomputed,
+    SnapshotGiven,
+)
+from ..core.errors import InvariantViolation
+from ..core.events import (
+    AccountAsked,
+    CancelRequested,
+    Event,
+    ExecutorReset,
+    PolicyChosen,
+    PromptArrived,
+    SnapshotAsked,
+    Submitted,
+)
+from ..core.ids import Handle
+from ..core.job import FinishReason
+from ..core.ports import JobFacts
+from ..kvstore.sequence import DECODE, OUT
+from ..kvstore.sequence import Sequence as KvSequence
+from .rows import Row
+from .state import EngineState
+
+
+def apply(state: EngineState, events: Sequence[Event], now_ns: int, effects: list[Effect]) -> None:
+    """Apply a batch of events at one instant, then end the jobs whose deadline has passed."""
+    for event in events:
+        match event:
+            case Submitted():
+                _submitted(state, event, now_ns, effects)
+            case PromptArrived():
+                _prompt_arrived(state, event)
+            case CancelRequested():
+                row = state.rows.get(event.handle)
+                if row is not None:
+                    state.finish(row, FinishReason.CANCELLED, now_ns, effects)
+            case PolicyChosen():
+                _policy_chosen(state, event.policy, now_ns, effects)
+            case ExecutorReset():
+                _executor_reset(state, event.generation, now_ns, effects)
+            case AccountAsked():
+                effects.append(_account(state, event, now_ns))
+            case SnapshotAsked():
+                effects.append(_snapshot(state, event.question, now_ns))
+    for handle in state.dues.pop(now_ns):
+        state.finish(state.rows[handle], FinishReason.EXPIRED, now_ns, effects)
+
+
+def _submitted(state: EngineState, event: Submitted, now_ns: int, effects: list[Effect]) -> None:
+    handle = event.handle
+    if handle in state.rows:
+        raise InvariantViolation(f"Handle {handle} was submitted twice.")
+    generated = 0 if event.generated is None else len(event.generated)
+    limit = event.sampling.max_new_tokens
+    assert limit is not None, "max_new_tokens is resolved before a job enters the engine"
+    seq = KvSequence(
+        handle,
+        event.prompt_tokens,
+        limit,
+        generated=generated,
+        ready=event.has_prompt,
+        alone=event.alone,
+    )
+    row = Row(event, seq, now_ns)
+    refusal = _refusal(state, event, limit)
+    reason = FinishReason.FAILED if refusal is not None else _already_ended(state, row)
+    if reason is not None:
+        effects.append(Finished(handle, reason, generated, row.account(now_ns), refusal))
+        return
+    state.rows[handle] = row
+    state.policy.submitted(_facts(state, row), state.tick(now_ns))
+    state.planner.add(seq)
+    if event.deadline_ns is not None:
+        state.dues.add(event.deadline_ns, handle)
+
+
+def _refusal(state: EngineState, event: Submitted, limit: int) -> tuple[str, str] | None:
+    if event.prompt_tokens < 1:
+        return ("INVALID_INPUT", "The prompt has no tokens.")
+    tokens = event.prompt_tokens + limit
+    if tokens > state.max_tokens:
+        return (
+            "NEVER_FITS",
+            f"Prompt and new tokens are {tokens} together; this engine holds at most {state.max_tokens} of one job.",
+        )
+    if event.sampling.stop and not state.emission.knows_bytes:
+        return ("INVALID_INPUT", "Stop strings need a tokenizer, and this engine runs without one.")
+    return None
+
+
+def _already_ended(state: EngineState, row: Row) -> FinishReason | None:
+    """A job taken over may have logged its last token before the old owner could say so."""
+    for token in row.out:
+        if state.emission.ends(row, token):
+            return FinishReason.STOP
+    return FinishReason.LENGTH if len(row.out) >= row.seq.max_new_tokens else None
+
+
+def _facts(state: EngineState, row: Row) -> JobFacts:
+    event, seq = row.facts, row.seq
+    generated = seq.generated_at(state.steps)
+    uncached = event.prompt_tokens + generated
+    return JobFacts(
+        handle=event.handle,
+        arrival_ns=event.arrival_ns,
+        prompt_tokens=event.prompt_tokens,
+        uncached_tokens=uncached,
+        entry_ns=state.cost.prompt_ns(uncached),
+        max_new_tokens=seq.max_new_tokens,
+        generated_tokens=generated,
+        tenant=event.tenant,
+        output_tokens=event.output_tokens,
+    )
+
+
+def _prompt_arrived(state: EngineState, event: PromptArrived) -> None:
+    row = state.rows.get(event.handle)
+    if row is None:
+        return
+    if len(event.prompt) != row.facts.prompt_tokens:
+        raise InvariantViolation(f"The prompt of job {event.handle} has another length than was said.")
+    row.prompt = event.prompt
+    state.planner.prompt_arrived(event.handle)
+
+
+def _policy_chosen(state: EngineState, name: str, now_ns: int, effects: list[Effect]) -> None:
+    """Rank everybody anew, in arrival order; what was charged before is forgotten, places in the batch are kept."""
+    old, tick = state.policy, state.tick(now_ns)
+    state.policy = new = state.make_policy(name)
+    for row in sorted(state.rows.values(), key=_by_arrival):
+        handle = row.handle
+        before = old.level(handle)
+        after = new.submitted(_facts(state, row), tick)
+        if row.seq.stage != OUT:
+            new.join(handle, tick)
+            if row.seq.stage == DECODE:
+                new.decoding(handle, tick)
+        if after != before:
+            state.note_level(LevelChanged(handle, before, after, LevelCause.POLICY), effects)
+    state.planner.policy_changed()
+
+
+def _by_arrival(row: Row) -> tuple[int, Handle]:
+    return row.start_ns, row.handle
+
+
+def _executor_reset(state: EngineState, generation: int, now_ns: int, effects: list[Effect]) -> None:
+    """Pools are empty: every job that had KV computes it again from the tokens that really came."""
+    state.in_flight.clear()
+    for row in state.rows.values():
+        row.seq.settle(state.steps)
+    lost = state.planner.reset(generation, state.steps)
+    for seq, was_in_batch, computed in lost:
+        row = state.rows[seq.handle]
+        if was_in_batch:
+            state.preempted(row, now_ns, effects)
+        if computed:
+            row.recomputed_tokens += computed
+            effects.append(Recomputed(seq.handle, computed))
+        seq.generated = len(row.out)
+
+
+def _account(state: EngineState, event: AccountAsked, now_ns: int) -> AccountGiven:
+    row = state.rows.get(event.handle)
+    if row is None:
+        return AccountGiven(event.question, event.handle, None)
+    level = state.policy.level(event.handle)
+    return AccountGiven(event.question, event.handle, row.account(now_ns), level, row.phase.name.lower())
+
+
+def _snapshot(state: EngineState, question: int, now_ns: int) -> SnapshotGiven:
+    ledger = state.ledger
+    depths = state.policy.depths(state.tick(now_ns))
+    kv = KvDepth(
+        device_total=ledger.device.total,
+        device_free=ledger.device.free,
+        device_owned=ledger.device.owned,
+        device_in_flight=ledger.device.in_flight,
+        host_total=ledger.host.total,
+        host_free=ledger.host.free,
+        host_owned=ledger.host.owned,
+        host_in_flight=ledger.host.in_flight,
+        clean_pages=ledger.clean,
+    )
+    running = sum(1 for row in state.rows.values() if row.seq.stage != OUT)
+    return SnapshotGiven(
+        question, state.policy.name, tuple(LevelDepth(*depth) for depth in depths), kv, len(state.rows), running
+    )

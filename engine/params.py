@@ -1,0 +1,42 @@
+"""What an operator may set about the engine's turn.
+
+Owns `EngineParams`, which checks itself. It does not know where values come from: the settings of serve, the flags of simulate and the
+arguments of `LLM` fill it, engine/assemble reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..core.errors import InvalidSettings
+from ..kvstore.params import KvParams
+from ..scheduler.params import LadderParams, check_starvation
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParams:
+    """Limits of an iteration and the parameters of policy and KV manager.
+
+    `max_batch` counts decode and prefill members together, `max_prefill_tokens` is a hard cap (the budget in time usually binds first).
+    `preempt_every_turn` is a debug mode: no job runs two turns in a row while another can. `plan_every_turn` switches the
+    unchanged-turn fast path off. Raises InvalidSettings.
+    """
+
+    max_batch: int = 64
+    max_prefill_tokens: int = 2048
+    starvation: Literal["off", "granted", "paper"] = "granted"
+    kv: KvParams = field(default_factory=KvParams)
+    ladder: LadderParams | None = None
+    preempt_every_turn: bool = False
+    plan_every_turn: bool = False
+
+    def __post_init__(self) -> None:
+        _whole("max_batch", self.max_batch, 1, 1 << 16)
+        _whole("max_prefill_tokens", self.max_prefill_tokens, 1, 1 << 20)
+        check_starvation(self.starvation)
+
+
+def _whole(field_name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidSettings(f"{field_name} is {value!r}.", field=field_name, limit=f"whole, {low} to {high}")

@@ -1,0 +1,62 @@
+"""The most recent tokens of the decode members, in columns.
+
+Owns a ring of the last iterations' tokens, one column per place in the batch, so that an unchanged turn stores all tokens with one copy. It
+does not know stops or positions; engine/emission writes it and reads a job's tokens when the job leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..core.plan import Int32s, Int64s
+from .rows import Row
+
+RING = 64
+"""Iterations kept; at least every so many all members' tokens are moved to their rows."""
+
+
+class TokenRing:
+    """int32[RING, places]. A member has a place while it decodes."""
+
+    def __init__(self, places: int) -> None:
+        self._tokens = np.zeros((RING, places), dtype=np.int32)
+        self._free = list(range(places - 1, -1, -1))
+        self._flushed_step = 0
+
+    def enter(self, row: Row, step: int) -> None:
+        """The row's next token comes from the iteration `step`."""
+        row.slot = self._free.pop()
+        row.ring_from = step
+
+    def leave(self, row: Row, step: int) -> None:
+        """The row's tokens before iteration `step` go to `row.out`; its place is free."""
+        self._flush(row, step)
+        self._free.append(row.slot)
+        row.slot = -1
+
+    def write(self, step: int, slots: Int64s, tokens: Int32s) -> None:
+        """Tokens of iteration `step`, int32[n], of the members at `slots`, int64[n]."""
+        self._tokens[step % RING, slots] = tokens
+
+    def flush_all(self, step: int, rows: Iterable[Row]) -> None:
+        """Empty the ring of all members when it is about to be overwritten; `step` is the next iteration."""
+        if step - self._flushed_step < RING:
+            return
+        for row in rows:
+            if row.slot >= 0:
+                self._flush(row, step)
+        self._flushed_step = step
+
+    def _flush(self, row: Row, step: int) -> None:
+        count = step - row.ring_from
+        if count > 0:
+            first, last = row.ring_from % RING, step % RING
+            column = self._tokens[:, row.slot]
+            if first < last:
+                row.out.frombytes(column[first:last].tobytes())
+            else:
+                row.out.frombytes(column[first:].tobytes())
+                row.out.frombytes(column[:last].tobytes())
+        row.ring_from = step

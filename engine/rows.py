@@ -1,0 +1,116 @@
+"""The engine's row of one job: what was asked, what was emitted, and where its time went.
+
+Owns prompt, sampling, output tokens and the running account of a live job. It does not know pages or ranks; engine/state keeps one row per
+live job beside the planner's sequence.
+"""
+
+from __future__ import annotations
+
+from array import array
+from enum import IntEnum
+
+import numpy as np
+
+from ..core.events import Submitted
+from ..core.ids import Handle
+from ..core.job import JobAccount
+from ..core.plan import NO_INT32, Admit, Int32s
+from ..core.stops import StopMatcher
+from ..kvstore.sequence import Sequence
+
+
+class Phase(IntEnum):
+    """What a job's time is booked on now."""
+
+    QUEUED = 0
+    PREFILL = 1
+    DECODE = 2
+    PREEMPTED = 3
+    MOVING = 4
+
+
+class Row:
+    """One live job. `seq` is shared with the planner. `out` holds the emitted tokens but those still in the recent ring."""
+
+    __slots__ = (
+        "_parts",
+        "deadline_ns",
+        "demotions",
+        "facts",
+        "first_token_ns",
+        "generated_before",
+        "matcher",
+        "obeys_end",
+        "out",
+        "phase",
+        "preemptions",
+        "promotions",
+        "prompt",
+        "recomputed_tokens",
+        "ring_from",
+        "seq",
+        "since_ns",
+        "slot",
+        "start_ns",
+        "started",
+        "stop_ids",
+    )
+
+    def __init__(self, facts: Submitted, seq: Sequence, now_ns: int) -> None:
+        self.facts = facts
+        self.seq = seq
+        self.prompt: Int32s | None = facts.prompt
+        self.out = array("i")
+        if facts.generated is not None:
+            self.out.frombytes(np.ascontiguousarray(facts.generated, dtype=np.int32).tobytes())
+        self.generated_before = len(self.out)
+        self.deadline_ns = facts.deadline_ns
+        self.obeys_end = not facts.sampling.ignore_eos
+        self.stop_ids = frozenset(facts.sampling.stop_token_ids)
+        self.matcher = StopMatcher(facts.sampling.stop) if facts.sampling.stop else None
+        # A job cannot have waited for less than nothing, whatever clock stamped its arrival.
+        self.start_ns = self.since_ns = min(facts.arrival_ns, now_ns)
+        self.phase = Phase.QUEUED
+        self._parts = [0, 0, 0, 0, 0]
+        self.started = False
+        self.first_token_ns: int | None = None
+        self.preemptions = self.promotions = self.demotions = self.recomputed_tokens = 0
+        self.slot = -1
+        self.ring_from = 0
+
+    @property
+    def handle(self) -> Handle:
+        """The engine's number of the job."""
+        return self.facts.handle
+
+    def enter(self, phase: Phase, now_ns: int) -> None:
+        """From `now_ns` on time is booked on `phase`."""
+        self._parts[self.phase] += now_ns - self.since_ns
+        self.since_ns = now_ns
+        self.phase = phase
+
+    def account(self, now_ns: int) -> JobAccount:
+        """Where the time went up to `now_ns`; the five parts sum to `now_ns` - arrival."""
+        parts = list(self._parts)
+        parts[self.phase] += now_ns - self.since_ns
+        return JobAccount(
+            queued_ns=parts[Phase.QUEUED],
+            prefill_ns=parts[Phase.PREFILL],
+            decode_ns=parts[Phase.DECODE],
+            preempted_ns=parts[Phase.PREEMPTED],
+            moving_ns=parts[Phase.MOVING],
+            preemptions=self.preemptions,
+            promotions=self.promotions,
+            demotions=self.demotions,
+            recomputed_tokens=self.recomputed_tokens,
+            first_token_ns=self.first_token_ns,
+        )
+
+    def admit(self) -> Admit:
+        """All known tokens and the sampling, for the executor."""
+        facts = self.facts
+        known = facts.prompt_tokens + len(self.out)
+        tokens = NO_INT32
+        if self.prompt is not None:
+            tokens = np.concatenate((self.prompt, np.array(self.out, dtype=np.int32)), dtype=np.int32)
+        return Admit(facts.handle, tokens, known, facts.prompt_tokens, facts.sampling, facts.sampling.seed or 0)

@@ -1,0 +1,225 @@
+"""The engine's state: rows, policy, planner, clocks and plans in flight.
+
+Owns what happens to it at each point of a turn: events are applied, a plan is decided, launched, and its outcome absorbed. It does not read a
+clock nor call an executor: engine/turn does both, live and in simulation alike.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..core.effects import (
+    Effect,
+    Finished,
+    LevelChanged,
+    Preempted,
+    PromptsNeeded,
+    Recomputed,
+    Resumed,
+    Started,
+    TokensEmitted,
+)
+from ..core.errors import InvariantViolation
+from ..core.ids import Handle
+from ..core.job import FinishReason
+from ..core.outcome import IterationOutcome
+from ..core.plan import Direction
+from ..core.ports import CostModel, Policy, Tick
+from ..kvstore.decision import Decision
+from ..kvstore.ledger import Ledger
+from ..kvstore.planner import Planner
+from .dues import DueHeap
+from .emission import Emission
+from .rows import Phase, Row
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A launched plan that is not answered yet. `step` numbers its decode part."""
+
+    decision: Decision
+    step: int
+    launch_ns: int
+
+
+class EngineState:
+    """Made by engine/assemble. `make_policy` gives a fresh policy by name, for a live switch."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        planner_of: Callable[[EngineState], Planner],
+        emission: Emission,
+        cost: CostModel,
+        make_policy: Callable[[str], Policy],
+        *,
+        max_tokens: int,
+    ) -> None:
+        """`max_tokens`: the most that prompt and output of one job may be together."""
+        self.policy = policy
+        self.cost = cost
+        self.make_policy = make_policy
+        self.max_tokens = max_tokens
+        self.rows: dict[Handle, Row] = {}
+        self.emission = emission
+        self.planner = planner_of(self)
+        self.dues = DueHeap(self.rows.__contains__)
+        self.in_flight: deque[InFlight] = deque()
+        self.decode_ns = 0
+        self.steps = 0
+        self.plans = 0
+        self._charged = False
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books of both pools."""
+        return self.planner.ledger
+
+    def tick(self, now_ns: int) -> Tick:
+        """This instant on the three clocks."""
+        return Tick(now_ns, self.decode_ns, self.steps)
+
+    def next_due_ns(self) -> int | None:
+        """When something happens without an event: a deadline, or a change of the policy's order."""
+        times = [at for at in (self.dues.next_ns(), self.policy.next_change_ns()) if at is not None]
+        return min(times, default=None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether another turn has something to do without an event."""
+        if self.in_flight or self.ledger.tickets:
+            return True
+        return any(row.seq.ready for row in self.rows.values())
+
+    # steps 4 and 5 --------------------------------------------------------------------------------------------
+    def decide(self, now_ns: int, effects: list[Effect]) -> Decision:
+        """The next plan: demotions and offers that are due first, then the planner."""
+        policy, tick = self.policy, self.tick(now_ns)
+        change_ns, crossing_ns = policy.next_change_ns(), policy.next_crossing_ns()
+        if (
+            self._charged
+            or (change_ns is not None and change_ns <= now_ns)
+            or (crossing_ns is not None and crossing_ns <= self.decode_ns)
+        ):
+            self._charged = False
+            for change in policy.advance(tick):
+                self.note_level(change, effects)
+        decision = self.planner.plan(policy, tick, self.plans)
+        if not decision.repeated:
+            for change in decision.granted:
+                self.note_level(change, effects)
+        return decision
+
+    def note_level(self, change: LevelChanged, effects: list[Effect]) -> None:
+        """A job changed its level."""
+        row = self.rows[change.handle]
+        if change.new > change.old:
+            row.demotions += 1
+        elif change.new < change.old:
+            row.promotions += 1
+        effects.append(change)
+
+    # step 6 ---------------------------------------------------------------------------------------------------
+    def launch(self, decision: Decision, now_ns: int, effects: list[Effect]) -> None:
+        """The plan goes to the executor: charges, joins and leaves count from here."""
+        if not decision.repeated:
+            self._apply(decision, now_ns, effects)
+        if decision.idle:
+            return
+        self.in_flight.append(InFlight(decision, self.steps, now_ns))
+        self.plans += 1
+        if len(decision.plan.decode):
+            self.decode_ns += decision.decode_ns
+            self.steps += 1
+
+    def _apply(self, decision: Decision, now_ns: int, effects: list[Effect]) -> None:
+        policy, rows, tick = self.policy, self.rows, self.tick(now_ns)
+        for handle, tokens in decision.recomputed:
+            rows[handle].recomputed_tokens += tokens
+            effects.append(Recomputed(handle, tokens))
+        for seq in decision.left:
+            self.preempted(rows[seq.handle], now_ns, effects)
+        for seq in decision.joined:
+            self._joined(rows[seq.handle], now_ns, tick, effects)
+        for seq, service_ns, tokens in decision.charged:
+            policy.charge(seq.handle, service_ns, tokens, tick)
+            self._charged = True
+        for seq in decision.decoding:
+            row = rows[seq.handle]
+            policy.decoding(seq.handle, tick)
+            row.enter(Phase.DECODE, now_ns)
+            self.emission.join(row, self.steps)
+        for handle in decision.returning:
+            rows[handle].enter(Phase.MOVING, now_ns)
+        if decision.asked:
+            effects.append(PromptsNeeded(tuple(decision.asked)))
+        self.emission.arrange(decision.plan.decode, self.planner.running.members, rows)
+        self.planner.settled(policy.version)
+
+    def _joined(self, row: Row, now_ns: int, tick: Tick, effects: list[Effect]) -> None:
+        handle = row.handle
+        self.policy.join(handle, tick)
+        row.enter(Phase.PREFILL, now_ns)
+        level = self.policy.level(handle)
+        effects.append(Resumed(handle, level) if row.started else Started(handle, level))
+        row.started = True
+
+    def preempted(self, row: Row, now_ns: int, effects: list[Effect]) -> None:
+        """The job left the batch unfinished."""
+        handle = row.handle
+        self.emission.leave(row, self.steps)
+        self.policy.leave(handle, self.tick(now_ns))
+        row.enter(Phase.PREEMPTED, now_ns)
+        row.preemptions += 1
+        effects.append(Preempted(handle, self.policy.level(handle)))
+
+    # step 7 ---------------------------------------------------------------------------------------------------
+    def absorb(self, outcome: IterationOutcome, now_ns: int, effects: list[Effect]) -> TokensEmitted | None:
+        """The oldest plan in flight is answered: tokens, ends, landed moves. An answer of another generation is void."""
+        if not self.in_flight or self.in_flight[0].decision.plan.seq != outcome.seq:
+            raise InvariantViolation(f"The executor answered plan {outcome.seq}, which is not the oldest in flight.")
+        launched = self.in_flight.popleft()
+        if outcome.generation != self.ledger.generation:
+            return None
+        if outcome.landed:
+            self._land(outcome, now_ns)
+        plan = launched.decision.plan
+        emitted, endings = self.emission.absorb(plan, outcome, launched.step, self.rows, now_ns)
+        for row, reason in endings:
+            self.finish(row, reason, now_ns, effects)
+        for handle, why in outcome.failed:
+            row_failed = self.rows.get(handle)
+            if row_failed is not None:
+                self.finish(row_failed, FinishReason.FAILED, now_ns, effects, ("JOB_FAILED", why), missing=1)
+        return emitted
+
+    def _land(self, outcome: IterationOutcome, now_ns: int) -> None:
+        for ticket in self.planner.landed(outcome.landed, outcome.generation):
+            row = self.rows.get(ticket.handle)
+            if ticket.direction is Direction.IN and row is not None and row.phase is Phase.MOVING:
+                row.enter(Phase.PREEMPTED, now_ns)
+
+    def finish(
+        self,
+        row: Row,
+        reason: FinishReason,
+        now_ns: int,
+        effects: list[Effect],
+        failure: tuple[str, str] | None = None,
+        *,
+        missing: int = 0,
+    ) -> None:
+        """The last word about a job: everything it holds is freed. `missing` tokens were launched and never came."""
+        handle = row.handle
+        output_tokens = row.seq.generated_at(self.steps) - missing
+        self.emission.leave(row, self.steps)
+        self.policy.removed(handle, self.tick(now_ns))
+        self.planner.remove(handle, self.steps)
+        del self.rows[handle]
+        effects.append(Finished(handle, reason, output_tokens, row.account(now_ns), failure))
+
+    def snapshot_rows(self) -> Sequence[Row]:
+        """All live rows, for answers and checks."""
+        return tuple(self.rows.values())

@@ -1,0 +1,52 @@
+"""Blocks in columns: where each block's KV is.
+
+Owns, per block, the device slot or none, the host slot or none, whether a move is in flight, and the reference count. It does not
+know jobs or tokens; the ledger is its only writer.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+NOWHERE = -1
+AT_REST, GOING_OUT, COMING_IN = 0, 1, 2
+
+
+class Blocks:
+    """Columns of `capacity` blocks, int32 each, int8 for `moving`. A block that nobody refers to and no move touches is free."""
+
+    __slots__ = ("_free", "host", "moving", "page", "refs")
+
+    def __init__(self, capacity: int) -> None:
+        self.page = array("i", [NOWHERE]) * capacity
+        self.host = array("i", [NOWHERE]) * capacity
+        self.refs = array("i", [0]) * capacity
+        self.moving = bytearray(capacity)
+        self._free = list(range(capacity - 1, -1, -1))
+
+    @property
+    def capacity(self) -> int:
+        """How many blocks there can be."""
+        return len(self.moving)
+
+    @property
+    def free(self) -> int:
+        """Blocks that hold nothing."""
+        return len(self._free)
+
+    def born(self, pages: Iterable[int]) -> list[int]:
+        """New blocks on these pages, each referred to once."""
+        page, refs, free = self.page, self.refs, self._free
+        out = []
+        for slot in pages:
+            block = free.pop()
+            page[block] = slot
+            refs[block] = 1
+            out.append(block)
+        return out
+
+    def bury(self, block: int) -> None:
+        """The block holds nothing any more."""
+        self.page[block] = self.host[block] = NOWHERE
+        self._free.append(block)

@@ -1,0 +1,80 @@
+"""What holds of the ledger between two steps.
+
+Owns `check`, which recounts everything from the columns and raises InvariantViolation with the first rule found broken. It changes nothing;
+tests call it after every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..core.errors import InvariantViolation
+from ..core.plan import Direction
+from .blocks import AT_REST, COMING_IN, GOING_OUT, NOWHERE
+from .ledger import Ledger
+from .table import Residency, Table
+
+
+def check(ledger: Ledger, tables: Iterable[Table]) -> None:
+    """Raise InvariantViolation unless the books of `ledger` balance with `tables`, all live ones. O(pool)."""
+    referred = _check_tables(ledger, list(tables))
+    carried = _check_tickets(ledger)
+    _check_slots(ledger, referred, carried)
+
+
+def _check_tables(ledger: Ledger, tables: list[Table]) -> dict[int, int]:
+    blocks = ledger.blocks
+    referred: dict[int, int] = {}
+    for table in tables:
+        for at, block in enumerate(table.blocks):
+            referred[block] = referred.get(block, 0) + 1
+            _hold((blocks.host[block] != NOWHERE) == (at < table.hosted), "host copies are a prefix of the table")
+        missing = [b for b in table.blocks if blocks.page[b] == NOWHERE or blocks.moving[b] == COMING_IN]
+        _hold(table.missing == len(missing), "a table counts the blocks it misses")
+        _hold(not table.leaving or table.going > 0, "a leaving job has a copy under way")
+        _hold(not (table.leaving and table.coming), "no job leaves and returns at once")
+        _hold(table.coming <= 1, "a job returns in one move")
+        _hold(table.residency is not Residency.PARTIAL, "no job is stuck between the pools")
+        full = len(table.blocks) if table.missing == 0 and not table.leaving else table.full
+        _hold(table.hosted <= full or table.missing > 0 or table.leaving, "an open tail at home has no host copy")
+    for block in range(blocks.capacity):
+        _hold(blocks.refs[block] == referred.get(block, 0), f"block {block} counts its owners")
+    return referred
+
+
+def _check_tickets(ledger: Ledger) -> dict[int, Direction]:
+    blocks = ledger.blocks
+    carried: dict[int, Direction] = {}
+    for ticket in ledger.tickets.values():
+        for block in ticket.blocks:
+            _hold(block not in carried, f"block {block} is in one move")
+            carried[block] = ticket.direction
+            _hold(blocks.page[block] != NOWHERE and blocks.host[block] != NOWHERE, "a move has both ends")
+    for block in range(blocks.capacity):
+        direction = carried.get(block)
+        expected = AT_REST if direction is None else GOING_OUT if direction is Direction.OUT else COMING_IN
+        _hold(blocks.moving[block] == expected, f"block {block} knows its move")
+    return carried
+
+
+def _check_slots(ledger: Ledger, referred: dict[int, int], carried: dict[int, Direction]) -> None:
+    blocks = ledger.blocks
+    live = [b for b in range(blocks.capacity) if referred.get(b) or b in carried]
+    clean = sum(1 for b in live if b not in carried and blocks.page[b] != NOWHERE and blocks.host[b] != NOWHERE)
+    _hold(clean == ledger.clean, "clean blocks are counted")
+    _hold(len(live) + blocks.free == blocks.capacity, "every block is live or free")
+    for name, pool, column in (("device", ledger.device, blocks.page), ("host", ledger.host, blocks.host)):
+        held = [column[b] for b in live if column[b] != NOWHERE]
+        free = pool.free_slots()
+        _hold(len(set(held)) == len(held), f"no {name} slot holds two blocks")
+        _hold(len(set(free)) == len(free), f"no {name} slot is free twice")
+        _hold(set(held).isdisjoint(free), f"no {name} slot is held and free")
+        _hold(len(held) + len(free) == pool.total, f"the {name} slots sum to the pool")
+        in_flight = sum(1 for b in carried if column[b] != NOWHERE)
+        _hold(pool.in_flight == in_flight, f"{name} slots in flight are counted")
+        _hold(pool.owned == len(held) - in_flight, f"owned {name} slots are counted")
+
+
+def _hold(true: bool, rule: str) -> None:
+    if not true:
+        raise InvariantViolation(f"The ledger broke a rule: {rule}.")

@@ -1,0 +1,233 @@
+"""The block ledger: every slot of both pools, every block, every move in flight.
+
+Owns the facts that contract 6 of the architecture states: free + owned + in flight is the pool, at most one move per block, the slots of an
+ended job are orphans until their ticket returns. It does not know who deserves room; the planner decides, the ledger keeps the books.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.ids import Handle, MoveId
+from ..core.plan import BlockTable, Direction, Int32s, Move
+from .blocks import AT_REST, COMING_IN, GOING_OUT, NOWHERE, Blocks
+from .slots import SlotPool
+from .table import Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ticket:
+    """A move in flight: the blocks it carries and the table they belong to (or belonged, when they are orphans)."""
+
+    direction: Direction
+    handle: Handle
+    table: Table
+    blocks: tuple[int, ...]
+
+
+class Ledger:
+    """Both pools of one executor generation. Sizes in pages; a page holds `page_tokens` tokens."""
+
+    def __init__(self, device_pages: int, host_pages: int, page_tokens: int, generation: int = 0) -> None:
+        self.page_tokens = page_tokens
+        self._sizes = (device_pages, host_pages)
+        self._next_move = 0
+        self.reset(generation)
+
+    def reset(self, generation: int) -> None:
+        """Both pools are empty under a new generation; tickets of the old one are void. The caller makes new tables."""
+        device_pages, host_pages = self._sizes
+        self.generation = generation
+        self.device = SlotPool(device_pages)
+        self.host = SlotPool(host_pages)
+        self.blocks = Blocks(device_pages + host_pages)
+        self.tickets: dict[MoveId, Ticket] = {}
+        self.clean = 0
+        """Blocks at rest with a slot in both pools: evicted free of charge, and their host slot is reclaimable."""
+
+    # room -----------------------------------------------------------------------------------------------------
+    def pages_for(self, tokens: int) -> int:
+        """Pages that hold `tokens` tokens."""
+        return -(-tokens // self.page_tokens)
+
+    def grow(self, table: Table, count: int) -> list[int]:
+        """Append `count` new blocks on free pages; answers the pages."""
+        pages = self.device.take(count)
+        table.blocks += self.blocks.born(pages)
+        return pages
+
+    def pages_of(self, table: Table) -> Int32s:
+        """int32[blocks]: the pages of a resident or returning job, in token order."""
+        page = self.blocks.page
+        return np.array([page[block] for block in table.blocks], dtype=np.int32)
+
+    def block_table(self, handle: Handle, table: Table) -> BlockTable:
+        """The whole table as the executor wants it."""
+        return BlockTable(handle, self.pages_of(table))
+
+    def release(self, table: Table) -> None:
+        """The job needs its KV no more: slots at rest are free at once, slots under a move when their ticket returns.
+
+        The table is dead; a job that goes on gets a new one, so that old tickets cannot touch its new KV.
+        """
+        blocks, device, host = self.blocks, self.device, self.host
+        page, twin, refs, moving = blocks.page, blocks.host, blocks.refs, blocks.moving
+        for block in table.blocks:
+            refs[block] -= 1
+            if refs[block] or moving[block]:
+                continue
+            on_device, on_host = page[block] != NOWHERE, twin[block] != NOWHERE
+            if on_device:
+                device.give(page[block])
+            if on_host:
+                host.give(twin[block])
+                self.clean -= on_device
+            blocks.bury(block)
+        table.blocks = []
+
+    # out ------------------------------------------------------------------------------------------------------
+    def host_room(self, table: Table) -> int:
+        """Host slots that `table` could take: free ones and twins of other jobs' blocks."""
+        return self.host.free + self.clean - self.clean_of(table)
+
+    def clean_of(self, table: Table) -> int:
+        """Clean blocks of one job."""
+        if table.going == 0 and table.coming == 0 and table.missing == 0:
+            return table.hosted
+        page, moving = self.blocks.page, self.blocks.moving
+        return sum(1 for block in table.blocks[: table.hosted] if page[block] != NOWHERE and not moving[block])
+
+    def reclaim(self, table: Table, count: int) -> int:
+        """Give back up to `count` host slots of clean blocks, last tokens first; answers how many."""
+        blocks, done = self.blocks, 0
+        if table.leaving:
+            return 0
+        while done < count and table.hosted:
+            block = table.blocks[table.hosted - 1]
+            if blocks.moving[block] or blocks.page[block] == NOWHERE:
+                break
+            self._drop_twin(table)
+            done += 1
+        return done
+
+    def write_behind(self, handle: Handle, table: Table, count: int) -> Move:
+        """Copy the next `count` full blocks without a host slot; the job stays where it is. Needs `count` free host slots."""
+        first = table.hosted
+        return self._send(handle, table, table.blocks[first : first + count])
+
+    def leave(self, handle: Handle, table: Table, tokens: int) -> Move | None:
+        """A resident job with `tokens` computed tokens goes to the host: clean blocks are free at once, the others when they are copied.
+
+        Needs host slots for the blocks without one. Answers the copy, None when every block was clean or on its way.
+        """
+        keep = self.pages_for(tokens)
+        self._trim(table, keep)
+        table.full = tokens // self.page_tokens
+        table.leaving = True
+        moving = self.blocks.moving
+        for block in table.blocks[: table.hosted]:
+            if not moving[block]:
+                self._evict(table, block)
+        dirty = table.blocks[table.hosted :]
+        move = self._send(handle, table, dirty) if dirty else None
+        if not table.going:
+            table.leaving = False
+        return move
+
+    # in -------------------------------------------------------------------------------------------------------
+    def bring_in(self, handle: Handle, table: Table) -> Move:
+        """Copy every block that is not on the device back to it. Needs `table.missing` free pages and nothing in flight for the job."""
+        blocks = self.blocks
+        assert not table.leaving and not table.coming and table.missing, "a job returns once, from rest"
+        absent = [block for block in table.blocks if blocks.page[block] == NOWHERE]
+        pages = self.device.take(len(absent))
+        for block, page in zip(absent, pages, strict=True):
+            blocks.page[block] = page
+            blocks.moving[block] = COMING_IN
+        slots = [blocks.host[block] for block in absent]
+        table.coming += 1
+        return self._ticket(Direction.IN, handle, table, absent, pages, slots)
+
+    # landing --------------------------------------------------------------------------------------------------
+    def land(self, move_id: MoveId, generation: int) -> Ticket | None:
+        """A move is done; None when it is of another generation."""
+        if generation != self.generation:
+            return None
+        ticket = self.tickets.pop(move_id)
+        table, blocks = ticket.table, self.blocks
+        count = len(ticket.blocks)
+        self.device.in_flight -= count
+        self.host.in_flight -= count
+        out = ticket.direction is Direction.OUT
+        if out:
+            table.going -= 1
+        else:
+            table.coming -= 1
+        for block in ticket.blocks:
+            blocks.moving[block] = AT_REST
+            if not blocks.refs[block]:
+                self.device.give(blocks.page[block])
+                self.host.give(blocks.host[block])
+                blocks.bury(block)
+                continue
+            self.clean += 1
+            if not out:
+                table.missing -= 1
+            elif table.leaving:
+                self._evict(table, block)
+        if out:
+            if not table.going:
+                table.leaving = False
+        elif table.hosted > table.full:
+            # The open tail block will be written to: its host copy is stale from the next token on.
+            self._drop_twin(table)
+        return ticket
+
+    # inside ---------------------------------------------------------------------------------------------------
+    def _send(self, handle: Handle, table: Table, blocks: list[int]) -> Move:
+        slots = self.host.take(len(blocks))
+        columns = self.blocks
+        for block, slot in zip(blocks, slots, strict=True):
+            columns.host[block] = slot
+            columns.moving[block] = GOING_OUT
+        table.hosted += len(blocks)
+        table.going += 1
+        pages = [columns.page[block] for block in blocks]
+        return self._ticket(Direction.OUT, handle, table, blocks, pages, slots)
+
+    def _ticket(
+        self, direction: Direction, handle: Handle, table: Table, blocks: list[int], pages: list[int], slots: list[int]
+    ) -> Move:
+        self.device.in_flight += len(blocks)
+        self.host.in_flight += len(blocks)
+        move_id = MoveId(self._next_move)
+        self._next_move += 1
+        self.tickets[move_id] = Ticket(direction, handle, table, tuple(blocks))
+        return Move(move_id, direction, handle, np.array(pages, dtype=np.int32), np.array(slots, dtype=np.int32))
+
+    def _evict(self, table: Table, block: int) -> None:
+        """A clean block leaves the device."""
+        self.device.give(self.blocks.page[block])
+        self.blocks.page[block] = NOWHERE
+        self.clean -= 1
+        table.missing += 1
+
+    def _drop_twin(self, table: Table) -> None:
+        """The host copy of the last hosted block, which is clean, is given back."""
+        table.hosted -= 1
+        block = table.blocks[table.hosted]
+        self.host.give(self.blocks.host[block])
+        self.blocks.host[block] = NOWHERE
+        self.clean -= 1
+
+    def _trim(self, table: Table, keep: int) -> None:
+        """Blocks behind `keep` hold no token yet: they were room for the rest of a prompt."""
+        blocks = self.blocks
+        for block in table.blocks[keep:]:
+            assert blocks.host[block] == NOWHERE and not blocks.moving[block], "an empty block was copied"
+            blocks.refs[block] = 0
+            self.device.give(blocks.page[block])
+            blocks.bury(block)
+        del table.blocks[keep:]

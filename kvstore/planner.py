@@ -1,0 +1,329 @@
+"""The planner: an order of jobs and a ledger of pages become one iteration.
+
+Owns every sequence, the running batch and the rules of design/algorithm.md sections 1 (batch, reservation) and 2. It does not know why a job
+ranks where it does, nor levels, accounts or tokens; engine/state feeds it and carries its decisions to policy and effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
+from itertools import chain
+
+import numpy as np
+
+from ..core.ids import Handle, MoveId
+from ..core.plan import NO_APPENDS, Admit, Direction, IterationPlan, PageAppends
+from ..core.ports import CostModel, Key, Policy, Tick
+from .budget import PrefillBudget
+from .decision import Decision
+from .draft import Draft
+from .ledger import Ledger, Ticket
+from .links import IdleLink
+from .params import KvParams
+from .room import Room
+from .running import RunningBatch
+from .sequence import DECODE, OUT, Sequence
+from .walk import Walk
+
+PATIENCE = 16
+"""Plans that may pass over a job that must run alone before it goes first."""
+
+
+class Planner:
+    """Plans iterations for one executor. `admit(handle)` gives the tokens and sampling of a job that enters."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        cost: CostModel,
+        params: KvParams,
+        admit: Callable[[Handle], Admit],
+        *,
+        max_batch: int,
+        max_prefill_tokens: int,
+        quiet_ns: int,
+        alternate: bool = False,
+        plan_every_turn: bool = False,
+    ) -> None:
+        """`quiet_ns`: see PrefillBudget. `alternate`: no job runs two turns in a row while another can (a debug mode).
+        `plan_every_turn`: an unchanged turn is planned all the same.
+        """
+        self.ledger = ledger
+        self.seqs: dict[Handle, Sequence] = {}
+        self.running = RunningBatch(ledger.page_tokens)
+        self._cost = cost
+        self._params = params
+        self._admit = admit
+        self._max_batch = max_batch
+        self._budget = PrefillBudget(cost, quiet_ns, max_prefill_tokens, ledger.page_tokens)
+        self._alternate = alternate
+        self._plan_every_turn = plan_every_turn
+        pages = ledger.device.total
+        self._floor_pages = min(params.floor_pages, pages // 8)
+        self._link = IdleLink(ledger, int(params.clean_reserve * pages), self._floor_pages)
+        self._residents: dict[Handle, Sequence] = {}
+        self._prefilling: list[Sequence] = []
+        self._suspects: dict[Handle, Sequence] = {}
+        self._granted: Sequence | None = None
+        self._dropped: list[Handle] = []
+        self._number = 0
+        self._changed = True
+        self._below = False
+        self._version = -1
+
+    # what happens ---------------------------------------------------------------------------------------------
+    def add(self, seq: Sequence) -> None:
+        """A job arrives."""
+        self.seqs[seq.handle] = seq
+        if seq.alone:
+            self._suspects[seq.handle] = seq
+        self._changed = True
+
+    def prompt_arrived(self, handle: Handle) -> None:
+        """The job can be admitted."""
+        self.seqs[handle].ready = True
+        self._changed = True
+
+    def policy_changed(self) -> None:
+        """Keys and offers are another policy's from now on."""
+        self._granted = None
+        self._changed = True
+
+    def remove(self, handle: Handle, steps: int) -> Sequence:
+        """The job ended, in whatever way; its slots are free, or orphans while a move holds them."""
+        seq = self.seqs.pop(handle)
+        if seq.stage == DECODE:
+            self.running.take_out(seq, steps)
+        seq.stage = OUT
+        self.ledger.release(seq.table)
+        self._residents.pop(handle, None)
+        self._suspects.pop(handle, None)
+        if self._granted is seq:
+            self._granted = None
+        if seq.admitted:
+            self._dropped.append(handle)
+        self._changed = True
+        return seq
+
+    def landed(self, moves: Items[MoveId], generation: int) -> list[Ticket]:
+        """Moves are done."""
+        tickets = [self.ledger.land(move_id, generation) for move_id in moves]
+        self._changed = True
+        return [ticket for ticket in tickets if ticket is not None]
+
+    def reset(self, generation: int, steps: int) -> list[tuple[Sequence, bool, int]]:
+        """The executor lost everything. Answers, for every job that had KV or was in the batch: it, whether it was, computed tokens."""
+        out = []
+        for seq in self.seqs.values():
+            if seq.stage != OUT or seq.computed:
+                was_in_batch = seq.stage != OUT
+                seq.settle(steps)
+                seq.stage = OUT
+                out.append((seq, was_in_batch, seq.computed))
+            seq.forget_kv()
+            seq.admitted = False
+        self.ledger.reset(generation)
+        self.running.clear()
+        self._residents.clear()
+        self._prefilling = []
+        self._dropped = []
+        self._changed = True
+        return out
+
+    # the turn -------------------------------------------------------------------------------------------------
+    def settled(self, version: int) -> None:
+        """The policy knows of the launched plan: what it says from now on is new."""
+        self._version = version
+
+    def plan(self, policy: Policy, tick: Tick, plan_seq: int) -> Decision:
+        """The next iteration; its plan may have nothing in it (`Decision.idle`)."""
+        calm = self._calm(policy, tick)
+        if calm and not self._plan_every_turn:
+            return self._repeat(tick, plan_seq)
+        decision = Decision(IterationPlan(plan_seq, self.ledger.generation))
+        if not calm:
+            self._grant(policy, tick, decision)
+        while True:
+            self._number += 1
+            suspect = next((seq for seq in self._suspects.values() if seq.waited > PATIENCE and seq.ready), None)
+            ranked = self._ranked(policy, tick, suspect)
+            walk, room = self._walk(policy, tick, decision, suspect, calm=calm)
+            walk.run(ranked)
+            worst = self._stuck(walk, room)
+            if worst is None:
+                break
+            worst.settle(tick.steps)
+            room.drop(worst)
+        draft = Draft(self.ledger, self.running, self._cost, self._budget, decision, tick)
+        draft.rearrange(walk, self.seqs)
+        self._prefilling = draft.prefill(walk, self._prefilling, self.seqs, lasting=self._swaps(policy))
+        if not calm:
+            self._use_link(policy, ranked, walk, room, tick)
+        draft.finish(walk, room.moves, self._admit, self._dropped)
+        self._dropped = []
+        self._changed = bool(self._prefilling) or walk.restless
+        self._below = self.ledger.device.free < self._link.low_water
+        if self._granted is not None and self._granted.mark == self._number:
+            self._granted = None
+        return decision
+
+    def _calm(self, policy: Policy, tick: Tick) -> bool:
+        """Whether nothing has changed since the last plan but what the calendars know (contract 5)."""
+        if self._changed or self._alternate or policy.version != self._version or not self.running.members:
+            return False
+        change_ns, crossing_ns = policy.next_change_ns(), policy.next_crossing_ns()
+        if (change_ns is not None and change_ns <= tick.now_ns) or (
+            crossing_ns is not None and crossing_ns <= tick.decode_ns
+        ):
+            return False
+        left = self.ledger.device.free - len(self.running.due(tick.steps))
+        return left >= 0 and (self._below or left >= self._link.low_water)
+
+    def _repeat(self, tick: Tick, plan_seq: int) -> Decision:
+        """The same decode batch again, with the pages that the calendar says."""
+        running, ledger = self.running, self.ledger
+        due = running.due(tick.steps)
+        appends = NO_APPENDS
+        if due:
+            pages = []
+            for seq in due:
+                pages += ledger.grow(seq.table, 1)
+                running.grown(seq)
+            handles = np.array([seq.handle for seq in due], dtype=np.int64)
+            appends = PageAppends(handles, np.array(pages, dtype=np.int32))
+        decode_ns = self._cost.decode_ns(len(running.decode), running.context_sum)
+        running.launched(tick.steps)
+        plan = IterationPlan(
+            plan_seq, ledger.generation, decode=running.decode, new_pages=appends, predicted_ns=decode_ns
+        )
+        return Decision(plan, repeated=True, decode_ns=decode_ns)
+
+    # ranking --------------------------------------------------------------------------------------------------
+    def _swaps(self, policy: Policy) -> bool:
+        """Whether victims go to the host; else they are computed again."""
+        return policy.preempts and self._params.mode != "recompute"
+
+    def _walk(
+        self, policy: Policy, tick: Tick, decision: Decision, suspect: Sequence | None, *, calm: bool
+    ) -> tuple[Walk, Room]:
+        steps, number, swaps = tick.steps, self._number, self._swaps(policy)
+
+        def rank(seq: Sequence) -> Key:
+            if seq is suspect:
+                return ()
+            key = policy.key(seq.handle, tick)
+            return (int(seq.stage != OUT), *key) if self._alternate else key
+
+        def evicted(seq: Sequence, lost_tokens: int) -> None:
+            if seq.stage == DECODE:
+                self.running.take_out(seq, steps)
+            del self._residents[seq.handle]
+            if lost_tokens:
+                decision.recomputed.append((seq.handle, lost_tokens))
+
+        room = Room(self.ledger, self._residents, rank, number, steps, swaps=swaps, evicted=evicted)
+        walk = Walk(
+            self.ledger,
+            self._params,
+            self._budget,
+            self._cost,
+            self._residents,
+            self.running,
+            room,
+            number=number,
+            steps=steps,
+            capacity=self._max_batch,
+            floor_pages=self._floor_pages,
+            swaps=swaps,
+            lower_may_pass=policy.lower_may_pass,
+            closed=calm,
+            alternate=self._alternate,
+            kept=0 if policy.preempts else self._batch_size(),
+        )
+        return walk, room
+
+    def _batch_size(self) -> int:
+        return sum(1 for seq in chain(self.running.members, self._prefilling) if seq.stage != OUT)
+
+    def _ranked(self, policy: Policy, tick: Tick, suspect: Sequence | None) -> Iterator[tuple[Key, Sequence]]:
+        seqs = self.seqs
+        if suspect is not None:
+            yield (), suspect
+        if not self._alternate:
+            for key, handle in policy.order(tick):
+                seq = seqs[handle]
+                if seq is not suspect:
+                    yield key, seq
+            return
+        order = [(key, seqs[handle]) for key, handle in policy.order(tick)]
+        for was_in_batch in (False, True):
+            for key, seq in order:
+                if (seq.stage != OUT) == was_in_batch and seq is not suspect and seq.seen != self._number:
+                    yield (int(was_in_batch), *key), seq
+
+    def _grant(self, policy: Policy, tick: Tick, decision: Decision) -> None:
+        """One starving job at a time, when the link is idle: it comes back before the next is promoted."""
+        offers = policy.offers()
+        if not offers or self._granted is not None:
+            return
+        for handle in offers:
+            seq = self.seqs[handle]
+            if not seq.ready:
+                continue
+            if seq.table.resident or (not self.ledger.tickets and self._could_come(seq)):
+                change = policy.grant(handle, tick)
+                if change is not None:
+                    decision.granted.append(change)
+                    self._granted = seq
+            return
+
+    def _could_come(self, seq: Sequence) -> bool:
+        """Whether free pages, or what the host takes in exchange, make room for the job."""
+        ledger = self.ledger
+        pages = ledger.pages_for(seq.known) + self._floor_pages
+        if pages <= ledger.device.free or self._params.mode == "recompute":
+            return True
+        return ledger.host.free + ledger.clean >= pages - ledger.device.free
+
+    def _stuck(self, walk: Walk, room: Room) -> Sequence | None:
+        """When nothing runs, nothing moves and somebody does not fit: the worst resident but that one, to be recomputed."""
+        if walk.blocked is None or walk.count or self.ledger.tickets:
+            return None
+        blocked = walk.blocked[1]
+        others = [seq for seq in self._residents.values() if seq is not blocked]
+        return max(others, key=room.rank, default=None)
+
+    def _use_link(
+        self, policy: Policy, ranked: Iterator[tuple[Key, Sequence]], walk: Walk, room: Room, tick: Tick
+    ) -> None:
+        """Moves that nobody waits for, when the policy preempts at all."""
+        if not self._swaps(policy):
+            return
+        if self._params.mode == "proactive" and self._link.short > 0:
+            number = self._number
+            waiting = (seq for _, seq in reversed(room.rest()) if seq.mark != number)
+            room.moves += self._link.write_behind(chain(waiting, reversed(walk.chosen)), room, tick.steps)
+        if walk.count == self._max_batch and not walk.closed and self._params.prefetch:
+            self._prefetch(policy, ranked, walk, room, tick)
+
+    def _prefetch(
+        self, policy: Policy, ranked: Iterator[tuple[Key, Sequence]], walk: Walk, room: Room, tick: Tick
+    ) -> None:
+        if self._link.busy(Direction.IN):
+            return
+        candidates: list[tuple[int, Sequence]] = []
+        for _, (_, seq) in zip(range(self._params.lookahead), ranked, strict=False):
+            table = seq.table
+            if table.blocks and table.missing and not table.in_transit:
+                soon_ns = policy.next_run_ns(seq.handle, tick, self._max_batch)
+                candidates.append((len(candidates) if soon_ns is None else soon_ns, seq))
+                if len(candidates) == self._params.prefetch:
+                    break
+        found = self._link.prefetch(candidates)
+        if found is not None:
+            seq, move = found
+            room.moves.append(move)
+            walk.tables.append(self.ledger.block_table(seq.handle, seq.table))
+            walk.returning.append(seq)
+            self._residents[seq.handle] = seq
