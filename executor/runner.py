@@ -117,9 +117,12 @@ class TorchExecutor:
             return self._answer(oldest, self._clock.now_ns())
         if oldest.ready is None:
             return self._answer(oldest, oldest.ended_ns)
-        if timeout_ns == 0 and not oldest.ready.query():
-            return None
-        oldest.ready.synchronize()
+        try:
+            if timeout_ns == 0 and not oldest.ready.query():
+                return None
+            oldest.ready.synchronize()
+        except RuntimeError as error:
+            raise ExecutorLost("The device failed while it computed an iteration.") from error
         return self._answer(oldest, self._clock.now_ns())
 
     def close(self) -> None:
