@@ -245,10 +245,10 @@ class MlfqPolicy:
         return LevelChanged(handle, old, new, LevelCause.QUANTUM)
 
     def _promote(self, handle: Handle, tick: Tick) -> LevelChanged:
+        """Only waiting jobs come here, after the demotions of the same turn, so no crossing stands in the calendar."""
         job = self._jobs[handle]
         old = self._queues.level(handle)
         job.spent_before_ns = job.service_ns(tick)
-        self._crossings.discard(handle)
         self._relocate(job, old, TOP, tick)
         return LevelChanged(handle, old, TOP, LevelCause.STARVATION)
 
