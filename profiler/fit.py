@@ -1,0 +1,116 @@
+"""From measured iterations to coefficients: non-negative least squares on relative error.
+
+Owns the rows of a sweep and the fit. It does not know how they were measured nor which file they end in; `measure` makes rows, the
+measuring command and the coarse fit at start use `fit_cost_model`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InvalidProfile
+from .model import LinearCostModel
+from .schema import FitError
+
+Floats = NDArray[np.float64]
+_NAMES = ("fixed_ns", "prefill_token_ns", "prefill_pair_ns", "decode_context_ns", "decode_job_ns")
+_SHORTEST_ITERATION_NS = 1_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """One measured iteration: what the batch held, and how long it took.
+
+    `chunks` are (tokens, context before) of its prefill chunks, `decode_contexts` the sum over the `decode_jobs` members, each counting the token
+    that is computed.
+    """
+
+    chunks: tuple[tuple[int, int], ...]
+    decode_jobs: int
+    decode_contexts: int
+    measured_ns: int
+
+    def features(self) -> tuple[float, ...]:
+        """Multipliers of A, P1, P2, D1, D2."""
+        tokens = sum(length for length, _ in self.chunks)
+        pairs = sum(length * (before + length) for length, before in self.chunks)
+        return (1.0, float(tokens), float(pairs), float(self.decode_contexts), float(self.decode_jobs))
+
+
+def fit_cost_model(rows: Sequence[SweepRow], move_token_ns: float = 0.0) -> tuple[LinearCostModel, FitError]:
+    """Coefficients >= 0 that minimise the sum of squared relative errors of `rows`, and the errors that are left.
+
+    Raises InvalidProfile when a row is malformed or the sweep cannot tell the coefficients apart (for instance one without prefill).
+    """
+    for at, row in enumerate(rows):
+        _check(row, at)
+    features = np.array([row.features() for row in rows], dtype=np.float64).reshape(len(rows), len(_NAMES))
+    measured = np.array([row.measured_ns for row in rows], dtype=np.float64)
+    relative = features / measured[:, None]
+    scale = np.linalg.norm(relative, axis=0)
+    for name, size in zip(_NAMES, scale, strict=True):
+        if size == 0:
+            raise InvalidProfile(
+                f"No row of the sweep says anything about {name}.", field=name, limit="a row that uses it"
+            )
+    scaled = relative / scale
+    if np.linalg.matrix_rank(scaled, tol=1e-9 * len(rows)) < len(_NAMES):
+        raise InvalidProfile(
+            f"The sweep's {len(rows)} rows cannot tell the coefficients apart; vary prompt lengths, batch sizes and contexts.",
+            field="rows",
+            limit=f"{len(_NAMES)} independent rows or more",
+        )
+    solution = _non_negative(scaled, np.ones(len(rows))) / scale
+    costs = dict(zip(_NAMES, (float(value) for value in solution), strict=True))
+    # A noisy sweep can blame everything on contexts; an iteration of no context still takes time, and the first quantum is made of it.
+    costs["fixed_ns"] = max(costs["fixed_ns"], _SHORTEST_ITERATION_NS)
+    model = LinearCostModel(**costs, move_token_ns=move_token_ns)
+    return model, fit_error(model, rows)
+
+
+def fit_error(model: LinearCostModel, rows: Sequence[SweepRow]) -> FitError:
+    """Relative errors |predicted - measured| / measured of a model on rows it need not have been fitted on."""
+    errors = sorted(
+        abs(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) - row.measured_ns) / row.measured_ns
+        for row in rows
+    )
+    p95 = errors[max(math.ceil(0.95 * len(errors)) - 1, 0)]
+    return FitError(mean=sum(errors) / len(errors), p95=p95, worst=errors[-1], rows=len(errors))
+
+
+def _check(row: SweepRow, at: int) -> None:
+    if row.measured_ns <= 0:
+        raise InvalidProfile(f"Row {at} took {row.measured_ns} ns.", field=f"rows[{at}].measured_ns", limit="above 0")
+    numbers = (row.decode_jobs, row.decode_contexts, *(number for chunk in row.chunks for number in chunk))
+    if min(numbers) < 0 or not (row.chunks or row.decode_jobs):
+        raise InvalidProfile(
+            f"Row {at} holds a negative count or nothing at all.", field=f"rows[{at}]", limit="counts of 0 or more"
+        )
+
+
+def _non_negative(matrix: Floats, target: Floats) -> Floats:
+    """argmin |matrix @ x - target| with x >= 0.
+
+    The optimum is the free least-squares solution over its own support, so with five columns all 31 supports are tried:
+    no iteration, no tolerance, and plainly right.
+    """
+    columns = matrix.shape[1]
+    best, best_error = np.zeros(columns), float("inf")
+    for size in range(1, columns + 1):
+        for support in combinations(range(columns), size):
+            part = matrix[:, support]
+            x = np.linalg.lstsq(part, target, rcond=None)[0]
+            if (x < 0).any():
+                continue
+            error = float(np.square(part @ x - target).sum())
+            if error < best_error:
+                best_error = error
+                best = np.zeros(columns)
+                best[list(support)] = x
+    return best
