@@ -6,6 +6,7 @@ running job worsens with age, when. It knows no levels; `baselines` derives from
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from typing import ClassVar
@@ -20,7 +21,7 @@ from .ranking import Ranking
 ONLY = Level(1)
 
 
-class IndexPolicy:
+class IndexPolicy(ABC):
     """Ranks by `(*index, handle)`.
 
     The index of a waiting job is taken when it arrives and when it leaves the batch, and stands still; `next_change_ns` and `reindex` are
@@ -45,9 +46,9 @@ class IndexPolicy:
         self._crossings = Calendar()
 
     # what a policy says ---------------------------------------------------------------------------------------
+    @abstractmethod
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """The job's place but for the handle; smaller is better."""
-        raise NotImplementedError
 
     def worsens_in_ns(self, job: JobEntry, tick: Tick) -> int | None:
         """Decode-clock time until the index of a decoding job gets worse; None: it does not."""
