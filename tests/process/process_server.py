@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import grpc
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
-START_S = 60.0
+COMMAND = (sys.executable, *(os.environ.get("SJ_ENTRY", "-m skipjoin.cli").split()), "serve")
 _PORT = re.compile(r"gRPC \S+?:(\d+)")
 
 
@@ -40,26 +39,20 @@ class Server:
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
         self.start_line = ""
-        self.log: list[str] = []
+        self.log = folder / "log.txt"
 
     # life -------------------------------------------------------------------------------------------------------
     def start(self) -> Server:
         """Start and wait for the start line."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "skipjoin.cli", "serve", *self._flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        stderr = self._process.stderr
-        threading.Thread(target=lambda: self.log.extend(stderr or ()), daemon=True).start()
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen([*COMMAND, *self._flags], stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout is not None
-        self.start_line = self._process.stdout.readline().strip()
+        with self._process.stdout as said:
+            self.start_line = said.readline().strip()
         found = _PORT.search(self.start_line)
         if found is None:
             self._process.wait(10)
-            raise AssertionError(f"no start line: {self.start_line!r}; log: {''.join(self.log[-20:])}")
+            raise AssertionError(f"no start line: {self.start_line!r}; log: {self.log.read_text()[-2000:]}")
         self.port = int(found[1])
         return self
 
@@ -107,11 +100,7 @@ class Server:
 
     def _reap(self, timeout_s: float) -> int:
         assert self._process is not None
-        code = self._process.wait(timeout_s)
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
-        return code
+        return self._process.wait(timeout_s)
 
     def stop(self) -> None:
         """End it in any case."""

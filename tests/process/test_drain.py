@@ -11,8 +11,14 @@ import pytest
 from process_server import Server, alive, spec
 
 from skipjoin.proto import job_pool_pb2 as pb
+from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
 Serve = Callable[..., Server]
+
+
+def _submit_until_refused(stub: JobPoolServiceStub) -> None:
+    for _ in range(1000):
+        stub.Submit(pb.SubmitRequest(spec=spec("late", 1)))
 
 
 def test_running_jobs_finish_and_newcomers_are_refused(serve: Serve) -> None:
@@ -24,8 +30,7 @@ def test_running_jobs_finish_and_newcomers_are_refused(serve: Serve) -> None:
         queued = stub.Submit(pb.SubmitRequest(spec=spec("wait", 30))).job
         server.signal(signal.SIGTERM)
         with pytest.raises(grpc.RpcError) as refused:
-            for _ in range(1000):
-                stub.Submit(pb.SubmitRequest(spec=spec("late", 1)))
+            _submit_until_refused(stub)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
         tokens = [t for item in running for t in item.chunk.token_ids]
         assert len(tokens) >= 79
@@ -52,8 +57,7 @@ def test_what_cannot_finish_in_time_is_parked_and_goes_on_later(serve: Serve, se
             server.signal(signal.SIGTERM)
         began = time.monotonic()
         with pytest.raises(grpc.RpcError) as parked:
-            for item in stream:
-                tokens += item.chunk.token_ids
+            tokens.extend(token for item in stream for token in item.chunk.token_ids)
         assert parked.value.code() == grpc.StatusCode.UNAVAILABLE
         assert server.wait(20) == 0
         assert time.monotonic() - began < 20

@@ -7,7 +7,6 @@ import os
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,19 +14,23 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
-from process_server import Server, spec
+from process_server import COMMAND, Server, spec
 
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]
 
 
+def _whole(answer: object) -> None:
+    """Read a stream to its end; a single answer is whole already."""
+    if isinstance(answer, grpc.Call):
+        list(answer)  # type: ignore[call-overload]
+
+
 def _refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str, str | None]:
     """(code, reason, field) of a call that must fail; streams are read."""
     with pytest.raises(grpc.RpcError) as refused:
-        result = call()
-        if isinstance(result, grpc.Call):
-            list(result)  # type: ignore[call-overload]
+        _whole(call())
     details = dict(refused.value.trailing_metadata() or ()).get("grpc-status-details-bin")
     assert details is not None, f"no details with {refused.value}"
     info, bad = ErrorInfo(), BadRequest()
@@ -183,7 +186,7 @@ def test_the_admin_socket_is_the_owners_only(serve: Serve) -> None:
 
 def _serve_and_fail(*flags: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "skipjoin.cli", "serve", *flags], capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *flags], capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stderr
 
@@ -224,7 +227,7 @@ def test_bad_settings_end_with_a_sentence(tmp_path: Path, flags: tuple[str, ...]
 
 def test_check_loads_says_and_ends(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "skipjoin.cli", "serve", "--check", "--executor", "simulated", "--job-pool", "memory",
+        [*COMMAND, "--check", "--executor", "simulated", "--job-pool", "memory",
          "--listen", "127.0.0.1:0", "--http-listen", ""],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
