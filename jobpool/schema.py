@@ -1,0 +1,70 @@
+"""The tables of the SQLite job pool.
+
+Owns the statements that make them and the format's number. It runs nothing; `database.py` does. A change of any table is a new VERSION.
+
+`job` holds what changes, in rows that stay small; `prompt` what never does. `turn` is the log's tail, a row per commit; `piece` is the rest of
+it, a job's tokens from a position on. Columns of tokens are little-endian int32.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x534B4A50  # "SKJP"
+VERSION = 1
+
+ACCEPTED, CLAIMED = 0, 1  # `job.state` of unfinished jobs; the partial indexes below name them
+
+SCHEMA = (
+    """CREATE TABLE pool (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        epoch INTEGER NOT NULL,
+        owner TEXT NOT NULL,
+        page_key BLOB NOT NULL
+    ) STRICT""",
+    "INSERT INTO pool VALUES (1, 0, '', randomblob(32))",
+    """CREATE TABLE job (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        job_id TEXT NOT NULL UNIQUE,
+        tenant TEXT NOT NULL,
+        request_id TEXT,
+        body_digest BLOB NOT NULL,
+        sampling TEXT NOT NULL,
+        submitted_unix_ns INTEGER NOT NULL,
+        deadline_unix_ns INTEGER,
+        cancel_on_disconnect INTEGER NOT NULL,
+        state INTEGER NOT NULL DEFAULT 0,
+        epoch INTEGER,
+        crashes INTEGER NOT NULL DEFAULT 0,
+        folded_tokens INTEGER NOT NULL DEFAULT 0,
+        cancel_reason TEXT,
+        finish TEXT,
+        failure_code TEXT,
+        failure_message TEXT,
+        finished_unix_ns INTEGER,
+        account TEXT
+    ) STRICT""",
+    "CREATE UNIQUE INDEX job_by_request ON job (tenant, request_id) WHERE request_id IS NOT NULL",
+    "CREATE INDEX job_by_tenant ON job (tenant, seq)",
+    f"CREATE INDEX job_accepted ON job (seq) WHERE state = {ACCEPTED}",
+    f"CREATE INDEX job_due ON job (deadline_unix_ns) WHERE state = {ACCEPTED} AND deadline_unix_ns IS NOT NULL",
+    f"CREATE INDEX job_claimed ON job (epoch, seq) WHERE state = {CLAIMED}",
+    "CREATE INDEX job_finished ON job (finished_unix_ns) WHERE finished_unix_ns IS NOT NULL",
+    """CREATE TABLE prompt (
+        seq INTEGER PRIMARY KEY REFERENCES job (seq) ON DELETE CASCADE,
+        tokens BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE turn (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        jobs BLOB NOT NULL,
+        positions BLOB NOT NULL,
+        counts BLOB NOT NULL,
+        tokens BLOB NOT NULL,
+        logprobs BLOB
+    ) STRICT""",
+    """CREATE TABLE piece (
+        seq INTEGER NOT NULL REFERENCES job (seq) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        tokens BLOB NOT NULL,
+        logprobs BLOB,
+        PRIMARY KEY (seq, position)
+    ) STRICT""",
+)
