@@ -58,8 +58,10 @@ class Follow:
         assert self._generate is not None
         return pb.SubmitRequest(spec=self._generate.spec, request_id=self._generate.request_id)
 
-    def take(self, message: pb.GenerateResponse | pb.StreamResponse) -> Chunk | None:
+    def take(self, message: pb.GenerateResponse | pb.StreamResponse | None) -> Chunk | None:
         """The new tokens of a message, if it has any. Raises InternalError when the server leaves tokens out or sends nonsense."""
+        if message is None:  # grpc.aio gives None for bytes that are no message
+            raise InternalError("The server's answer cannot be read.")
         try:
             match message.WhichOneof("item"):
                 case "job" if isinstance(message, pb.GenerateResponse):

@@ -147,9 +147,12 @@ class Client(Calls):
             call = self.method(target, name)(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             try:
                 for message in call:
-                    attempts.progressed()
-                    self.preferred = target
-                    if (chunk := follow.take(message)) is not None:
+                    known = follow.job_id
+                    chunk = follow.take(message)
+                    if chunk is not None or follow.job_id != known:
+                        attempts.progressed()
+                        self.preferred = target
+                    if chunk is not None:
                         yield chunk
                     if follow.done:
                         return
