@@ -7,7 +7,8 @@ Rules an executor may rely on:
 * ranks never allocate: a page id names one slot of `page_tokens` tokens, the same on every rank;
 * an `Admit` precedes everything else about its handle and resets it (again after recompute, takeover or a lost executor);
 * tables first (whole), then `new_pages` (appended in column order), then the batch;
-* within one plan no page is both read or written by the batch and touched by a move, nor touched by two moves;
+* within one plan no page is written by the batch and touched by a move, nor read by it and filled by one, nor touched by two moves
+  (a full block may be copied out while its job runs);
 * the order of the outcome's tokens is: decode handles in batch order, then every prefill chunk with `last`, in plan order.
 """
 

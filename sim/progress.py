@@ -1,7 +1,8 @@
 """How far a study is, on standard error: a bar where a person watches, nothing but notes where not.
 
-Owns the only wall-clock figure of the simulator, how many times faster than real time a run went. It does not know what
-runs; the command hands a `Bar` to `study.answer`.
+Owns the only figure of the simulator that depends on the machine it runs on: how many times faster than real time a run
+went, by processor time, which the neighbours do not change. It does not know what runs; the command hands a `Bar` to
+`study.answer`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from ..core.clock import MonotonicClock
+from ..core.clock import thread_cpu_ns
 
 NS = 1e9
 
@@ -32,7 +33,6 @@ class Bar:
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._clock = MonotonicClock()
         self._task: TaskID | None = None
         self._what = ""
         self._begun_ns = 0
@@ -53,7 +53,7 @@ class Bar:
 
     def begin(self, what: str, jobs: int) -> None:
         """Start a bar of `jobs` jobs."""
-        self._what, self._begun_ns, self._pending = what, self._clock.now_ns(), 0
+        self._what, self._begun_ns, self._pending = what, thread_cpu_ns(), 0
         self._task = self._progress.add_task(what, total=jobs)
 
     def ended(self, jobs: int) -> None:
@@ -67,8 +67,8 @@ class Bar:
         """Remove the bar and say how fast the run went."""
         if self._task is not None:
             self._progress.remove_task(self._task)
-        wall_ns = max(self._clock.now_ns() - self._begun_ns, 1)
+        cpu_ns = max(thread_cpu_ns() - self._begun_ns, 1)
         if virtual_ns is not None:
             self._console.print(
-                f"{self._what}: {virtual_ns / NS:.0f} s in {wall_ns / NS:.1f} s, {virtual_ns / wall_ns:.0f}x real time"
+                f"{self._what}: {virtual_ns / NS:.0f} s in {cpu_ns / NS:.1f} s of processor time, {virtual_ns / cpu_ns:.0f}x real time"
             )

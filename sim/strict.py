@@ -68,9 +68,11 @@ class StrictExecutor:
             self._job(table.handle).table = self._pages(table.pages.tolist())
         for handle, page in zip(plan.new_pages.handles.tolist(), plan.new_pages.pages.tolist(), strict=True):
             self._job(handle).table += self._pages([page])
-        touched = self._compute(plan)
+        read, written = self._compute(plan)
+        moved: set[int] = set()
         for move in plan.moves:
-            self._start_move(move, touched)
+            clean = written if move.direction is Direction.OUT else read | written
+            self._start_move(move, clean, moved)
         self._inner.submit(plan)
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
@@ -86,15 +88,16 @@ class StrictExecutor:
         self._inner.close()
 
     # the batch ------------------------------------------------------------------------------------------------
-    def _compute(self, plan: IterationPlan) -> set[int]:
-        """Every member reads and writes its blocks; answers the pages they touch."""
-        touched: set[int] = set()
+    def _compute(self, plan: IterationPlan) -> tuple[set[int], set[int]]:
+        """Every member reads and writes its blocks; answers the pages that are read and those that are written."""
+        read: set[int] = set()
+        written: set[int] = set()
         seen: set[int] = set()
         for handle in plan.decode.handles.tolist():
             job = self._member(handle, seen)
             if job.computed != job.known - 1:
                 self._fail(f"job {handle} decodes with {job.computed} of {job.known} tokens computed")
-            touched.update(self._extend(handle, job, 1))
+            self._extend(handle, job, 1, read, written)
             job.known += 1
         for chunk in plan.prefills:
             job = self._member(chunk.handle, seen)
@@ -105,9 +108,9 @@ class StrictExecutor:
                 )
             if chunk.last != (chunk.start + chunk.length == job.known):
                 self._fail(f"the chunk of job {chunk.handle} says last={chunk.last} wrongly")
-            touched.update(self._extend(chunk.handle, job, chunk.length))
+            self._extend(chunk.handle, job, chunk.length, read, written)
             job.known += chunk.last
-        return touched
+        return read, written
 
     def _member(self, handle: int, seen: set[int]) -> _Job:
         if handle in seen:
@@ -115,8 +118,8 @@ class StrictExecutor:
         seen.add(handle)
         return self._job(handle)
 
-    def _extend(self, handle: int, job: _Job, tokens: int) -> list[int]:
-        """Check all earlier blocks, then write `tokens` more; answers the pages that hold the job's tokens."""
+    def _extend(self, handle: int, job: _Job, tokens: int, read: set[int], written: set[int]) -> None:
+        """Check all earlier blocks, then write `tokens` more."""
         size = self._facts.page_tokens
         end = job.computed + tokens
         blocks = -(-end // size)
@@ -132,20 +135,24 @@ class StrictExecutor:
             after = min(end - block * size, size)
             if after > max(before, 0):
                 self._device[page] = Content(handle, job.life, block, after)
+                written.add(page)
+            else:
+                read.add(page)
         job.computed = end
-        return job.table[:blocks]
 
     # moves ----------------------------------------------------------------------------------------------------
-    def _start_move(self, move: Move, touched: set[int]) -> None:
+    def _start_move(self, move: Move, used: set[int], moved: set[int]) -> None:
         if move.move_id in self._moves:
             self._fail(f"move {move.move_id} is under way already")
         if not len(move.pages) or len(move.pages) != len(move.host_slots):
             self._fail(f"move {move.move_id} has {len(move.pages)} pages and {len(move.host_slots)} host slots")
         pages, slots = self._pages(move.pages.tolist()), move.host_slots.tolist()
         for page in pages:
-            if page in touched:
-                self._fail(f"page {page} is touched by the batch, or another move, and by move {move.move_id}")
-            touched.add(page)
+            if page in used:
+                self._fail(f"page {page} is used by the batch and by move {move.move_id}")
+            if page in moved:
+                self._fail(f"page {page} is in two moves, the second is {move.move_id}")
+            moved.add(page)
         if not all(0 <= slot < self._facts.host_pages for slot in slots):
             self._fail(f"move {move.move_id} names a host slot outside the pool")
         source, names = (self._device, pages) if move.direction is Direction.OUT else (self._host, slots)

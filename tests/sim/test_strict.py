@@ -87,6 +87,12 @@ def parked() -> Rig:
     return rig
 
 
+def test_a_full_block_may_be_copied_out_while_its_job_runs() -> None:
+    rig = started()
+    rig.do(decode=batch(1), moves=(copy(1, Direction.OUT, 1, [3], [8]),))
+    rig.do(decode=batch(1))
+
+
 def test_chunks_growth_a_round_trip_and_recompute_are_obedient() -> None:
     rig = Rig()
     rig.do(admits=(enter(1, 6),), tables=(table(1, 3),), prefills=(chunk(1, 0, 3, False),))
@@ -123,12 +129,12 @@ FAULTS: dict[str, tuple[Callable[[], Rig], list[dict[str, object]], str]] = {
         "reads block 0",
     ),
     "batch and move touch one page": (
-        started, [{"decode": batch(1), "moves": (copy(1, Direction.OUT, 1, [3], [8]),)}], "touched by the batch",
+        started, [{"decode": batch(1), "moves": (copy(1, Direction.OUT, 1, [5], [8]),)}], "used by the batch",
     ),
     "two moves touch one page": (
         started,
         [{"moves": (copy(1, Direction.OUT, 1, [3], [8]), copy(2, Direction.OUT, 1, [3], [9]))}],
-        "touched by the batch, or another move",
+        "in two moves",
     ),
     "another job's page": (
         started,
