@@ -18,6 +18,7 @@ from .. import __version__
 from ..core.clock import Clock, MonotonicClock
 from ..core.ports import JobPool
 from ..core.sampling import SamplingParams
+from ..jobpool.registry import open_pool
 from ..proto import admin_pb2, job_pool_pb2
 from .access import read_tokens
 from .admin_servicer import AdminServicer
@@ -154,9 +155,7 @@ def pool_maker(settings: ServeSettings) -> Callable[[], JobPool]:
     """What makes the pool, on the thread that will use it."""
     path = settings.pool_path
     if path is None:
-        from ..jobpool.memory import MemoryJobPool
-
-        return MemoryJobPool
-    from ..jobpool.sqlite import SqliteJobPool
-
-    return lambda: SqliteJobPool(path)
+        return lambda: open_pool("memory")
+    if not settings.job_pool:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return lambda: open_pool(f"sqlite:{path}")

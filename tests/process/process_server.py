@@ -21,7 +21,7 @@ import grpc
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
-COMMAND = (sys.executable, *(os.environ.get("SJ_ENTRY", "-m skipjoin.cli").split()), "serve")
+COMMAND = (sys.executable, "-m", "skipjoin.cli", "serve")
 _PORT = re.compile(r"gRPC \S+?:(\d+)")
 
 

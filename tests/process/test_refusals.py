@@ -185,9 +185,7 @@ def test_the_admin_socket_is_the_owners_only(serve: Serve) -> None:
 
 
 def _serve_and_fail(*flags: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [*COMMAND, *flags], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([*COMMAND, *flags], capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stderr
 
 
