@@ -1,4 +1,4 @@
-"""Finding a profile: by the name of one that ships with the package, or by the path of a file.
+"""Finding a profile by the name of one that ships with the package or by the path of a file.
 
 Owns the list of shipped names. It does not know what a profile holds; `schema` reads it. Commands and tests call `load_profile`.
 """

@@ -44,8 +44,8 @@ class Profile:
     """One profile.
 
     `kv_tokens` is the device's room for KV in tokens, `host_kv_tokens` the host's (None: not said), `token_bytes` the KV of one token on
-    all ranks together, `link_out_gbps` and `link_in_gbps` GB (10^9 bytes) a second device to host and back. `fit` is None when the
-    source states no error. `model.move_token_ns` follows from the slower of the two links.
+    all ranks together, `link_out_gbps` and `link_in_gbps` GB (10^9 bytes) a second device to host and back (None: not measured, as without
+    host pages; moves then cost nothing). `fit` is None when the source states no error. `model.move_token_ns` follows from the slower link.
     """
 
     model: LinearCostModel
@@ -57,16 +57,17 @@ class Profile:
     kv_tokens: int
     host_kv_tokens: int | None
     token_bytes: int
-    link_out_gbps: float
-    link_in_gbps: float
+    link_out_gbps: float | None
+    link_in_gbps: float | None
     max_context_tokens: int | None
     fit: FitError | None
     source: str
 
 
-def move_token_ns(token_bytes: int, link_out_gbps: float, link_in_gbps: float) -> float:
-    """Nanoseconds for one token's KV on the slower direction of the link; bytes / (GB/s) is nanoseconds."""
-    return token_bytes / min(link_out_gbps, link_in_gbps)
+def move_token_ns(token_bytes: int, link_out_gbps: float | None, link_in_gbps: float | None) -> float:
+    """Nanoseconds for one token's KV on the slower direction of the link; bytes / (GB/s) is nanoseconds. 0 for an unknown link."""
+    known = [speed for speed in (link_out_gbps, link_in_gbps) if speed is not None]
+    return token_bytes / min(known) if known else 0.0
 
 
 def parse_profile(text: str | bytes, file: str) -> Profile:
@@ -94,7 +95,7 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
     kv.only(("device_tokens", "host_tokens", "bytes_per_token", "max_context_tokens"))
     link.only(("out_gb_per_s", "in_gb_per_s"))
     token_bytes = kv.whole("bytes_per_token", 1)
-    link_out, link_in = link.real("out_gb_per_s", open_low=True), link.real("in_gb_per_s", open_low=True)
+    link_out, link_in = link.speed_or_null("out_gb_per_s"), link.speed_or_null("in_gb_per_s")
     costs = top.section("coefficients")
     costs.only(tuple(key for key, _ in _COEFFICIENTS))
     in_ns = {name: costs.real(key) * _NS_PER_MS for key, name in _COEFFICIENTS}
@@ -196,6 +197,9 @@ class _Section:
 
     def whole_or_null(self, key: str, low: int) -> int | None:
         return None if self.value(key) is None else self.whole(key, low)
+
+    def speed_or_null(self, key: str) -> float | None:
+        return None if self.value(key) is None else self.real(key, open_low=True)
 
     def real(self, key: str, *, open_low: bool = False) -> float:
         value = self.value(key)

@@ -1,0 +1,134 @@
+"""`skipjoin profile`: measure what iterations cost here, and look at profiles.
+
+Owns the flags and the output. It knows how to load a model for measuring only inside `run`; `measure` sweeps, `fit` explains, `schema` writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ..core.errors import InvalidInput
+from .schema import Profile
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `profile` and its sub-commands."""
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    take = actions.add_parser("measure", help="time iterations of a model on this machine and write a profile")
+    take.add_argument("--model", required=True, metavar="DIR", help="a model folder")
+    take.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
+    take.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N (default: auto)")
+    take.add_argument("--dtype", default="auto", metavar="DTYPE", help="auto, float32, bfloat16, ... (default: auto)")
+    take.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    take.add_argument("--max-batch", type=int, default=64, metavar="B", help="largest batch (default: 64)")
+    take.add_argument(
+        "--max-prefill-tokens", type=int, default=2048, metavar="T", help="longest prefill chunk (default: 2048)"
+    )
+    take.add_argument("--kv-tokens", type=int, metavar="K", help="device room for KV (default: what fits)")
+    take.add_argument("--host-kv-tokens", type=int, metavar="H", help="host room for KV (default: what fits)")
+    take.add_argument(
+        "--budget-s", type=float, default=30.0, metavar="S", help="about how long to measure (default: 30)"
+    )
+    show = actions.add_parser("show", help="print a profile")
+    show.add_argument("profile", metavar="NAME|FILE", nargs="?", help="a shipped name or a file; none: list the names")
+    show.add_argument("--json", action="store_true", help="print the profile file itself")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure or show. Raises InvalidInput, InvalidModel, InvalidProfile, ExecutorLost."""
+    return _measure(args) if args.action == "measure" else _show(args)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from .profiles import load_profile, profile_names
+    from .schema import render_profile
+
+    if args.profile is None:
+        print("\n".join(profile_names()))
+        return 0
+    profile = load_profile(args.profile)
+    print(render_profile(profile).rstrip() if args.json else describe(profile))
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    bounds = (
+        ("max-batch", args.max_batch, 1024),
+        ("max-prefill-tokens", args.max_prefill_tokens, 1 << 20),
+        ("budget-s", args.budget_s, 3600),
+    )
+    for field, value, limit in bounds:
+        if not 1 <= value <= limit:
+            raise InvalidInput(f"--{field} is {value:g}.", field=field, limit=f"1..{limit}")
+    out = Path(args.out)
+    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InvalidInput(f"--out {args.out} is no place to write a file.", field="out")
+    from ..core.clock import MonotonicClock
+    from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
+    from ..executor.runner import TorchExecutor
+    from ..executor.weights import load_model
+    from .measure import measure, profile_of
+    from .schema import render_profile
+
+    use_threads(args.threads)
+    device = resolve_device(args.device)
+    dtype = resolve_dtype(args.dtype, device)
+    model = load_model(Path(args.model), device, dtype)
+    shape = pool_shape(model, kv_tokens=args.kv_tokens, host_kv_tokens=args.host_kv_tokens, max_batch=args.max_batch)
+    clock = MonotonicClock()
+    executor = TorchExecutor(model, shape, clock=clock)
+    try:
+        facts = executor.start()
+        sweep = measure(
+            executor,
+            facts,
+            clock,
+            max_batch=args.max_batch,
+            max_prefill_tokens=args.max_prefill_tokens,
+            budget_s=args.budget_s,
+            progress=_progress,
+        )
+    finally:
+        executor.close()
+    name = Path(args.model).resolve().name
+    profile = profile_of(sweep, facts, model_name=name, device=str(device), dtype=str(dtype).removeprefix("torch."))
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(render_profile(profile), encoding="utf-8")
+    partial.replace(out)
+    print(f"{describe(profile)}\nwritten to {args.out}")
+    return 0
+
+
+def _progress(share: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\rmeasuring {share:4.0%}", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
+
+
+def describe(profile: Profile) -> str:
+    """A profile in a few lines for a person."""
+    model, fit = profile.model, profile.fit
+    host = "not stated" if profile.host_kv_tokens is None else f"{profile.host_kv_tokens:,} tokens"
+    link_out, link_in = (
+        "not stated" if s is None else f"{s:.3g} GB/s" for s in (profile.link_out_gbps, profile.link_in_gbps)
+    )
+    error = (
+        "not stated"
+        if fit is None
+        else f"mean {fit.mean:.1%}, p95 {fit.p95:.1%}, worst {fit.worst:.1%} of {fit.rows} rows"
+    )
+    return "\n".join(
+        (
+            f"{profile.model_name} on {profile.device}, {profile.dtype}, "
+            f"tensor parallel {profile.tensor_parallel}, pipeline parallel {profile.pipeline_parallel}",
+            f"  iteration   {model.fixed_ns / 1e6:.4g} ms",
+            f"  prefill     {model.prefill_token_ns / 1e3:.4g} us a token, {model.prefill_pair_ns:.4g} ns a pair of tokens",
+            f"  decode      {model.decode_job_ns / 1e3:.4g} us a job, {model.decode_context_ns:.4g} ns a token of context",
+            f"  KV          {profile.kv_tokens:,} tokens of {profile.token_bytes:,} bytes; host {host}",
+            f"  link        out {link_out}, in {link_in}",
+            f"  fit error   {error}",
+            f"  source      {profile.source}",
+        )
+    )
