@@ -1,7 +1,7 @@
 """The rows of the durable job pool, as values.
 
-Owns `NewJob`, `JobRecord` and what is asked of and appended to a pool. It knows no store; jobpool/ implements the port, the door and proto/convert use the
-values. Times here are wall-clock (unix) nanoseconds, because they outlive the process.
+Owns `NewJob`, `JobRecord` and what is asked of and appended to a pool. It knows no store; jobpool/ implements the port, the door
+and proto/convert use the values. Times here are wall-clock (unix) nanoseconds, because they outlive the process.
 """
 
 from __future__ import annotations

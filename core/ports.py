@@ -244,7 +244,10 @@ class JobPool(Protocol):
         ...
 
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
-        """Up to `limit` jobs, oldest first, that are ACCEPTED, or CLAIMED under an older epoch; they become CLAIMED(epoch), with prompt and tokens so far."""
+        """Up to `limit` jobs, oldest first, ACCEPTED or CLAIMED under an older epoch; they become CLAIMED(epoch).
+
+        The records carry the prompt and the tokens so far.
+        """
         ...
 
     def commit(self, epoch: int, batch: LogBatch) -> None:
