@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..core.clock import unix_ns
 from ..core.errors import InvalidInput, InvalidModel
