@@ -121,9 +121,10 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _TimedChunk:
-    """A chunk (tokens, context before) and the neighbours' contexts that were decoded beside it."""
+    """A chunk (tokens, context before) and the neighbours that decoded beside it, with their contexts."""
 
     chunk: tuple[int, int]
+    jobs: int
     contexts: int
     took_ns: int
 
@@ -162,8 +163,8 @@ class _Sweeper:
                 beside = members if len(members) % 2 else []
                 job, timed = self._prefilled(length, beside)
                 for one in timed:
-                    if beside:
-                        yield SweepRow((one.chunk,), len(beside), one.contexts, one.took_ns)
+                    if one.jobs:
+                        yield SweepRow((one.chunk,), one.jobs, one.contexts, one.took_ns)
                     else:
                         alone.setdefault(one.chunk, []).append(one.took_ns)
                 members.append(job)
@@ -207,18 +208,20 @@ class _Sweeper:
         job = _Job(Handle(self._handles), length + 1)
         job.pages = [self._free.pop() for _ in range(-(-(length + self._growth) // self._facts.page_tokens))]
         tokens = self._draw.integers(0, self._facts.vocab_size, length, dtype=np.int32)
-        admits = (Admit(job.handle, tokens, length, length, _GREEDY, 0),)
-        tables = (_table(job),)
-        decode, timed = DecodeBatch(_handles(beside)), []
+        admit = Admit(job.handle, tokens, length, length, _GREEDY, 0)
+        timed = []
         for start in range(0, length, self._largest_chunk):
             size = min(self._largest_chunk, length - start)
             chunk = PrefillChunk(job.handle, start, size, start + size == length)
-            outcome = self._run(decode=decode, prefills=(chunk,), admits=admits, tables=tables)
-            admits, tables = (), ()
-            timed.append(_TimedChunk((size, start), sum(one.tokens for one in beside), _took_ns(outcome)))
+            if start == 0:  # the neighbours go along once, so that their growth does not depend on the chunks
+                outcome = self._run(DecodeBatch(_handles(beside)), (chunk,), admits=(admit,), tables=(_table(job),))
+            else:
+                outcome = self._run(prefills=(chunk,))
+            timed.append(_TimedChunk((size, start), len(beside), sum(one.tokens for one in beside), _took_ns(outcome)))
             for one in beside:
                 one.tokens += 1
-        if not beside:
+            beside = ()
+        if len(timed) > 1 or not timed[0].jobs:
             self._token_ns = sum(one.took_ns for one in timed) / length
         return job, timed
 
@@ -249,9 +252,9 @@ class _Sweeper:
 
     def _run(
         self,
-        *,
         decode: DecodeBatch | None = None,
         prefills: tuple[PrefillChunk, ...] = (),
+        *,
         admits: tuple[Admit, ...] = (),
         tables: tuple[BlockTable, ...] = (),
         moves: tuple[Move, ...] = (),
