@@ -39,8 +39,6 @@ class Engine:
 
     def close(self) -> None:
         """Give everything back."""
-        if self.recorder is not None:
-            self.recorder.close()
         self.executor.close()
 
 
@@ -74,7 +72,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
     executor: Executor = computing.executor
     if link is not None:
         executor = AnnouncingExecutor(executor, link, incarnation)
-    recorder = _recorder(settings, params, computing)
+    recorder = _recorder(settings)
     words = EngineWords(
         max_batch=settings.max_batch,
         device=computing.device,
@@ -115,5 +113,7 @@ def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_t
     return Computing(executor, executor.start(), profile.model, "simulated", "none", name)
 
 
-def _recorder(settings: ServeSettings, params: EngineParams, computing: Computing) -> Recorder | None:
+def _recorder(settings: ServeSettings) -> Recorder | None:
+    if settings.record is not None:
+        raise InvalidSettings("This build cannot record yet; leave --record out.", field="record")
     return None

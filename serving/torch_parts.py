@@ -27,7 +27,6 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock) -> 
     )
     executor = TorchExecutor(model, shape, generation=incarnation, clock=clock)
     facts = executor.start()
-    profile, source = cost_profile(
-        settings, executor, facts, device=str(device), dtype=str(dtype).removeprefix("torch.")
-    )
-    return Computing(executor, facts, profile.model, str(device), str(dtype).removeprefix("torch."), source)
+    words = str(dtype).removeprefix("torch.")
+    profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words)
+    return Computing(executor, facts, profile.model, str(device), words, source)

@@ -1,0 +1,93 @@
+"""The cost model of a server: a profile that was given, one measured before, or one measured now.
+
+Owns the cache of coarse profiles, by model, device, dtype and threads. It neither measures nor fits; profiler does. torch_parts asks once at start,
+before the engine exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from pathlib import Path
+
+from ..core.clock import Clock
+from ..core.errors import InvalidProfile
+from ..core.ports import Executor, ExecutorFacts
+from ..profiler.measure import measure, profile_of
+from ..profiler.profiles import load_profile
+from ..profiler.schema import MAX_FILE_BYTES, Profile, parse_profile, render_profile
+from .settings import ServeSettings
+
+log = logging.getLogger("skipjoin.engine")
+
+COARSE_S = 8.0
+_CACHE_VERSION = 1
+
+
+def cost_profile(
+    settings: ServeSettings, executor: Executor, facts: ExecutorFacts, clock: Clock, *, device: str, dtype: str
+) -> tuple[Profile, str]:
+    """The profile to plan with, and words about where it comes from. `executor` has started and holds no job.
+
+    Raises InvalidProfile for a profile that is another model's, or when the pool is too small to measure.
+    """
+    if settings.profile is not None:
+        profile = load_profile(settings.profile)
+        _check_model(profile, facts)
+        return profile, settings.profile
+    path = _cache_path(settings, device, dtype)
+    cached = _read(path, facts)
+    if cached is not None:
+        return cached, "measured before"
+    log.info("measuring a coarse cost profile for about %.0f s; --profile FILE saves that", COARSE_S)
+    sweep = measure(executor, facts, clock, max_batch=settings.max_batch, budget_s=COARSE_S)
+    name = settings.model.resolve().name if settings.model is not None else "model"
+    profile = profile_of(sweep, facts, model_name=name, device=device, dtype=dtype)
+    _write(path, profile)
+    return profile, "measured at start"
+
+
+def _check_model(profile: Profile, facts: ExecutorFacts) -> None:
+    token_bytes = facts.page_bytes // facts.page_tokens
+    if profile.token_bytes != token_bytes:
+        raise InvalidProfile(
+            f"The profile is another model's: its KV has {profile.token_bytes} bytes a token, this model's {token_bytes}.",
+            field="profile",
+        )
+
+
+def _cache_path(settings: ServeSettings, device: str, dtype: str) -> Path:
+    """A file named for everything that the times depend on."""
+    assert settings.model is not None, "only a model is measured"
+    config = (settings.model / "config.json").read_bytes()
+    told = [_CACHE_VERSION, hashlib.sha256(config).hexdigest(), device, dtype, settings.threads, settings.max_batch]
+    told += [platform.node(), platform.machine(), os.cpu_count()]
+    name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "skipjoin" / "profiles" / f"{name}.json"
+
+
+def _read(path: Path, facts: ExecutorFacts) -> Profile | None:
+    """What was measured before; anything that is wrong with it means measuring again."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            return None
+        profile = parse_profile(path.read_bytes(), "in the cache")
+        _check_model(profile, facts)
+    except (OSError, InvalidProfile):
+        return None
+    return profile
+
+
+def _write(path: Path, profile: Profile) -> None:
+    """Keep it for the next start; a cache that cannot be written costs seconds, not the server."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(render_profile(profile), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        log.warning("the cost profile could not be cached: %s", error.strerror)

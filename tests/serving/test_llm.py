@@ -1,0 +1,101 @@
+"""`skipjoin.LLM` on a tiny real model: the same tokens alone and together, whatever is preempted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skipjoin import LLM, SamplingParams
+from skipjoin.core.errors import InvalidInput, InvalidModel, NeverFits
+from skipjoin.core.job import FinishReason
+from skipjoin.core.view import ChatMessage
+from skipjoin.executor.presets import init_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    init_model(path, "tiny", seed=3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    patch = pytest.MonkeyPatch()
+    path = tmp_path_factory.mktemp("cache")
+    patch.setenv("XDG_CACHE_HOME", str(path))
+    yield path
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def llm(folder: Path, cache: Path) -> Iterator[LLM]:
+    with LLM(
+        folder, device="cpu", dtype="float64", threads=1, kv_tokens=512, host_kv_tokens=2048, max_batch=4
+    ) as model:
+        yield model
+
+
+PROMPTS = [f"prompt number {i} " * (1 + i % 4) for i in range(12)]
+
+
+def test_together_and_alone_give_the_same_tokens(llm: LLM) -> None:
+    params = [SamplingParams(temperature=0.8, seed=i, max_new_tokens=20 + 3 * i, ignore_eos=True) for i in range(12)]
+    together = llm.generate(PROMPTS, params, progress=False)
+    assert [len(one.token_ids) for one in together] == [20 + 3 * i for i in range(12)]
+    for prompt, one, expected in zip(PROMPTS[::4], params[::4], together[::4], strict=True):
+        assert llm.generate(prompt, one, progress=False)[0].token_ids == expected.token_ids
+
+
+def test_one_prompt_in_each_form(llm: LLM) -> None:
+    greedy = SamplingParams(temperature=0, max_new_tokens=5, ignore_eos=True, logprobs=2)
+    (text,) = llm.generate("hello", greedy, progress=False)
+    (ids,) = llm.generate([1, 2, 3], greedy, progress=False)
+    (chat,) = llm.generate([ChatMessage("user", "hello")], greedy, progress=False)
+    for one in (text, ids, chat):
+        assert len(one.token_ids) == 5
+        assert one.finish is FinishReason.LENGTH
+        assert one.logprobs is not None
+        assert len(one.logprobs) == 5
+    assert llm.generate([], progress=False) == []
+
+
+def test_bad_input_is_refused_and_the_next_call_works(llm: LLM) -> None:
+    with pytest.raises(InvalidInput):
+        llm.generate("", progress=False)
+    with pytest.raises(InvalidInput):
+        llm.generate([[1, 10**6]], progress=False)
+    with pytest.raises(NeverFits):
+        llm.generate("x", SamplingParams(max_new_tokens=5000), progress=False)
+    with pytest.raises(InvalidInput):
+        llm.generate(["a", "b"], [SamplingParams()], progress=False)
+    assert len(llm.generate("fine", SamplingParams(max_new_tokens=2, ignore_eos=True), progress=False)) == 1
+
+
+def test_an_interrupted_call_leaves_an_empty_engine(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = llm._engine
+    assert engine is not None
+    step, calls = engine.turn.step, iter(range(1000))
+
+    def interrupted(events: object = ()) -> object:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return step(events)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.turn, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate(PROMPTS, SamplingParams(max_new_tokens=50, ignore_eos=True), progress=False)
+    monkeypatch.undo()
+    assert not engine.turn.busy
+    assert len(engine.turn.state.rows) == 0
+
+
+def test_the_measured_profile_is_kept_for_the_next_start(llm: LLM, cache: Path) -> None:
+    assert len(list((cache / "skipjoin" / "profiles").glob("*.json"))) == 1
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InvalidModel):
+        LLM(tmp_path)
