@@ -16,6 +16,7 @@ from ..core.ids import Handle, Level
 from ..core.ports import JobFacts, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
+from .census import Census
 from .ranking import Ranking
 
 ONLY = Level(1)
@@ -40,9 +41,8 @@ class IndexPolicy(ABC):
         self._jobs: dict[Handle, JobEntry] = {}
         self._keys: dict[Handle, Key] = {}  # of the jobs in the ranking
         self._ranking = Ranking()
-        self._running: set[Handle] = set()
         self._aged: set[Handle] = set()  # running and out of the ranking
-        self._waits = Calendar()
+        self._census = Census()
         self._crossings = Calendar()
 
     # what a policy says ---------------------------------------------------------------------------------------
@@ -60,15 +60,15 @@ class IndexPolicy(ABC):
         handle = facts.handle
         self._jobs[handle] = JobEntry(facts, tick)
         self._rank(handle, tick)
-        self._waits.set(handle, tick.now_ns)
+        self._census.waits(handle, ONLY, tick.now_ns)
         self.version += 1
         return ONLY
 
     def join(self, handle: Handle, tick: Tick) -> None:
         """The job runs."""
         self._jobs[handle].join()
-        self._running.add(handle)
-        self._waits.discard(handle)
+        self._census.waits_no_more(handle, ONLY)
+        self._census.runs(ONLY, 1)
         if self.ages:
             self._ranking.remove(self._keys.pop(handle))
             self._aged.add(handle)
@@ -93,19 +93,19 @@ class IndexPolicy(ABC):
     def leave(self, handle: Handle, tick: Tick) -> None:
         """The job waits with the index it has now."""
         self._jobs[handle].leave(tick)
-        self._running.discard(handle)
+        self._census.runs(ONLY, -1)
         self._crossings.discard(handle)
-        self._waits.set(handle, tick.now_ns)
+        self._census.waits(handle, ONLY, tick.now_ns)
         if self.ages:
             self._aged.discard(handle)
             self._rank(handle, tick)
 
     def removed(self, handle: Handle, tick: Tick) -> None:
         """The job is gone."""
-        del self._jobs[handle]
-        self._running.discard(handle)
+        if self._jobs.pop(handle).running:
+            self._census.runs(ONLY, -1)
         self._aged.discard(handle)
-        self._waits.discard(handle)
+        self._census.waits_no_more(handle, ONLY)
         self._crossings.discard(handle)
         key = self._keys.pop(handle, None)
         if key is not None:
@@ -168,9 +168,8 @@ class IndexPolicy(ABC):
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
         """One level."""
-        since = self._waits.next_ns
-        wait_ns = 0 if since is None else tick.now_ns - since
-        return [(ONLY, len(self._jobs), len(self._running), wait_ns)]
+        census = self._census
+        return [(ONLY, len(self._jobs), census.running(ONLY), census.longest_wait_ns(ONLY, tick.now_ns))]
 
     # inside ---------------------------------------------------------------------------------------------------
     def _rank(self, handle: Handle, tick: Tick) -> None:
