@@ -7,8 +7,8 @@ public port.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 
 from ..core.errors import InvalidInput, SkipjoinError
 from ..core.ids import DEFAULT_TENANT
@@ -53,12 +53,13 @@ class JobServicer:
     async def stream(self, request: pb.StreamRequest, caller: Caller) -> AsyncIterator[pb.StreamResponse]:
         """Follow a job."""
         job = await self._jobs.get(request.job_id, caller.tenant)
-        async with aclosing(self._follow(job, caller, request.offset, request.include_events)) as items:
-            async for item in items:
-                if isinstance(item, Chunk):
-                    yield pb.StreamResponse(chunk=convert.chunk_to_wire(item))
-                else:
-                    yield pb.StreamResponse(event=convert.event_to_wire(item))
+        with self._watched(job, caller):
+            async with aclosing(self._follow(job, caller, request.offset, request.include_events)) as items:
+                async for item in items:
+                    if isinstance(item, Chunk):
+                        yield pb.StreamResponse(chunk=convert.chunk_to_wire(item))
+                    else:
+                        yield pb.StreamResponse(event=convert.event_to_wire(item))
 
     async def generate(self, request: pb.GenerateRequest, caller: Caller) -> AsyncIterator[pb.GenerateResponse]:
         """Store a job and follow it."""
@@ -68,29 +69,28 @@ class JobServicer:
         except asyncio.CancelledError:
             storing.add_done_callback(lambda task: self._abandoned(task, caller))
             raise
-        async with aclosing(self._follow(job, caller, 0, request.include_events)) as items:
+        with self._watched(job, caller):
             yield pb.GenerateResponse(job=convert.job_to_wire(job))
-            async for item in items:
-                if isinstance(item, Chunk):
-                    yield pb.GenerateResponse(chunk=convert.chunk_to_wire(item))
-                else:
-                    yield pb.GenerateResponse(event=convert.event_to_wire(item))
-
-    async def _follow(
-        self, job: JobView, caller: Caller, offset: int, with_events: bool
-    ) -> AsyncGenerator[Chunk | JobEvent]:
-        whole = False
-        try:
-            async with aclosing(self._jobs.follow(job.job_id, caller.tenant, offset, with_events=with_events)) as items:
+            async with aclosing(self._follow(job, caller, 0, request.include_events)) as items:
                 async for item in items:
-                    yield item
-            whole = True
+                    if isinstance(item, Chunk):
+                        yield pb.GenerateResponse(chunk=convert.chunk_to_wire(item))
+                    else:
+                        yield pb.GenerateResponse(event=convert.event_to_wire(item))
+
+    def _follow(self, job: JobView, caller: Caller, offset: int, with_events: bool) -> AsyncGenerator[Chunk | JobEvent]:
+        return self._jobs.follow(job.job_id, caller.tenant, offset, with_events=with_events)
+
+    @contextmanager
+    def _watched(self, job: JobView, caller: Caller) -> Iterator[None]:
+        """Whatever ends the body but its own end or an error of ours means that the stream broke."""
+        try:
+            yield
         except SkipjoinError:
-            whole = True  # The server ended it, and says so.
+            raise  # The server ended it, and says so.
+        except BaseException:
+            self._broke(job, caller)
             raise
-        finally:
-            if not whole:
-                self._broke(job, caller)
 
     def _broke(self, job: JobView, caller: Caller) -> None:
         """The client went away or its deadline passed. The server's own end is no wish of the client's."""
