@@ -20,7 +20,7 @@ from skipjoin.core.job import JobState
 from skipjoin.core.pool import LogBatch
 from skipjoin.jobpool.sqlite import SqliteJobPool
 
-KILLS = 22
+KILLS = 24
 
 
 @dataclass
@@ -66,7 +66,7 @@ def _lines_until_killed(path: Path, first: int, seed: int, rng: random.Random) -
     assert owner.stdout is not None
     said = b""
     try:
-        wanted = rng.randint(0, 24)
+        wanted = rng.randint(0, 60)
         while said.count(b"\n") < wanted:
             ready, _, _ = select.select([owner.stdout], [], [], 30)
             assert ready, "the owner says nothing"
@@ -82,7 +82,8 @@ def _lines_until_killed(path: Path, first: int, seed: int, rng: random.Random) -
     return said.decode("ascii").splitlines()
 
 
-def test_nothing_acknowledged_is_lost(path: Path) -> None:
+def test_nothing_acknowledged_is_lost(quick_folder: Path) -> None:
+    path = quick_folder / "jobs.sqlite"
     rng = random.Random(20260101)
     told = Told()
     lines = 0
@@ -94,7 +95,7 @@ def test_nothing_acknowledged_is_lost(path: Path) -> None:
         pool = SqliteJobPool(path)
         told.check(pool)
         pool.close()
-    assert lines > 5 * KILLS
+    assert lines > 10 * KILLS
     assert len(told.ended) > 10
     pool = SqliteJobPool(path)
     epoch = pool.open_epoch("last")
