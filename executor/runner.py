@@ -29,6 +29,8 @@ from .handles import HandleTable
 from .sampler import SampledTokens, SeenTokens, sample, seen_tokens
 from .weights import LoadedModel
 
+_WARM_ROWS = 64
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Launched:
@@ -225,6 +227,11 @@ class TorchExecutor:
 
     def _warm_up(self) -> None:
         """A prompt token and a decode token through the whole model, so that the first job does not pay for lazy set-up."""
+        weights = self._model.weights
+        layer = weights.layers[0]  # code is made per shape, and the layers are alike
+        with torch.inference_mode():
+            for product in (layer.qkv, layer.attention_out, layer.gate_up, layer.down, weights.head):
+                product.warm_up(_WARM_ROWS)
         handle, page = Handle(-1), np.zeros(1, dtype=np.int32)
         admit = Admit(handle, np.zeros(1, dtype=np.int32), 1, 1, SamplingParams(temperature=0.0), 0)
         prefill = IterationPlan(

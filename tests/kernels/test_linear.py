@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skipjoin.kernels.linear import Linear, can_pack
+from skipjoin.kernels.linear import Linear, can_pack, padded_rows
 
 torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("rows", [1, 3, 65])
+@pytest.mark.parametrize("rows", [1, 3, 9, 65])
 def test_product(dtype, biased, rows):
     torch.manual_seed(0)
     weight, bias = torch.randn(48, 40).to(dtype), torch.randn(48).to(dtype) if biased else None
@@ -29,3 +29,10 @@ def test_product(dtype, biased, rows):
 
 def test_float64_is_never_packed():
     assert not can_pack(torch.float64)
+
+
+def test_row_counts_fall_into_few_classes():
+    assert [padded_rows(n) for n in (1, 8, 9, 64, 65, 257, 1025)] == [1, 8, 16, 64, 80, 288, 1088]
+    classes = {padded_rows(n) for n in range(1, 2049)}
+    assert len(classes) < 80
+    assert all(n <= padded_rows(n) < max(1.25 * n, n + 8) for n in range(1, 5000))
