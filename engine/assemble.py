@@ -46,7 +46,7 @@ def assemble(
             ledger,
             cost,
             params.kv,
-            lambda handle: state.rows[handle].admit(),
+            state.admit,
             max_batch=params.max_batch,
             max_prefill_tokens=params.max_prefill_tokens,
             quiet_ns=quiet_ns,

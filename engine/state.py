@@ -25,7 +25,7 @@ from ..core.errors import InvariantViolation
 from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.outcome import IterationOutcome
-from ..core.plan import Direction
+from ..core.plan import Admit, Direction
 from ..core.ports import CostModel, Policy, Tick
 from ..kvstore.decision import Decision
 from ..kvstore.ledger import Ledger
@@ -92,6 +92,12 @@ class EngineState:
         if self.in_flight or self.ledger.tickets:
             return True
         return any(row.seq.ready for row in self.rows.values())
+
+    def admit(self, handle: Handle) -> Admit:
+        """What the executor must know of a job that enters; a job dropped in this very plan still has tokens in the ring."""
+        row = self.rows[handle]
+        self.emission.leave(row, self.steps)
+        return row.admit()
 
     # steps 4 and 5 --------------------------------------------------------------------------------------------
     def decide(self, now_ns: int, effects: list[Effect]) -> Decision:

@@ -12,7 +12,7 @@ from collections.abc import Sequence as Items
 from ..core.plan import Direction, Move
 from .ledger import Ledger
 from .room import Room
-from .sequence import Sequence
+from .sequence import PREFILL, Sequence
 
 
 class IdleLink:
@@ -46,7 +46,8 @@ class IdleLink:
             if short <= 0:
                 break
             table = seq.table
-            if not table.resident or table.coming:
+            # What a chunk of this very plan computes is not there yet.
+            if not table.resident or seq.stage == PREFILL:
                 continue
             seq.settle(steps)
             short -= table.hosted

@@ -55,14 +55,14 @@ class Planner:
         self._cost = cost
         self._params = params
         self._admit = admit
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._budget = PrefillBudget(cost, quiet_ns, max_prefill_tokens, ledger.page_tokens)
         self._alternate = alternate
         self._plan_every_turn = plan_every_turn
         pages = ledger.device.total
         self._floor_pages = min(params.floor_pages, pages // 8)
         self._link = IdleLink(ledger, int(params.clean_reserve * pages), self._floor_pages)
-        self._residents: dict[Handle, Sequence] = {}
+        self.residents: dict[Handle, Sequence] = {}
         self._prefilling: list[Sequence] = []
         self._suspects: dict[Handle, Sequence] = {}
         self._granted: Sequence | None = None
@@ -97,7 +97,7 @@ class Planner:
             self.running.take_out(seq, steps)
         seq.stage = OUT
         self.ledger.release(seq.table)
-        self._residents.pop(handle, None)
+        self.residents.pop(handle, None)
         self._suspects.pop(handle, None)
         if self._granted is seq:
             self._granted = None
@@ -125,7 +125,7 @@ class Planner:
             seq.admitted = False
         self.ledger.reset(generation)
         self.running.clear()
-        self._residents.clear()
+        self.residents.clear()
         self._prefilling = []
         self._dropped = []
         self._changed = True
@@ -218,22 +218,22 @@ class Planner:
         def evicted(seq: Sequence, lost_tokens: int) -> None:
             if seq.stage == DECODE:
                 self.running.take_out(seq, steps)
-            del self._residents[seq.handle]
+            del self.residents[seq.handle]
             if lost_tokens:
                 decision.recomputed.append((seq.handle, lost_tokens))
 
-        room = Room(self.ledger, self._residents, rank, number, steps, swaps=swaps, evicted=evicted)
+        room = Room(self.ledger, self.residents, rank, number, steps, swaps=swaps, evicted=evicted)
         walk = Walk(
             self.ledger,
             self._params,
             self._budget,
             self._cost,
-            self._residents,
+            self.residents,
             self.running,
             room,
             number=number,
             steps=steps,
-            capacity=self._max_batch,
+            capacity=self.max_batch,
             floor_pages=self._floor_pages,
             swaps=swaps,
             lower_may_pass=policy.lower_may_pass,
@@ -252,14 +252,12 @@ class Planner:
             yield (), suspect
         if not self._alternate:
             for key, handle in policy.order(tick):
-                seq = seqs[handle]
-                if seq is not suspect:
-                    yield key, seq
+                yield key, seqs[handle]
             return
         order = [(key, seqs[handle]) for key, handle in policy.order(tick)]
         for was_in_batch in (False, True):
             for key, seq in order:
-                if (seq.stage != OUT) == was_in_batch and seq is not suspect and seq.seen != self._number:
+                if (seq.stage != OUT) == was_in_batch:
                     yield (int(was_in_batch), *key), seq
 
     def _grant(self, policy: Policy, tick: Tick, decision: Decision) -> None:
@@ -291,7 +289,7 @@ class Planner:
         if walk.blocked is None or walk.count or self.ledger.tickets:
             return None
         blocked = walk.blocked[1]
-        others = [seq for seq in self._residents.values() if seq is not blocked]
+        others = [seq for seq in self.residents.values() if seq is not blocked]
         return max(others, key=room.rank, default=None)
 
     def _use_link(
@@ -304,7 +302,7 @@ class Planner:
             number = self._number
             waiting = (seq for _, seq in reversed(room.rest()) if seq.mark != number)
             room.moves += self._link.write_behind(chain(waiting, reversed(walk.chosen)), room, tick.steps)
-        if walk.count == self._max_batch and not walk.closed and self._params.prefetch:
+        if walk.count == self.max_batch and not walk.closed and self._params.prefetch:
             self._prefetch(policy, ranked, walk, room, tick)
 
     def _prefetch(
@@ -316,7 +314,7 @@ class Planner:
         for _, (_, seq) in zip(range(self._params.lookahead), ranked, strict=False):
             table = seq.table
             if table.blocks and table.missing and not table.in_transit:
-                soon_ns = policy.next_run_ns(seq.handle, tick, self._max_batch)
+                soon_ns = policy.next_run_ns(seq.handle, tick, self.max_batch)
                 candidates.append((len(candidates) if soon_ns is None else soon_ns, seq))
                 if len(candidates) == self._params.prefetch:
                     break
@@ -326,4 +324,4 @@ class Planner:
             room.moves.append(move)
             walk.tables.append(self.ledger.block_table(seq.handle, seq.table))
             walk.returning.append(seq)
-            self._residents[seq.handle] = seq
+            self.residents[seq.handle] = seq

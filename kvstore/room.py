@@ -79,6 +79,7 @@ class Room:
         for victim_key, victim in victims:
             if not self._take_room_of(victim):
                 continue
+            victim.seen = self._number
             if self.best_out is None or victim_key < self.best_out:
                 self.best_out = victim_key
         return Verdict.FITS if ledger.device.free >= pages else Verdict.COMING

@@ -94,10 +94,11 @@ class Walk:
             for key, seq in self._room.rest():
                 if self.count >= self.capacity or self.alone:
                     return
-                if seq.seen != self.number and seq.table.blocks:
-                    self._look(key, seq)
+                self._look(key, seq)
 
     def _look(self, key: Key, seq: Sequence) -> None:
+        if seq.seen == self.number:
+            return  # a victim, or the suspect that went first
         seq.seen = self.number
         table = seq.table
         if seq.stage != OUT:
@@ -189,7 +190,7 @@ class Walk:
             self.misses += 1
             return
         best_out = self._room.best_out
-        if best_out is not None and key > best_out:
+        if best_out is not None and key >= best_out:
             self._block(key, seq)
             return
         pages = ledger.pages_for(seq.known) - len(table.blocks) + table.missing

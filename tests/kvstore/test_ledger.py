@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from skipjoin.core.errors import InvariantViolation
 from skipjoin.core.ids import Handle
 from skipjoin.core.plan import Direction

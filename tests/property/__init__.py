@@ -1,0 +1,1 @@
+"""Random event streams over a shadow memory."""
