@@ -73,7 +73,7 @@ class Claims:
                     self._table.add(live)
                     self._held_bytes += live.record.job.prompt.nbytes
                 await self._tell(fresh)
-                if len(records) < limit:
+                if not records:  # fewer than asked for may be a page of long prompts, with more behind it
                     break
 
     def _room(self) -> bool:

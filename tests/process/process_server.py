@@ -116,9 +116,11 @@ class Server:
             yield JobPoolServiceStub(channel)
 
 
-def spec(prompt: str = "hello", tokens: int = 8, *, seed: int | None = None, **more: object) -> pb.JobSpec:
+def spec(
+    prompt: str = "hello", tokens: int = 8, *, seed: int | None = None, ignore_eos: bool = False, **more: object
+) -> pb.JobSpec:
     """A job of so many tokens."""
-    sampling = pb.SamplingParams(max_new_tokens=tokens, seed=seed)
+    sampling = pb.SamplingParams(max_new_tokens=tokens, seed=seed, ignore_eos=ignore_eos)
     return pb.JobSpec(text=prompt, sampling=sampling, **more)  # type: ignore[arg-type]
 
 

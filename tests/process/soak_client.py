@@ -60,7 +60,7 @@ class Client(threading.Thread):
 
     def _job(self, request: str) -> None:
         length = self._random.randint(1, self._longest)
-        asked = spec("soak " + request, length, seed=self._random.getrandbits(32))
+        asked = spec("soak " + request, length, seed=self._random.getrandbits(32), ignore_eos=True)
         self._ledger.note(kind="asked", request=request, length=length)
         answer = self._until_done(
             lambda stub: stub.Submit(pb.SubmitRequest(spec=asked, request_id=request), timeout=20)

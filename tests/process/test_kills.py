@@ -80,7 +80,14 @@ def test_health_says_when_there_is_no_engine(serve: Serve) -> None:
 
 
 def _kill_rounds(
-    server: Server, folder: Path, rounds: int, *, clients: int = 4, longest: int = 60, seed: int = 1
+    server: Server,
+    folder: Path,
+    rounds: int,
+    *,
+    clients: int = 4,
+    longest: int = 60,
+    seed: int = 1,
+    quiet_s: tuple[float, float] = (0.05, 0.8),
 ) -> None:
     """`rounds` kills of each kind at random moments under load, then peace; the ledger must agree."""
     rng = random.Random(seed)
@@ -91,7 +98,7 @@ def _kill_rounds(
     order = ["engine", "door"] * rounds
     rng.shuffle(order)
     for what in order:
-        time.sleep(rng.uniform(0.05, 0.8))
+        time.sleep(rng.uniform(*quiet_s))
         if what == "engine":
             server.kill_engine()
         else:
@@ -116,9 +123,24 @@ def test_ten_kills_of_each_lose_nothing(serve: Serve, tmp_path: Path) -> None:
     _kill_rounds(server, tmp_path, 10)
 
 
+def _soak_rounds(default: int) -> int:
+    """Kills of each kind; SKIPJOIN_SOAK_KILLS says how many in all."""
+    return int(os.environ.get("SKIPJOIN_SOAK_KILLS", str(default))) // 2
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_two_thousand_kills_lose_nothing(serve: Serve, tmp_path: Path) -> None:
     server = serve("--simulated-scale", "0.5", "--kv-tokens", "512", "--max-batch", "4", "--restart-backoff-s", "0.2")
-    rounds = int(os.environ.get("SKIPJOIN_SOAK_KILLS", "2000")) // 2
-    _kill_rounds(server, tmp_path, rounds, clients=8)
+    _kill_rounds(server, tmp_path, _soak_rounds(2000), clients=8)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_two_hundred_kills_with_a_real_model_lose_nothing(serve: Serve, tmp_path: Path) -> None:
+    from skipjoin.executor.presets import init_model
+
+    init_model(tmp_path / "model", "tiny", seed=1)
+    flags = ["--model", str(tmp_path / "model"), "--device", "cpu", "--threads", "1", "--kv-tokens", "512"]
+    server = serve(*flags, "--max-batch", "4", "--restart-backoff-s", "0.2", simulated=False)
+    _kill_rounds(server, tmp_path, _soak_rounds(200), clients=4, quiet_s=(0.5, 2.5))
