@@ -1,0 +1,216 @@
+"""`skipjoin bench run|turn|pool|demo`.
+
+Owns the flags, the JSON files and the exit codes: 0 measured (and, for the demo, every bar held), 1 a bar did not hold. It measures nothing itself.
+`cli.py` calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ..core.clock import MonotonicClock
+from ..core.errors import InvalidInput, InvalidSettings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bench` and its sub-commands."""
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    _configure_run(actions.add_parser("run", help="open-loop load against a server; latency from the scheduled time"))
+    _configure_turn(actions.add_parser("turn", help="the scheduler's and planner's own time per iteration"))
+    _configure_pool(actions.add_parser("pool", help="submits and token-log commits a second of the job pools"))
+    _configure_demo(actions.add_parser("demo", help="a small model, a server, the same jobs under each policy"))
+
+
+def _configure_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", choices=("skipjoin", "openai"), default="skipjoin", help="(default %(default)s)")
+    parser.add_argument(
+        "--url", required=True, metavar="URL", help="HOST:PORT of gRPC for skipjoin, http://HOST:PORT for openai"
+    )
+    parser.add_argument("--trace", required=True, metavar="CSV|shape:NAME", help="as in simulate")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--load", type=float, metavar="R", help="arrival rate over drain rate")
+    rate.add_argument("--rate", type=float, metavar="R", help="requests a second")
+    parser.add_argument(
+        "--drain-rate", type=float, metavar="R", help="for --load: requests a second; left out, it is measured first"
+    )
+    parser.add_argument("--poisson", action="store_true", help="draw fresh arrivals instead of the recorded ones")
+    parser.add_argument(
+        "--requests", type=int, metavar="N", help="counted requests (default: the trace, 1000 of a shape)"
+    )
+    parser.add_argument(
+        "--warmup", type=int, default=0, metavar="N", help="requests before them, sent and not counted (default 0)"
+    )
+    parser.add_argument(
+        "--scale-lengths", type=float, default=1.0, metavar="F", help="multiply prompt and output lengths"
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="K", help="leave out requests with more tokens than this")
+    parser.add_argument(
+        "--vocab-size", type=int, default=256, metavar="N", help="token ids are drawn below this (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of lengths, arrivals and token ids")
+    parser.add_argument("--profile", metavar="NAME|FILE", help="cost profile, for max_slowdown")
+    parser.add_argument(
+        "--metrics-url", metavar="URL", help="the skipjoin server's /metrics, for policy and bytes moved"
+    )
+    parser.add_argument("--model", metavar="NAME", help="for openai (default: the server's first)")
+    parser.add_argument("--token-file", metavar="FILE", help="bearer token (or the environment's SKIPJOIN_TOKEN)")
+    parser.add_argument("--tls", action="store_true", help="for skipjoin: TLS with the system's roots")
+    parser.add_argument("--tls-ca", metavar="FILE", help="for skipjoin: TLS with these roots (PEM)")
+    _json_flag(parser)
+
+
+def _configure_turn(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=256, metavar="B", help="(default %(default)s)")
+    parser.add_argument("--live", type=int, default=1000, metavar="N", help="live jobs (default %(default)s)")
+    parser.add_argument("--queued", type=int, default=100_000, metavar="N", help="the long queue (default %(default)s)")
+    parser.add_argument("--turns", type=int, default=1000, metavar="N", help="timed turns each (default %(default)s)")
+    _json_flag(parser)
+
+
+def _configure_pool(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="per figure (default %(default)s)")
+    parser.add_argument("--dir", metavar="DIR", help="where the durable pool is made (default: a temporary folder)")
+    _json_flag(parser)
+
+
+def _configure_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policies", default="fcfs,skipjoin", metavar="A,B,C", help="(default %(default)s)")
+    parser.add_argument(
+        "--scenario", metavar="FILE", action="append", help="instead of those that ship; may be repeated"
+    )
+    parser.add_argument(
+        "--fidelity", type=int, metavar="N", help="instead: the first scenario N times, live and simulated"
+    )
+    parser.add_argument("--record", metavar="DIR", help="keep the engine's record of each run there")
+    _json_flag(parser)
+
+
+def _json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure what was asked. Raises SkipjoinError."""
+    actions: dict[str, Callable[[argparse.Namespace], int]] = {
+        "run": _run,
+        "turn": _turn,
+        "pool": _pool,
+        "demo": _demo,
+    }
+    return actions[args.action](args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from ..profiler.profiles import load_profile
+    from .dial import Address, dialled
+    from .live import LiveQuestion, LiveStudy, answer
+    from .progress import Bar
+    from .render import print_live
+
+    question = LiveQuestion(
+        trace=args.trace,
+        data_folder=os.environ.get("SKIPJOIN_BENCH_DATA"),
+        load=args.load,
+        rate=args.rate,
+        drain_rate=args.drain_rate,
+        poisson=args.poisson,
+        requests=args.requests,
+        warmup=args.warmup,
+        scale_lengths=args.scale_lengths,
+        max_tokens=args.max_tokens,
+        vocab_size=args.vocab_size,
+        seed=args.seed,
+        profile=None if args.profile is None else load_profile(args.profile),
+    )
+    question.check()
+    address = Address(
+        args.target, args.url, args.model, args.metrics_url, args.token_file, tls_ca=args.tls_ca, tls=args.tls
+    )
+
+    async def measure(bar: Bar) -> LiveStudy:
+        clock = MonotonicClock()
+        async with dialled(address, clock) as target:
+            return await answer(question, args.target, target, clock, bar)
+
+    with Bar() as bar:
+        study = asyncio.run(measure(bar))
+    print_live(study)
+    _write(args.json, study.as_json())
+    return 0
+
+
+def _turn(args: argparse.Namespace) -> int:
+    from .render import print_timing, print_turn_head, print_turn_tail
+    from .turn import TurnReport, measure
+
+    for field, value, low, high in (
+        ("batch", args.batch, 4, 4096),
+        ("live", args.live, args.batch, 1_000_000),
+        ("queued", args.queued, 1, 1_000_000),
+        ("turns", args.turns, 20, 1_000_000),
+    ):
+        if not low <= value <= high:
+            raise InvalidSettings(f"--{field} is {value}.", field=field, limit=f"{low}..{high}")
+    print_turn_head(args.batch, args.live)
+    for said in measure(args.batch, args.live, (1_000, args.queued), args.turns):
+        if isinstance(said, TurnReport):
+            print_turn_tail(said)
+            _write(args.json, asdict(said))
+        else:
+            print_timing(said)
+    return 0
+
+
+def _pool(args: argparse.Namespace) -> int:
+    from .pool import measure_pool, settings_in
+    from .render import print_pools
+
+    if not 0.1 <= args.seconds <= 3600:
+        raise InvalidSettings(f"--seconds is {args.seconds:g}.", field="seconds", limit="0.1..3600")
+    home = None if args.dir is None else Path(args.dir)
+    if home is not None and not home.is_dir():
+        raise InvalidSettings(f"{args.dir} is no folder.", field="dir")
+    with tempfile.TemporaryDirectory(prefix="skipjoin-bench-", dir=home) as folder:
+        figures = [
+            asyncio.run(measure_pool(setting, MonotonicClock(), args.seconds)) for setting in settings_in(Path(folder))
+        ]
+    print_pools(figures)
+    _write(args.json, {"pools": [asdict(one) | {"tokens_per_s": one.tokens_per_s} for one in figures]})
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from .showing import Wish, perform
+
+    if args.fidelity is not None and not 1 <= args.fidelity <= 1000:
+        raise InvalidSettings(f"--fidelity is {args.fidelity}.", field="fidelity", limit="1..1000")
+    record = None if args.record is None else Path(args.record)
+    if record is not None:
+        _make(record)
+    policies = tuple(name.strip() for name in args.policies.split(",") if name.strip())
+    value, holds = perform(Wish(tuple(Path(file) for file in args.scenario or ()), policies, args.fidelity, record))
+    _write(args.json, value)
+    return 0 if holds else 1
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as bad:
+        raise InvalidInput(f"{folder.name} cannot be made: {bad.strerror}.", field="record") from None
+
+
+def _write(file: str | None, value: dict[str, object]) -> None:
+    if file is None:
+        return
+    try:
+        Path(file).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    except OSError as bad:
+        raise InvalidInput(f"{Path(file).name} cannot be written: {bad.strerror}.", field="json") from None

@@ -1,0 +1,263 @@
+"""The demo: the same jobs through a real server under one policy after the other, beside the simulator.
+
+Owns the order of its steps: model, a profile measured just before, the jobs that this machine can do in time, a server for each policy, the
+simulator's word on the same jobs. It judges by the bars that stand in the scenario files and renders nothing; the command does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..client import AsyncClient
+from ..core.clock import Clock
+from ..core.errors import InternalError, InvalidSettings
+from ..profiler.profiles import load_profile
+from ..profiler.schema import Profile
+from ..serving.settings import LIVE_POLICIES
+from ..sim.world import simulate
+from ..workload.requests import Workload
+from ..workload.statistics import RunResult, summarize
+from .live import Reporter
+from .load import LiveRun, offer
+from .metrics import MetricsPage
+from .prompts import requests_of
+from .scenario import PAGE_TOKENS, Scenario
+from .server import OwnServer, own_command, own_environment
+from .skipjoin_target import SkipjoinTarget
+
+LONGEST_S = 36.0
+"""The simulator's makespan that a run may have; live ones come out a little longer."""
+PROFILE_S = 10.0
+ORACLE = "srpt-oracle"
+VOCABULARY = 256
+COMMAND_S = 300.0
+
+
+def cache_folder() -> Path:
+    """Where the demo's model stays between runs (XDG)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skipjoin"
+
+
+def compute_threads() -> int:
+    """Threads for the engine: all processors but one, which door and generator share; at most 8, the model is small."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where runs take place: model folders by preset, a folder for profiles, a folder for records (None: none are kept)."""
+
+    models: Mapping[str, Path]
+    folder: Path
+    record: Path | None
+    clock: Clock
+    reporter: Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One policy: what the server did, what the simulator says of the same jobs with the profile measured before."""
+
+    policy: str
+    live: RunResult
+    simulated: RunResult
+    failures: tuple[str, ...]
+    lag_p99_ms: float
+    trustworthy: bool
+
+    @property
+    def fidelity(self) -> float | None:
+        """Simulated over live mean JCT."""
+        if self.live.mean_jct_s is None or self.simulated.mean_jct_s is None:
+            return None
+        return self.simulated.mean_jct_s / self.live.mean_jct_s
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One thing that a scenario must show: a sentence with its figure, and whether it holds."""
+
+    says: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A scenario's outcome."""
+
+    scenario: Scenario
+    requests: int
+    rate_per_s: float
+    drain_rate_per_s: float
+    pairs: tuple[Pair, ...]
+    oracle: RunResult
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values: for each policy the live and the simulated result, the oracle's, and the bars."""
+        return {
+            "scenario": self.scenario.title,
+            "seed": self.scenario.seed,
+            "load": self.scenario.load,
+            "requests": self.requests,
+            "rate_per_s": self.rate_per_s,
+            "drain_rate_per_s": self.drain_rate_per_s,
+            "results": [dict(pair.live.as_json()) for pair in self.pairs],
+            "simulated": [dict(pair.simulated.as_json()) for pair in self.pairs] + [dict(self.oracle.as_json())],
+            "failed": {pair.policy: len(pair.failures) for pair in self.pairs},
+            "lag_p99_ms": {pair.policy: pair.lag_p99_ms for pair in self.pairs},
+            "bars": [{"says": bar.says, "holds": bar.holds} for bar in self.bars()],
+        }
+
+    def bars(self) -> list[Bar]:
+        """What must hold between skipjoin and fcfs, when both ran."""
+        by_name = {pair.policy: pair.live for pair in self.pairs}
+        bars = [
+            Bar(f"{pair.policy}: {len(pair.failures)} requests failed, first: {pair.failures[0]}", False)
+            for pair in self.pairs
+            if pair.failures
+        ]
+        fcfs, ours = by_name.get("fcfs"), by_name.get("skipjoin")
+        if fcfs is None or ours is None:
+            return bars
+        most, least = self.scenario.max_latency_ratio, self.scenario.min_throughput_ratio
+        if most is not None:
+            ratio = _over(ours.mean_normalized_latency_s, fcfs.mean_normalized_latency_s)
+            bars.append(
+                Bar(f"mean normalised latency of skipjoin {ratio:.2f}x fcfs's (bar: at most {most:g})", ratio <= most)
+            )
+        if least is not None:
+            ratio = _over(ours.output_token_throughput, fcfs.output_token_throughput)
+            bars.append(Bar(f"output tokens a second {ratio:.2f}x fcfs's (bar: at least {least:g})", ratio >= least))
+            moved, preempted = ours.bytes_moved or 0, ours.preemptions or 0
+            bars.append(
+                Bar(
+                    f"{preempted} preemptions and {moved / 1e6:.0f} MB of KV moved (bar: both above 0)",
+                    moved > 0 and preempted > 0,
+                )
+            )
+        return bars
+
+
+def _over(ours: float | None, theirs: float | None) -> float:
+    return float("nan") if ours is None or not theirs else ours / theirs
+
+
+def ensure_model(preset: str, reporter: Reporter) -> Path:
+    """The model folder of `preset` in the cache, made when it is missing. Raises InternalError when it cannot be made."""
+    folder = cache_folder() / f"{preset}-0"
+    if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+        return folder
+    reporter.note(f"making the model {preset} (random weights) in {folder}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Into place in one step: an interrupted demo must not leave half a model.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as making:
+        _command("model", "init", str(Path(making) / preset), "--preset", preset)
+        (Path(making) / preset).rename(folder)
+    return folder
+
+
+def fresh_profile(model: Path, scenario: Scenario, file: Path) -> Profile:
+    """Measured now, with the threads and the batch that the server will have."""
+    _command(
+        *("profile", "measure", "--model", str(model), "--out", str(file)),
+        *("--device", "cpu", "--dtype", "float32", "--threads", str(compute_threads())),
+        *("--max-batch", str(scenario.max_batch), "--kv-tokens", str(_sweep_tokens(scenario))),
+        *("--host-kv-tokens", "4096", "--budget-s", f"{PROFILE_S:g}"),
+    )
+    return load_profile(str(file))
+
+
+def _sweep_tokens(scenario: Scenario) -> int:
+    """Room for a whole batch of the longest jobs, so that the sweep reaches as far as the run."""
+    work = scenario.workload()
+    return int((work.prompt_tokens + work.output_tokens).max() + 64) * scenario.max_batch
+
+
+def _command(*words: str) -> None:
+    """Run `skipjoin WORDS...`; raises InternalError with its last line when it fails, and ends it on Ctrl-C."""
+    done = subprocess.run(
+        own_command(*words), env=own_environment(), capture_output=True, text=True, timeout=COMMAND_S, check=False
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it said nothing."]
+        raise InternalError(f"`skipjoin {words[0]} {words[1]}` failed: {lines[-1]}")
+
+
+@contextmanager
+def demo_server(
+    model: Path, scenario: Scenario, policy: str, profile: Path, record: Path | None
+) -> Iterator[OwnServer]:
+    """A real server with the scenario's pools: door and engine, durable job pool in a folder that goes with it."""
+    flags = [
+        *("--model", str(model), "--policy", policy, "--profile", str(profile)),
+        *("--device", "cpu", "--dtype", "float32", "--threads", str(compute_threads())),
+        *("--max-batch", str(scenario.max_batch)),
+        *("--kv-tokens", str(scenario.kv_pages() * PAGE_TOKENS)),
+        *("--host-kv-tokens", str(scenario.host_pages() * PAGE_TOKENS)),
+        *(() if record is None else ("--record", str(record))),
+    ]
+    with tempfile.TemporaryDirectory(prefix="skipjoin-demo-") as folder, OwnServer(Path(folder), flags) as server:
+        yield server
+
+
+async def drive(server: OwnServer, workload: Workload, clock: Clock, reporter: Reporter) -> LiveRun:
+    """Offer the workload to a server and wait for every answer."""
+    target = SkipjoinTarget(lambda: AsyncClient(server.address), clock, MetricsPage(f"{server.http_url}/metrics"))
+    try:
+        return await offer(target, workload, requests_of(workload, VOCABULARY), clock, ended=reporter.ended)
+    finally:
+        await target.close()
+
+
+def run_pair(
+    scenario: Scenario, policy: str, profile_file: Path, workload: Workload, stage: Stage, record: str
+) -> Pair:
+    """One policy: live, then simulated with the profile in `profile_file`. `record` names the engine's record, when it is kept."""
+    profile = load_profile(str(profile_file))
+    kept = None if stage.record is None else stage.record / f"{record}.jsonl"
+    stage.reporter.begin(f"{scenario.title}, {policy}", len(workload))
+    try:
+        with demo_server(stage.models[scenario.model], scenario, policy, profile_file, kept) as server:
+            run = asyncio.run(drive(server, workload, stage.clock, stage.reporter))
+    finally:
+        stage.reporter.end()
+    live = replace(run.results(profile.model.alone_ns), policy=policy)
+    simulated = summarize(policy, workload.refused, simulate(scenario.machine(profile), policy, workload).jobs)
+    return Pair(policy, live, simulated, tuple(run.failures), run.lag_ms[0], run.trustworthy)
+
+
+def show(scenario: Scenario, policies: Sequence[str], stage: Stage) -> Shown:
+    """A scenario under each policy, all with the same jobs at the same times. Raises InvalidSettings, Unavailable."""
+    note = stage.reporter.note
+    note(f"{scenario.title}: {scenario.about}")
+    note(f"measuring what iterations cost here, about {PROFILE_S:g} s")
+    profile_file = stage.folder / "profile.json"
+    profile = fresh_profile(stage.models[scenario.model], scenario, profile_file)
+    workload, drained = scenario.fitted(profile, LONGEST_S)
+    if len(workload) + workload.refused < scenario.requests:
+        note(
+            f"this machine gets the first {len(workload)} of {scenario.requests} jobs (seed {scenario.seed}),"
+            f" so that a run takes about {LONGEST_S:g} s at most"
+        )
+    slug = "-".join("".join(char if char.isalnum() else " " for char in scenario.title).split())
+    pairs = [run_pair(scenario, policy, profile_file, workload, stage, f"{slug}-{policy}") for policy in policies]
+    oracle = summarize(ORACLE, workload.refused, simulate(scenario.machine(profile), ORACLE, workload).jobs)
+    rate = workload.rate_per_s
+    assert rate is not None, "a fitted workload has a rate"
+    return Shown(scenario, len(workload), rate, drained, tuple(pairs), oracle)
+
+
+def check_policies(policies: Sequence[str]) -> None:
+    """Raise InvalidSettings for none, or one that a server does not have."""
+    for policy in policies or ("",):
+        if policy not in LIVE_POLICIES:
+            raise InvalidSettings(
+                f"The demo cannot run policy {policy!r}.", field="policies", limit=f"of {', '.join(LIVE_POLICIES)}"
+            )

@@ -1,0 +1,80 @@
+"""From an address to a `Target`.
+
+Owns the choice between gRPC and HTTP and the reading of the bearer token. It sends nothing but the question for a model's name. The command calls it
+inside its event loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..client import AsyncClient, TlsParams
+from ..core.clock import Clock
+from ..core.errors import InvalidInput
+from .metrics import MetricsPage
+from .openai_target import OpenAiTarget, first_model
+from .skipjoin_target import SkipjoinTarget
+from .target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Who is to be measured. `kind` is skipjoin or openai; `model` None: the server's first."""
+
+    kind: str
+    url: str
+    model: str | None = None
+    metrics_url: str | None = None
+    token_file: str | None = None
+    tls_ca: str | None = None
+    tls: bool = False
+
+
+@asynccontextmanager
+async def dialled(address: Address, clock: Clock) -> AsyncIterator[Target]:
+    """A target, closed when the block ends. Raises InvalidInput for an address or file that is none, Unavailable."""
+    token = _token(address.token_file)
+    target: Target
+    if address.kind == "openai":
+        if not address.url.startswith(("http://", "https://")):
+            raise InvalidInput("--url must be http://HOST:PORT or https://HOST:PORT.", field="url")
+        url = address.url.rstrip("/").removesuffix("/v1")
+        model = address.model if address.model is not None else await first_model(url, token)
+        target = OpenAiTarget(url, model, clock, token)
+    else:
+        tls = _tls(address)
+
+        def connect() -> AsyncClient:
+            return AsyncClient(address.url, token=token, tls=tls)
+
+        connect_once = connect()  # refuses a bad address now
+        metrics = None if address.metrics_url is None else MetricsPage(address.metrics_url)
+        target = SkipjoinTarget(connect, clock, metrics)
+        await connect_once.close()
+    try:
+        yield target
+    finally:
+        await target.close()
+
+
+def _token(file: str | None) -> str | None:
+    if file is None:
+        return os.environ.get("SKIPJOIN_TOKEN") or None
+    return _read(file, "token_file").decode("utf-8", "replace").strip()
+
+
+def _tls(address: Address) -> TlsParams | None:
+    if address.tls_ca is not None:
+        return TlsParams(root_pem=_read(address.tls_ca, "tls_ca"))
+    return TlsParams() if address.tls else None
+
+
+def _read(file: str, field: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{Path(file).name} cannot be read: {error.strerror}.", field=field) from None

@@ -1,0 +1,157 @@
+"""Measurements as tables for a person.
+
+Owns labels, units, rounding and the words of a verdict. It computes nothing that is not in the values; the command calls it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from ..workload.statistics import RunResult
+from .demo import Bar, Shown
+from .fidelity import WITHIN, Fidelity, Repeat
+from .live import LiveStudy
+from .pool import PoolFigures
+from .turn import Timing, TurnReport
+
+DASH = "-"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}" if value < 100 else f"{value:.1f}"
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("jobs", "requests", _whole),
+    ("mean JCT (s)", "mean_jct_s", _seconds),
+    ("P50 JCT (s)", "p50_jct_s", _seconds),
+    ("P95 JCT (s)", "p95_jct_s", _seconds),
+    ("P99 JCT (s)", "p99_jct_s", _seconds),
+    ("normalised latency (s/token)", "mean_normalized_latency_s", lambda value: f"{value:.4f}"),
+    ("mean TTFT (s)", "mean_ttft_s", _seconds),
+    ("P99 TTFT (s)", "p99_ttft_s", _seconds),
+    ("mean TPOT (ms)", "mean_tpot_s", lambda value: f"{value * 1e3:.1f}"),
+    ("output tokens a second", "output_token_throughput", lambda value: f"{value:,.1f}"),
+    ("makespan (s)", "makespan_s", _seconds),
+    ("worst slowdown", "max_slowdown", lambda value: f"{value:,.1f}"),
+    ("preemptions", "preemptions", _whole),
+    ("MB of KV moved", "bytes_moved", lambda value: f"{value / 1e6:,.0f}"),
+    ("tokens recomputed", "tokens_recomputed", _whole),
+)
+
+
+def table(columns: Sequence[tuple[str, RunResult]]) -> str:
+    """One column a run, one line a number; what is not known is a dash."""
+    lines = [["", *(title for title, _ in columns)]]
+    for label, field, show in ROWS:
+        values = [getattr(result, field) for _, result in columns]
+        lines.append([label, *(DASH if value is None else show(value) for value in values)])
+    return grid(lines)
+
+
+def grid(lines: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as needed, the first to the left, the others to the right, a newline at the end."""
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    text = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    ]
+    return "\n".join(line.rstrip() for line in text) + "\n"
+
+
+def print_live(study: LiveStudy) -> None:
+    """A live run."""
+    rate = "as recorded" if study.rate_per_s is None else f"{study.rate_per_s:.3f} requests a second"
+    load = "" if study.load is None else f", load {study.load:g}"
+    print(f"{study.trace} against {study.target}: {rate}{load}, seed {study.seed}\n")
+    print(table([(study.result.policy or "live", study.result)]))
+    for failure, count in study.failures.items():
+        print(f"{count} failed: {failure}")
+    word = "kept its schedule" if study.trustworthy else "was TOO LATE for these figures to be trusted"
+    print(f"The generator {word}: lag P99 {study.lag_p99_ms:.1f} ms, worst {study.lag_max_ms:.1f} ms")
+
+
+def print_timing(timing: Timing) -> None:
+    """One line as soon as a situation is measured."""
+    target = DASH if timing.target_ms is None else f"<= {timing.target_ms:g}"
+    verdict = "" if timing.target_ms is None else (" ok" if timing.median_ms <= timing.target_ms else " ABOVE")
+    print(f"{timing.name:<26} {timing.median_ms:>10.4f} {timing.p95_ms:>10.4f} {timing.turns:>7} {target:>8}{verdict}")
+
+
+def print_turn_head(batch: int, live: int) -> None:
+    """What the columns of `print_timing` are."""
+    print(f"Steps 3-5 and 7 of a turn, CPU time of the thread, batch {batch}, {live:,} live jobs")
+    print(f"{'':<26} {'median ms':>10} {'P95 ms':>10} {'turns':>7} {'target':>8}")
+
+
+def print_turn_tail(report: TurnReport) -> None:
+    """The ratio of the queues."""
+    short, long = report.queue_jobs
+    verdict = "ok" if report.queue_ratio <= report.target_ratio else "ABOVE"
+    print(
+        f"{long:,} / {short:,} queued, equal change: {report.queue_ratio:.3f} (target <= {report.target_ratio:g}) {verdict}"
+    )
+
+
+def print_pools(figures: Sequence[PoolFigures]) -> None:
+    """Job pools side by side."""
+    lines = [["", *(f"{one.pool}{'' if one.durable else ' (not durable)'}" for one in figures)]]
+    lines += [
+        ["submits a second, 1 in flight", *(_whole(one.submits_alone_per_s) for one in figures)],
+        [f"submits a second, {figures[0].in_flight} in flight", *(_whole(one.submits_per_s) for one in figures)],
+        [f"commits a second, {figures[0].batch} jobs each", *(_whole(one.commits_per_s) for one in figures)],
+        ["tokens logged a second", *(_whole(one.tokens_per_s) for one in figures)],
+    ]
+    print(grid(lines), end="")
+
+
+def print_shown(shown: Shown) -> None:
+    """A scenario of the demo: live and simulated side by side, the oracle, the bars."""
+    scenario = shown.scenario
+    print(
+        f"\n{scenario.title}: {shown.requests} jobs, {shown.rate_per_s:.2f} a second = load {scenario.load:g}"
+        f" of {shown.drain_rate_per_s:.2f}, batch {scenario.max_batch}, KV of {scenario.kv_mean_jobs:g} mean jobs,"
+        f" seed {scenario.seed}\n"
+    )
+    columns = [(pair.policy, pair.live) for pair in shown.pairs]
+    columns += [(f"{pair.policy} (sim)", pair.simulated) for pair in shown.pairs]
+    columns.append((f"{shown.oracle.policy} (sim)", shown.oracle))
+    print(table(columns))
+    for pair in shown.pairs:
+        if pair.fidelity is not None:
+            print(f"simulated / live mean JCT under {pair.policy}: {pair.fidelity:.3f}")
+        if not pair.trustworthy:
+            print(f"The generator was {pair.lag_p99_ms:.1f} ms late under {pair.policy}: do not trust its figures")
+    print_bars(shown.bars())
+    sys.stdout.flush()
+
+
+def print_bars(bars: Sequence[Bar]) -> None:
+    """What must hold, and whether it does."""
+    for bar in bars:
+        print(f"{'ok  ' if bar.holds else 'FAIL'} {bar.says}")
+
+
+def print_fidelity(said: Repeat | Fidelity) -> None:
+    """A run, or the verdict on all of them."""
+    if isinstance(said, Repeat):
+        pair = said.pair
+        live, simulated = pair.live.mean_jct_s or 0.0, pair.simulated.mean_jct_s or 0.0
+        ratio = DASH if pair.fidelity is None else f"{pair.fidelity:.3f}"
+        print(
+            f"run {said.number + 1} {pair.policy:<10} live {live:8.3f} s  simulated {simulated:8.3f} s  ratio {ratio}"
+        )
+    else:
+        ratios = ", ".join(f"{ratio:.3f}" for ratio in said.ratios)
+        print(
+            f"{'ok  ' if said.holds else 'FAIL'} {said.policy}: simulated / live mean JCT {said.median:.3f} in the median of {ratios}"
+            f" (bar: within {WITHIN:.0%}); equal live runs differ by up to {said.live_spread:.0%}"
+        )
+    sys.stdout.flush()

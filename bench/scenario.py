@@ -1,0 +1,157 @@
+"""A scenario of the demo: which jobs, how fast, on how small a machine.
+
+Owns the file format (TOML, checked by pydantic) and how it becomes a workload and a machine for the simulator. It knows no server; the demo starts
+one with the same numbers. Scenario files lie in `bench/scenarios/`, their seeds with them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..core.errors import InvalidSettings
+from ..core.ports import ExecutorFacts
+from ..engine.params import EngineParams
+from ..profiler.schema import Profile
+from ..sim.drain import drain_rate
+from ..sim.world import Machine, simulate
+from ..workload.requests import Workload, make_workload
+from ..workload.shape import Group, Shape, load_shape
+
+FOLDER = Path(__file__).parent / "scenarios"
+PAGE_TOKENS = 16
+HOST_MEAN_JOBS = 64  # the host holds everything that could wait
+TENTHS = 10
+FEWEST_REQUESTS = 24
+NS = 1e9
+
+
+class Part(BaseModel):
+    """Some tenths of the requests, with lengths uniform between two bounds."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    tenths: int = Field(ge=1, le=TENTHS)
+    prompt_tokens: tuple[int, int]
+    output_tokens: tuple[int, int]
+
+
+class Scenario(BaseModel):
+    """`shape` (scaled by `scale_lengths`) or `parts` say the lengths; `kv_mean_jobs` how many mean jobs the device's KV holds."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    about: str
+    model: Literal["tiny", "small"] = "small"
+    seed: int = Field(ge=0)
+    load: float = Field(gt=0, le=10)
+    max_batch: int = Field(ge=1, le=64)
+    kv_mean_jobs: float = Field(gt=1, le=100)
+    requests: int = Field(ge=FEWEST_REQUESTS, le=10_000)
+    shape: str | None = None
+    scale_lengths: float = Field(1.0, gt=0, le=10)
+    parts: tuple[Part, ...] = ()
+    max_latency_ratio: float | None = Field(
+        None, gt=0, description="Bar: mean normalised latency of skipjoin over that of fcfs"
+    )
+    min_throughput_ratio: float | None = Field(
+        None,
+        gt=0,
+        description="Bar: output tokens a second of skipjoin over those of fcfs; preemptions and moves must happen too",
+    )
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Scenario:
+        if (self.shape is None) == (not self.parts):
+            raise ValueError("lengths: give shape or parts")
+        if self.parts and sum(part.tenths for part in self.parts) != TENTHS:
+            raise ValueError("parts: the tenths must sum to 10")
+        return self
+
+    def lengths(self) -> Shape:
+        """The length distribution."""
+        if self.shape is not None:
+            return load_shape(self.shape)
+        groups = tuple(
+            Group(np.array(part.prompt_tokens, dtype=np.float64), np.array(part.output_tokens, dtype=np.float64))
+            for part in self.parts
+            for _ in range(part.tenths)
+        )
+        prompts = float(np.mean([group.prompt_tokens.mean() for group in groups]))
+        outputs = float(np.mean([group.output_tokens.mean() for group in groups]))
+        return Shape(self.title, self.about, 0, prompts, outputs, np.array([0.0, 1.0]), groups)
+
+    def workload(self, requests: int | None = None) -> Workload:
+        """The first `requests` jobs (None: all), without a rate yet; of another count the first are the same."""
+        return make_workload(
+            self.lengths(),
+            requests=self.requests if requests is None else requests,
+            warmup=0,
+            seed=self.seed,
+            poisson=False,
+            room_tokens=self.kv_pages() * PAGE_TOKENS,
+            scale_lengths=self.scale_lengths,
+        )
+
+    def kv_pages(self) -> int:
+        """Pages of the device pool: `kv_mean_jobs` mean jobs."""
+        shape = self.lengths()
+        mean = (shape.mean_prompt_tokens + shape.mean_output_tokens) * self.scale_lengths
+        return max(2, round(mean * self.kv_mean_jobs / PAGE_TOKENS))
+
+    def host_pages(self) -> int:
+        """Pages of the host pool."""
+        return round(self.kv_pages() * HOST_MEAN_JOBS / self.kv_mean_jobs)
+
+    def machine(self, profile: Profile) -> Machine:
+        """What the simulator stands in for: this profile with this scenario's batch and pools."""
+        facts = ExecutorFacts(
+            generation=1,
+            device_pages=self.kv_pages(),
+            host_pages=self.host_pages(),
+            page_tokens=PAGE_TOKENS,
+            page_bytes=PAGE_TOKENS * profile.token_bytes,
+            max_context_tokens=profile.max_context_tokens,
+            vocab_size=1,
+        )
+        return Machine(profile.model, facts, EngineParams(max_batch=self.max_batch))
+
+    def fitted(self, profile: Profile, longest_s: float) -> tuple[Workload, float]:
+        """The workload at the scenario's load, and the drain rate in jobs a second, both by the simulator with `profile`.
+
+        On a machine where that takes longer than `longest_s`, only the first jobs of it, as many as are done in time.
+        """
+        machine = self.machine(profile)
+        requests = self.requests
+        while True:
+            workload = self.workload(requests)
+            rate = drain_rate(machine, workload)
+            workload = workload.at_rate(self.load * rate)
+            spans_s = [simulate(machine, policy, workload).virtual_ns / NS for policy in ("fcfs", "skipjoin")]
+            if max(spans_s) <= longest_s or requests == FEWEST_REQUESTS:
+                return workload, rate
+            requests = max(FEWEST_REQUESTS, int(requests * min(0.95, longest_s / max(spans_s))))
+
+
+def scenario_names() -> list[str]:
+    """The scenarios that ship, in the order of their files' names."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read a scenario. Raises InvalidSettings naming file and field."""
+    try:
+        return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InvalidSettings(f"{path.name} cannot be read: {error.strerror}.", field="scenario") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "scenario"
+        raise InvalidSettings(f"{path.name}: {where}: {first['msg']}.", field=where) from None

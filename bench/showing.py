@@ -1,0 +1,65 @@
+"""The demo as it was asked for: scenarios or the fidelity runs, shown as they come.
+
+Owns the folder that profiles lie in and the order of scenarios. It measures and renders through others; the command hands it the wish and gets the
+JSON value and whether every bar held.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..core.clock import MonotonicClock
+from .demo import Stage, check_policies, ensure_model, show
+from .fidelity import Fidelity, repeat
+from .progress import Bar
+from .render import print_fidelity, print_shown
+from .scenario import FOLDER, Scenario, load_scenario, scenario_names
+
+Value = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the flags say. No `scenarios`: those that ship. `fidelity`: how often to repeat the first instead. `record`: where records are kept."""
+
+    scenarios: tuple[Path, ...]
+    policies: tuple[str, ...]
+    fidelity: int | None
+    record: Path | None
+
+
+def perform(wish: Wish) -> tuple[Value, bool]:
+    """Do it. Raises InvalidSettings, Unavailable, InternalError."""
+    paths = wish.scenarios or tuple(FOLDER / f"{name}.toml" for name in scenario_names())
+    scenarios = [load_scenario(path) for path in paths]
+    check_policies(wish.policies)
+    with Bar() as bar, tempfile.TemporaryDirectory(prefix="skipjoin-demo-") as folder:
+        models: dict[str, Path] = {}
+        for name in sorted({str(scenario.model) for scenario in scenarios}):
+            models[name] = ensure_model(name, bar)
+        stage = Stage(models, Path(folder), wish.record, MonotonicClock(), bar)
+        if wish.fidelity is not None:
+            return _fidelity(scenarios[0], wish.policies, wish.fidelity, stage)
+        return _scenarios(scenarios, wish.policies, stage)
+
+
+def _scenarios(scenarios: Sequence[Scenario], policies: Sequence[str], stage: Stage) -> tuple[Value, bool]:
+    outcomes = []
+    for scenario in scenarios:
+        outcomes.append(show(scenario, policies, stage))
+        print_shown(outcomes[-1])
+    holds = all(bar.holds for shown in outcomes for bar in shown.bars())
+    return {"scenarios": [shown.as_json() for shown in outcomes]}, holds
+
+
+def _fidelity(scenario: Scenario, policies: Sequence[str], times: int, stage: Stage) -> tuple[Value, bool]:
+    verdicts = []
+    for said in repeat(scenario, policies, times, stage):
+        print_fidelity(said)
+        if isinstance(said, Fidelity):
+            verdicts.append(said)
+    value: Value = {"fidelity": [asdict(one) | {"median": one.median, "holds": one.holds} for one in verdicts]}
+    return value, bool(verdicts) and all(one.holds for one in verdicts)
