@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 from ..core.errors import InvalidInput, InvalidSettings
@@ -51,13 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="of lengths and arrivals (default %(default)s)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the results there (- is standard output)")
-    parser.add_argument("--replay", metavar="FILE", help="replay a record of `serve --record` instead and compare")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate, or replay, as the flags say. Raises SkipjoinError."""
-    if args.replay is not None:
-        return _replay(args.replay)
+    """Simulate as the flags say. Raises SkipjoinError."""
     if args.trace is None:
         raise InvalidSettings("--trace is missing: give a file or shape:NAME.", field="trace")
     from .progress import Bar
@@ -97,11 +93,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as bad:
         raise InvalidInput(f"{path.name} cannot be written: {bad.strerror or 'output error'}.", field="json") from None
-
-
-def _replay(file: str) -> int:
-    from ..engine.record import replay
-
-    report = replay(Path(file))
-    print(report, file=sys.stdout)
-    return 0
