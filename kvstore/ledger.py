@@ -180,7 +180,7 @@ class Ledger:
         if out:
             if not table.going:
                 table.leaving = False
-        elif table.hosted > table.full:
+        elif table.blocks and table.hosted > table.full:
             # The open tail block will be written to: its host copy is stale from the next token on.
             self._drop_twin(table)
         return ticket
