@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ..core.clock import unix_ns
+from ..core.clock import Clock, MonotonicClock, unix_ns
 from ..core.effects import Finished, LevelChanged, Preempted, Recomputed, Resumed, Started, TurnEffects
 from ..core.errors import InvariantViolation, StoreUnavailable, Unavailable
 from ..core.job import FinishReason
@@ -28,6 +28,8 @@ _RETRY_S = 0.5
 
 Observer = Callable[[TurnEffects], None]
 EndObserver = Callable[[LiveJob, LogEnd], None]
+CommitObserver = Callable[[int], None]
+"""Hears how many nanoseconds a commit took."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +59,10 @@ class _Tail:
 class Journal:
     """Commits turn by turn, or several turns at once when the disk is slower than the engine."""
 
-    def __init__(self, store: Store, table: LiveTable, epoch: int, limit_bytes: int) -> None:
+    def __init__(
+        self, store: Store, table: LiveTable, epoch: int, limit_bytes: int, clock: Clock | None = None
+    ) -> None:
+        self._clock = clock or MonotonicClock()
         self._store = store
         self._table = table
         self._epoch = epoch
@@ -69,6 +74,7 @@ class Journal:
         self._settled.set()
         self.observers: list[Observer] = []
         self.end_observers: list[EndObserver] = []
+        self.commit_observers: list[CommitObserver] = []
         self.trouble: StoreUnavailable | None = None
         self.lost: Exception | None = None
 
@@ -195,6 +201,7 @@ class Journal:
             tuple(tail.end for tail in tails.values() if tail.end is not None),
         )
         while batch.entries or batch.ends:
+            began_ns = self._clock.now_ns()
             try:
                 await self._store.call(lambda pool: pool.commit(self._epoch, batch))
             except StoreUnavailable as error:
@@ -202,6 +209,8 @@ class Journal:
                 await asyncio.sleep(_RETRY_S)
             else:
                 self.trouble = None
+                for observer in self.commit_observers:
+                    observer(self._clock.now_ns() - began_ns)
                 return
 
     def _publish(self, tails: dict[LiveJob, _Tail]) -> None:

@@ -48,6 +48,7 @@ class Context(Protocol):
 Identify = Callable[[Any], Caller]
 Unary = Callable[[Any, Caller], Awaitable[Message]]
 Streaming = Callable[[Any, Caller], AsyncIterator[Message]]
+Refused = Callable[[SkipjoinError], None]
 
 
 def by_token(access: Access) -> Identify:
@@ -66,20 +67,27 @@ def operator(_: Any) -> Caller:
 
 
 def service_handler(
-    service: ServiceDescriptor, methods: dict[str, Unary | Streaming], identify: Identify, cap_s: float
+    service: ServiceDescriptor,
+    methods: dict[str, Unary | Streaming],
+    identify: Identify,
+    cap_s: float,
+    refused: Refused = lambda error: None,
 ) -> grpc.GenericRpcHandler:
-    """A handler for all methods of a service. Raises KeyError when one is missing: a server must not start half."""
+    """A handler for all methods of a service; `refused` hears every error that is answered.
+
+    Raises KeyError when one is missing: a server must not start half.
+    """
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in service.methods:
         function = methods[method.name]
         read = _reader(GetMessageClass(method.input_type))
         if method.server_streaming:
             table[method.name] = grpc.unary_stream_rpc_method_handler(
-                _streaming(function, identify, cap_s), request_deserializer=read, response_serializer=_write
+                _streaming(function, identify, cap_s, refused), request_deserializer=read, response_serializer=_write
             )
         else:
             table[method.name] = grpc.unary_unary_rpc_method_handler(
-                _unary(function, identify, cap_s), request_deserializer=read, response_serializer=_write
+                _unary(function, identify, cap_s, refused), request_deserializer=read, response_serializer=_write
             )
     return grpc.method_handlers_generic_handler(service.full_name, table)
 
@@ -100,18 +108,18 @@ def _write(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _unary(function: Any, identify: Identify, cap_s: float) -> Any:
+def _unary(function: Any, identify: Identify, cap_s: float, refused: Refused) -> Any:
     async def handle(request: Any, context: Context) -> Message:
         async def work() -> Message:
             answer: Message = await function(_checked(request), identify(context.invocation_metadata()))
             return answer
 
-        return await _guarded(work, context, cap_s)
+        return await _guarded(work, context, cap_s, refused)
 
     return handle
 
 
-def _streaming(function: Any, identify: Identify, cap_s: float) -> Any:
+def _streaming(function: Any, identify: Identify, cap_s: float, refused: Refused) -> Any:
     async def handle(request: Any, context: Context) -> None:
         async def work() -> None:
             items = function(_checked(request), identify(context.invocation_metadata()))
@@ -119,7 +127,7 @@ def _streaming(function: Any, identify: Identify, cap_s: float) -> Any:
                 async for item in items:
                     await context.write(item)
 
-        await _guarded(work, context, cap_s)
+        await _guarded(work, context, cap_s, refused)
 
     return handle
 
@@ -130,7 +138,7 @@ def _checked(request: Any) -> Any:
     return request
 
 
-async def _guarded(work: Callable[[], Awaitable[T]], context: Context, cap_s: float) -> T:
+async def _guarded(work: Callable[[], Awaitable[T]], context: Context, cap_s: float, refused: Refused) -> T:
     try:
         async with asyncio.timeout(cap_s):
             return await work()
@@ -142,4 +150,5 @@ async def _guarded(work: Callable[[], Awaitable[T]], context: Context, cap_s: fl
         # The text of an unknown exception may hold anything: it goes to the log, not to the caller.
         log.exception("a call failed")
         said = InternalError("The server failed at this call; it is logged there.")
+    refused(said)
     await context.abort(*abort_args(said))

@@ -20,20 +20,24 @@ from ..core.ports import JobPool
 from ..core.sampling import SamplingParams
 from ..jobpool.registry import open_pool
 from ..proto import admin_pb2, job_pool_pb2
-from .access import read_tokens
+from .access import Access, read_tokens
 from .admin_servicer import AdminServicer
 from .backlog import Backlog
 from .claims import Claims
 from .door import Door
 from .facts import EngineFacts
+from .http_door import HttpDoor, Insight
 from .intake import Intake
 from .job_servicer import JobServicer
 from .jobs import Jobs
 from .journal import Journal
 from .listeners import operator_listener, public_listener
 from .live import LiveTable
+from .metrics import DoorState, Metrics
+from .openai import OpenAiCalls
 from .questions import Questions
 from .rpc import by_token, operator, service_handler
+from .scrape import Scrape
 from .settings import LIVE_POLICIES, ServeSettings
 from .store import Store
 from .streams import Streams
@@ -53,6 +57,7 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
     store = await Store.open(pool_maker(settings))
     try:
         jobs, supervisor, questions = await _jobs(settings, store, tokenizer, clock)
+        metrics = _metrics(jobs, supervisor)
         health = health_aio.HealthServicer()
         servicer = JobServicer(jobs, SamplingParams())
         public = service_handler(
@@ -60,6 +65,7 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
             servicer.methods(),
             by_token(access),
             settings.call_cap_s,
+            metrics.on_refused,
         )
         server, port = public_listener(settings, [public])
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -72,14 +78,60 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
             sweep_s=settings.sweep_s,
             retention_s=settings.retention_s,
             drain_s=settings.drain_s,
-            on_ready=lambda facts: on_ready(facts, port, None),
+            on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
+        http = _http(settings, access, tokenizer, door, metrics, questions, clock)
+        if http is not None:
+            door.sides.append(http)
         if not settings.check:
             door.servers.append(_operator_server(settings, door, questions, clock))
         return door
     except BaseException:
         await store.close()
         raise
+
+
+def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
+    """Metrics that read what the journal publishes."""
+    metrics = Metrics()
+    jobs.journal.observers.append(metrics.on_effects)
+    jobs.journal.end_observers.append(lambda live, end: metrics.on_end(end, len(live.tokens)))
+    jobs.journal.commit_observers.append(metrics.on_commit)
+
+    def engine_changed(ready: bool) -> None:
+        if ready and supervisor.facts is not None:
+            metrics.page_bytes = supervisor.facts.executor.page_bytes
+
+    supervisor.on_change.append(engine_changed)
+    return metrics
+
+
+def _http(
+    settings: ServeSettings,
+    access: Access,
+    tokenizer: Tokenizer,
+    door: Door,
+    metrics: Metrics,
+    questions: Questions,
+    clock: Clock,
+) -> HttpDoor | None:
+    if settings.http_listen is None:
+        return None
+    started_ns = clock.now_ns()
+
+    def state() -> DoorState:
+        return DoorState(
+            engine_ready=door.supervisor.ready,
+            draining=door.draining,
+            engine_starts=door.supervisor.incarnation,
+            open_streams=door.jobs.streams.open,
+            uptime_ns=clock.now_ns() - started_ns,
+        )
+
+    scrape = Scrape(metrics, questions, door.jobs.store, clock, state)
+    insight = Insight(lambda: door.supervisor.ready and not door.draining, scrape.page, metrics.on_refused)
+    calls = OpenAiCalls(door.jobs, tokenizer, SamplingParams())
+    return HttpDoor(settings, settings.http_listen, access, calls, insight)
 
 
 async def _jobs(

@@ -1,0 +1,206 @@
+"""Completions over HTTP: OpenAI's two calls, whole or as server-sent events.
+
+Owns the way from a request to a job and from the job's chunks to the answer, and what it means when the client goes. It checks nothing that `Jobs`
+checks and shapes nothing that `openai_answer` shapes. `http_door.py` routes to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from ..core.errors import InternalError, InvalidInput, NotFound, SkipjoinError, Unavailable
+from ..core.ids import TenantId
+from ..core.sampling import SamplingParams
+from ..core.view import Chunk, Finish, JobView
+from .jobs import Jobs
+from .openai_answer import Shape, dumps, error_object, failure_of
+from .openai_request import Asked, chat_asked, completion_asked, read_body
+from .text import Tokenizer
+
+IDEMPOTENCY = "Idempotency-Key"
+JOB_ID = "X-Skipjoin-Job-Id"
+BODY_TIMEOUT_S = 60.0
+_BEGUN = web.RequestKey("skipjoin.begun", web.StreamResponse)
+_EVENT_STREAM = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+
+@dataclass(slots=True, eq=False)
+class OpenAiCalls:
+    """The handlers; each takes a request whose tenant is known."""
+
+    jobs: Jobs
+    tokenizer: Tokenizer
+    defaults: SamplingParams
+    _cancels: set[asyncio.Task[JobView]] = field(default_factory=set)
+
+    @property
+    def model(self) -> str:
+        """The served model's name. Raises Unavailable before an engine has said it."""
+        facts = self.jobs.facts()
+        if facts is None:
+            raise Unavailable("The server is starting; try again.")
+        return facts.words.model_name
+
+    def models(self) -> dict[str, object]:
+        """`/v1/models`: the one that is served."""
+        return {"object": "list", "data": [self.model_card()]}
+
+    def model_card(self) -> dict[str, object]:
+        """The model as a list entry. Raises Unavailable."""
+        facts = self.jobs.facts()
+        if facts is None:
+            raise Unavailable("The server is starting; try again.")
+        return {
+            "id": facts.words.model_name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "skipjoin",
+            "max_model_len": facts.job_tokens,
+        }
+
+    async def completions(self, request: web.Request, tenant: TenantId) -> web.StreamResponse:
+        """POST /v1/completions. Raises SkipjoinError before the first byte of the answer."""
+        return await self._call(request, tenant, chat=False)
+
+    async def chat(self, request: web.Request, tenant: TenantId) -> web.StreamResponse:
+        """POST /v1/chat/completions. Raises SkipjoinError before the first byte of the answer."""
+        return await self._call(request, tenant, chat=True)
+
+    async def _call(self, request: web.Request, tenant: TenantId, *, chat: bool) -> web.StreamResponse:
+        body = read_body(await _read(request))
+        # Who names the request will come back for it: its job outlives the connection.
+        key = request.headers.get(IDEMPOTENCY)
+        understand = chat_asked if chat else completion_asked
+        asked = understand(body, self.defaults, cancel_on_disconnect=key is None)
+        model = self.model
+        if asked.model is not None and asked.model != model:
+            raise NotFound(f"The model {asked.model[:80]!r} is not served here.", field="model", limit=model)
+        job = await self._stored(asked, tenant, key)
+        shape = Shape(job, model, chat, self.tokenizer.token_bytes)
+        if asked.stream:
+            return await self._stream(request, tenant, job, shape, usage=asked.include_usage)
+        return await self._answer(tenant, job, shape)
+
+    async def _stored(self, asked: Asked, tenant: TenantId, key: str | None) -> JobView:
+        """Store the job; a client that goes meanwhile gets it cancelled as soon as it is there."""
+        storing = asyncio.create_task(self.jobs.submit(asked.spec, tenant, key))
+        try:
+            return await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            storing.add_done_callback(lambda task: self._abandoned(task, tenant))
+            raise
+
+    async def _answer(self, tenant: TenantId, job: JobView, shape: Shape) -> web.Response:
+        chunks: list[Chunk] = []
+        async with aclosing(self._chunks(job, tenant)) as items:
+            async for chunk in items:
+                chunks.append(chunk)
+        finish = chunks[-1].finish if chunks else None
+        if finish is None:
+            raise InternalError("The stream ended without an end.")
+        if (failure := failure_of(finish)) is not None:
+            raise failure
+        text = "".join(chunk.text for chunk in chunks)
+        return web.Response(
+            text=dumps(shape.answer(text, chunks, finish)),
+            content_type="application/json",
+            headers={JOB_ID: job.job_id},
+        )
+
+    async def _stream(
+        self, request: web.Request, tenant: TenantId, job: JobView, shape: Shape, *, usage: bool
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_EVENT_STREAM | {JOB_ID: job.job_id})
+        request[_BEGUN] = response
+        try:
+            await response.prepare(request)
+            await self._send_events(response, tenant, job, shape, usage=usage)
+        except ConnectionResetError:
+            self._broke(job, tenant)
+        return response
+
+    def begun(self, request: web.Request) -> web.StreamResponse | None:
+        """The answer to a request whose status is out already."""
+        response = request.get(_BEGUN)
+        return response if response is not None and response.prepared else None
+
+    async def broken_off(self, response: web.StreamResponse, error: SkipjoinError) -> web.StreamResponse:
+        """End a stream that failed in the middle: the error is its last event."""
+        try:
+            await _event(response, error_object(error))
+            await response.write_eof()
+        except ConnectionResetError:
+            pass
+        return response
+
+    async def _send_events(
+        self, response: web.StreamResponse, tenant: TenantId, job: JobView, shape: Shape, *, usage: bool
+    ) -> None:
+        first, finish = True, None
+        async with aclosing(self._chunks(job, tenant)) as items:
+            async for chunk in items:
+                finish = chunk.finish
+                if finish is not None and (failure := failure_of(finish)) is not None:
+                    raise failure
+                await _event(response, shape.chunk(chunk, first=first))
+                first = False
+        if usage and isinstance(finish, Finish):
+            await _event(response, shape.usage_chunk(finish))
+        await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+
+    async def _chunks(self, job: JobView, tenant: TenantId) -> AsyncGenerator[Chunk]:
+        """The job's chunks; left before the last one, the client is gone."""
+        whole = False
+        try:
+            async with aclosing(self.jobs.follow(job.job_id, tenant, 0)) as items:
+                async for item in items:
+                    if isinstance(item, Chunk):
+                        whole = item.finish is not None
+                        yield item
+        except SkipjoinError:
+            whole = True  # The server ended it, and says so.
+            raise
+        finally:
+            if not whole:
+                self._broke(job, tenant)
+
+    def _broke(self, job: JobView, tenant: TenantId) -> None:
+        """The client went away. The server's own end is no wish of the client's."""
+        if job.cancel_on_disconnect and not self.jobs.streams.closed:
+            task = asyncio.create_task(self.jobs.cancel(job.job_id, tenant, "the connection broke"))
+            self._cancels.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[JobView]) -> None:
+        self._cancels.discard(task)
+        if not task.cancelled():
+            task.exception()  # a cancel that could not be stored: the job then runs to its end
+
+    def _abandoned(self, storing: asyncio.Task[JobView], tenant: TenantId) -> None:
+        if not storing.cancelled() and storing.exception() is None:
+            self._broke(storing.result(), tenant)
+
+
+async def _read(request: web.Request) -> bytes:
+    if request.content_type != "application/json":
+        # Also keeps web pages away: a browser asks before it sends this type to a foreign server.
+        raise InvalidInput("The body must be sent as Content-Type: application/json.", field="Content-Type")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError:
+        raise InvalidInput("The body did not arrive in time.", field="body", limit=f"{BODY_TIMEOUT_S:g} s") from None
+
+
+async def _event(response: web.StreamResponse, value: dict[str, object]) -> None:
+    await response.write(f"data: {dumps(value)}\n\n".encode())

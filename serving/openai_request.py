@@ -1,0 +1,228 @@
+"""What an OpenAI request body asks, as a JobSpec.
+
+Owns the names and shapes of `/v1/completions` and `/v1/chat/completions`: which fields mean what here, which are known and without effect, and
+which cannot be had, with a sentence for each. It checks shapes only; bounds are SamplingParams' and the intake's. `openai.py` calls it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.errors import InvalidInput
+from ..core.sampling import SamplingParams
+from ..core.view import ChatMessage, JobSpec
+
+Body = dict[str, Any]
+
+# Ours <- theirs. The first name that is given counts.
+_SAMPLING = {
+    "temperature": ("temperature",),
+    "top_p": ("top_p",),
+    "top_k": ("top_k",),
+    "min_p": ("min_p",),
+    "repetition_penalty": ("repetition_penalty",),
+    "presence_penalty": ("presence_penalty",),
+    "frequency_penalty": ("frequency_penalty",),
+    "seed": ("seed",),
+    "max_new_tokens": ("max_completion_tokens", "max_tokens"),
+    "stop_token_ids": ("stop_token_ids",),
+    "ignore_eos": ("ignore_eos",),
+}
+_WITHOUT_EFFECT = {
+    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier",
+    "store", "user",
+}  # fmt: skip
+# Fields that are understood only with the value that changes nothing.
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "modalities": (["text"],),
+    "response_format": ({"type": "text"},),
+    "add_generation_prompt": (True,),
+    "skip_special_tokens": (True,),
+}
+_SHARED = {
+    "model",
+    "stream",
+    "stream_options",
+    "stop",
+    "logprobs",
+    *(name for names in _SAMPLING.values() for name in names),
+}
+_NAMES_HERE = {"max_new_tokens": "max_tokens", "token_ids": "prompt", "text": "prompt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request understood: the job, and how the answer shall look."""
+
+    spec: JobSpec
+    model: str | None
+    stream: bool
+    include_usage: bool
+    chat: bool
+
+
+def name_here(field: str | None) -> str | None:
+    """What an OpenAI client calls a field of ours."""
+    if field is None:
+        return None
+    field = field.removeprefix("sampling.")
+    return _NAMES_HERE.get(field, field)
+
+
+def read_body(data: bytes) -> Body:
+    """The JSON object of a request. Raises InvalidInput."""
+    try:
+        body = json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"The body is not UTF-8: byte {error.start} is wrong.", field="body") from None
+    except RecursionError:
+        raise InvalidInput("The body is nested too deeply.", field="body") from None
+    except ValueError as error:
+        where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise InvalidInput(f"The body is not JSON{where}.", field="body") from None
+    if not isinstance(body, dict):
+        raise InvalidInput("The body must be a JSON object.", field="body")
+    return body
+
+
+def completion_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bool) -> Asked:
+    """A `/v1/completions` body. Raises InvalidInput naming the field."""
+    _check_names(body, {"prompt"})
+    logprobs = _number(body, "logprobs")
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], (str, list)):
+        prompt = prompt[0]
+    text, token_ids = None, None
+    if isinstance(prompt, str):
+        text = prompt
+    elif isinstance(prompt, list) and all(type(token) is int for token in prompt):
+        token_ids = tuple(prompt)
+    else:
+        raise InvalidInput(
+            "prompt must be one string or one list of token ids; several need a request each.", field="prompt"
+        )
+    sampling, given = _sampling(body, defaults, logprobs)
+    spec = JobSpec(
+        text=text,
+        token_ids=token_ids,
+        sampling=sampling,
+        sampling_given=given,
+        cancel_on_disconnect=cancel_on_disconnect,
+    )
+    return _asked(body, spec, chat=False)
+
+
+def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bool) -> Asked:
+    """A `/v1/chat/completions` body. Raises InvalidInput naming the field."""
+    _check_names(body, {"messages", "top_logprobs"})
+    wanted = _flag(body, "logprobs")
+    top = _number(body, "top_logprobs")
+    if top is not None and not wanted:
+        raise InvalidInput("top_logprobs needs logprobs: true.", field="top_logprobs")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidInput("messages must be a list with at least one message.", field="messages")
+    sampling, given = _sampling(body, defaults, (top or 0) if wanted else None)
+    spec = JobSpec(
+        messages=tuple(_message(message, f"messages[{number}]") for number, message in enumerate(messages)),
+        sampling=sampling,
+        sampling_given=given,
+        cancel_on_disconnect=cancel_on_disconnect,
+    )
+    return _asked(body, spec, chat=True)
+
+
+def _asked(body: Body, spec: JobSpec, *, chat: bool) -> Asked:
+    stream = _flag(body, "stream")
+    options = body.get("stream_options")
+    if options is not None and (not isinstance(options, dict) or not stream):
+        raise InvalidInput("stream_options is an object that goes with stream: true.", field="stream_options")
+    model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        raise InvalidInput("model must be a string.", field="model")
+    return Asked(spec, model, stream, _flag(options or {}, "include_usage"), chat)
+
+
+def _check_names(body: Body, own: set[str]) -> None:
+    for name, value in body.items():
+        if name in own or name in _SHARED or name in _WITHOUT_EFFECT:
+            continue
+        if name not in _ONLY:
+            raise InvalidInput(f"There is no field {name[:40]!r} here.", field=name[:40])
+        if value is not None and not any(value == only and type(value) is type(only) for only in _ONLY[name]):
+            raise InvalidInput(f"{name} is not supported by this server; leave it out.", field=name)
+
+
+def _sampling(body: Body, defaults: SamplingParams, logprobs: int | None) -> tuple[SamplingParams, frozenset[str]]:
+    given: dict[str, Any] = {}
+    for ours, names in _SAMPLING.items():
+        value = next((body[name] for name in names if body.get(name) is not None), None)
+        if value is not None:
+            given[ours] = _CHECKS[ours](value, names[-1]) if ours in _CHECKS else value
+    stop = body.get("stop")
+    if stop is not None:
+        given["stop"] = (stop,) if isinstance(stop, str) else _list(stop, "stop")
+    if logprobs is not None:
+        given["logprobs"] = logprobs
+    return replace(defaults, **given), frozenset(given)
+
+
+def _list(value: object, field: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise InvalidInput(f"{field} must be a list.", field=field)
+    return tuple(value)
+
+
+def _boolean(value: object, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{field} must be true or false.", field=field)
+    return value
+
+
+_CHECKS: dict[str, Callable[[object, str], Any]] = {"stop_token_ids": _list, "ignore_eos": _boolean}
+
+
+def _flag(body: Body, name: str) -> bool:
+    value = body.get(name)
+    return False if value is None else _boolean(value, name)
+
+
+def _number(body: Body, name: str) -> int | None:
+    value = body.get(name)
+    if value is not None and type(value) is not int:
+        raise InvalidInput(f"{name} must be a whole number.", field=name)
+    return value
+
+
+def _message(message: object, field: str) -> ChatMessage:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise InvalidInput(f"{field} must be an object with role and content.", field=field)
+    for name in ("tool_calls", "function_call"):
+        if message.get(name):
+            raise InvalidInput(f"{field}.{name} is not supported by this server.", field=f"{field}.{name}")
+    role = "system" if message["role"] == "developer" else message["role"]
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(_text_part(part, f"{field}.content[{number}]") for number, part in enumerate(content))
+    if not isinstance(content, str):
+        raise InvalidInput(f"{field}.content must be text.", field=f"{field}.content")
+    return ChatMessage(role, content)
+
+
+def _text_part(part: object, field: str) -> str:
+    if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    raise InvalidInput(
+        f"{field} must be a part of type text; this server takes no images, sound or files.", field=field
+    )
