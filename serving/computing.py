@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..core.ports import CostModel, Executor, ExecutorFacts
+from ..core.ports import Executor, ExecutorFacts
+from ..profiler.model import LinearCostModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Computing:
 
     executor: Executor
     facts: ExecutorFacts
-    cost: CostModel
+    cost: LinearCostModel
     device: str
     dtype: str
     profile: str

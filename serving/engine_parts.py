@@ -13,7 +13,7 @@ from ..core.errors import InvalidSettings
 from ..core.ports import Executor, ExecutorFacts
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
-from ..engine.record import Recorder
+from ..engine.recording import Recorder, RecordHeader
 from ..engine.turn import Turn
 from ..kvstore.params import KvParams
 from ..profiler.profiles import load_profile
@@ -39,6 +39,8 @@ class Engine:
 
     def close(self) -> None:
         """Give everything back."""
+        if self.recorder is not None:
+            self.recorder.close()
         self.executor.close()
 
 
@@ -72,7 +74,15 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
     executor: Executor = computing.executor
     if link is not None:
         executor = AnnouncingExecutor(executor, link, incarnation)
-    recorder = _recorder(settings)
+    header = RecordHeader(
+        settings.policy,
+        computing.cost,
+        computing.facts,
+        params,
+        tokenizer.end_tokens,
+        tuple(tokenizer.token_bytes),
+    )
+    recorder = _recorder(settings, incarnation, header)
     words = EngineWords(
         max_batch=settings.max_batch,
         device=computing.device,
@@ -113,7 +123,9 @@ def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_t
     return Computing(executor, executor.start(), profile.model, "simulated", "none", name)
 
 
-def _recorder(settings: ServeSettings) -> Recorder | None:
-    if settings.record is not None:
-        raise InvalidSettings("This build cannot record yet; leave --record out.", field="record")
-    return None
+def _recorder(settings: ServeSettings, incarnation: int, header: RecordHeader) -> Recorder | None:
+    """A file per engine: a restarted one must not write over the record of the one before it."""
+    if settings.record is None:
+        return None
+    path = settings.record if incarnation == 1 else settings.record.with_name(f"{settings.record.name}.{incarnation}")
+    return Recorder(path, header)
