@@ -29,7 +29,7 @@ from ..core.ids import TenantId
 from ..proto.status import http_status
 from .access import Access
 from .openai import OpenAiCalls
-from .openai_answer import dumps, error_object
+from .openai_answer import dumps, error_body
 from .settings import ServeSettings, split_address
 
 log = logging.getLogger("skipjoin.door")
@@ -186,7 +186,7 @@ def _json(value: object, status: int = 200) -> web.Response:
 
 def _refusal(error: SkipjoinError, status: int | None = None) -> web.Response:
     status = http_status(type(error)) if status is None else status
-    response = _json(error_object(error), status)
+    response = _json(error_body(error), status)
     if isinstance(error, Overloaded):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     elif status == 503:

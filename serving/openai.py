@@ -18,7 +18,7 @@ from ..core.ids import TenantId
 from ..core.sampling import SamplingParams
 from ..core.view import Chunk, Finish, JobView
 from .jobs import Jobs
-from .openai_answer import Shape, dumps, error_object, failure_of
+from .openai_answer import Shape, dumps, error_body, failure_of
 from .openai_request import Asked, chat_asked, completion_asked, read_body
 from .text import Tokenizer
 
@@ -136,7 +136,7 @@ class OpenAiCalls:
     async def broken_off(self, response: web.StreamResponse, error: SkipjoinError) -> web.StreamResponse:
         """End a stream that failed in the middle: the error is its last event."""
         try:
-            await _event(response, error_object(error))
+            await _event(response, error_body(error))
             await response.write_eof()
         except ConnectionResetError:
             pass

@@ -28,7 +28,7 @@ def dumps(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def error_object(error: SkipjoinError) -> dict[str, Any]:
+def error_body(error: SkipjoinError) -> dict[str, Any]:
     """OpenAI's error object of one of our errors."""
     status = http_status(type(error))
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
