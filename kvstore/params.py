@@ -34,7 +34,7 @@ class KvParams:
     growth_pages: int = 0
     clean_reserve: float = 0.02
     prefetch: int = 4
-    lookahead: int = 64
+    lookahead: int = 32
 
     def __post_init__(self) -> None:
         if self.mode not in KV_MODES:

@@ -51,6 +51,7 @@ class Room:
         self._swaps = swaps
         self._evicted = evicted
         self._sorted: list[tuple[Key, Sequence]] | None = None
+        self._ceiling: int | None = None
         self.moves: list[Move] = []
         self.best_out: Key | None = None
         """Key of the best job that was moved out: whoever moves in must be better."""
@@ -73,6 +74,9 @@ class Room:
         missing -= self.pages_coming()
         if missing <= 0:
             return Verdict.COMING
+        # The walk goes down: whoever asks later has no more victims than who asked in vain before.
+        if self._ceiling is not None and missing > self._ceiling:
+            return Verdict.HOPELESS
         victims = self._victims(key, missing)
         if victims is None:
             return Verdict.HOPELESS
@@ -116,6 +120,7 @@ class Room:
         """Worst-ranked residents below `key` that hold `pages` pages together; None when there are not so many."""
         ledger, number = self._ledger, self._number
         host_room = ledger.host.free + ledger.clean
+        wanted = pages
         chosen = []
         for victim_key, victim in reversed(self.rest()):
             if victim_key <= key:
@@ -134,6 +139,7 @@ class Room:
             pages -= len(table.blocks)
             if pages <= 0:
                 return chosen
+        self._ceiling = wanted - pages
         return None
 
     def _take_room_of(self, victim: Sequence) -> bool:
