@@ -117,6 +117,7 @@ class MlfqPolicy:
         self._forget_wait(handle, level)
         self._crossings.discard(handle)
         self._queues.remove(handle)
+        self._starving.settled(handle, tick.now_ns)
         self.version += 1
 
     def advance(self, tick: Tick) -> Sequence[LevelChanged]:
@@ -127,19 +128,25 @@ class MlfqPolicy:
             crossed = crossings.pop_due(tick.decode_ns)
             crossed.sort(key=self._queues.key)
             changes.extend(self._demote(handle, tick) for handle in crossed)
-        deadlines = self._starving.deadlines
-        if deadlines.next_ns is not None and deadlines.next_ns <= tick.now_ns:
-            overdue = deadlines.pop_due(tick.now_ns)
-            if self._starving.mode == "paper":
+        starving = self._starving
+        if starving.speak(tick.now_ns) and starving.offers:
+            self.version += 1
+        if starving.deadlines.next_ns is not None and starving.deadlines.next_ns <= tick.now_ns:
+            overdue = starving.deadlines.pop_due(tick.now_ns)
+            if starving.mode == "paper":
                 changes.extend(self._promote(handle, tick) for handle in overdue)
             else:
-                self._starving.offer(overdue)
+                starving.offer(overdue)
                 self.version += 1
         return changes
 
     def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
         """Promote an offered job to the tail of level 1 with a fresh quantum."""
-        return self._promote(handle, tick) if handle in self._starving.offers else None
+        if handle not in self._starving.offers:
+            return None
+        change = self._promote(handle, tick)
+        self._starving.promoted(handle, tick.now_ns)
+        return change
 
     # questions ------------------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
@@ -155,8 +162,8 @@ class MlfqPolicy:
         return self._queues.level(handle)
 
     def next_change_ns(self) -> int | None:
-        """The next starvation deadline not yet offered."""
-        return self._starving.deadlines.next_ns
+        """The next starvation deadline not yet offered, or the end of a quiet time."""
+        return self._starving.next_ns
 
     def next_crossing_ns(self) -> int | None:
         """When the first running job uses up its quantum."""
@@ -196,7 +203,7 @@ class MlfqPolicy:
             hold(0 <= charged_ns <= job.service_ns(tick), f"job {handle} is charged part of its service")
             hold(waits == ([] if job.running else [level]), f"job {handle} waits on its level or runs")
             hold(not job.decoding or job.running, f"job {handle} decodes only in the batch")
-            offered, deadline = handle in starving.offers, handle in starving.deadlines
+            offered, deadline = starving.is_open(handle), handle in starving.deadlines
             may_starve = starving.mode != "off" and not job.running and level > TOP
             hold(offered + deadline == may_starve, f"job {handle} has a deadline or an offer when it may starve")
             used_up = job.emitted and charged_ns >= self.ladder.quantum_ns(level)
@@ -242,6 +249,7 @@ class MlfqPolicy:
         job.spent_before_ns = job.service_ns(tick) - carried_ns
         self._relocate(job, old, new, tick)
         self._watch(handle, job, tick)
+        self._starving.settled(handle, tick.now_ns)
         return LevelChanged(handle, old, new, LevelCause.QUANTUM)
 
     def _promote(self, handle: Handle, tick: Tick) -> LevelChanged:

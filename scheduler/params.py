@@ -24,13 +24,14 @@ class LadderParams:
 
     `base_quantum_ns` None takes the cost model's decode time at batch 1, context 0. Each quantum is `ratio` times the one before.
     A job is offered for promotion when it has waited `max(starvation_floor_ns, starvation_factor * its charged service)`;
-    `paper_alpha_ns` is the flat timer of starvation `paper` (FastServe section 4.1: 300 ms). Raises InvalidSettings.
+    Promotions take at most `starvation_share` of the time. `paper_alpha_ns` is the flat timer of starvation `paper` (FastServe section 4.1: 300 ms). Raises InvalidSettings.
     """
 
     base_quantum_ns: int | None = None
     ratio: float = 2.0
     starvation_floor_ns: int = 3_000_000_000
     starvation_factor: float = 8.0
+    starvation_share: float = 0.125
     paper_alpha_ns: int = 300_000_000
 
     def __post_init__(self) -> None:
@@ -39,6 +40,7 @@ class LadderParams:
         _within("ratio", self.ratio, 1.1, 1000.0)
         _within("starvation_floor_ns", self.starvation_floor_ns, 1, 10**15)
         _within("starvation_factor", self.starvation_factor, 0.0, 1e6)
+        _within("starvation_share", self.starvation_share, 0.001, 1.0)
         _within("paper_alpha_ns", self.paper_alpha_ns, 1, 10**15)
 
 

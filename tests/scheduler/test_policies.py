@@ -153,6 +153,26 @@ def test_an_overdue_job_is_offered_once_and_promoted_when_granted() -> None:
     assert policy.grant(A, late) is None
 
 
+def test_promotions_take_their_share_of_the_time_and_no_more() -> None:
+    policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10, starvation_share=0.25), "granted")
+    policy.submitted(facts(A), T0)
+    policy.submitted(facts(B), T0)
+    granted = Tick(100, 0, 0)
+    policy.advance(granted)
+    assert policy.grant(A, granted) is not None
+    assert list(policy.offers()) == []  # A holds the ration while it is on level 1
+    run(policy, A, granted, prefill_ns=150)
+    demoted = Tick(140, 0, 0)
+    assert [change.cause for change in policy.advance(demoted)] == [LevelCause.QUANTUM]
+    assert policy.next_change_ns() == 140 + 3 * 40
+    policy.advance(Tick(259, 0, 0))
+    assert list(policy.offers()) == []
+    version = policy.version
+    policy.advance(Tick(260, 0, 0))
+    assert list(policy.offers()) == [B]
+    assert policy.version == version + 1
+
+
 def test_patience_grows_with_the_service_attained() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10, starvation_factor=8.0), "granted")
     policy.submitted(facts(A), T0)

@@ -23,7 +23,7 @@ from skipjoin.scheduler.params import LadderParams
 from skipjoin.scheduler.registry import POLICY_NAMES, make_policy
 
 COST = LinearCostModel(100.0, 2.0, 0.01, 0.5, 3.0)
-PARAMS = LadderParams(starvation_floor_ns=500, starvation_factor=2.0, paper_alpha_ns=300)
+PARAMS = LadderParams(starvation_floor_ns=500, starvation_factor=2.0, starvation_share=0.25, paper_alpha_ns=300)
 BATCH, ROOM = 4, 4_000
 
 
@@ -140,6 +140,13 @@ class SlowMlfq(SlowPolicy):
         self.skip_join, self.starvation = skip_join, starvation
         self.queues: list[list[Handle]] = [[] for _ in range(60)]
         self.open: list[Handle] = []
+        self.promoted: tuple[Handle, int] | None = None
+        self.quiet: int | None = None
+
+    def settle(self, handle: Handle, tick: Tick) -> None:
+        if self.promoted is not None and self.promoted[0] == handle:
+            self.quiet = tick.now_ns + 3 * (tick.now_ns - self.promoted[1])
+            self.promoted = None
 
     def quantum(self, level: int) -> int:
         return 103 * 2 ** (level - 1)
@@ -183,6 +190,7 @@ class SlowMlfq(SlowPolicy):
     def removed(self, handle: Handle, tick: Tick) -> None:
         self.no_wait(handle)
         self.queues[self.jobs[handle].level].remove(handle)
+        self.settle(handle, tick)
         super().removed(handle, tick)
 
     def used_up(self, job: SlowJob) -> bool:
@@ -204,7 +212,10 @@ class SlowMlfq(SlowPolicy):
             self.put(handle, new)
             if not job.running:
                 self.wait(handle)
+            self.settle(handle, tick)
             out.append((handle, old, new, "quantum"))
+        if self.quiet is not None and self.quiet <= tick.now_ns:
+            self.quiet = None
         late = [h for h, job in self.jobs.items() if job.deadline is not None and job.deadline <= tick.now_ns]
         for handle in sorted(late, key=lambda h: (self.jobs[h].deadline, h)):
             if self.starvation == "paper":
@@ -222,13 +233,17 @@ class SlowMlfq(SlowPolicy):
         return (handle, old, 1, "starvation")
 
     def grant(self, handle: Handle, tick: Tick) -> tuple[Any, ...] | None:
-        return self.promote(handle) if handle in self.open else None
+        if handle not in self.offers():
+            return None
+        self.promoted = (handle, tick.now_ns)
+        return self.promote(handle)
 
     def offers(self) -> list[Handle]:
-        return self.open
+        return self.open if self.promoted is None and self.quiet is None else []
 
     def next_change(self, tick: Tick) -> int | None:
-        return min((job.deadline for job in self.jobs.values() if job.deadline is not None), default=None)
+        times = [job.deadline for job in self.jobs.values() if job.deadline is not None]
+        return min(times + ([] if self.quiet is None else [self.quiet]), default=None)
 
     def overdue(self) -> bool:
         return any(self.used_up(job) for job in self.jobs.values())
