@@ -3,7 +3,7 @@
 Owns the rule of patience, the open offers, longest overdue first, and the ration. It promotes nobody; the MLFQ policies do, at once
 (`paper`) or when the planner grants (`granted`). Under overload everybody is overdue, and promoting each in turn would make any ladder first
 come, first served; so one job is promoted at a time, and after it has left level 1 nobody is offered for a multiple of what that took
-(docs/decisions/0004).
+(docs/decisions/0002).
 """
 
 from __future__ import annotations
