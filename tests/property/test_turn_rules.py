@@ -72,7 +72,7 @@ def moves(world: World, direction: Direction) -> list[int]:
 
 
 def test_unchanged_turns_are_the_same_batch_object_and_touch_no_order() -> None:
-    world = World("skipjoin", params(8), device_pages=200, host_pages=0)
+    world = World("skipjoin", params(8), device_pages=300, host_pages=0)
     world.step([job(i, 5, 100) for i in range(8)])
     world.drain()
     batches = [plan.decode for plan in world.executor.plans if len(plan.decode) == 8]
