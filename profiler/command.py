@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
     take.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N (default: auto)")
     take.add_argument("--dtype", default="auto", metavar="DTYPE", help="auto, float32, bfloat16, ... (default: auto)")
-    take.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    take.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores but one)")
     take.add_argument("--max-batch", type=int, default=64, metavar="B", help="largest batch (default: 64)")
     take.add_argument(
         "--max-prefill-tokens", type=int, default=2048, metavar="T", help="longest prefill chunk (default: 2048)"

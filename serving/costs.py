@@ -24,7 +24,7 @@ from .settings import ServeSettings
 log = logging.getLogger("skipjoin.engine")
 
 COARSE_S = 8.0
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 def cost_profile(

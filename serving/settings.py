@@ -59,7 +59,7 @@ class ServeSettings(BaseSettings):
         "auto", description="Type of weights and KV"
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of the engine; default: torch's own choice"
+        None, ge=1, le=1024, description="CPU threads of the engine; default: all cores but one"
     )
     max_batch: int = Field(64, ge=1, le=4096, description="Jobs in one iteration at most")
     max_prefill_tokens: int = Field(2048, ge=1, le=2**20, description="Prompt tokens in one iteration at most")
