@@ -19,7 +19,7 @@ from ..core.effects import (
     Recomputed,
     SnapshotGiven,
 )
-from ..core.errors import InvariantViolation
+from ..core.errors import InvalidSettings, InvariantViolation
 from ..core.events import (
     AccountAsked,
     CancelRequested,
@@ -141,13 +141,21 @@ def _prompt_arrived(state: EngineState, event: PromptArrived) -> None:
 
 
 def _policy_chosen(state: EngineState, name: str, now_ns: int, effects: list[Effect]) -> None:
-    """Rank everybody anew, in arrival order; what was charged before is forgotten, places in the batch are kept."""
+    """Rank everybody anew, in arrival order; what was charged before is forgotten, places in the batch are kept.
+
+    A policy that there is not, or that cannot rank these jobs, changes nothing: the door refuses it before, a snapshot says what is on.
+    """
     old, tick = state.policy, state.tick(now_ns)
-    state.policy = new = state.make_policy(name)
-    for row in sorted(state.rows.values(), key=_by_arrival):
+    rows = sorted(state.rows.values(), key=_by_arrival)
+    try:
+        new = state.make_policy(name)
+        levels = [new.submitted(_facts(state, row), tick) for row in rows]
+    except InvalidSettings:
+        return
+    state.policy = new
+    for row, after in zip(rows, levels, strict=True):
         handle = row.handle
         before = old.level(handle)
-        after = new.submitted(_facts(state, row), tick)
         if row.seq.stage != OUT:
             new.join(handle, tick)
             if row.seq.stage == DECODE:

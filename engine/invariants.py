@@ -26,6 +26,8 @@ def check(state: EngineState, now_ns: int) -> None:
 def _check_jobs(state: EngineState, now_ns: int) -> None:
     planner = state.planner
     _hold(state.rows.keys() == planner.seqs.keys(), "every live job has a row and a sequence")
+    ready = sum(row.seq.ready for row in state.rows.values())
+    _hold(ready == planner.ready_jobs, "jobs with a prompt are counted")
     ranked = {handle for _, handle in state.policy.order(state.tick(now_ns))}
     _hold(ranked == state.rows.keys(), "the policy ranks exactly the live jobs")
     at_home = {handle for handle, row in state.rows.items() if row.seq.table.residency in _AT_HOME}

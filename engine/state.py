@@ -7,7 +7,7 @@ clock nor call an executor: engine/turn does both, live and in simulation alike.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.effects import (
@@ -89,9 +89,7 @@ class EngineState:
     @property
     def busy(self) -> bool:
         """Whether another turn has something to do without an event."""
-        if self.in_flight or self.ledger.tickets:
-            return True
-        return any(row.seq.ready for row in self.rows.values())
+        return bool(self.in_flight or self.ledger.tickets or self.planner.ready_jobs)
 
     def admit(self, handle: Handle) -> Admit:
         """What the executor must know of a job that enters; a job dropped in this very plan still has tokens in the ring."""
@@ -225,7 +223,3 @@ class EngineState:
         self.planner.remove(handle, self.steps)
         del self.rows[handle]
         effects.append(Finished(handle, reason, output_tokens, row.account(now_ns), failure))
-
-    def snapshot_rows(self) -> Sequence[Row]:
-        """All live rows, for answers and checks."""
-        return tuple(self.rows.values())

@@ -18,6 +18,7 @@ from ..core.ports import CostModel, Key, Policy, Tick
 from .budget import PrefillBudget
 from .decision import Decision
 from .draft import Draft
+from .grants import Grants
 from .ledger import Ledger, Ticket
 from .links import IdleLink
 from .params import KvParams
@@ -65,8 +66,10 @@ class Planner:
         self.residents: dict[Handle, Sequence] = {}
         self._prefilling: list[Sequence] = []
         self._suspects: dict[Handle, Sequence] = {}
-        self._granted: Sequence | None = None
+        self._grants = Grants(ledger, self._floor_pages, drops=params.mode == "recompute")
         self._dropped: list[Handle] = []
+        self.ready_jobs = 0
+        """Live jobs whose prompt has arrived."""
         self._number = 0
         self._changed = True
         self._below = False
@@ -76,31 +79,35 @@ class Planner:
     def add(self, seq: Sequence) -> None:
         """A job arrives."""
         self.seqs[seq.handle] = seq
+        self.ready_jobs += seq.ready
         if seq.alone:
             self._suspects[seq.handle] = seq
         self._changed = True
 
     def prompt_arrived(self, handle: Handle) -> None:
         """The job can be admitted."""
-        self.seqs[handle].ready = True
+        seq = self.seqs[handle]
+        self.ready_jobs += not seq.ready
+        seq.ready = True
         self._changed = True
 
     def policy_changed(self) -> None:
         """Keys and offers are another policy's from now on."""
-        self._granted = None
+        self._grants.outstanding = None
         self._changed = True
 
     def remove(self, handle: Handle, steps: int) -> Sequence:
         """The job ended, in whatever way; its slots are free, or orphans while a move holds them."""
         seq = self.seqs.pop(handle)
+        self.ready_jobs -= seq.ready
         if seq.stage == DECODE:
             self.running.take_out(seq, steps)
         seq.stage = OUT
         self.ledger.release(seq.table)
         self.residents.pop(handle, None)
         self._suspects.pop(handle, None)
-        if self._granted is seq:
-            self._granted = None
+        if self._grants.outstanding is seq:
+            self._grants.outstanding = None
         if seq.admitted:
             self._dropped.append(handle)
         self._changed = True
@@ -143,7 +150,7 @@ class Planner:
             return self._repeat(tick, plan_seq)
         decision = Decision(IterationPlan(plan_seq, self.ledger.generation))
         if not calm:
-            self._grant(policy, tick, decision)
+            decision.granted = self._grants.give(policy, self.seqs, tick)
         while True:
             self._number += 1
             suspect = next((seq for seq in self._suspects.values() if seq.waited > PATIENCE and seq.ready), None)
@@ -164,8 +171,7 @@ class Planner:
         self._dropped = []
         self._changed = bool(self._prefilling) or walk.restless
         self._below = self.ledger.device.free < self._link.low_water
-        if self._granted is not None and self._granted.mark == self._number:
-            self._granted = None
+        self._grants.ran(self._number)
         return decision
 
     def _calm(self, policy: Policy, tick: Tick) -> bool:
@@ -207,7 +213,7 @@ class Planner:
     def _walk(
         self, policy: Policy, tick: Tick, decision: Decision, suspect: Sequence | None, *, calm: bool
     ) -> tuple[Walk, Room]:
-        steps, number, swaps = tick.steps, self._number, self._swaps(policy)
+        steps, number, swaps, running = tick.steps, self._number, self._swaps(policy), self.running
 
         def rank(seq: Sequence) -> Key:
             if seq is suspect:
@@ -217,7 +223,7 @@ class Planner:
 
         def evicted(seq: Sequence, lost_tokens: int) -> None:
             if seq.stage == DECODE:
-                self.running.take_out(seq, steps)
+                running.take_out(seq, steps)
             del self.residents[seq.handle]
             if lost_tokens:
                 decision.recomputed.append((seq.handle, lost_tokens))
@@ -229,7 +235,7 @@ class Planner:
             self._budget,
             self._cost,
             self.residents,
-            self.running,
+            running,
             room,
             number=number,
             steps=steps,
@@ -239,12 +245,9 @@ class Planner:
             lower_may_pass=policy.lower_may_pass,
             closed=calm,
             alternate=self._alternate,
-            kept=0 if policy.preempts else self._batch_size(),
+            kept=0 if policy.preempts else sum(seq.stage != OUT for seq in chain(running.members, self._prefilling)),
         )
         return walk, room
-
-    def _batch_size(self) -> int:
-        return sum(1 for seq in chain(self.running.members, self._prefilling) if seq.stage != OUT)
 
     def _ranked(self, policy: Policy, tick: Tick, suspect: Sequence | None) -> Iterator[tuple[Key, Sequence]]:
         seqs = self.seqs
@@ -259,30 +262,6 @@ class Planner:
             for key, seq in order:
                 if (seq.stage != OUT) == was_in_batch:
                     yield (int(was_in_batch), *key), seq
-
-    def _grant(self, policy: Policy, tick: Tick, decision: Decision) -> None:
-        """One starving job at a time, when the link is idle: it comes back before the next is promoted."""
-        offers = policy.offers()
-        if not offers or self._granted is not None:
-            return
-        for handle in offers:
-            seq = self.seqs[handle]
-            if not seq.ready:
-                continue
-            if seq.table.resident or (not self.ledger.tickets and self._could_come(seq)):
-                change = policy.grant(handle, tick)
-                if change is not None:
-                    decision.granted.append(change)
-                    self._granted = seq
-            return
-
-    def _could_come(self, seq: Sequence) -> bool:
-        """Whether free pages, or what the host takes in exchange, make room for the job."""
-        ledger = self.ledger
-        pages = ledger.pages_for(seq.known) + self._floor_pages
-        if pages <= ledger.device.free or self._params.mode == "recompute":
-            return True
-        return ledger.host.free + ledger.clean >= pages - ledger.device.free
 
     def _stuck(self, walk: Walk, room: Room) -> Sequence | None:
         """When nothing runs, nothing moves and somebody does not fit: the worst resident but that one, to be recomputed."""
