@@ -1,7 +1,7 @@
 """What each word of `skipjoin admin` asks the server.
 
-Owns the table from word to call, bounds of the flags, and paging through lists. It renders nothing and opens nothing; `command.py` runs one word of the
-table.
+Owns the table from word to call, bounds of the flags, and paging through lists. It renders nothing and opens nothing; `command.py` runs one word
+of the table.
 """
 
 from __future__ import annotations

@@ -1,0 +1,101 @@
+"""The shapes of answers and errors, where a running server cannot easily be brought to show them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from skipjoin.core.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    JobCancelled,
+    JobFailed,
+    Overloaded,
+    PoisonJob,
+    SkipjoinError,
+    Unauthenticated,
+)
+from skipjoin.core.ids import JobId
+from skipjoin.core.job import FinishReason, JobState
+from skipjoin.core.logprobs import TokenLogprobs
+from skipjoin.core.sampling import SamplingParams
+from skipjoin.core.view import Chunk, Finish, JobView
+from skipjoin.serving.openai_answer import Shape, dumps, error_body, failure_of
+
+JOB = JobView(JobId("a" * 32), JobState.CLAIMED, 4, SamplingParams(), 7_000_000_000)
+BYTES = (b"Hel", b"lo", b"\xc3", b"\xa9", b"")
+ENTRIES = (
+    TokenLogprobs(-0.5, ((0, -0.5), (1, -1.5))),
+    TokenLogprobs(float("-inf"), ((1, float("-inf")),)),
+    TokenLogprobs(math.nan),
+)
+
+
+def _shape(chat: bool) -> Shape:
+    return Shape(JOB, "m", chat, BYTES)
+
+
+def test_logprobs_of_a_completion() -> None:
+    shape = _shape(chat=False)
+    first = shape.chunk(Chunk(0, (0, 1), "Hello", ENTRIES[:2]), first=True)["choices"][0]["logprobs"]
+    assert first == {
+        "tokens": ["Hel", "lo"],
+        "token_logprobs": [-0.5, -9999.0],
+        "top_logprobs": [{"Hel": -0.5, "lo": -1.5}, {"lo": -9999.0}],
+        "text_offset": [0, 3],
+    }
+    second = shape.chunk(Chunk(2, (4,), "", ENTRIES[2:]), first=False)["choices"][0]["logprobs"]
+    assert second["text_offset"] == [5]
+    assert second["token_logprobs"] == [None]
+    json.loads(dumps(first), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_logprobs_of_a_conversation_have_bytes() -> None:
+    finish = Finish(FinishReason.STOP, 2)
+    answer = _shape(chat=True).answer("é", [Chunk(0, (2, 3), "é", (ENTRIES[0], ENTRIES[0]), finish)], finish)
+    content = answer["choices"][0]["logprobs"]["content"]
+    assert [entry["bytes"] for entry in content] == [[0xC3], [0xA9]]
+    assert [len(entry["top_logprobs"]) for entry in content] == [2, 2]
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "é"}
+    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
+    assert (answer["id"], answer["created"]) == ("chatcmpl-" + "a" * 32, 7)
+
+
+def test_a_conversations_role_comes_once() -> None:
+    shape = _shape(chat=True)
+    deltas = [shape.chunk(Chunk(at, (0,), "x"), first=at == 0)["choices"][0]["delta"] for at in range(2)]
+    assert deltas == [{"role": "assistant", "content": "x"}, {"content": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("finish", "error"),
+    [
+        (Finish(FinishReason.STOP, 1), None),
+        (Finish(FinishReason.LENGTH, 1), None),
+        (Finish(FinishReason.CANCELLED, 1), JobCancelled),
+        (Finish(FinishReason.EXPIRED, 1), DeadlineExceeded),
+        (Finish(FinishReason.FAILED, 1, ("POISON_JOB", "It broke.")), PoisonJob),
+        (Finish(FinishReason.FAILED, 1, ("NEVER_FITS", "Too long.")), JobFailed),
+        (Finish(FinishReason.FAILED, 1), JobFailed),
+    ],
+)
+def test_ends_that_are_errors(finish: Finish, error: type[SkipjoinError] | None) -> None:
+    found = failure_of(finish)
+    assert (None if found is None else type(found)) == error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code", "param"),
+    [
+        (InvalidInput("No.", field="token_ids"), "invalid_request_error", "invalid_input", "prompt"),
+        (Unauthenticated("No."), "authentication_error", "unauthenticated", None),
+        (Overloaded("Full.", retry_after_s=3), "rate_limit_error", "overloaded", None),
+        (JobFailed("It broke \ud800."), "server_error", "job_failed", None),
+    ],
+)
+def test_errors(error: SkipjoinError, kind: str, code: str, param: str | None) -> None:
+    body = error_body(error)["error"]
+    assert (body["type"], body["code"], body["param"]) == (kind, code, param)
+    assert dumps(body).encode("utf-8")
