@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from itertools import chain
 
-import numpy as np
-
 from ..core.ids import Handle, MoveId
-from ..core.plan import NO_APPENDS, Admit, Direction, IterationPlan, PageAppends
+from ..core.plan import Admit, Direction, IterationPlan
 from ..core.ports import CostModel, Key, Policy, Tick
 from .budget import PrefillBudget
 from .decision import Decision
@@ -189,15 +187,7 @@ class Planner:
     def _repeat(self, tick: Tick, plan_seq: int) -> Decision:
         """The same decode batch again, with the pages that the calendar says."""
         running, ledger = self.running, self.ledger
-        due = running.due(tick.steps)
-        appends = NO_APPENDS
-        if due:
-            pages = []
-            for seq in due:
-                pages += ledger.grow(seq.table, 1)
-                running.grown(seq)
-            handles = np.array([seq.handle for seq in due], dtype=np.int64)
-            appends = PageAppends(handles, np.array(pages, dtype=np.int32))
+        appends = running.append_due(ledger, tick.steps)
         decode_ns = self._cost.decode_ns(len(running.decode), running.context_sum)
         running.launched(tick.steps)
         plan = IterationPlan(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.plan import NO_DECODE, DecodeBatch
+from ..core.plan import NO_APPENDS, NO_DECODE, DecodeBatch, PageAppends
 from .calendar import StepCalendar
+from .ledger import Ledger
 from .sequence import DECODE, OUT, Sequence
 
 
@@ -30,6 +31,18 @@ class RunningBatch:
             return []
         # A member that left and came back without a step between stands in the bucket twice.
         return list(dict.fromkeys(seq for seq in bucket if seq.stage == DECODE and seq.grow_step == steps))
+
+    def append_due(self, ledger: Ledger, steps: int) -> PageAppends:
+        """Give every due member its page; there are enough free ones."""
+        due = self.due(steps)
+        if not due:
+            return NO_APPENDS
+        pages: list[int] = []
+        for seq in due:
+            pages += ledger.grow(seq.table, 1)
+            self.grown(seq)
+        handles = np.array([seq.handle for seq in due], dtype=np.int64)
+        return PageAppends(handles, np.array(pages, dtype=np.int32))
 
     def grown(self, seq: Sequence) -> None:
         """A member got the page it was due."""
