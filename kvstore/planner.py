@@ -218,7 +218,7 @@ class Planner:
             if lost_tokens:
                 decision.recomputed.append((seq.handle, lost_tokens))
 
-        room = Room(self.ledger, self.residents, rank, number, steps, swaps=swaps, evicted=evicted)
+        room = Room(self.ledger, self._cost, self.residents, rank, number, steps, swaps=swaps, evicted=evicted)
         walk = Walk(
             self.ledger,
             self._params,

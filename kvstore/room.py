@@ -11,7 +11,7 @@ from enum import Enum
 
 from ..core.ids import Handle
 from ..core.plan import Direction, Move
-from ..core.ports import Key
+from ..core.ports import CostModel, Key
 from .ledger import Ledger
 from .sequence import Sequence
 
@@ -32,6 +32,7 @@ class Room:
     def __init__(
         self,
         ledger: Ledger,
+        cost: CostModel,
         residents: dict[Handle, Sequence],
         rank: Rank,
         number: int,
@@ -40,15 +41,14 @@ class Room:
         swaps: bool,
         evicted: Callable[[Sequence, int], None],
     ) -> None:
-        """`number` is the plan's: residents that bear it as `seen` are ranked better than whoever asks. `evicted(job, tokens lost)`
-        is called for every victim before its pages go.
-        """
+        """`number` is the plan's: residents that bear it as `seen` are ranked better than whoever asks. `evicted(job, tokens lost)` is called for every victim before its pages go."""
         self._ledger = ledger
         self._residents = residents
         self.rank = rank
         self._number = number
         self._steps = steps
         self._swaps = swaps
+        self._cost = cost
         self._evicted = evicted
         self._sorted: list[tuple[Key, Sequence]] | None = None
         self._ceiling: int | None = None
@@ -144,7 +144,10 @@ class Room:
 
     def _take_room_of(self, victim: Sequence) -> bool:
         ledger, table = self._ledger, victim.table
-        if not self._swaps or victim.computed == 0:
+        # Half a prompt is never dropped where victims are moved: it has no token to show for its work yet.
+        tokens, cost = victim.computed, self._cost
+        again = not victim.filling and cost.chunk_ns(tokens, 0) < cost.move_ns(tokens)
+        if not self._swaps or tokens == 0 or again:
             self.drop(victim)
             return True
         slots = ledger.pages_for(victim.computed) - table.hosted

@@ -27,7 +27,7 @@ from skipjoin.scheduler.params import LadderParams
 from skipjoin.scheduler.registry import POLICY_NAMES
 
 from .shadow import prompt_of
-from .world import STOP_ID, World, generated, natural_end
+from .world import COST, STOP_ID, World, generated, natural_end
 
 POLICIES = sorted(POLICY_NAMES)
 
@@ -48,8 +48,24 @@ class EngineMachine(RuleBasedStateMachine):
         alternate=st.booleans(),
         seed=st.integers(0, 1000),
         fail_share=st.sampled_from([0.0, 0.0, 0.02]),
+        link_ns=st.sampled_from([5_000, 5_000, 100_000]),
     )
-    def start(self, policy, device, host, batch, mode, floor, reserve, budget, starvation, alternate, seed, fail_share):
+    def start(
+        self,
+        policy,
+        device,
+        host,
+        batch,
+        mode,
+        floor,
+        reserve,
+        budget,
+        starvation,
+        alternate,
+        seed,
+        fail_share,
+        link_ns,
+    ):
         params = EngineParams(
             max_batch=batch,
             max_prefill_tokens=budget,
@@ -58,7 +74,8 @@ class EngineMachine(RuleBasedStateMachine):
             ladder=LadderParams(starvation_floor_ns=20_000_000, paper_alpha_ns=10_000_000),
             preempt_every_turn=alternate,
         )
-        self.arguments = (policy, params, device, host, seed, fail_share)
+        cost = dataclasses.replace(COST, move_token_ns=link_ns)
+        self.arguments = (policy, params, device, host, seed, fail_share, cost)
         self.world = self._new_world(params)
         self.script: list[tuple[int, list[Event]]] = []
         self.next = 0
@@ -67,8 +84,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.expected: dict[int, tuple[int, FinishReason]] = {}
 
     def _new_world(self, params: EngineParams) -> World:
-        policy, _, device, host, seed, fail_share = self.arguments
-        return World(policy, params, device_pages=device, host_pages=host, seed=seed, fail_share=fail_share)
+        policy, _, device, host, seed, fail_share, cost = self.arguments
+        return World(policy, params, device_pages=device, host_pages=host, seed=seed, fail_share=fail_share, cost=cost)
 
     def _step(self, *events: Event) -> None:
         self.script.append((self.world.clock.now_ns(), list(events)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_recompute_drops_the_victim_and_loses_no_token() -> None:
     world.drain()
     assert list(world.finished) == [1, 0] and not moves(world, Direction.OUT)
     assert world.emitted[0] == [token_of(0, i) for i in range(20)]
+
+
+def test_a_victim_is_computed_again_where_the_link_is_slower_than_that() -> None:
+    slow = dataclasses.replace(COST, move_token_ns=200_000)
+    world = World("srpt-oracle", params(2), device_pages=12, host_pages=40, cost=slow)
+    world.step([job(0, 24, 20)])
+    for _ in range(3):
+        world.step()
+    world.step([job(1, 30, 3)])
+    world.drain()
+    assert list(world.finished) == [1, 0] and not moves(world, Direction.OUT)
+    assert world.finished[0].account.recomputed_tokens > 0
 
 
 def test_when_everybody_is_short_the_worst_is_recomputed_and_all_end() -> None:

@@ -44,10 +44,11 @@ class World:
         seed: int = 0,
         fail_share: float = 0.0,
         token_bytes: Sequence[bytes] | None = None,
+        cost: LinearCostModel = COST,
     ) -> None:
         self.facts = ExecutorFacts(7, device_pages, host_pages, page_tokens, 64, None, VOCABULARY)
         self.clock = ManualClock(1_000)
-        self.state = assemble(policy, COST, self.facts, params, end_tokens=frozenset({END}), token_bytes=token_bytes)
+        self.state = assemble(policy, cost, self.facts, params, end_tokens=frozenset({END}), token_bytes=token_bytes)
         self.executor = ShadowExecutor(self.facts, self.clock, seed, fail_share=fail_share)
         self.turn = Turn(self.state, self.executor, self.clock)
         self.emitted: dict[int, list[int]] = {}
