@@ -279,7 +279,10 @@ class JobPool(Protocol):
         ...
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
-        """Expire ACCEPTED jobs past their deadline and delete final jobs older than `keep_ns`; answers how many were touched."""
+        """Expire ACCEPTED jobs past their deadline and delete final jobs older than `keep_ns`; answers how many were touched.
+
+        A call may stop early so that others are not kept waiting: call again until it answers 0.
+        """
         ...
 
     def depth(self) -> PoolDepth:

@@ -235,7 +235,7 @@ class SqliteJobPool:
             )
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
-        """See the port. Touches at most 2,000 jobs, so that commits do not wait for it; the next call goes on."""
+        """See the port. Touches at most 2,000 jobs, so that commits do not wait for it."""
         with self._database.write() as connection:
             expired = connection.execute(
                 "UPDATE job SET state = ?, finish = ?, finished_unix_ns = ? WHERE seq IN"

@@ -161,7 +161,9 @@ class Door:
             await asyncio.sleep(self.sweep_s)
             try:
                 keep_ns = int(self.retention_s * 1e9)
-                await self.jobs.store.call(lambda pool, keep: pool.sweep(unix_ns(), keep), keep_ns)
+                # A call touches a bounded number, so that commits get in between.
+                while await self.jobs.store.call(lambda pool, keep: pool.sweep(unix_ns(), keep), keep_ns):
+                    pass
                 depth = await self.jobs.store.call(lambda pool: pool.depth())
             except SkipjoinError as error:
                 log.warning("the sweep failed and will be tried again: %s", error)

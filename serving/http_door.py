@@ -84,6 +84,7 @@ class HttpDoor:
             app,
             handler_cancellation=True,
             access_log=None,
+            logger=_quiet(),
             shutdown_timeout=_CUT_OFF_S,
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_LINE,
@@ -173,6 +174,13 @@ class HttpDoor:
             said = InvalidInput(f"This path does not take {request.method[:10]}.", field="method")
             return _refusal(said, 405)
         return _refusal(NotFound("There is nothing at this path.", field="path"))
+
+
+def _quiet() -> logging.Logger:
+    """aiohttp writes a traceback for every malformed request, which anybody can send; our own errors are logged by the handlers."""
+    logger = logging.getLogger("skipjoin.http")
+    logger.setLevel(logging.CRITICAL)
+    return logger
 
 
 async def _sign(request: web.Request, response: web.StreamResponse) -> None:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from job_pools import check_log, end, entry, job_id, logged, new_job, submit_one
+from job_pools import NOW, check_log, end, entry, job_id, logged, new_job, submit_one
 
 from skipjoin.core.errors import InvalidSettings, InvariantViolation, NotFound, SkipjoinError, StoreUnavailable
 from skipjoin.core.pool import LogBatch
@@ -347,3 +347,18 @@ def test_tails_of_waiting_jobs_do_not_keep_the_log_for_ever(path: Path, monkeypa
     check_log(again, 0, 4)
     check_log(again, 1, length)
     again.close()
+
+
+def test_a_sweep_goes_on_where_it_stopped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skipjoin.jobpool.sqlite.SWEEP_JOBS", 7)
+    pool = SqliteJobPool(path)
+    pool.submit([new_job(n, deadline_unix_ns=NOW) for n in range(20)])
+    touched = []
+    while more := pool.sweep(NOW, 100):
+        touched.append(more)
+    assert touched == [7, 7, 6]
+    assert (pool.depth().accepted, pool.depth().final) == (0, 20)
+    while pool.sweep(NOW + 101, 100):
+        pass
+    assert pool.depth().final == 0
+    pool.close()

@@ -1,87 +1,199 @@
-"""The operator's service over its unix socket."""
+"""`skipjoin admin` against a real server, over its socket, as an operator runs it."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-import grpc
 import pytest
 from process_server import Server, spec
 
-from skipjoin.proto import admin_pb2 as admin
+from skipjoin.admin.connection import default_socket
 from skipjoin.proto import job_pool_pb2 as pb
-from skipjoin.proto.admin_pb2_grpc import AdminServiceStub
+from skipjoin.serving.settings import load_settings
 
 Serve = Callable[..., Server]
+NOBODY = "0" * 32
 
 
-@contextmanager
-def _operator(server: Server) -> Iterator[AdminServiceStub]:
-    with grpc.insecure_channel(f"unix:{server.admin}") as channel:
-        yield AdminServiceStub(channel)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server whose four slots are taken by long jobs of slow iterations."""
+    made = Server(tmp_path_factory.mktemp("admin"), "--simulated-scale", "3", "--max-batch", "4").start()
+    yield made
+    made.stop()
 
 
-def test_status_queues_kv_and_a_live_job(serve: Serve) -> None:
-    server = serve("--simulated-scale", "2", "--max-batch", "2")
-    with server.stub() as stub, _operator(server) as operator:
-        streams = [stub.Generate(pb.GenerateRequest(spec=spec(f"job {i}", 300))) for i in range(4)]
-        jobs = [next(stream).job.job_id for stream in streams]
-        next(streams[0])
-        status = operator.GetStatus(admin.GetStatusRequest()).status
-        assert (status.live_jobs, status.engine_ready, status.durable, status.policy) == (4, True, True, "skipjoin")
-        assert (status.incarnation, status.engine_restarts) == (1, 0)
-        queues = operator.GetQueues(admin.GetQueuesRequest())
-        assert sum(level.jobs for level in queues.levels) == 4
-        assert sum(level.running for level in queues.levels) <= 2
-        kv = operator.GetKv(admin.GetKvRequest())
-        assert kv.kv.device_free + kv.kv.device_owned + kv.kv.device_in_flight == kv.kv.device_total == 256
-        assert kv.kv.device_owned > 0
-        live = operator.GetJob(admin.GetJobRequest(job_id=jobs[0])).live
-        account = live.account
-        assert account.queued_ns + account.prefill_ns + account.decode_ns + account.preempted_ns + account.moving_ns > 0
-        assert live.phase
-        ended = operator.CancelJob(admin.CancelJobRequest(job_id=jobs[1], reason="operator")).job
-        assert ended.cancel_requested
-        assert list(streams[1])[-1].chunk.finish.reason == pb.FINISH_REASON_CANCELLED
-        listed = operator.ListJobs(admin.ListJobsRequest(page_size=10)).jobs
-        assert {job.job_id for job in listed} == set(jobs)
+def _admin(socket: Path | None, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    where = [] if socket is None else ["--socket", str(socket)]
+    return subprocess.run(
+        [sys.executable, "-m", "skipjoin.cli", "admin", *words, *where],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8", **env},
+    )  # fmt: skip
 
 
-def test_where_a_jobs_time_went_sums_to_its_completion_time(serve: Serve) -> None:
-    server = serve("--max-batch", "1", "--simulated-scale", "0.5")
-    with server.stub() as stub, _operator(server) as operator:
-        streams = [stub.Generate(pb.GenerateRequest(spec=spec(f"job {i}", 40))) for i in range(3)]
-        for stream in streams:
-            account = list(stream)[-1].chunk.finish.account
-            assert account.queued_ns > 0
-            job_id = stub.List(pb.ListRequest(page_size=1)).jobs[0].job_id
-        job = operator.GetJob(admin.GetJobRequest(job_id=job_id)).job
-        parts = job.account
-        total = parts.queued_ns + parts.prefill_ns + parts.decode_ns + parts.preempted_ns + parts.moving_ns
-        wall = job.finish_time.ToNanoseconds() - job.submit_time.ToNanoseconds()
-        assert 0 < total <= wall
+def _json(server: Server, *words: str) -> Any:
+    done = _admin(server.admin, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-def test_the_policy_is_switched_live_and_kept_over_a_restart(serve: Serve) -> None:
-    server = serve("--simulated-scale", "1")
-    with server.stub() as stub, _operator(server) as operator:
-        stream = stub.Generate(pb.GenerateRequest(spec=spec("switch", 80)))
-        next(stream)
-        answer = operator.SetPolicy(admin.SetPolicyRequest(policy="fcfs"))
-        assert (answer.previous, answer.policy) == ("skipjoin", "fcfs")
-        for bad in ("srpt-oracle", "", "fastest"):
-            with pytest.raises(grpc.RpcError) as refused:
-                operator.SetPolicy(admin.SetPolicyRequest(policy=bad))
-            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-        server.kill_engine()
-        assert list(stream)[-1].chunk.finish.output_tokens == 80
-        status = operator.GetStatus(admin.GetStatusRequest()).status
-        assert (status.policy, status.engine_restarts) == ("fcfs", 1)
+def _submit(server: Server, tokens: int, count: int = 1) -> list[str]:
+    with server.stub() as stub:
+        jobs = [stub.Submit(pb.SubmitRequest(spec=_endless(tokens))).job.job_id for _ in range(count)]
+    return jobs
 
 
-def test_drain_by_the_operator(serve: Serve) -> None:
+def _endless(tokens: int) -> pb.JobSpec:
+    made = spec(tokens=tokens)
+    made.sampling.ignore_eos = True
+    return made
+
+
+def _until(what: Callable[[], bool], patience_s: float = 30.0) -> None:
+    end = time.monotonic() + patience_s
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_an_operators_round(server: Server) -> None:
+    """What the words say of one situation: two waves of jobs, more than fit the batch."""
+    long = _submit(server, 900, 4)
+    _until(lambda: _json(server, "status")["running_jobs"] == 4)
+    short = _submit(server, 3, 3)
+    with server.stub() as stub:
+        for job_id in short:
+            for _ in stub.Stream(pb.StreamRequest(job_id=job_id)):
+                pass
+    status = _json(server, "status")
+    assert (status["policy"], status["model"], status["job_pool"], status["durable"]) == (
+        "skipjoin",
+        "simulated",
+        "sqlite",
+        True,
+    )
+    assert (status["live_jobs"], status["final_jobs"], status["engine_ready"], status["draining"]) == (
+        4,
+        3,
+        True,
+        False,
+    )
+    queues = _json(server, "queues")
+    assert sum(level["jobs"] for level in queues["levels"]) == 4
+    assert _json(server, "kv")["kv"]["device_total"] == 256
+    listed = _json(server, "jobs", "--state", "claimed")
+    assert [job["job_id"] for job in listed["jobs"]] == long[::-1]
+    assert _json(server, "jobs", "--limit", "2")["more"] is True
+    assert _json(server, "jobs", "--tenant", "nobody") == {"jobs": [], "more": False}
+    _check_accounts(server, long, short)
+    for word in ("status", "jobs", "queues", "kv"):
+        done = _admin(server.admin, word)
+        assert done.returncode == 0 and done.stdout, done.stderr
+    text = _admin(server.admin, "job", long[0]).stdout
+    assert "until now" in text and "First token after" in text and "share" in text
+
+    gone = _json(server, "cancel", long[0])
+    assert gone["cancel_requested"] or gone["state"] == "cancelled"
+    _until(lambda: _json(server, "job", long[0])["job"]["state"] == "cancelled")
+    assert "had ended before" in _admin(server.admin, "cancel", short[0]).stdout
+    assert _json(server, "policy", "fcfs") == {"previous": "skipjoin", "policy": "fcfs"}
+    _until(lambda: _json(server, "status")["policy"] == "fcfs")
+    assert "already" in _admin(server.admin, "policy", "fcfs").stdout
+
+
+def _check_accounts(server: Server, long: list[str], short: list[str]) -> None:
+    """A short job pushed a long one aside, and both know it; the five parts are the whole time."""
+    accounts = [_json(server, "job", job_id) for job_id in short]
+    for answer in accounts:
+        job, account = answer["job"], answer["job"]["account"]
+        assert answer["live"] is None and job["state"] == "succeeded"
+        parts = sum(account[f"{name}_ns"] for name in ("queued", "prefill", "decode", "preempted", "moving"))
+        assert account["first_token_ns"] <= parts
+        assert account["prefill_ns"] > 0 and account["decode_ns"] > 0
+    live = [_json(server, "job", job_id)["live"] for job_id in long]
+    assert sum(answer["account"]["preemptions"] for answer in live) >= 1
+    assert all(answer["phase"] for answer in live)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("job", "../etc"), 2, "job_id"),
+        (("job", NOBODY), 3, "no such job"),
+        (("cancel", NOBODY), 3, "no such job"),
+        (("policy", "srpt-oracle"), 2, "policy"),
+        (("policy", "x" * 500), 2, "policy"),
+        (("jobs", "--limit", "0"), 2, "limit"),
+        (("jobs", "--state", "running"), 2, "invalid choice"),
+        (("drain", "--timeout", "-1"), 2, "timeout"),
+        (("drain", "--timeout", "nan"), 2, "timeout"),
+        (("cancel", NOBODY, "--reason", "x" * 300), 2, "reason"),
+        (("job",), 2, "ID"),
+        (("nonsense",), 2, "nonsense"),
+    ],
+)
+def test_what_cannot_be_done_has_a_code_and_a_sentence(
+    server: Server, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = _admin(server.admin, *words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_server(tmp_path: Path) -> None:
+    for path in (tmp_path / "admin.sock", tmp_path):
+        done = _admin(path, "status")
+        assert done.returncode == 5
+        assert "No server runs here" in done.stderr and "skipjoin serve" in done.stderr
+    done = _admin(None, "status", XDG_STATE_HOME=str(tmp_path), SKIPJOIN_ADMIN_SOCKET="")
+    assert done.returncode == 5
+    assert str(tmp_path / "skipjoin" / "admin.sock") in done.stderr
+
+
+def test_a_server_that_died_left_its_socket(serve: Serve) -> None:
     server = serve()
-    with _operator(server) as operator:
-        operator.Drain(admin.DrainRequest())
-    assert server.wait(15) == 0
+    engine = server.engine_pid()
+    server.kill()
+    assert server.admin.exists()
+    done = _admin(server.admin, "status")
+    assert done.returncode == 5
+    assert "No server answers" in done.stderr
+    _until(lambda: not Path(f"/proc/{engine}").exists())
+
+
+def test_drain_ends_the_server(serve: Serve) -> None:
+    server = serve("--simulated-scale", "3", "--drain-s", "60")
+    _submit(server, 2000)
+    _until(lambda: _json(server, "status")["running_jobs"] == 1)
+    answer = _json(server, "drain", "--timeout", "0.3")
+    assert answer == {"live_jobs": 1}
+    assert server.wait(20) == 0
+
+
+def test_several_operators_at_once(server: Server) -> None:
+    answers: list[int] = []
+    threads = [threading.Thread(target=lambda: answers.append(_admin(server.admin, "kv").returncode)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [0] * 4
+
+
+def test_both_sides_look_for_the_socket_at_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SKIPJOIN_ADMIN_SOCKET", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert default_socket() == load_settings({"executor": "simulated"}).admin_path
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert default_socket() == load_settings({"executor": "simulated"}).admin_path
+    monkeypatch.setenv("SKIPJOIN_ADMIN_SOCKET", str(tmp_path / "other.sock"))
+    assert default_socket() == load_settings({"executor": "simulated"}).admin_path == tmp_path / "other.sock"
