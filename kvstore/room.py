@@ -41,7 +41,9 @@ class Room:
         swaps: bool,
         evicted: Callable[[Sequence, int], None],
     ) -> None:
-        """`number` is the plan's: residents that bear it as `seen` are ranked better than whoever asks. `evicted(job, tokens lost)` is called for every victim before its pages go."""
+        """`number` is the plan's: residents that bear it as `seen` are ranked better than whoever asks. `evicted(job, tokens lost)`
+        is called for every victim before its pages go.
+        """
         self._ledger = ledger
         self._residents = residents
         self.rank = rank

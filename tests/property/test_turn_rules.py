@@ -173,6 +173,18 @@ def test_when_everybody_is_short_the_worst_is_recomputed_and_all_end() -> None:
     assert {end.reason for end in world.finished.values()} == {FinishReason.LENGTH}
 
 
+def test_the_shadow_sees_an_early_free() -> None:
+    """The control of all of these tests: a page given back while its job still needs it is found out."""
+    world = World("fcfs", params(3), device_pages=12, host_pages=0)
+    world.step([job(0, 10, 20)])
+    world.step()
+    ledger = world.state.ledger
+    ledger.device.give(ledger.blocks.page[world.state.rows[Handle(0)].seq.table.blocks[0]])
+    world.turn.step([job(1, 8, 4)])
+    with pytest.raises(AssertionError, match="job 0 finds"):
+        world.turn.step()
+
+
 def test_write_behind_makes_the_eviction_free() -> None:
     world = World("srpt-oracle", params(2, clean_reserve=0.5), device_pages=12, host_pages=40)
     world.step([job(0, 24, 20)])
