@@ -61,6 +61,11 @@ class Emission:
         if row.slot >= 0:
             self._ring.leave(row, steps)
 
+    def forget(self, row: Row) -> None:
+        """The job ended: nobody asks for its tokens any more."""
+        if row.slot >= 0:
+            self._ring.forget(row)
+
     def arrange(self, batch: DecodeBatch, members: Iterable[Sequence], rows: Mapping[Handle, Row]) -> None:
         """Columns for the batch that is being launched; nothing to do for the same object."""
         if batch is self._batch:
@@ -68,10 +73,13 @@ class Emission:
         self._batch = batch
         seqs = list(members)
         self._rows = live = [rows[seq.handle] for seq in seqs]
-        self._offsets = np.array([seq.generated - seq.since_step for seq in seqs], dtype=np.int32)
-        self._slots = np.array([row.slot for row in live], dtype=np.int64)
-        self._obeys = np.array([row.obeys_end for row in live], dtype=bool)
-        self._anybody_obeys = self._has_ends and bool(self._obeys.any())
+        size = len(live)
+        self._offsets = np.fromiter((seq.generated - seq.since_step for seq in seqs), np.int32, size)
+        self._slots = np.fromiter((row.slot for row in live), np.int64, size)
+        self._anybody_obeys = False
+        if self._has_ends:
+            self._obeys = np.fromiter((row.obeys_end for row in live), bool, size)
+            self._anybody_obeys = bool(self._obeys.any())
         self._watched = [(at, row) for at, row in enumerate(live) if row.stop_ids or row.matcher is not None]
 
     # one job's token ------------------------------------------------------------------------------------------

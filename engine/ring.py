@@ -36,6 +36,11 @@ class TokenRing:
         self._free.append(row.slot)
         row.slot = -1
 
+    def forget(self, row: Row) -> None:
+        """The row's place is free; its tokens in the ring are not wanted."""
+        self._free.append(row.slot)
+        row.slot = -1
+
     def write(self, step: int, slots: Int64s, tokens: Int32s) -> None:
         """Tokens of iteration `step`, int32[n], of the members at `slots`, int64[n]."""
         self._tokens[step % RING, slots] = tokens

@@ -218,7 +218,7 @@ class EngineState:
         """The last word about a job: everything it holds is freed. `missing` tokens were launched and never came."""
         handle = row.handle
         output_tokens = row.seq.generated_at(self.steps) - missing
-        self.emission.leave(row, self.steps)
+        self.emission.forget(row)
         self.policy.removed(handle, self.tick(now_ns))
         self.planner.remove(handle, self.steps)
         del self.rows[handle]
