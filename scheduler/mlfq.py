@@ -137,7 +137,7 @@ class MlfqPolicy:
                 changes.extend(self._promote(handle, tick) for handle in overdue)
             else:
                 starving.offer(overdue)
-                self.version += 1
+                self.version += bool(starving.offers)  # held back by the ration, an offer changes nothing yet
         return changes
 
     def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:

@@ -23,8 +23,9 @@ class LadderParams:
     """Levels and starvation.
 
     `base_quantum_ns` None takes the cost model's decode time at batch 1, context 0. Each quantum is `ratio` times the one before.
-    A job is offered for promotion when it has waited `max(starvation_floor_ns, starvation_factor * its charged service)`;
-    Promotions take at most `starvation_share` of the time. `paper_alpha_ns` is the flat timer of starvation `paper` (FastServe section 4.1: 300 ms). Raises InvalidSettings.
+    A job is offered for promotion when it has waited `max(starvation_floor_ns, starvation_factor * its charged service)`; promotions
+    take at most `starvation_share` of the time. `paper_alpha_ns` is the flat timer of starvation `paper` (FastServe section 4.1: 300 ms).
+    Raises InvalidSettings.
     """
 
     base_quantum_ns: int | None = None

@@ -173,6 +173,24 @@ def test_promotions_take_their_share_of_the_time_and_no_more() -> None:
     assert policy.version == version + 1
 
 
+def test_an_offer_behind_the_ration_moves_no_version() -> None:
+    policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10), "granted")
+    policy.submitted(facts(A, prompt=500), T0)
+    policy.advance(Tick(10, 0, 0))
+    assert policy.grant(A, Tick(10, 0, 0)) is not None
+    policy.submitted(facts(B, prompt=500, arrival=20), Tick(20, 0, 0))
+    version = policy.version
+    policy.advance(Tick(30, 0, 0))
+    assert (
+        policy.version == version
+    )  # B is overdue, and nobody may be promoted: nothing has changed that a plan could use
+    policy.removed(A, Tick(40, 0, 0))
+    version = policy.version
+    policy.advance(Tick(policy.next_change_ns() or 0, 0, 0))
+    assert list(policy.offers()) == [B]
+    assert policy.version == version + 1
+
+
 def test_patience_grows_with_the_service_attained() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10, starvation_factor=8.0), "granted")
     policy.submitted(facts(A), T0)
