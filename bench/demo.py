@@ -34,7 +34,7 @@ from .skipjoin_target import SkipjoinTarget
 
 LONGEST_S = 36.0
 """The simulator's makespan that a run may have; live ones come out a little longer."""
-PROFILE_S = 10.0
+PROFILE_S = 15.0
 ORACLE = "srpt-oracle"
 VOCABULARY = 256
 COMMAND_S = 300.0
@@ -164,20 +164,23 @@ def ensure_model(preset: str, reporter: Reporter) -> Path:
 
 
 def fresh_profile(model: Path, scenario: Scenario, file: Path) -> Profile:
-    """Measured now, with the threads and the batch that the server will have."""
+    """Measured now, with the threads, the batch and the pools that the server will have."""
     _command(
         *("profile", "measure", "--model", str(model), "--out", str(file)),
-        *("--device", "cpu", "--dtype", "float32", "--threads", str(compute_threads())),
-        *("--max-batch", str(scenario.max_batch), "--kv-tokens", str(_sweep_tokens(scenario))),
-        *("--host-kv-tokens", "4096", "--budget-s", f"{PROFILE_S:g}"),
+        *engine_flags(scenario),
+        *("--budget-s", f"{PROFILE_S:g}"),
     )
     return load_profile(str(file))
 
 
-def _sweep_tokens(scenario: Scenario) -> int:
-    """Room for a whole batch of the longest jobs, so that the sweep reaches as far as the run."""
-    work = scenario.workload()
-    return int((work.prompt_tokens + work.output_tokens).max() + 64) * scenario.max_batch
+def engine_flags(scenario: Scenario) -> tuple[str, ...]:
+    """What the measuring and the serving engine have in common."""
+    return (
+        *("--device", "cpu", "--dtype", "float32", "--threads", str(compute_threads())),
+        *("--max-batch", str(scenario.max_batch)),
+        *("--kv-tokens", str(scenario.kv_pages() * PAGE_TOKENS)),
+        *("--host-kv-tokens", str(scenario.host_pages() * PAGE_TOKENS)),
+    )
 
 
 def _command(*words: str) -> None:
@@ -197,10 +200,7 @@ def demo_server(
     """A real server with the scenario's pools: door and engine, durable job pool in a folder that goes with it."""
     flags = [
         *("--model", str(model), "--policy", policy, "--profile", str(profile)),
-        *("--device", "cpu", "--dtype", "float32", "--threads", str(compute_threads())),
-        *("--max-batch", str(scenario.max_batch)),
-        *("--kv-tokens", str(scenario.kv_pages() * PAGE_TOKENS)),
-        *("--host-kv-tokens", str(scenario.host_pages() * PAGE_TOKENS)),
+        *engine_flags(scenario),
         *(() if record is None else ("--record", str(record))),
     ]
     with tempfile.TemporaryDirectory(prefix="skipjoin-demo-") as folder, OwnServer(Path(folder), flags) as server:
@@ -209,7 +209,8 @@ def demo_server(
 
 async def drive(server: OwnServer, workload: Workload, clock: Clock, reporter: Reporter) -> LiveRun:
     """Offer the workload to a server and wait for every answer."""
-    target = SkipjoinTarget(lambda: AsyncClient(server.address), clock, MetricsPage(f"{server.http_url}/metrics"))
+    metrics = None if server.http_url is None else MetricsPage(f"{server.http_url}/metrics")
+    target = SkipjoinTarget(lambda: AsyncClient(server.address), clock, metrics)
     try:
         return await offer(target, workload, requests_of(workload, VOCABULARY), clock, ended=reporter.ended)
     finally:

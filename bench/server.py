@@ -86,18 +86,15 @@ class OwnServer:
     @property
     def address(self) -> str:
         """HOST:PORT of gRPC."""
-        return self._found(_GRPC)
+        found = _GRPC.search(self.start_line)
+        assert found is not None, "without an address it would not have started"
+        return found[1]
 
     @property
-    def http_url(self) -> str:
-        """http://HOST:PORT of the HTTP door. Raises Unavailable when it has none."""
-        return f"http://{self._found(_HTTP)}"
-
-    def _found(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.search(self.start_line)
-        if found is None:
-            raise Unavailable("The server opened no such address.")
-        return found[1]
+    def http_url(self) -> str | None:
+        """http://HOST:PORT of the HTTP door; None when it has none."""
+        found = _HTTP.search(self.start_line)
+        return None if found is None else f"http://{found[1]}"
 
     def stop(self) -> int | None:
         """Drain it, hurry it, at last kill it; its exit code, None when it never ran. Idempotent."""

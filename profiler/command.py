@@ -13,6 +13,9 @@ from pathlib import Path
 from ..core.errors import InvalidInput
 from .schema import Profile
 
+REHEARSAL_SHARE = 0.4
+"""Of the budget; the sweep has the rest."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `profile` and its sub-commands."""
@@ -71,6 +74,7 @@ def _measure(args: argparse.Namespace) -> int:
     from ..executor.runner import TorchExecutor
     from ..executor.weights import load_model
     from .measure import measure, profile_of
+    from .rehearsal import rehearse, rehearsed
     from .schema import render_profile
 
     use_threads(args.threads)
@@ -88,13 +92,23 @@ def _measure(args: argparse.Namespace) -> int:
             clock,
             max_batch=args.max_batch,
             max_prefill_tokens=args.max_prefill_tokens,
-            budget_s=args.budget_s,
-            progress=_progress,
+            budget_s=args.budget_s * (1 - REHEARSAL_SHARE),
+            progress=lambda share: _progress(share * (1 - REHEARSAL_SHARE)),
+        )
+        name = Path(args.model).resolve().name
+        profile = profile_of(sweep, facts, model_name=name, device=str(device), dtype=str(dtype).removeprefix("torch."))
+        rehearsal = rehearse(
+            executor,
+            facts,
+            profile.model,
+            clock,
+            max_batch=args.max_batch,
+            seconds=args.budget_s * REHEARSAL_SHARE,
+            progress=lambda share: _progress(1 - REHEARSAL_SHARE * (1 - share)),
         )
     finally:
         executor.close()
-    name = Path(args.model).resolve().name
-    profile = profile_of(sweep, facts, model_name=name, device=str(device), dtype=str(dtype).removeprefix("torch."))
+    profile = rehearsed(profile, rehearsal)
     partial = out.with_name(out.name + ".partial")
     partial.write_text(render_profile(profile), encoding="utf-8")
     partial.replace(out)

@@ -29,6 +29,7 @@ FLOORS: dict[str, float] = {
     "sim": 4,
     "admin": 4,
     "profiler.measure": 5,
+    "profiler.rehearsal": 5,
     "profiler.command": 5,
     "serving": 5,
     "bench": 6,
@@ -36,7 +37,11 @@ FLOORS: dict[str, float] = {
 }
 """Component -> floor; the longest prefix counts, "" is the root (`__init__` and `cli`). Imports go to lower floors or stay in their component."""
 
-SAME_FLOOR = {("profiler.command", "profiler.measure"), ("serving", "profiler.measure")}
+SAME_FLOOR = {
+    ("profiler.command", "profiler.measure"),
+    ("profiler.command", "profiler.rehearsal"),
+    ("serving", "profiler.measure"),
+}
 """The pairs that may look sideways: without a profile `serve` measures a coarse one at its start."""
 
 ANYWHERE = ("",)
