@@ -34,7 +34,7 @@ from .skipjoin_target import SkipjoinTarget
 
 LONGEST_S = 36.0
 """The simulator's makespan that a run may have; live ones come out a little longer."""
-PROFILE_S = 15.0
+PROFILE_S = 20.0
 ORACLE = "srpt-oracle"
 VOCABULARY = 256
 COMMAND_S = 300.0

@@ -29,7 +29,7 @@ from .handles import HandleTable
 from .sampler import SampledTokens, SeenTokens, sample, seen_tokens
 from .weights import LoadedModel
 
-_WARM_ROWS = 64
+_WARM_ROWS = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)

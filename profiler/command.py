@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core.errors import InvalidInput
 from .schema import Profile
 
-REHEARSAL_SHARE = 0.4
+REHEARSAL_SHARE = 0.5
 """Of the budget; the sweep has the rest."""
 
 
@@ -108,7 +108,7 @@ def _measure(args: argparse.Namespace) -> int:
         )
     finally:
         executor.close()
-    profile = rehearsed(profile, rehearsal)
+    profile = rehearsed(profile, sweep.rows, rehearsal)
     partial = out.with_name(out.name + ".partial")
     partial.write_text(render_profile(profile), encoding="utf-8")
     partial.replace(out)

@@ -1,13 +1,13 @@
-"""A rehearsal: what the engine's own turns take over a live executor, against what a profile says.
+"""A rehearsal: what the engine's own turns take over a live executor, and a profile fitted to that.
 
 A sweep times iterations of one kind each, by the executor's stamps. An engine's iteration is planned, its batch is mixed, pages move beside it and
-its effects are encoded, so its wall time is another. Owns jobs of its own making and one factor; it fits nothing. `profile measure` calls it last.
+its effects are encoded, so its wall time is another. Owns jobs of its own making and the rows that they give. `profile measure` calls it last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..core.clock import Clock
 from ..core.errors import InvalidProfile
 from ..core.events import CancelRequested, Event, Submitted
 from ..core.ids import Handle
+from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
 from ..core.ports import CostModel, Executor, ExecutorFacts
 from ..core.sampling import SamplingParams
@@ -22,6 +23,7 @@ from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..engine.turn import Turn
 from ..proto.link import encode_effects
+from .fit import SweepRow, fit_cost_model
 from .model import LinearCostModel
 from .schema import Profile
 
@@ -31,18 +33,8 @@ MEAN_SHARE = 6.0  # the pool holds so many mean jobs
 LONGEST_MEAN = 512
 OUTPUT_SHARE = 0.4
 WARM_UP = 0.1
-LONGEST_PAUSE = (
-    8.0  # an iteration that takes longer than this many times its prediction was interrupted by somebody else
-)
+INTERRUPTED = 8.0  # whoever takes longer than this many times its prediction was interrupted by somebody else
 LEAST = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """How many iterations counted, and wall time over prediction, sum over sum."""
-
-    iterations: int
-    factor: float
 
 
 def rehearse(
@@ -54,26 +46,27 @@ def rehearse(
     max_batch: int,
     seconds: float,
     progress: Callable[[float], None] = lambda share: None,
-) -> Rehearsal:
-    """Run jobs through a real turn for about `seconds`. `executor` is started and idle, and is left empty.
+) -> tuple[SweepRow, ...]:
+    """Run jobs through a real turn for about `seconds`: a row per iteration, with its wall time from drain to encoded effects.
 
-    Raises InvalidProfile when the time or the pool was too small for a figure.
+    `executor` is started and idle, and is left empty. Raises InvalidProfile when the time or the pool was too small for a figure.
     """
-    troupe = _Troupe(facts, max_batch)
-    turn = Turn(assemble("skipjoin", cost, facts, EngineParams(max_batch=max_batch)), executor, clock)
+    troupe, prompter = _Troupe(facts, max_batch), _Prompter(executor)
+    turn = Turn(assemble("skipjoin", cost, facts, EngineParams(max_batch=max_batch)), prompter, clock)
+    running, rows = turn.state.planner.running, list[SweepRow]()
     begun_ns, length_ns = clock.now_ns(), int(seconds * 1e9)
-    predicted_ns = wall_ns = counted = 0
     now_ns = begun_ns
     while now_ns < begun_ns + length_ns:
         step_ns = now_ns
         effects = turn.step(troupe.newcomers(len(turn.state.rows), now_ns))
+        contexts = running.context_sum
         encode_effects(1, effects)
         now_ns = clock.now_ns()
-        said_ns = effects.stats.predicted_ns
-        if said_ns is not None and step_ns > begun_ns + WARM_UP * length_ns:
-            predicted_ns += said_ns
-            wall_ns += min(now_ns - step_ns, round(LONGEST_PAUSE * said_ns))
-            counted += 1
+        plan, predicted_ns = prompter.last, effects.stats.predicted_ns
+        if plan is not None and predicted_ns and step_ns > begun_ns + WARM_UP * length_ns:
+            chunks = tuple((chunk.length, chunk.start) for chunk in plan.prefills)
+            wall_ns = min(now_ns - step_ns, round(INTERRUPTED * predicted_ns))
+            rows.append(SweepRow(chunks, len(plan.decode), contexts if len(plan.decode) else 0, wall_ns))
         progress(min(1.0, (now_ns - begun_ns) / length_ns))
     events: list[Event] = [CancelRequested(handle) for handle in turn.state.rows]
     while events or turn.busy:
@@ -81,11 +74,32 @@ def rehearse(
         events = []
     executor.submit(IterationPlan(0, facts.generation, dropped=troupe.handles()))
     executor.poll(None)
-    if counted < LEAST or not predicted_ns:
+    if len(rows) < LEAST:
         raise InvalidProfile(
-            f"Only {counted} iterations could be rehearsed.", field="budget_s", limit=f"time for {LEAST} iterations"
+            f"Only {len(rows)} iterations could be rehearsed.", field="budget_s", limit=f"time for {LEAST} iterations"
         )
-    return Rehearsal(counted, wall_ns / predicted_ns)
+    return tuple(rows)
+
+
+class _Prompter:
+    """Passes everything on to an executor and knows the last plan that computed; None after one that did not."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.last: IterationPlan | None = None
+
+    def start(self) -> ExecutorFacts:
+        return self._executor.start()
+
+    def submit(self, plan: IterationPlan) -> None:
+        self.last = plan if plan.computes else None
+        self._executor.submit(plan)
+
+    def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
+        return self._executor.poll(timeout_ns)
+
+    def close(self) -> None:
+        self._executor.close()
 
 
 class _Troupe:
@@ -118,19 +132,22 @@ class _Troupe:
         return Submitted(handle, prompt, sampling, now_ns, prompt=tokens)
 
 
-def rehearsed(profile: Profile, rehearsal: Rehearsal) -> Profile:
-    """The profile with its iterations scaled to what they took in the rehearsal; the link stays as it was measured."""
-    old, factor = profile.model, rehearsal.factor
+def rehearsed(profile: Profile, sweep: Sequence[SweepRow], rehearsal: Sequence[SweepRow]) -> Profile:
+    """The profile fitted to sweep and rehearsal together, and scaled so that the rehearsal as a whole takes what it took.
+
+    A fit of relative errors leans to what is quick (an interrupted iteration counts little), but a run lasts as long as the sum of its iterations.
+    The link stays as it was measured.
+    """
+    model, fit = fit_cost_model([*sweep, *rehearsal], profile.model.move_token_ns)
+    predicted = sum(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in rehearsal)
+    factor = sum(row.measured_ns for row in rehearsal) / predicted
     model = LinearCostModel(
-        fixed_ns=old.fixed_ns * factor,
-        prefill_token_ns=old.prefill_token_ns * factor,
-        prefill_pair_ns=old.prefill_pair_ns * factor,
-        decode_context_ns=old.decode_context_ns * factor,
-        decode_job_ns=old.decode_job_ns * factor,
-        move_token_ns=old.move_token_ns,
+        fixed_ns=model.fixed_ns * factor,
+        prefill_token_ns=model.prefill_token_ns * factor,
+        prefill_pair_ns=model.prefill_pair_ns * factor,
+        decode_context_ns=model.decode_context_ns * factor,
+        decode_job_ns=model.decode_job_ns * factor,
+        move_token_ns=model.move_token_ns,
     )
-    return replace(
-        profile,
-        model=model,
-        source=f"{profile.source} Scaled by {factor:.3f}: {rehearsal.iterations} of the engine's own iterations around it.",
-    )
+    source = f"{profile.source} {len(rehearsal)} iterations are the engine's own, with its work around them."
+    return replace(profile, model=model, fit=fit, source=source)

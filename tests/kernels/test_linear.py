@@ -32,7 +32,7 @@ def test_float64_is_never_packed():
 
 
 def test_row_counts_fall_into_few_classes():
-    assert [padded_rows(n) for n in (1, 8, 9, 64, 65, 257, 1025)] == [1, 8, 16, 64, 80, 288, 1088]
-    classes = {padded_rows(n) for n in range(1, 2049)}
-    assert len(classes) < 80
-    assert all(n <= padded_rows(n) < max(1.25 * n, n + 8) for n in range(1, 5000))
+    assert [padded_rows(n) for n in (1, 4, 5, 32, 33, 65, 257, 1025)] == [4, 4, 5, 32, 36, 68, 272, 1088]
+    classes = {padded_rows(n) for n in range(1, 4097)}
+    assert len(classes) < 200
+    assert all(n <= padded_rows(n) < max(1.0625 * n + 4, 5) for n in range(1, 5000))

@@ -1,0 +1,96 @@
+"""A rehearsal on an executor whose costs are known finds them, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from skipjoin.core.clock import ManualClock
+from skipjoin.core.errors import InvalidProfile
+from skipjoin.core.ports import ExecutorFacts
+from skipjoin.profiler.fit import SweepRow
+from skipjoin.profiler.measure import Sweep, measure, profile_of
+from skipjoin.profiler.model import LinearCostModel
+from skipjoin.profiler.rehearsal import rehearse, rehearsed
+from skipjoin.sim.executor import SimExecutor
+from skipjoin.sim.strict import StrictExecutor
+
+TRUTH = LinearCostModel(5e6, 2e5, 300.0, 2e3, 1e5, 1e3)
+FACTS = ExecutorFacts(
+    generation=1,
+    device_pages=64,
+    host_pages=600,
+    page_tokens=16,
+    page_bytes=16 << 10,
+    max_context_tokens=2_048,
+    vocab_size=300,
+)
+
+
+def swept(clock: ManualClock) -> tuple[StrictExecutor, Sweep]:
+    executor = StrictExecutor(SimExecutor(TRUTH, FACTS, clock))
+    executor.start()
+    return executor, measure(executor, FACTS, clock, max_batch=4, budget_s=30.0)
+
+
+def test_a_rehearsal_mixes_batches_moves_pages_and_times_both() -> None:
+    clock = ManualClock(0)
+    executor, sweep = swept(clock)
+    profile = profile_of(sweep, FACTS, model_name="m", device="cpu", dtype="float32")
+    shares: list[float] = []
+    rows = rehearse(executor, FACTS, profile.model, clock, max_batch=4, seconds=20.0, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert any(row.chunks and row.decode_jobs for row in rows)
+    assert max(row.decode_jobs for row in rows) == 4
+    fitted = rehearsed(profile, sweep.rows, rows)
+    for name in ("fixed_ns", "prefill_token_ns", "prefill_pair_ns", "decode_job_ns"):
+        assert getattr(fitted.model, name) == pytest.approx(getattr(TRUTH, name), rel=0.05), name
+    assert fitted.model.move_token_ns == profile.model.move_token_ns
+    again = ManualClock(0)
+    second, sweep = swept(again)
+    assert rehearse(second, FACTS, profile.model, again, max_batch=4, seconds=20.0) == rows
+
+
+def test_the_engines_own_work_is_in_the_fitted_profile() -> None:
+    clock = ManualClock(0)
+    executor, sweep = swept(clock)
+    profile = profile_of(sweep, FACTS, model_name="m", device="cpu", dtype="float32")
+    rows = rehearse(executor, FACTS, profile.model, clock, max_batch=4, seconds=20.0)
+    slower = [replace(row, measured_ns=row.measured_ns + 1_000_000) for row in rows]
+    fitted = rehearsed(profile, (), slower)
+    predicted = sum(fitted.model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in slower)
+    assert predicted == pytest.approx(sum(row.measured_ns for row in slower), rel=1e-6)
+    assert fitted.model.fixed_ns == pytest.approx(TRUTH.fixed_ns + 1e6, rel=0.02)
+
+
+def test_an_interruption_counts_in_the_sum_and_hardly_in_the_shape() -> None:
+    shapes = [((), jobs, jobs * context) for jobs in range(1, 9) for context in (50, 200, 400)] * 4
+    shapes += [(((tokens, before),), jobs, jobs * 100) for tokens in (16, 64) for before in (0, 64) for jobs in (0, 3)]
+    rows = [SweepRow(chunks, jobs, ctx, TRUTH.iteration_ns(chunks, jobs, ctx)) for chunks, jobs, ctx in shapes]
+    clock = ManualClock(0)
+    profile = profile_of(swept(clock)[1], FACTS, model_name="m", device="cpu", dtype="float32")
+    rows[0] = replace(rows[0], measured_ns=rows[0].measured_ns * 6)
+    fitted = rehearsed(profile, (), rows)
+    predicted = sum(fitted.model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in rows)
+    assert predicted == pytest.approx(sum(row.measured_ns for row in rows), rel=1e-6)
+    shape = TRUTH.decode_ns(8, 800) / TRUTH.decode_ns(1, 100)
+    assert fitted.model.decode_ns(8, 800) / fitted.model.decode_ns(1, 100) == pytest.approx(shape, rel=0.05)
+
+
+def test_too_short_a_rehearsal_is_refused() -> None:
+    clock = ManualClock(0)
+    executor, sweep = swept(clock)
+    profile = profile_of(sweep, FACTS, model_name="m", device="cpu", dtype="float32")
+    with pytest.raises(InvalidProfile, match="rehearsed"):
+        rehearse(executor, FACTS, profile.model, clock, max_batch=4, seconds=0.01)
+
+
+def test_the_executor_is_left_empty() -> None:
+    clock = ManualClock(0)
+    executor, sweep = swept(clock)
+    profile = profile_of(sweep, FACTS, model_name="m", device="cpu", dtype="float32")
+    rehearse(executor, FACTS, profile.model, clock, max_batch=4, seconds=5.0)
+    # A strict executor refuses pages that somebody still holds: a second rehearsal needs every one of them.
+    rehearse(executor, FACTS, profile.model, clock, max_batch=4, seconds=5.0)
