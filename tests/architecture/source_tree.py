@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = "skipjoin"
-OUTSIDE = {"tests", "tools", "docs", "build", "dist"}
+OUTSIDE = {"tests", "tools", "docs", "examples", "build", "dist"}
 """Folders of the checkout that are not part of the package."""
 
 
