@@ -76,7 +76,7 @@ class AccountAsked:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotAsked:
-    """Answer with a `SnapshotGiven`: queues by level, KV by residency, parameters."""
+    """Answer with a `SnapshotGiven`: queues by level, KV by residency."""
 
     question: int
 

@@ -133,7 +133,7 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class PoolDepth:
-    """Jobs by state, and bytes of tokens and prompts held."""
+    """Jobs by state."""
 
     accepted: int
     claimed: int

@@ -149,7 +149,7 @@ class Policy(Protocol):
         ...
 
     def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
-        """Estimated nanoseconds until the job runs next (the paper's ENST), to order prefetch and write-behind only; None: cannot say."""
+        """Estimated nanoseconds until the job runs next (the paper's ENST), to order prefetch only; None: cannot say."""
         ...
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
@@ -275,7 +275,7 @@ class JobPool(Protocol):
         ...
 
     def mark_crash(self, epoch: int, job_ids: Sequence[JobId]) -> None:
-        """Count one engine crash against these jobs (promise 8)."""
+        """Count one engine crash against these jobs: after two a job runs alone."""
         ...
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:

@@ -17,7 +17,7 @@ from .params import EngineParams
 from .state import EngineState
 
 QUIET_QUANTA = 4
-"""An iteration may take this many level-1 quanta beside a small decode batch (design/algorithm.md section 1)."""
+"""An iteration may take this many level-1 quanta beside a small decode batch (docs/algorithm.md)."""
 
 
 def assemble(

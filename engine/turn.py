@@ -1,6 +1,6 @@
 """One turn: events in, effects out.
 
-Owns the three clock reads and the order of a turn (architecture section 3); everything else is state. It does not know whether its executor
+Owns the three clock reads and the order of a turn (docs/architecture.md); everything else is state. It does not know whether its executor
 is real or simulated; serving, sim, bench and `skipjoin.LLM` step it.
 """
 

@@ -1,7 +1,7 @@
 """How many prompt tokens an iteration may compute beside its decode members.
 
 Owns `PrefillBudget`: the predicted iteration stays within max(2x pure decode, `quiet_ns`), in chunks that end on page borders
-(design/algorithm.md section 1). It does not know jobs; the walk asks it.
+(docs/algorithm.md). It does not know jobs; the walk asks it.
 """
 
 from __future__ import annotations

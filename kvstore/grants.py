@@ -1,6 +1,6 @@
 """Starvation offers, granted only as fast as the link can bring jobs back.
 
-Owns the one grant that may be outstanding (design/algorithm.md section 1): with paid moves a promotion that cannot run at once only makes others
+Owns the one grant that may be outstanding (docs/algorithm.md): with paid moves a promotion that cannot run at once only makes others
 wait. It does not know why a job is offered; the planner asks before every plan.
 """
 

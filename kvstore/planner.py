@@ -1,6 +1,6 @@
 """The planner: an order of jobs and a ledger of pages become one iteration.
 
-Owns every sequence, the running batch and the rules of design/algorithm.md sections 1 (batch, reservation) and 2. It does not know why a job
+Owns every sequence, the running batch and the rules of docs/algorithm.md, "One iteration". It does not know why a job
 ranks where it does, nor levels, accounts or tokens; engine/state feeds it and carries its decisions to policy and effects.
 """
 
@@ -173,7 +173,7 @@ class Planner:
         return decision
 
     def _calm(self, policy: Policy, tick: Tick) -> bool:
-        """Whether nothing has changed since the last plan but what the calendars know (contract 5)."""
+        """Whether nothing has changed since the last plan but what the calendars know."""
         if self._changed or self._alternate or policy.version != self._version or not self.running.members:
             return False
         change_ns, crossing_ns = policy.next_change_ns(), policy.next_crossing_ns()

@@ -1,7 +1,7 @@
 """Making room: who has to leave so that a better job can run.
 
 Owns the choice of victims within one plan: residents the walk has not reached, worst first, never one that the host cannot take
-(design/algorithm.md section 2). It does not know the batch; the walk asks it, the ledger carries out.
+(docs/algorithm.md). It does not know the batch; the walk asks it, the ledger carries out.
 """
 
 from __future__ import annotations

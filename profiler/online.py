@@ -1,7 +1,7 @@
 """The slow correction of a profile by what iterations really take.
 
 Owns one bounded factor on all predictions of iterations, and the error that is exported. It knows no job: quanta were fixed at start and charges
-of the past stay; only later predictions move. engine/turn feeds it outcomes, everybody else sees a `CostModel`.
+of the past stay; only later predictions move. No engine feeds it so far: predictions are the profile's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The multi-level feedback queue, with FastServe's skip-join or without.
 
 Owns levels, charges against quanta, demotions and promotion offers. It knows neither pages nor batch limits: engine/state tells it what
-happened, the planner reads its order and grants its offers (paper section 4.1; where the paper is open, design/algorithm.md section 1).
+happened, the planner reads its order and grants its offers (paper section 4.1; where the paper is open, docs/algorithm.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From the pool to the engine: which stored jobs the engine is told of, and with what.
 
-Owns the bounds on claimed jobs and their prompts, the resubmission to a restarted engine, and the crash marks of promise 8. It does not rank:
+Owns the bounds on claimed jobs and their prompts, the resubmission to a restarted engine, and the crash marks (docs/operations.md). It does not rank:
 it claims oldest first, and the engine decides. Supervisor and door call it on the event loop.
 """
 
