@@ -6,7 +6,6 @@ Owns `SamplingParams` and every bound on its fields. It does not know the model:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from .errors import InvalidInput
@@ -17,6 +16,8 @@ MAX_STOP_IDS = 64
 MAX_LOGPROBS = 20
 MAX_SEED = 2**63 - 1
 MAX_NEW_TOKENS = 2**20
+_FINITE = 1e300
+_SHOWN = 10**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class SamplingParams:
         if len(self.stop) > MAX_STOP_STRINGS:
             raise InvalidInput(f"stop has {len(self.stop)} strings.", field="stop", limit=f"at most {MAX_STOP_STRINGS}")
         for text in self.stop:
-            if not isinstance(text, str) or not 1 <= len(text.encode("utf-8", "surrogatepass")) <= MAX_STOP_BYTES:
+            if not isinstance(text, str) or not 1 <= _utf8_bytes(text) <= MAX_STOP_BYTES:
                 raise InvalidInput(
                     "Each stop string must have 1 to 256 bytes of UTF-8.",
                     field="stop",
@@ -95,9 +96,18 @@ class SamplingParams:
                 )
 
 
+def _utf8_bytes(text: str) -> int:
+    """Length as UTF-8; 0 for text with half a surrogate pair, which JSON can spell and no wire can carry."""
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return 0
+
+
 def _real(field: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
     bounds = f"{'above' if open_low else 'from'} {low:g} to {high:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # Compared, not converted: a whole number may be beyond the floats.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_FINITE < value < _FINITE:
         raise InvalidInput(f"{field} must be a finite number.", field=field, limit=bounds)
     if not low <= value <= high or (open_low and value == low):
         raise InvalidInput(f"{field} is {value:g}; it must be {bounds}.", field=field, limit=bounds)
@@ -108,4 +118,5 @@ def _whole(field: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidInput(f"{field} must be a whole number.", field=field, limit=bounds)
     if not low <= value <= high:
-        raise InvalidInput(f"{field} is {value}; it must be in {bounds}.", field=field, limit=bounds)
+        shown = value if -_SHOWN < value < _SHOWN else "a number of many digits"
+        raise InvalidInput(f"{field} is {shown}; it must be in {bounds}.", field=field, limit=bounds)

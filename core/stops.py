@@ -96,10 +96,10 @@ class StopAutomaton:
 
 @lru_cache(maxsize=256)
 def compile_stops(stops: tuple[str, ...]) -> StopAutomaton | None:
-    """The automaton of some stop strings (as UTF-8, lone surrogates passed), or None when there are none."""
+    """The automaton of some stop strings (as UTF-8), or None when there are none."""
     if not stops:
         return None
-    return StopAutomaton(text.encode("utf-8", "surrogatepass") for text in stops)
+    return StopAutomaton(text.encode("utf-8") for text in stops)
 
 
 class StopMatcher:

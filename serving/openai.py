@@ -200,6 +200,8 @@ async def _read(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise InvalidInput("The body did not arrive in time.", field="body", limit=f"{BODY_TIMEOUT_S:g} s") from None
+    except web.RequestPayloadError:
+        raise InvalidInput("The body is not encoded as its headers say.", field="body") from None
 
 
 async def _event(response: web.StreamResponse, value: dict[str, object]) -> None:

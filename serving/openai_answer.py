@@ -32,8 +32,14 @@ def error_body(error: SkipjoinError) -> dict[str, Any]:
     """OpenAI's error object of one of our errors."""
     status = http_status(type(error))
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    text = str(error).encode("utf-8", "replace").decode("utf-8")
-    return {"error": {"message": text, "type": kind, "param": name_here(error.field), "code": error.code.lower()}}
+    field = name_here(error.field)
+    param = None if field is None else _sayable(field)
+    return {"error": {"message": _sayable(str(error)), "type": kind, "param": param, "code": error.code.lower()}}
+
+
+def _sayable(text: str) -> str:
+    """The text without halves of surrogate pairs: JSON can spell them, UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def failure_of(finish: Finish) -> SkipjoinError | None:

@@ -112,6 +112,9 @@ def test_models_and_health(port: int) -> None:
         ("/v1/completions", {"prompt": [300]}, 400, "invalid_input", "prompt"),
         ("/v1/completions", {"prompt": [1] * 4096}, 400, "never_fits", "prompt"),
         ("/v1/completions", {"prompt": "\ud800"}, 400, "invalid_input", "prompt"),
+        ("/v1/completions", {"prompt": "x", "stop": "\ud800"}, 400, "invalid_input", "stop"),
+        ("/v1/completions", {"prompt": "x", "\ud800": 1}, 400, "invalid_input", "?"),
+        ("/v1/completions", b'{"prompt": "x", "top_p": 1%s}' % (b"0" * 400), 400, "invalid_input", "top_p"),
         ("/v1/completions", {"prompt": "x", "model": "gpt-4"}, 404, "not_found", "model"),
         ("/v1/completions", b"not json", 400, "invalid_input", "body"),
         ("/v1/completions", b"[" * 90_000, 400, "invalid_input", "body"),
@@ -129,6 +132,11 @@ def test_refusals_have_openais_shape(port: int, path: str, body: object, status:
     for inside in ("Traceback", "skipjoin.", "aiohttp", "/work", "sqlite"):
         assert inside not in error["message"]
     assert answer.headers["server"] == "skipjoin"
+
+
+def test_a_body_that_is_not_encoded_as_it_says_is_bad_input(port: int) -> None:
+    answer = call(port, "/v1/completions", b'{"prompt": "x"}', content_encoding="gzip")
+    assert (answer.status, answer.json["error"]["param"]) == (400, "body")
 
 
 def test_a_page_in_a_browser_cannot_post(port: int) -> None:

@@ -105,6 +105,9 @@ def test_conversations() -> None:
         ({"stop": [5]}, "stop"),
         ({"stop": [""]}, "stop"),
         ({"stop": ["x"] * 99}, "stop"),
+        ({"stop": "\ud800"}, "stop"),
+        ({"temperature": 10**400}, "temperature"),
+        ({"seed": 10**4000}, "seed"),
         ({"stop_token_ids": "12"}, "stop_token_ids"),
         ({"stop_token_ids": ["1"]}, "stop_token_ids"),
         ({"ignore_eos": 1}, "ignore_eos"),
@@ -129,6 +132,7 @@ def test_bad_completions_name_the_field(body: dict[str, Any], field: str) -> Non
     with pytest.raises(InvalidInput) as refused:
         _completion(**body)
     assert refused.value.field == field
+    assert len(str(refused.value)) < 200
 
 
 @pytest.mark.parametrize(
