@@ -60,11 +60,13 @@ class Calendar:
     def pop_due(self, now_ns: int) -> list[Handle]:
         """Take out all entries up to and including `now_ns`, earliest first, ties by handle."""
         out: list[Handle] = []
-        while self.next_ns is not None and self.next_ns <= now_ns:
-            handle = heappop(self._heap)[1]
-            del self._due[handle]
-            out.append(handle)
-            self._settle()
+        heap, due = self._heap, self._due
+        while heap and heap[0][0] <= now_ns:
+            when_ns, handle = heappop(heap)
+            if due.get(handle) == when_ns:
+                del due[handle]
+                out.append(handle)
+        self._settle()
         return out
 
     def _settle(self) -> None:

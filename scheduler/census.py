@@ -43,9 +43,21 @@ class Census:
         if count.waits.pop(handle, None) is None:
             count.moved.pop(handle, None)
 
-    def runs(self, level: int, change: int) -> None:
-        """`change` more jobs of `level` run."""
-        self._at(level).running += change
+    def starts(self, handle: Handle, level: int) -> None:
+        """A job that waited on `level` runs."""
+        count = self._at(level)
+        count.running += 1
+        if count.waits.pop(handle, None) is None:
+            count.moved.pop(handle, None)
+
+    def stops(self, level: int) -> None:
+        """A job of `level` runs no more."""
+        self._at(level).running -= 1
+
+    def runs_on(self, old: int, new: int) -> None:
+        """A running job changed its level."""
+        self._at(old).running -= 1
+        self._at(new).running += 1
 
     def running(self, level: int) -> int:
         """Running jobs of `level`."""

@@ -67,8 +67,7 @@ class IndexPolicy(ABC):
     def join(self, handle: Handle, tick: Tick) -> None:
         """The job runs."""
         self._jobs[handle].join()
-        self._census.waits_no_more(handle, ONLY)
-        self._census.runs(ONLY, 1)
+        self._census.starts(handle, ONLY)
         if self.ages:
             self._ranking.remove(self._keys.pop(handle))
             self._aged.add(handle)
@@ -93,7 +92,7 @@ class IndexPolicy(ABC):
     def leave(self, handle: Handle, tick: Tick) -> None:
         """The job waits with the index it has now."""
         self._jobs[handle].leave(tick)
-        self._census.runs(ONLY, -1)
+        self._census.stops(ONLY)
         self._crossings.discard(handle)
         self._census.waits(handle, ONLY, tick.now_ns)
         if self.ages:
@@ -103,9 +102,10 @@ class IndexPolicy(ABC):
     def removed(self, handle: Handle, tick: Tick) -> None:
         """The job is gone."""
         if self._jobs.pop(handle).running:
-            self._census.runs(ONLY, -1)
+            self._census.stops(ONLY)
+        else:
+            self._census.waits_no_more(handle, ONLY)
         self._aged.discard(handle)
-        self._census.waits_no_more(handle, ONLY)
         self._crossings.discard(handle)
         key = self._keys.pop(handle, None)
         if key is not None:

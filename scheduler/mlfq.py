@@ -23,12 +23,13 @@ TOP = Level(1)
 
 
 class MlfqJob(JobEntry):
-    """A job on the ladder. `spent_before_ns` is the attained service that does not count against the quantum of its level."""
+    """A job on the ladder. `level` is where it stands; `spent_before_ns` is the attained service that does not count against that quantum."""
 
-    __slots__ = ("spent_before_ns",)
+    __slots__ = ("level", "spent_before_ns")
 
-    def __init__(self, facts: JobFacts, tick: Tick) -> None:
+    def __init__(self, facts: JobFacts, level: Level, tick: Tick) -> None:
         super().__init__(facts, tick)
+        self.level = level
         self.spent_before_ns = 0
 
     def charged_ns(self, tick: Tick) -> int:
@@ -73,48 +74,50 @@ class MlfqPolicy:
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """Join the ladder at the tail of the entry level."""
         level = self.ladder.entry_level(facts.entry_ns) if self._skip_join else TOP
-        job = MlfqJob(facts, tick)
+        job = MlfqJob(facts, level, tick)
         self._jobs[facts.handle] = job
         self._queues.place(facts.handle, level)
-        self._await(job, level, tick)
+        self._await(job, tick)
         self.version += 1
         return level
 
     def join(self, handle: Handle, tick: Tick) -> None:
         """The job runs: its wait, deadline and offer end."""
-        self._jobs[handle].join()
-        level = self._queues.level(handle)
-        self._forget_wait(handle, level)
-        self._census.runs(level, 1)
+        job = self._jobs[handle]
+        job.join()
+        self._census.starts(handle, job.level)
+        if job.level > TOP:
+            self._starving.end(handle)
 
     def charge(self, handle: Handle, service_ns: int, computed_tokens: int, tick: Tick) -> None:
         """A chunk: counted at once, demotion is left to `advance`."""
         job = self._jobs[handle]
         job.charge(service_ns, computed_tokens)
-        self._watch(handle, job, tick)
+        if job.emitted:
+            self._watch(job, tick)
 
     def decoding(self, handle: Handle, tick: Tick) -> None:
         """From now on the decode clock charges."""
         job = self._jobs[handle]
         job.decode(tick)
-        self._watch(handle, job, tick)
+        self._watch(job, tick)
 
     def leave(self, handle: Handle, tick: Tick) -> None:
         """The job waits, at the place it had."""
         job = self._jobs[handle]
         job.leave(tick)
-        level = self._queues.level(handle)
-        self._census.runs(level, -1)
-        self._watch(handle, job, tick)
-        self._await(job, level, tick)
+        self._census.stops(job.level)
+        if job.emitted:
+            self._watch(job, tick)
+        self._await(job, tick)
 
     def removed(self, handle: Handle, tick: Tick) -> None:
         """The job is gone."""
         job = self._jobs.pop(handle)
-        level = self._queues.level(handle)
         if job.running:
-            self._census.runs(level, -1)
-        self._forget_wait(handle, level)
+            self._census.stops(job.level)
+        else:
+            self._forget_wait(job)
         self._crossings.discard(handle)
         self._queues.remove(handle)
         self._starving.settled(handle, tick.now_ns)
@@ -127,7 +130,7 @@ class MlfqPolicy:
         if crossings.next_ns is not None and crossings.next_ns <= tick.decode_ns:
             crossed = crossings.pop_due(tick.decode_ns)
             crossed.sort(key=self._queues.key)
-            changes.extend(self._demote(handle, tick) for handle in crossed)
+            changes += [self._demote(self._jobs[handle], tick) for handle in crossed]
         starving = self._starving
         if starving.speak(tick.now_ns) and starving.offers:
             self.version += 1
@@ -159,7 +162,7 @@ class MlfqPolicy:
 
     def level(self, handle: Handle) -> Level:
         """The level now."""
-        return self._queues.level(handle)
+        return self._jobs[handle].level
 
     def next_change_ns(self) -> int | None:
         """The next starvation deadline not yet offered, or the end of a quiet time."""
@@ -181,7 +184,7 @@ class MlfqPolicy:
         job = self._jobs[handle]
         if job.running:
             return 0
-        executing = self._service_ahead_ns(self._queues.level(handle)) // max_batch
+        executing = self._service_ahead_ns(job.level) // max_batch
         deadline = self._starving.deadlines.get(handle) if self._starving.mode == "paper" else None
         return executing if deadline is None else min(executing, max(deadline - tick.now_ns, 0))
 
@@ -197,7 +200,8 @@ class MlfqPolicy:
         """Call `hold` with every rule that the ladder's own books keep: for `invariants.check`."""
         queues, starving = self._queues, self._starving
         for handle, job in self._jobs.items():
-            level = queues.level(handle)
+            level = job.level
+            hold(queues.key(handle)[0] == level, f"job {handle} stands on its level")
             charged_ns = job.charged_ns(tick)
             waits = self._census.levels_waiting(handle)
             hold(0 <= charged_ns <= job.service_ns(tick), f"job {handle} is charged part of its service")
@@ -215,60 +219,60 @@ class MlfqPolicy:
         hold(len(self._crossings) + len(starving.deadlines) <= 2 * len(self._jobs), "calendars hold live jobs")
 
     # inside ---------------------------------------------------------------------------------------------------
-    def _await(self, job: MlfqJob, level: Level, tick: Tick) -> None:
+    def _await(self, job: MlfqJob, tick: Tick) -> None:
         """A wait begins, or goes on on another level; on level 1 there is nothing to promote to."""
         handle = job.facts.handle
-        self._census.waits(handle, level, job.waiting_since_ns)
-        if level > TOP:
+        self._census.waits(handle, job.level, job.waiting_since_ns)
+        if job.level > TOP:
             self._starving.begin(handle, job.waiting_since_ns, job.service_ns(tick))
 
-    def _forget_wait(self, handle: Handle, level: Level) -> None:
-        self._census.waits_no_more(handle, level)
-        self._starving.end(handle)
+    def _forget_wait(self, job: MlfqJob) -> None:
+        self._census.waits_no_more(job.facts.handle, job.level)
+        self._starving.end(job.facts.handle)
 
-    def _watch(self, handle: Handle, job: MlfqJob, tick: Tick) -> None:
-        """Enter when the job uses up its quantum; a job that did so already is due now, even if it just left the batch."""
-        if not job.emitted:
-            return
-        left_ns = self.ladder.quantum_ns(self._queues.level(handle)) - job.charged_ns(tick)
+    def _watch(self, job: MlfqJob, tick: Tick) -> None:
+        """Enter when a job that emitted uses up its quantum; one that did so already is due now, even if it just left the batch."""
+        left_ns = self.ladder.quantum_ns(job.level) - job.charged_ns(tick)
         if left_ns <= 0:
-            self._crossings.set(handle, tick.decode_ns)
+            self._crossings.set(job.facts.handle, tick.decode_ns)
         elif job.decoding:
-            self._crossings.set(handle, tick.decode_ns + left_ns)
+            self._crossings.set(job.facts.handle, tick.decode_ns + left_ns)
         else:
-            self._crossings.discard(handle)
+            self._crossings.discard(job.facts.handle)
 
-    def _demote(self, handle: Handle, tick: Tick) -> LevelChanged:
-        job = self._jobs[handle]
-        old = self._queues.level(handle)
-        carried_ns = job.charged_ns(tick) - self.ladder.quantum_ns(old)
+    def _demote(self, job: MlfqJob, tick: Tick) -> LevelChanged:
+        """Only from `advance`, so no crossing of the job stands in the calendar."""
+        handle, old, ladder = job.facts.handle, job.level, self.ladder
+        service_ns = job.service_ns(tick)
+        carried_ns = service_ns - job.spent_before_ns - ladder.quantum_ns(old)
         next_ns = job.step_ns(tick)
         if next_ns is None:
             next_ns = self._cost.decode_ns(1, job.facts.prompt_tokens + job.output_tokens(tick))
-        new = self.ladder.level_after(old, carried_ns, next_ns)
-        job.spent_before_ns = job.service_ns(tick) - carried_ns
-        self._relocate(job, old, new, tick)
-        self._watch(handle, job, tick)
+        new = ladder.level_after(old, carried_ns, next_ns)
+        job.spent_before_ns = service_ns - carried_ns
+        self._relocate(job, new, tick)
+        if job.decoding:
+            self._crossings.set(handle, tick.decode_ns + ladder.quantum_ns(new) - carried_ns)
         self._starving.settled(handle, tick.now_ns)
         return LevelChanged(handle, old, new, LevelCause.QUANTUM)
 
     def _promote(self, handle: Handle, tick: Tick) -> LevelChanged:
         """Only waiting jobs come here, after the demotions of the same turn, so no crossing stands in the calendar."""
         job = self._jobs[handle]
-        old = self._queues.level(handle)
+        old = job.level
         job.spent_before_ns = job.service_ns(tick)
-        self._relocate(job, old, TOP, tick)
+        self._relocate(job, TOP, tick)
         return LevelChanged(handle, old, TOP, LevelCause.STARVATION)
 
-    def _relocate(self, job: MlfqJob, old: Level, new: Level, tick: Tick) -> None:
-        handle = job.facts.handle
-        self._queues.place(handle, new)
+    def _relocate(self, job: MlfqJob, new: Level, tick: Tick) -> None:
+        self._queues.place(job.facts.handle, new)
         if job.running:
-            self._census.runs(old, -1)
-            self._census.runs(new, 1)
+            self._census.runs_on(job.level, new)
+            job.level = new
         else:
-            self._forget_wait(handle, old)
-            self._await(job, new, tick)
+            self._forget_wait(job)
+            job.level = new
+            self._await(job, tick)
         self.version += 1
 
     def _service_ahead_ns(self, level: Level) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import chain
 
 from ..core.ids import Handle, Level
 from ..core.ports import Key
@@ -35,9 +36,7 @@ class LevelQueues:
         while len(self._levels) < level:
             self._levels.append(OrderedDict())
         self._places += 1
-        key = (int(level), self._places, int(handle))
-        self._keys[handle] = key
-        self._levels[level - 1][handle] = key
+        self._keys[handle] = self._levels[level - 1][handle] = (level, self._places, handle)
 
     def remove(self, handle: Handle) -> None:
         """Take a job out."""
@@ -54,9 +53,7 @@ class LevelQueues:
 
     def order(self) -> Iterator[tuple[Key, Handle]]:
         """All jobs by (level, place), lazily."""
-        for queue in self._levels:
-            for handle, key in queue.items():
-                yield key, handle
+        return chain.from_iterable(zip(queue.values(), queue, strict=True) for queue in self._levels)
 
     def counts(self) -> list[int]:
         """Jobs per level, from level 1 to the lowest level ever used."""

@@ -106,7 +106,8 @@ class StarvationWatch:
     def end(self, handle: Handle) -> None:
         """The job waits no more, or its wait is judged anew."""
         self.deadlines.discard(handle)
-        self._open.pop(handle, None)
+        if self._open:
+            self._open.pop(handle, None)
 
     def offer(self, handles: Sequence[Handle]) -> None:
         """Open offers behind those that stand: their deadlines were later."""
