@@ -113,8 +113,8 @@ def _replay(file: str, given: dict[str, Any], out: str | None) -> int:
     try:
         with Console(stderr=True).status(f"replaying {path.name}"):
             report = replay(path)
-    except (ArithmeticError, AssertionError, InvariantViolation, LookupError, TypeError, ValueError):
-        # Every line is one of a record, together they lead the engine where no run of its own would.
+    except (ArithmeticError, AssertionError, InvalidSettings, InvariantViolation, LookupError, TypeError, ValueError):
+        # Every line is one of a record; together they lead the engine where no run of its own would.
         raise InvalidInput(
             f"{path.name} cannot have happened: it was changed, or another version wrote it.", field="replay"
         ) from None
