@@ -7,7 +7,6 @@ folder is ever run. It does not know tensors (no torch here): the door reads lim
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,7 +205,6 @@ def _real(raw: dict[str, Any], name: str, low: float, high: float, *, default: f
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
-        or not math.isfinite(value)
         or not low <= value <= high
     ):
         raise InvalidModel(

@@ -26,7 +26,7 @@ from .engine_parts import Engine, build_engine
 from .intake import Intake
 from .settings import load_settings
 from .streams import assembler
-from .tokenizers import tokenizer_for
+from .tokenizers import defaults_for, tokenizer_for
 
 Prompt = str | Sequence[int] | Sequence[ChatMessage]
 _DAY_S = 86_400.0
@@ -63,7 +63,7 @@ class LLM:
         self._tokenizer = tokenizer_for(self._settings)
         self._intake = Intake(
             self._tokenizer,
-            SamplingParams(),
+            defaults_for(self._settings),
             default_max_new_tokens=self._settings.default_max_new_tokens,
             job_cap_s=_DAY_S,
         )
@@ -79,7 +79,7 @@ class LLM:
     ) -> list[Generation]:
         """Complete every prompt (text, token ids or a conversation), in the order given, however they are scheduled.
 
-        `sampling` holds for all prompts, or one for each. `progress` draws a bar on a terminal. Raises InvalidInput, NeverFits, JobFailed.
+        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. `progress` draws a bar on a terminal. Raises InvalidInput, NeverFits, JobFailed.
         """
         engine = self._engine
         if engine is None:

@@ -1,11 +1,12 @@
-"""Which tokenizer a server has.
+"""Which tokenizer and which sampling defaults a server has.
 
-Owns the choice between a model's own tokenizer and the byte tokenizer of the simulated executor. It knows no format; executor/tokenizer reads
-the model's. Door and engine process both call it: the door for text, the engine for stop strings.
+Owns the choice between what a model brings and what stands in for it beside the simulated executor. It knows no format; executor/ reads the
+model's files. Door and engine process both call it: the door for text, the engine for stop strings.
 """
 
 from __future__ import annotations
 
+from ..core.sampling import SamplingParams
 from .settings import ServeSettings
 from .text import ByteTokenizer, Tokenizer
 
@@ -17,3 +18,12 @@ def tokenizer_for(settings: ServeSettings) -> Tokenizer:
     from ..executor.tokenizer import ModelTokenizer
 
     return ModelTokenizer(settings.model)
+
+
+def defaults_for(settings: ServeSettings) -> SamplingParams:
+    """What a request leaves out of its sampling. Raises InvalidModel."""
+    if settings.model is None:
+        return SamplingParams()
+    from ..executor.generation import sampling_defaults
+
+    return sampling_defaults(settings.model)

@@ -43,7 +43,7 @@ from .store import Store
 from .streams import Streams
 from .supervisor import Supervisor
 from .text import Tokenizer
-from .tokenizers import tokenizer_for
+from .tokenizers import defaults_for, tokenizer_for
 
 OnReady = Callable[[EngineFacts, int, int | None], None]
 """Called once with the engine's facts, the gRPC port and the HTTP port."""
@@ -53,13 +53,13 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
     """Everything, joined and bound but not started. Raises InvalidSettings, InvalidModel, StoreUnavailable."""
     clock = MonotonicClock()
     access = read_tokens(settings.tokens)
-    tokenizer = tokenizer_for(settings)
+    tokenizer, defaults = tokenizer_for(settings), defaults_for(settings)
     store = await Store.open(pool_maker(settings))
     try:
-        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, clock)
+        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, defaults, clock)
         metrics = _metrics(jobs, supervisor)
         health = health_aio.HealthServicer()
-        servicer = JobServicer(jobs, SamplingParams())
+        servicer = JobServicer(jobs, defaults)
         public = service_handler(
             job_pool_pb2.DESCRIPTOR.services_by_name["JobPoolService"],
             servicer.methods(),
@@ -80,7 +80,8 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
             drain_s=settings.drain_s,
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
-        http = _http(settings, access, tokenizer, door, metrics, questions, clock)
+        calls = OpenAiCalls(jobs, tokenizer, defaults)
+        http = _http(settings, access, calls, door, metrics, questions, clock)
         if http is not None:
             door.sides.append(http)
         if not settings.check:
@@ -109,7 +110,7 @@ def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
 def _http(
     settings: ServeSettings,
     access: Access,
-    tokenizer: Tokenizer,
+    calls: OpenAiCalls,
     door: Door,
     metrics: Metrics,
     questions: Questions,
@@ -130,12 +131,11 @@ def _http(
 
     scrape = Scrape(metrics, questions, door.jobs.store, clock, state)
     insight = Insight(lambda: door.supervisor.ready and not door.draining, scrape.page, metrics.on_refused)
-    calls = OpenAiCalls(door.jobs, tokenizer, SamplingParams())
     return HttpDoor(settings, settings.http_listen, access, calls, insight)
 
 
 async def _jobs(
-    settings: ServeSettings, store: Store, tokenizer: Tokenizer, clock: Clock
+    settings: ServeSettings, store: Store, tokenizer: Tokenizer, defaults: SamplingParams, clock: Clock
 ) -> tuple[Jobs, Supervisor, Questions]:
     epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
     depth = await store.call(lambda pool: pool.depth())
@@ -165,7 +165,7 @@ async def _jobs(
     )
     intake = Intake(
         tokenizer,
-        SamplingParams(),
+        defaults,
         default_max_new_tokens=settings.default_max_new_tokens,
         job_cap_s=settings.job_cap_s,
     )

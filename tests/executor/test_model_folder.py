@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from skipjoin.core.errors import InvalidInput, InvalidModel
+from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.config import load_config
+from skipjoin.executor.generation import sampling_defaults
 from skipjoin.executor.weights import load_model, parse_device, parse_dtype
 
 
@@ -58,6 +60,7 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
         ({"num_attention_heads": 5000}, "num_attention_heads"),
         ({"num_key_value_heads": 3}, "num_key_value_heads"),
         ({"head_dim": 15}, "head_dim"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps"),
         ({"vocab_size": 10**12}, "vocab_size"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
@@ -232,6 +235,25 @@ def test_end_tokens(folder):
     change(folder, eos_token_id=[1, 512])
     with pytest.raises(InvalidModel, match="eos_token_id"):
         load_config(folder)
+
+
+def test_sampling_that_the_makers_recommend(folder):
+    assert sampling_defaults(folder) == SamplingParams()
+    change(folder, "generation_config.json", do_sample=True, temperature=0.6, top_p=0.9, top_k=-1, min_p=None)
+    assert sampling_defaults(folder) == SamplingParams(temperature=0.6, top_p=0.9, top_k=0)
+    change(folder, "generation_config.json", do_sample=False)
+    assert sampling_defaults(folder).greedy
+    (folder / "generation_config.json").unlink()
+    assert sampling_defaults(folder) == SamplingParams()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("temperature", float("nan")), ("top_k", 1.5), ("top_p", 0), ("repetition_penalty", "high")]
+)
+def test_sampling_that_cannot_be(folder, field, value):
+    change(folder, "generation_config.json", **{field: value})
+    with pytest.raises(InvalidModel, match=rf"generation_config.json: {field}"):
+        sampling_defaults(folder)
 
 
 @pytest.mark.parametrize("name", ["int8", "", "float32 "])

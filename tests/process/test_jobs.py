@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from http_client import HTTP, call, http_port
 from process_server import Server, spec
 
+from skipjoin.executor.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]
@@ -56,6 +60,23 @@ def test_generate_stream_get_list(serve: Serve) -> None:
         page = stub.List(pb.ListRequest(page_size=1, page_token=page.next_page_token))
         assert [found.job_id for found in page.jobs] == [job.job_id]
         assert not stub.List(pb.ListRequest(states=[pb.JOB_STATE_FAILED])).jobs
+
+
+def test_what_a_request_leaves_out_is_the_models_own(serve: Serve, tmp_path: Path) -> None:
+    init_model(tmp_path / "tiny", "tiny")
+    config = tmp_path / "tiny" / "generation_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"temperature": 0.5, "top_p": 0.9, "top_k": 40}))
+    server = serve("--model", str(tmp_path / "tiny"), *HTTP)
+    with server.stub() as stub:
+        job = stub.Submit(pb.SubmitRequest(spec=spec("hello", 2))).job.sampling
+        assert (job.temperature, job.top_p, job.top_k) == (0.5, 0.9, 40)
+        asked = pb.JobSpec(text="hello", sampling=pb.SamplingParams(temperature=0.25, max_new_tokens=2))
+        job = stub.Submit(pb.SubmitRequest(spec=asked)).job.sampling
+        assert (job.temperature, job.top_p, job.top_k) == (0.25, 0.9, 40)
+        body = {"prompt": "hello", "max_tokens": 2, "top_k": 7}
+        job_id = call(http_port(server), "/v1/completions", body).headers["x-skipjoin-job-id"]
+        job = stub.Get(pb.GetRequest(job_id=job_id)).job.sampling
+        assert (job.temperature, job.top_p, job.top_k) == (0.5, 0.9, 7)
 
 
 def test_events_are_sent_on_request(serve: Serve) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from skipjoin.executor.presets import init_model
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny"
     init_model(path, "tiny", seed=3)
+    config = path / "generation_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"temperature": 0.6, "top_p": 0.9}))
     return path
 
 
@@ -47,6 +50,13 @@ def test_together_and_alone_give_the_same_tokens(llm: LLM) -> None:
     assert [len(one.token_ids) for one in together] == [20 + 3 * i for i in range(12)]
     for prompt, one, expected in zip(PROMPTS[::4], params[::4], together[::4], strict=True):
         assert llm.generate(prompt, one, progress=False)[0].token_ids == expected.token_ids
+
+
+def test_what_is_left_out_is_the_models_own(llm: LLM) -> None:
+    (plain,) = llm.generate([5], progress=False)
+    assert (plain.sampling.temperature, plain.sampling.top_p) == (0.6, 0.9)
+    (said,) = llm.generate([5], SamplingParams(max_new_tokens=2), progress=False)
+    assert (said.sampling.temperature, said.sampling.top_p) == (1.0, 1.0)
 
 
 def test_one_prompt_in_each_form(llm: LLM) -> None:
