@@ -20,6 +20,9 @@ from ..core.errors import InvalidSettings
 from ..scheduler.registry import POLICY_NAMES
 
 ENV_PREFIX = "SKIPJOIN_"
+MAX_KV_TOKENS = 2**30
+MAX_BYTES = 2**40
+MAX_S = 10 * 366 * 86_400
 LIVE_POLICIES = tuple(name for name in POLICY_NAMES if name != "srpt-oracle")  # nobody knows the future here
 
 
@@ -35,6 +38,7 @@ class ServeSettings(BaseSettings):
         env_prefix=ENV_PREFIX,
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,
         env_ignore_empty=True,
         nested_model_default_partial_update=False,
     )
@@ -64,10 +68,10 @@ class ServeSettings(BaseSettings):
     max_batch: int = Field(64, ge=1, le=4096, description="Jobs in one iteration at most")
     max_prefill_tokens: int = Field(2048, ge=1, le=2**20, description="Prompt tokens in one iteration at most")
     kv_tokens: int | None = Field(
-        None, ge=16, description="Tokens of KV on the device; default: what the device has room for"
+        None, ge=16, le=MAX_KV_TOKENS, description="Tokens of KV on the device; default: what the device has room for"
     )
     host_kv_tokens: int | None = Field(
-        None, ge=0, description="Tokens of KV in host memory; default: four times the device's"
+        None, ge=0, le=MAX_KV_TOKENS, description="Tokens of KV in host memory; default: four times the device's"
     )
     kv_mode: Literal["proactive", "reactive", "recompute"] = Field(
         "proactive", description="How KV of preempted jobs is kept"
@@ -99,11 +103,13 @@ class ServeSettings(BaseSettings):
         10_000, ge=1, le=1_000_000, description="Jobs the engine ranks at a time; others wait in the pool"
     )
     prompts_ahead_bytes: int = Field(
-        64 * 2**20, ge=2**16, description="Bytes of prompts sent to the engine before it asks"
+        64 * 2**20, ge=2**16, le=MAX_BYTES, description="Bytes of prompts sent to the engine before it asks"
     )
-    held_prompt_bytes: int = Field(512 * 2**20, ge=2**20, description="Bytes of claimed prompts the door holds at most")
+    held_prompt_bytes: int = Field(
+        512 * 2**20, ge=2**20, le=MAX_BYTES, description="Bytes of claimed prompts the door holds at most"
+    )
     unflushed_bytes: int = Field(
-        8 * 2**20, ge=2**12, description="Bytes not yet in the token log at which the engine pauses"
+        8 * 2**20, ge=2**12, le=MAX_BYTES, description="Bytes not yet in the token log at which the engine pauses"
     )
     max_message_bytes: int = Field(4 * 2**20, ge=2**12, le=2**28, description="Largest message a client may send")
     max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
@@ -111,15 +117,17 @@ class ServeSettings(BaseSettings):
         3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
     )
     job_cap_s: float = Field(86_400.0, gt=0, le=30 * 86_400, description="No job lives longer before it expires")
-    retention_s: float = Field(86_400.0, ge=1, description="Ended jobs are kept this long")
-    sweep_s: float = Field(30.0, gt=0, description="How often expired and old jobs are looked for")
+    retention_s: float = Field(86_400.0, ge=1, le=MAX_S, description="Ended jobs are kept this long")
+    sweep_s: float = Field(30.0, gt=0, le=86_400, description="How often expired and old jobs are looked for")
     drain_s: float = Field(
-        30.0, ge=0, description="After SIGTERM running jobs have this long to finish; then they are parked"
+        30.0, ge=0, le=86_400, description="After SIGTERM running jobs have this long to finish; then they are parked"
     )
     stall_s: float = Field(
-        120.0, gt=0, description="An engine with work that reports no turn for this long is killed and restarted"
+        120.0, gt=0, le=86_400, description="An engine with work that reports no turn for this long is killed and restarted"
     )
-    restart_backoff_s: float = Field(10.0, ge=0, description="Longest wait before a dead engine is started again")
+    restart_backoff_s: float = Field(
+        10.0, ge=0, le=3600, description="Longest wait before a dead engine is started again"
+    )
     check: bool = Field(False, description="Load everything, print the start line and exit")
 
     @classmethod

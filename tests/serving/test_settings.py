@@ -11,6 +11,8 @@ from skipjoin.core.errors import InvalidSettings
 from skipjoin.serving.flags import add_flags, settings_from
 from skipjoin.serving.settings import ServeSettings, load_settings
 
+REALS = [name for name, field in ServeSettings.model_fields.items() if field.annotation is float]
+WHOLES = [name for name, field in ServeSettings.model_fields.items() if field.annotation in (int, int | None)]
 SIMULATED = {"executor": "simulated"}
 
 
@@ -59,6 +61,10 @@ def test_every_field_says_what_it_is() -> None:
         ({**SIMULATED, "http_listen": "192.168.1.1:80"}, "http_listen"),
         ({**SIMULATED, "listen": "0.0.0.0:1", "tls_cert": "a", "tls_key": "b"}, "listen"),
         ({**SIMULATED, "dtype": "int3"}, "dtype"),
+        ({**SIMULATED, "call_cap_s": "nan"}, "call_cap_s"),
+        *(({**SIMULATED, name: "inf"}, name) for name in REALS),
+        *(({**SIMULATED, name: "1e300"}, name) for name in REALS),
+        *(({**SIMULATED, name: "9" * 20}, name) for name in WHOLES),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(flags: dict[str, object], field: str) -> None:
