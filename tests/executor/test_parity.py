@@ -72,9 +72,12 @@ MANNERS = {
 }
 
 
+@pytest.mark.parametrize("everybody", [False, pytest.param(True, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("manner", MANNERS)
-def test_greedy_tokens_do_not_depend_on_how_a_job_is_run(tiny64, expected, manner):
+def test_greedy_tokens_do_not_depend_on_how_a_job_is_run(tiny64, expected, manner, everybody):
     count, page_tokens, options = MANNERS[manner]
+    if everybody:  # all 500 jobs in every manner, with `make soak`
+        count = JOBS
     pages = 9 * count * 16 // page_tokens
     executor = TorchExecutor(tiny64, PoolShape(pages, pages, page_tokens))
     driver = PlanDriver(executor, **options, shuffle_seed=page_tokens)

@@ -13,19 +13,20 @@ from skipjoin.executor.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]
-JOBS = 8
-LENGTH = 60
+LENGTH = 64
 
 
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("count", [8, pytest.param(500, marks=pytest.mark.soak)])
 def test_tokens_over_kills_of_engine_and_door_are_those_of_a_calm_run_alone(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "model"
     init_model(folder, "tiny", seed=7)
-    prompts = [f"the {i}th question is " * (1 + i % 3) for i in range(JOBS)]
+    prompts = [f"the {i}th question is " * (1 + i % 3) for i in range(count)]
     with LLM(folder, device="cpu", dtype="float64", threads=1, kv_tokens=2048, max_batch=1) as llm:
-        params = [SamplingParams(temperature=0.9, seed=i, max_new_tokens=LENGTH, ignore_eos=True) for i in range(JOBS)]
+        params = [SamplingParams(temperature=0.9, seed=i, max_new_tokens=LENGTH, ignore_eos=True) for i in range(count)]
         calm = [llm.generate(p, s, progress=False)[0] for p, s in zip(prompts, params, strict=True)]
 
     flags = ["--model", str(folder), "--device", "cpu", "--dtype", "float64", "--threads", "1"]
@@ -44,7 +45,7 @@ def test_tokens_over_kills_of_engine_and_door_are_those_of_a_calm_run_alone(
     with server.stub() as stub:
         killed_late = stub.Get(pb.GetRequest(job_id=jobs[0])).job
         for job, expected in zip(jobs, calm, strict=True):
-            chunks = [item.chunk for item in stub.Stream(pb.StreamRequest(job_id=job), timeout=60)]
+            chunks = [item.chunk for item in stub.Stream(pb.StreamRequest(job_id=job), timeout=600)]
             assert tuple(token for chunk in chunks for token in chunk.token_ids) == expected.token_ids
             assert "".join(chunk.text for chunk in chunks) == expected.text
     assert killed_late.output_tokens >= 10
@@ -53,7 +54,7 @@ def test_tokens_over_kills_of_engine_and_door_are_those_of_a_calm_run_alone(
 def _read(stub: object, job_id: str, tokens: int) -> None:
     """Follow until so many tokens are there."""
     seen = 0
-    for item in stub.Stream(pb.StreamRequest(job_id=job_id), timeout=60):  # type: ignore[attr-defined]
+    for item in stub.Stream(pb.StreamRequest(job_id=job_id), timeout=600):  # type: ignore[attr-defined]
         seen += len(item.chunk.token_ids)
         if seen >= tokens:
             return
