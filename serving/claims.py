@@ -7,9 +7,11 @@ it claims oldest first, and the engine decides. Supervisor and door call it on t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ..core.clock import Clock, unix_ns
+from ..core.errors import StoreUnavailable
 from ..core.events import CancelRequested, Event, PromptArrived, Submitted
 from ..core.ids import Handle
 from ..core.job import FinishReason
@@ -18,8 +20,11 @@ from .journal import Journal
 from .live import LiveJob, LiveTable
 from .store import Store
 
+log = logging.getLogger("skipjoin.door")
+
 CLAIM_GROUP = 256
 CRASHES_UNTIL_ALONE = 2
+_RETRY_S = 0.5
 
 Send = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -67,7 +72,12 @@ class Claims:
             self._kick.clear()
             while not self.closed and self._facts is not None and self._room():
                 limit = min(CLAIM_GROUP, self._max_jobs - len(self._table.jobs))
-                records = await self._store.call(lambda pool, limit: pool.claim(self._epoch, limit), limit)
+                try:
+                    records = await self._store.call(lambda pool, limit: pool.claim(self._epoch, limit), limit)
+                except StoreUnavailable as error:
+                    log.warning("no job can be claimed, which will be tried again: %s", error)
+                    await asyncio.sleep(_RETRY_S)
+                    continue
                 fresh = [LiveJob.of(record) for record in records if record.job.job_id not in self._table.jobs]
                 for live in fresh:
                     self._table.add(live)
@@ -196,4 +206,8 @@ class Claims:
             live.crashes += 1
         if suspects:
             names = [live.job_id for live in suspects]
-            await self._store.call(lambda pool, names: pool.mark_crash(self._epoch, names), names)
+            try:
+                await self._store.call(lambda pool, names: pool.mark_crash(self._epoch, names), names)
+            except StoreUnavailable as error:
+                # Counted above for this server's life; only a door that dies too would forget it.
+                log.warning("a crash of %d jobs could not be noted: %s", len(names), error)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import sys
 
 from .facts import EngineFacts
 from .flags import add_flags, settings_from
+from .logs import log_to_stderr
 from .settings import ServeSettings, split_address
 
 
@@ -24,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until drained. Raises SkipjoinError for what keeps the server from starting or ends it."""
     settings = settings_from(args)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr()
     asyncio.run(_serve(settings))
     return 0
 
@@ -36,7 +35,8 @@ async def _serve(settings: ServeSettings) -> None:
         print(start_line(settings, facts, port, http_port), flush=True)
 
     door = await build_door(settings, on_ready)
-    await door.run(check=settings.check)
+    if not await door.run(check=settings.check) and settings.check:
+        raise KeyboardInterrupt  # a signal came first: nothing was checked
 
 
 def start_line(settings: ServeSettings, facts: EngineFacts, port: int, http_port: int | None) -> str:

@@ -54,8 +54,8 @@ class Door:
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _limit_s: float | None = None
 
-    async def run(self, *, check: bool = False) -> None:
-        """Serve until a signal or `begin_drain`; with `check`, only until the engine was ready.
+    async def run(self, *, check: bool = False) -> bool:
+        """Serve until a signal or `begin_drain`; with `check`, only until the engine was ready. Answers whether it ever was.
 
         Raises what ended a background task: the first engine's own failure, a lost job pool, a broken log.
         """
@@ -83,6 +83,7 @@ class Door:
             if not check:
                 await self._first_of(tasks, self._stop_at)
                 await self._drain(tasks)
+            return facts is not None
         finally:
             await self._close(tasks)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -187,4 +188,5 @@ class Door:
                 problem = task.exception()
                 if isinstance(problem, SkipjoinError):
                     raise problem
+                log.error("the server's %s ended, which is a fault of its own", task.get_name(), exc_info=problem)
                 raise InternalError(f"The server's {task.get_name()} ended.") from problem

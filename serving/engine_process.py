@@ -21,10 +21,12 @@ from ..proto.frames import Effects, Events, FromDoor, Hello, StopAsked
 from .engine_parts import build_engine
 from .facts import failure_frame
 from .link import EngineEnd, LinkClosed
+from .logs import log_to_stderr
 from .settings import ServeSettings
 
 _PR_SET_PDEATHSIG = 1
 EXIT_FAILED = 1
+OUT_OF_MEMORY = "The engine ran out of memory; give it less with --kv-tokens, --host-kv-tokens, --max-batch or --max-engine-jobs."
 
 
 def serve(link: EngineEnd, turn: Turn, clock: Clock, incarnation: int) -> None:
@@ -68,6 +70,7 @@ def _die_with_parent() -> None:
 def main(argv: list[str]) -> int:
     """Run on the socket whose number is the only argument; the exit code is 0 when the door ended it."""
     _die_with_parent()
+    log_to_stderr()
     # Ctrl-C and a group's SIGTERM go to the door, which drains; the link's end is this process's signal.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -86,7 +89,7 @@ def main(argv: list[str]) -> int:
     except SkipjoinError as error:
         return _failed(link, incarnation, error)
     except MemoryError:
-        return _failed(link, incarnation, InternalError("The engine ran out of memory."))
+        return _failed(link, incarnation, InternalError(OUT_OF_MEMORY))
     finally:
         if engine is not None:
             engine.close()

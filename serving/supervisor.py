@@ -103,7 +103,8 @@ class Supervisor:
                         await self._started(EngineFacts.from_frame(frame))
                     case StartFailed():
                         self.failure = failure_of(frame)
-                        log.error("engine %d: %s", self.incarnation, self.failure)
+                        if self.facts is not None:  # the first engine's failure ends the server, which says it
+                            log.error("engine %d: %s", self.incarnation, self.failure)
         except LinkClosed:
             pass
         except InvariantViolation as error:
@@ -184,8 +185,12 @@ class Supervisor:
         self._settings = {**self._settings, "policy": policy}
 
     async def stop(self, patience_s: float = 5.0) -> None:
-        """End the engine for good: it reads the end of its link and exits; after `patience_s` it is killed."""
+        """End the engine for good: it reads the end of its link and exits; after `patience_s` it is killed.
+
+        One that is still loading hears nothing and has nothing to say: it is killed at once.
+        """
         self._stopping = True
+        patience_s = patience_s if self.ready else 0.0
         if self._link is not None:
             self._link.close()
         process = self._process

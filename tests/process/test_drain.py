@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
-from process_server import Server, alive, spec
+from process_server import COMMAND, Server, alive, spec
 
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
@@ -67,6 +70,24 @@ def test_what_cannot_finish_in_time_is_parked_and_goes_on_later(serve: Serve, se
             assert item.chunk.offset == len(tokens)
             tokens += item.chunk.token_ids
     assert len(tokens) == 200
+
+
+@pytest.mark.parametrize(("flags", "code"), [((), 0), (("--check",), 130)])
+def test_ctrl_c_while_the_engine_loads_does_not_wait_for_it(tmp_path: Path, flags: tuple[str, ...], code: int) -> None:
+    slow = tmp_path / "profile"
+    os.mkfifo(slow)
+    starting = subprocess.Popen(
+        [*COMMAND, "--executor", "simulated", "--profile", str(slow), "--job-pool", "memory", "--listen", "127.0.0.1:0",
+         "--http-listen", "", "--admin-socket", str(tmp_path / "a.sock"), *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with starting, slow.open("wb"):  # opens once the engine reads, which waits for bytes that never come
+        began = time.monotonic()
+        starting.send_signal(signal.SIGINT)
+        out, err = starting.communicate(timeout=20)
+        assert time.monotonic() - began < 4
+    assert (starting.returncode, out) == (code, b"")
+    assert b"Traceback" not in err
 
 
 def test_ctrl_c_while_nothing_runs_ends_at_once(serve: Serve) -> None:

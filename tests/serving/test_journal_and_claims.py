@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import Chunk
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.jobpool.registry import open_pool
+from skipjoin.jobpool.sqlite import SqliteJobPool
 from skipjoin.serving.claims import Claims
 from skipjoin.serving.facts import EngineFacts, EngineWords
 from skipjoin.serving.intake import new_job_id
@@ -266,6 +269,30 @@ def test_claims_stop_at_their_bound_and_go_on_when_a_job_ends() -> None:
         await rig.until(lambda: jobs[3] in rig.table.jobs)
 
     _run(test)
+
+
+def test_a_pool_that_cannot_be_written_for_a_while_ends_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "p.sqlite"
+
+    async def test(rig: Rig) -> None:
+        tasks = [t for t in asyncio.all_tasks() if "Claims.run" in repr(t.get_coro())]
+        first = await rig.job()
+        await rig.until(lambda: first in rig.table.jobs)
+        rig.claims.closed = True  # hold it, so that the next job waits in the pool
+        second = await rig.job()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            rig.claims.closed = False
+            rig.claims.kick()
+            await rig.claims.count_crash(frozenset({rig.handle(first)}))
+            assert rig.table.jobs[first].crashes == 1
+            await asyncio.sleep(0.1)
+            assert second not in rig.table.jobs
+            assert [task.done() for task in tasks] == [False]
+            other.execute("ROLLBACK")
+        await rig.until(lambda: second in rig.table.jobs)
+
+    _run(test, pool=lambda: SqliteJobPool(path, busy_timeout_ms=10))
 
 
 def test_prompts_over_the_bound_follow_when_asked_for() -> None:
