@@ -7,7 +7,7 @@ know jobs or tokens; the ledger is its only writer.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NOWHERE = -1
 AT_REST, GOING_OUT, COMING_IN = 0, 1, 2
@@ -45,6 +45,24 @@ class Blocks:
             refs[block] = 1
             out.append(block)
         return out
+
+    def born_on(self, page: int) -> int:
+        """One new block."""
+        block = self._free.pop()
+        self.page[block] = page
+        self.refs[block] = 1
+        return block
+
+    def bury_all(self, blocks: Sequence[int]) -> list[int]:
+        """Blocks on the device alone, each referred to once, hold nothing any more; answers their pages."""
+        page, refs = self.page, self.refs
+        pages = []
+        for block in blocks:
+            pages.append(page[block])
+            page[block] = NOWHERE
+            refs[block] = 0
+        self._free += blocks
+        return pages
 
     def bury(self, block: int) -> None:
         """The block holds nothing any more."""

@@ -134,7 +134,7 @@ class Draft:
             decode=decode,
             prefills=tuple(self._chunks),
             admits=tuple(admit(seq.handle) for seq in walk.entered),
-            tables=tuple(walk.tables),
+            tables=self._ledger.block_tables(walk.tables),
             new_pages=_appends(walk.grown),
             moves=tuple(moves),
             dropped=tuple(dropped),

@@ -6,12 +6,13 @@ ended job are orphans until their ticket returns. It does not know who deserves 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.ids import Handle, MoveId
-from ..core.plan import BlockTable, Direction, Int32s, Move
+from ..core.plan import BlockTable, Direction, Move
 from .blocks import AT_REST, COMING_IN, GOING_OUT, NOWHERE, Blocks
 from .slots import SlotPool
 from .table import Table
@@ -58,14 +59,23 @@ class Ledger:
         table.blocks += self.blocks.born(pages)
         return pages
 
-    def pages_of(self, table: Table) -> Int32s:
-        """int32[blocks]: the pages of a resident or returning job, in token order."""
-        page = self.blocks.page
-        return np.array([page[block] for block in table.blocks], dtype=np.int32)
+    def grow_by_one(self, table: Table) -> int:
+        """Append a new block on a free page, as a running job needs it; answers the page."""
+        page = self.device.take_one()
+        table.blocks.append(self.blocks.born_on(page))
+        return page
 
-    def block_table(self, handle: Handle, table: Table) -> BlockTable:
-        """The whole table as the executor wants it."""
-        return BlockTable(handle, self.pages_of(table))
+    def block_tables(self, jobs: Iterable[tuple[Handle, Table]]) -> tuple[BlockTable, ...]:
+        """Whole tables of resident or returning jobs as the executor wants them, in token order: slices of one column."""
+        page = self.blocks.page
+        pages: list[int] = []
+        ends: list[tuple[Handle, int]] = []
+        for handle, table in jobs:
+            pages += [page[block] for block in table.blocks]
+            ends.append((handle, len(pages)))
+        column = np.array(pages, dtype=np.int32)
+        starts = [0, *(end for _, end in ends)]
+        return tuple(BlockTable(handle, column[start:end]) for start, (handle, end) in zip(starts, ends, strict=False))
 
     def release(self, table: Table) -> None:
         """The job needs its KV no more: slots at rest are free at once, slots under a move when their ticket returns.
@@ -73,6 +83,11 @@ class Ledger:
         The table is dead; a job that goes on gets a new one, so that old tickets cannot touch its new KV.
         """
         blocks, device, host = self.blocks, self.device, self.host
+        if not table.hosted:
+            # Nothing was ever copied and no move holds anything: most jobs end like this.
+            device.give_all(blocks.bury_all(table.blocks))
+            table.blocks = []
+            return
         page, twin, refs, moving = blocks.page, blocks.host, blocks.refs, blocks.moving
         for block in table.blocks:
             refs[block] -= 1

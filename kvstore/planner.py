@@ -154,7 +154,7 @@ class Planner:
             suspect = next((seq for seq in self._suspects.values() if seq.waited > PATIENCE and seq.ready), None)
             ranked = self._ranked(policy, tick, suspect)
             walk, room = self._walk(policy, tick, decision, suspect, calm=calm)
-            walk.run(ranked)
+            walk.run(ranked, self.seqs)
             worst = self._stuck(walk, room)
             if worst is None:
                 break
@@ -239,30 +239,28 @@ class Planner:
         )
         return walk, room
 
-    def _ranked(self, policy: Policy, tick: Tick, suspect: Sequence | None) -> Iterator[tuple[Key, Sequence]]:
-        seqs = self.seqs
-        if suspect is not None:
-            yield (), suspect
-        if not self._alternate:
-            for key, handle in policy.order(tick):
-                yield key, seqs[handle]
-            return
-        order = [(key, seqs[handle]) for key, handle in policy.order(tick)]
+    def _ranked(self, policy: Policy, tick: Tick, suspect: Sequence | None) -> Iterator[tuple[Key, Handle]]:
+        order = policy.order(tick)
+        if self._alternate:
+            order = self._last_batch_last(list(order))
+        return order if suspect is None else chain([((), suspect.handle)], order)
+
+    def _last_batch_last(self, order: list[tuple[Key, Handle]]) -> Iterator[tuple[Key, Handle]]:
         for was_in_batch in (False, True):
-            for key, seq in order:
-                if (seq.stage != OUT) == was_in_batch:
-                    yield (int(was_in_batch), *key), seq
+            for key, handle in order:
+                if (self.seqs[handle].stage != OUT) == was_in_batch:
+                    yield (int(was_in_batch), *key), handle
 
     def _stuck(self, walk: Walk, room: Room) -> Sequence | None:
         """When nothing runs, nothing moves and somebody does not fit: the worst resident but that one, to be recomputed."""
-        if walk.blocked is None or walk.count or self.ledger.tickets:
+        if walk.blocked is None or walk.chosen or self.ledger.tickets:
             return None
         blocked = walk.blocked[1]
         others = [seq for seq in self.residents.values() if seq is not blocked]
         return max(others, key=room.rank, default=None)
 
     def _use_link(
-        self, policy: Policy, ranked: Iterator[tuple[Key, Sequence]], walk: Walk, room: Room, tick: Tick
+        self, policy: Policy, ranked: Iterator[tuple[Key, Handle]], walk: Walk, room: Room, tick: Tick
     ) -> None:
         """Moves that nobody waits for, when the policy preempts at all."""
         if not self._swaps(policy):
@@ -271,16 +269,17 @@ class Planner:
             number = self._number
             waiting = (seq for _, seq in reversed(room.rest()) if seq.mark != number)
             room.moves += self._link.write_behind(chain(waiting, reversed(walk.chosen)), room, tick.steps)
-        if walk.count == self.max_batch and not walk.closed and self._params.prefetch:
+        if len(walk.chosen) == self.max_batch and not walk.closed and self._params.prefetch:
             self._prefetch(policy, ranked, walk, room, tick)
 
     def _prefetch(
-        self, policy: Policy, ranked: Iterator[tuple[Key, Sequence]], walk: Walk, room: Room, tick: Tick
+        self, policy: Policy, ranked: Iterator[tuple[Key, Handle]], walk: Walk, room: Room, tick: Tick
     ) -> None:
         if self._link.busy(Direction.IN):
             return
         candidates: list[tuple[int, Sequence]] = []
-        for _, (_, seq) in zip(range(self._params.lookahead), ranked, strict=False):
+        for _, (_, handle) in zip(range(self._params.lookahead), ranked, strict=False):
+            seq = self.seqs[handle]
             table = seq.table
             if table.blocks and table.missing and not table.in_transit:
                 soon_ns = policy.next_run_ns(seq.handle, tick, self.max_batch)
@@ -291,6 +290,6 @@ class Planner:
         if found is not None:
             seq, move = found
             room.moves.append(move)
-            walk.tables.append(self.ledger.block_table(seq.handle, seq.table))
+            walk.tables.append((seq.handle, seq.table))
             walk.returning.append(seq)
             self.residents[seq.handle] = seq

@@ -39,7 +39,7 @@ class RunningBatch:
             return NO_APPENDS
         pages: list[int] = []
         for seq in due:
-            pages += ledger.grow(seq.table, 1)
+            pages.append(ledger.grow_by_one(seq.table))
             self.grown(seq)
         handles = np.array([seq.handle for seq in due], dtype=np.int64)
         return PageAppends(handles, np.array(pages, dtype=np.int32))

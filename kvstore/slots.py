@@ -37,6 +37,10 @@ class SlotPool:
         del free[-count:]
         return taken
 
+    def take_one(self) -> int:
+        """A free slot; the caller has looked that there is one."""
+        return self._free.pop()
+
     def give(self, slot: int) -> None:
         """A slot is free again."""
         self._free.append(slot)

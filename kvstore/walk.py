@@ -6,10 +6,9 @@ first that does not fit. It knows neither why a job ranks where it does nor what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..core.ids import Handle
-from ..core.plan import BlockTable
 from ..core.ports import CostModel, Key
 from .budget import PrefillBudget
 from .ledger import Ledger
@@ -17,6 +16,7 @@ from .params import KvParams
 from .room import Room, Verdict
 from .running import RunningBatch
 from .sequence import DECODE, OUT, Sequence
+from .table import Table
 
 
 class Walk:
@@ -66,7 +66,6 @@ class Walk:
         self.closed = closed
         """Nobody enters any more: room is kept for the first that did not fit."""
         self.misses = 0
-        self.count = 0
         self.stayed = 0
         self.came: list[Sequence] = []
         self.chosen: list[Sequence] = []
@@ -74,25 +73,26 @@ class Walk:
         self.grown: list[tuple[Handle, int]] = []
         self.entered: list[Sequence] = []
         self.returning: list[Sequence] = []
-        self.tables: list[BlockTable] = []
+        self.tables: list[tuple[Handle, Table]] = []
+        """Whole tables that the executor has to know, in the order in which their jobs came."""
         self.asked: list[Sequence] = []
         self.blocked: tuple[Key, Sequence] | None = None
         self.restless = False
         self.alone = False
 
-    def run(self, ranked: Iterator[tuple[Key, Sequence]]) -> None:
+    def run(self, ranked: Iterator[tuple[Key, Handle]], seqs: Mapping[Handle, Sequence]) -> None:
         """Down the ranking while somebody may run, then down the residents that were not reached."""
         lookahead = self._params.lookahead
-        for key, seq in ranked:
-            if self.count >= self.capacity or self.alone:
+        for key, handle in ranked:
+            if len(self.chosen) >= self.capacity or self.alone:
                 return
-            self._look(key, seq)
+            self._look(key, seqs[handle])
             if self.closed or self.misses > lookahead:
                 break
         if self._unseen > 0:
             self.closed = True
             for key, seq in self._room.rest():
-                if self.count >= self.capacity or self.alone:
+                if len(self.chosen) >= self.capacity or self.alone:
                     return
                 self._look(key, seq)
 
@@ -100,9 +100,16 @@ class Walk:
         if seq.seen == self.number:
             return  # a victim, or the suspect that went first
         seq.seen = self.number
-        table = seq.table
         if seq.stage != OUT:
             self._kept -= 1
+            if seq.stage == DECODE and seq.grow_step > self._steps and not self._alternate and not seq.alone:
+                # A member of the decode batch is at home, and this one needs no page: it runs again, as most jobs of most plans do.
+                self._unseen -= 1
+                self.stayed += 1
+                seq.mark = self.number
+                self.chosen.append(seq)
+                return
+        table = seq.table
         if seq.alone and not self._may_be_alone(seq):
             return
         if not table.blocks:
@@ -122,7 +129,7 @@ class Walk:
 
     def _may_be_alone(self, seq: Sequence) -> bool:
         """A crash suspect runs with nobody else, when it is the first that can run."""
-        if self.count == 0:
+        if not self.chosen:
             return True
         seq.waited += 1
         self.restless = True
@@ -134,7 +141,7 @@ class Walk:
     def _go_on(self, key: Key, seq: Sequence) -> None:
         """A resident runs, if it gets the page it may need."""
         steps = self._steps
-        if self._alternate and self.count and seq.stage != OUT:
+        if self._alternate and self.chosen and seq.stage != OUT:
             return
         if seq.filling:
             self._prefill(seq)
@@ -147,17 +154,16 @@ class Walk:
             if not self._ledger.device.free and self._room.make(key, 1) is not Verdict.FITS:
                 self._block(key, seq)
                 return
-            self.grown.append((seq.handle, self._ledger.grow(table, 1)[0]))
+            self.grown.append((seq.handle, self._ledger.grow_by_one(table)))
             if member:
                 self._running.grown(seq)
         if member:
             self.stayed += 1
         else:
             self.came.append(seq)
-        seq.mark = self.number
         seq.fresh = False
+        seq.mark = self.number
         self.chosen.append(seq)
-        self.count += 1
 
     def _prefill(self, seq: Sequence) -> None:
         """A job with an incomplete KV wants a chunk; the budget is shared out when the decode members are known."""
@@ -170,7 +176,6 @@ class Walk:
         self.prefills.append(seq)
         seq.mark = self.number
         self.chosen.append(seq)
-        self.count += 1
 
     @property
     def _may_prefill(self) -> bool:
@@ -185,7 +190,7 @@ class Walk:
                 self.asked.append(seq)
             self.misses += 1
             return
-        full = self._kept > 0 and self.count + self._kept >= self.capacity
+        full = self._kept > 0 and len(self.chosen) + self._kept >= self.capacity
         if self.closed or full or (not returns and not self._may_prefill):
             self.misses += 1
             return
@@ -202,13 +207,15 @@ class Walk:
             self._admit(seq, pages)
 
     def _find_room(self, key: Key, seq: Sequence, pages: int) -> bool:
-        device = self._ledger.device
-        if device.free == device.total and pages <= device.free:
+        free, total = self._ledger.device.free, self._ledger.device.total
+        wanted = pages + self._floor_pages + self._params.growth_pages * len(self.chosen)
+        if wanted <= free and self.blocked is None:
+            return True
+        if free == total and pages <= free:
             return True  # the pool to itself: no floor
-        wanted = pages + self._floor_pages + self._params.growth_pages * self.count
-        if wanted <= device.free:
-            return self.blocked is None or self._can_be_taken_back(pages)
-        verdict = self._room.make(key, min(wanted, device.total))
+        if wanted <= free:
+            return self._can_be_taken_back(pages)
+        verdict = self._room.make(key, min(wanted, total))
         if verdict is Verdict.FITS:
             return True
         if verdict is Verdict.HOPELESS and self._lower_may_pass:
@@ -237,7 +244,7 @@ class Walk:
         seq.fresh = not self._swaps
         self._residents[seq.handle] = seq
         self.entered.append(seq)
-        self.tables.append(self._ledger.block_table(seq.handle, seq.table))
+        self.tables.append((seq.handle, seq.table))
         self._prefill(seq)
 
     def _return(self, seq: Sequence, pages: int) -> None:
@@ -246,7 +253,7 @@ class Walk:
         self._room.moves.append(ledger.bring_in(seq.handle, table))
         if pages > missing:
             ledger.grow(table, pages - missing)
-        self.tables.append(ledger.block_table(seq.handle, table))
+        self.tables.append((seq.handle, table))
         seq.fresh = True
         self._residents[seq.handle] = seq
         self.returning.append(seq)
