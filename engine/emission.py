@@ -6,10 +6,13 @@ unchanged turn touches no job. It does not know policy or pages; engine/state as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
+from itertools import compress
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.effects import TokensEmitted
 from ..core.ids import Handle
@@ -17,11 +20,12 @@ from ..core.job import FinishReason
 from ..core.outcome import IterationOutcome
 from ..core.plan import NO_DECODE, NO_INT32, NO_INT64, DecodeBatch, Int32s, Int64s, IterationPlan
 from ..kvstore.calendar import StepCalendar
-from ..kvstore.sequence import DECODE, Sequence
+from ..kvstore.sequence import DECODE
 from .ring import TokenRing
 from .rows import Row
 
 Ending = tuple[Row, FinishReason]
+_Number = TypeVar("_Number", np.int32, np.int64, np.bool_)
 
 
 class Emission:
@@ -31,9 +35,10 @@ class Emission:
         self, max_batch: int, vocab_size: int, end_tokens: frozenset[int], token_bytes: Items[bytes] | None
     ) -> None:
         self._ring = TokenRing(max_batch)
+        self._end_tokens = frozenset(token for token in end_tokens if token < vocab_size)
         self._is_end = np.zeros(max(vocab_size, 1), dtype=bool)
-        self._is_end[[token for token in end_tokens if token < vocab_size]] = True
-        self._has_ends = bool(self._is_end.any())
+        self._is_end[list(self._end_tokens)] = True
+        self._has_ends = bool(self._end_tokens)
         self._token_bytes = token_bytes
         self._limits: StepCalendar[Row] = StepCalendar()
         self._batch: DecodeBatch = NO_DECODE
@@ -50,12 +55,6 @@ class Emission:
         return self._token_bytes is not None
 
     # the batch ------------------------------------------------------------------------------------------------
-    def join(self, row: Row, steps: int) -> None:
-        """The job decodes from iteration `steps` on."""
-        self._ring.enter(row, steps)
-        seq = row.seq
-        self._limits.add(steps + seq.max_new_tokens - seq.generated - 1, row)
-
     def leave(self, row: Row, steps: int) -> None:
         """The job decodes no more; `row.out` is complete."""
         if row.slot >= 0:
@@ -66,28 +65,37 @@ class Emission:
         if row.slot >= 0:
             self._ring.forget(row)
 
-    def arrange(self, batch: DecodeBatch, members: Iterable[Sequence], rows: Mapping[Handle, Row]) -> None:
-        """Columns for the batch that is being launched; nothing to do for the same object."""
+    def arrange(self, batch: DecodeBatch, came: Items[Row], steps: int) -> None:
+        """Columns for the batch that is launched: those of the last one that did not leave, in their order, then `came`, who decode from
+        iteration `steps` on. Nothing to do for the same object.
+        """
         if batch is self._batch:
             return
         self._batch = batch
-        seqs = list(members)
-        self._rows = live = [rows[seq.handle] for seq in seqs]
-        size = len(live)
-        self._offsets = np.fromiter((seq.generated - seq.since_step for seq in seqs), np.int32, size)
-        self._slots = np.fromiter((row.slot for row in live), np.int64, size)
-        self._anybody_obeys = False
-        if self._has_ends:
-            self._obeys = np.fromiter((row.obeys_end for row in live), bool, size)
-            self._anybody_obeys = bool(self._obeys.any())
-        self._watched = [(at, row) for at, row in enumerate(live) if row.stop_ids or row.matcher is not None]
+        stays = [row.slot >= 0 for row in self._rows]
+        if not all(stays):
+            kept = np.array(stays, dtype=bool)
+            self._rows = list(compress(self._rows, stays))
+            self._offsets, self._slots, self._obeys = self._offsets[kept], self._slots[kept], self._obeys[kept]
+        for row in came:
+            seq = row.seq
+            self._ring.enter(row, steps)
+            self._limits.add(steps + seq.max_new_tokens - seq.generated - 1, row)
+        self._rows += came
+        # What a member's tokens number less the iterations is the same for as long as it decodes.
+        self._offsets = _longer(self._offsets, [row.seq.generated - row.seq.since_step for row in came])
+        self._slots = _longer(self._slots, [row.slot for row in came])
+        self._obeys = _longer(self._obeys, [row.obeys_end for row in came])
+        self._anybody_obeys = self._has_ends and bool(self._obeys.any())
+        if self._watched or any(row.watched for row in came):
+            self._watched = [(at, row) for at, row in enumerate(self._rows) if row.watched]
 
     # one job's token ------------------------------------------------------------------------------------------
     def ends(self, row: Row, token: int) -> bool:
         """Whether this token ends the job by an end token, a stop id or a stop string."""
-        if row.obeys_end and self._has_ends and self._is_end[token]:
+        if row.obeys_end and token in self._end_tokens:
             return True
-        return self._watched_ends(row, token)
+        return row.watched and self._watched_ends(row, token)
 
     def _watched_ends(self, row: Row, token: int) -> bool:
         if token in row.stop_ids:
@@ -126,8 +134,9 @@ class Emission:
             for at in np.flatnonzero(self._is_end[tokens] & self._obeys).tolist():
                 stopped.add(at)
                 endings.append((self._rows[at], FinishReason.STOP))
+        numbers = tokens.tolist() if self._watched else []
         for at, row in self._watched:
-            if at not in stopped and self._watched_ends(row, int(tokens[at])):
+            if at not in stopped and self._watched_ends(row, numbers[at]):
                 stopped.add(at)
                 endings.append((row, FinishReason.STOP))
         ended = {id(row) for row, _ in endings}
@@ -161,19 +170,18 @@ class Emission:
                 positions[:members] = emitted.positions
         else:
             endings = self._absorb_members(outcome, members, step, rows, positions, live)
-        for at, handle in enumerate(lasts, members):
+        for at, (handle, token) in enumerate(zip(lasts, outcome.tokens[members:].tolist(), strict=True), members):
             row = rows.get(handle)
             if row is None:
                 live[at] = False
                 continue
-            token, seq = int(outcome.tokens[at]), row.seq
             positions[at] = len(row.out)
             row.out.append(token)
             if row.first_token_ns is None:
                 row.first_token_ns = now_ns - row.start_ns
             if self.ends(row, token):
                 endings.append((row, FinishReason.STOP))
-            elif len(row.out) >= seq.max_new_tokens:
+            elif len(row.out) >= row.seq.max_new_tokens:
                 endings.append((row, FinishReason.LENGTH))
         return _emitted(outcome, positions, live), endings
 
@@ -224,3 +232,7 @@ def _emitted(
     if outcome.logprobs is not None:
         logprobs = tuple(item for item, keep in zip(outcome.logprobs, live.tolist(), strict=True) if keep)
     return TokensEmitted(outcome.handles[live], positions[live], outcome.tokens[live], logprobs)
+
+
+def _longer(column: NDArray[_Number], more: list[int] | list[bool]) -> NDArray[_Number]:
+    return np.concatenate((column, np.array(more, dtype=column.dtype)))

@@ -32,7 +32,7 @@ from ..core.events import (
 )
 from ..core.ids import Handle
 from ..core.job import FinishReason
-from ..core.ports import JobFacts
+from ..core.ports import JobFacts, Tick
 from ..kvstore.sequence import DECODE, OUT
 from ..kvstore.sequence import Sequence as KvSequence
 from .rows import Row
@@ -41,29 +41,30 @@ from .state import EngineState
 
 def apply(state: EngineState, events: Sequence[Event], now_ns: int, effects: list[Effect]) -> None:
     """Apply a batch of events at one instant, then end the jobs whose deadline has passed."""
+    tick = state.tick(now_ns)
     for event in events:
         match event:
             case Submitted():
-                _submitted(state, event, now_ns, effects)
+                _submitted(state, event, tick, effects)
             case PromptArrived():
                 _prompt_arrived(state, event)
             case CancelRequested():
                 row = state.rows.get(event.handle)
                 if row is not None:
-                    state.finish(row, FinishReason.CANCELLED, now_ns, effects)
+                    state.finish(row, FinishReason.CANCELLED, tick, effects)
             case PolicyChosen():
-                _policy_chosen(state, event.policy, now_ns, effects)
+                _policy_chosen(state, event.policy, tick, effects)
             case ExecutorReset():
-                _executor_reset(state, event.generation, now_ns, effects)
+                _executor_reset(state, event.generation, tick, effects)
             case AccountAsked():
                 effects.append(_account(state, event, now_ns))
             case SnapshotAsked():
-                effects.append(_snapshot(state, event.question, now_ns))
+                effects.append(_snapshot(state, event.question, tick))
     for handle in state.dues.pop(now_ns):
-        state.finish(state.rows[handle], FinishReason.EXPIRED, now_ns, effects)
+        state.finish(state.rows[handle], FinishReason.EXPIRED, tick, effects)
 
 
-def _submitted(state: EngineState, event: Submitted, now_ns: int, effects: list[Effect]) -> None:
+def _submitted(state: EngineState, event: Submitted, tick: Tick, effects: list[Effect]) -> None:
     handle = event.handle
     if handle in state.rows:
         raise InvariantViolation(f"Handle {handle} was submitted twice.")
@@ -78,14 +79,14 @@ def _submitted(state: EngineState, event: Submitted, now_ns: int, effects: list[
         ready=event.has_prompt,
         alone=event.alone,
     )
-    row = Row(event, seq, now_ns)
+    row = Row(event, seq, tick.now_ns)
     refusal = _refusal(state, event, limit)
     reason = FinishReason.FAILED if refusal is not None else _already_ended(state, row)
     if reason is not None:
-        effects.append(Finished(handle, reason, generated, row.account(now_ns), refusal))
+        effects.append(Finished(handle, reason, generated, row.account(tick.now_ns), refusal))
         return
     state.rows[handle] = row
-    state.policy.submitted(_facts(state, row), state.tick(now_ns))
+    state.policy.submitted(_facts(state, row), tick)
     state.planner.add(seq)
     if event.deadline_ns is not None:
         state.dues.add(event.deadline_ns, handle)
@@ -140,12 +141,12 @@ def _prompt_arrived(state: EngineState, event: PromptArrived) -> None:
     state.planner.prompt_arrived(event.handle)
 
 
-def _policy_chosen(state: EngineState, name: str, now_ns: int, effects: list[Effect]) -> None:
+def _policy_chosen(state: EngineState, name: str, tick: Tick, effects: list[Effect]) -> None:
     """Rank everybody anew, in arrival order; what was charged before is forgotten, places in the batch are kept.
 
     A policy that there is not, or that cannot rank these jobs, changes nothing: the door refuses it before, a snapshot says what is on.
     """
-    old, tick = state.policy, state.tick(now_ns)
+    old = state.policy
     rows = sorted(state.rows.values(), key=_by_arrival)
     try:
         new = state.make_policy(name)
@@ -169,7 +170,7 @@ def _by_arrival(row: Row) -> tuple[int, Handle]:
     return row.start_ns, row.handle
 
 
-def _executor_reset(state: EngineState, generation: int, now_ns: int, effects: list[Effect]) -> None:
+def _executor_reset(state: EngineState, generation: int, tick: Tick, effects: list[Effect]) -> None:
     """Pools are empty: every job that had KV computes it again from the tokens that really came."""
     state.in_flight.clear()
     for row in state.rows.values():
@@ -178,7 +179,7 @@ def _executor_reset(state: EngineState, generation: int, now_ns: int, effects: l
     for seq, was_in_batch, computed in lost:
         row = state.rows[seq.handle]
         if was_in_batch:
-            state.preempted(row, now_ns, effects)
+            state.preempted(row, tick, effects)
         if computed:
             row.recomputed_tokens += computed
             effects.append(Recomputed(seq.handle, computed))
@@ -193,9 +194,9 @@ def _account(state: EngineState, event: AccountAsked, now_ns: int) -> AccountGiv
     return AccountGiven(event.question, event.handle, row.account(now_ns), level, row.phase.name.lower())
 
 
-def _snapshot(state: EngineState, question: int, now_ns: int) -> SnapshotGiven:
+def _snapshot(state: EngineState, question: int, tick: Tick) -> SnapshotGiven:
     ledger = state.ledger
-    depths = state.policy.depths(state.tick(now_ns))
+    depths = state.policy.depths(tick)
     kv = KvDepth(
         device_total=ledger.device.total,
         device_free=ledger.device.free,

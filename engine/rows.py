@@ -20,7 +20,7 @@ from ..kvstore.sequence import Sequence
 
 
 class Phase(IntEnum):
-    """What a job's time is booked on now."""
+    """What a job's time is booked on now; in the order of the account's parts."""
 
     QUEUED = 0
     PREFILL = 1
@@ -39,6 +39,7 @@ class Row:
         "facts",
         "first_token_ns",
         "generated_before",
+        "handle",
         "matcher",
         "obeys_end",
         "out",
@@ -54,10 +55,12 @@ class Row:
         "start_ns",
         "started",
         "stop_ids",
+        "watched",
     )
 
     def __init__(self, facts: Submitted, seq: Sequence, now_ns: int) -> None:
         self.facts = facts
+        self.handle: Handle = facts.handle
         self.seq = seq
         self.prompt: Int32s | None = facts.prompt
         self.out = array("i")
@@ -68,6 +71,8 @@ class Row:
         self.obeys_end = not facts.sampling.ignore_eos
         self.stop_ids = frozenset(facts.sampling.stop_token_ids)
         self.matcher = StopMatcher(facts.sampling.stop) if facts.sampling.stop else None
+        self.watched = bool(self.stop_ids) or self.matcher is not None
+        """Whether its tokens have to be looked at one by one."""
         # A job cannot have waited for less than nothing, whatever clock stamped its arrival.
         self.start_ns = self.since_ns = min(facts.arrival_ns, now_ns)
         self.phase = Phase.QUEUED
@@ -77,11 +82,6 @@ class Row:
         self.preemptions = self.promotions = self.demotions = self.recomputed_tokens = 0
         self.slot = -1
         self.ring_from = 0
-
-    @property
-    def handle(self) -> Handle:
-        """The engine's number of the job."""
-        return self.facts.handle
 
     def enter(self, phase: Phase, now_ns: int) -> None:
         """From `now_ns` on time is booked on `phase`."""
@@ -93,17 +93,19 @@ class Row:
         """Where the time went up to `now_ns`; the five parts sum to `now_ns` - arrival."""
         parts = list(self._parts)
         parts[self.phase] += now_ns - self.since_ns
+        queued_ns, prefill_ns, decode_ns, preempted_ns, moving_ns = parts
+        # By position: a quarter of a batch may end at once, and names would double what an account costs.
         return JobAccount(
-            queued_ns=parts[Phase.QUEUED],
-            prefill_ns=parts[Phase.PREFILL],
-            decode_ns=parts[Phase.DECODE],
-            preempted_ns=parts[Phase.PREEMPTED],
-            moving_ns=parts[Phase.MOVING],
-            preemptions=self.preemptions,
-            promotions=self.promotions,
-            demotions=self.demotions,
-            recomputed_tokens=self.recomputed_tokens,
-            first_token_ns=self.first_token_ns,
+            queued_ns,
+            prefill_ns,
+            decode_ns,
+            preempted_ns,
+            moving_ns,
+            self.preemptions,
+            self.promotions,
+            self.demotions,
+            self.recomputed_tokens,
+            self.first_token_ns,
         )
 
     def admit(self) -> Admit:

@@ -144,38 +144,37 @@ class EngineState:
             rows[handle].recomputed_tokens += tokens
             effects.append(Recomputed(handle, tokens))
         for seq in decision.left:
-            self.preempted(rows[seq.handle], now_ns, effects)
+            self.preempted(rows[seq.handle], tick, effects)
         for seq in decision.joined:
-            self._joined(rows[seq.handle], now_ns, tick, effects)
+            self._joined(rows[seq.handle], tick, effects)
         for seq, service_ns, tokens in decision.charged:
             policy.charge(seq.handle, service_ns, tokens, tick)
             self._charged = True
-        for seq in decision.decoding:
-            row = rows[seq.handle]
-            policy.decoding(seq.handle, tick)
+        decoding = [rows[seq.handle] for seq in decision.decoding]
+        for row in decoding:
+            policy.decoding(row.handle, tick)
             row.enter(Phase.DECODE, now_ns)
-            self.emission.join(row, self.steps)
         for handle in decision.returning:
             rows[handle].enter(Phase.MOVING, now_ns)
         if decision.asked:
             effects.append(PromptsNeeded(tuple(decision.asked)))
-        self.emission.arrange(decision.plan.decode, self.planner.running.members, rows)
+        self.emission.arrange(decision.plan.decode, decoding, self.steps)
         self.planner.settled(policy.version)
 
-    def _joined(self, row: Row, now_ns: int, tick: Tick, effects: list[Effect]) -> None:
+    def _joined(self, row: Row, tick: Tick, effects: list[Effect]) -> None:
         handle = row.handle
         self.policy.join(handle, tick)
-        row.enter(Phase.PREFILL, now_ns)
+        row.enter(Phase.PREFILL, tick.now_ns)
         level = self.policy.level(handle)
         effects.append(Resumed(handle, level) if row.started else Started(handle, level))
         row.started = True
 
-    def preempted(self, row: Row, now_ns: int, effects: list[Effect]) -> None:
+    def preempted(self, row: Row, tick: Tick, effects: list[Effect]) -> None:
         """The job left the batch unfinished."""
         handle = row.handle
         self.emission.leave(row, self.steps)
-        self.policy.leave(handle, self.tick(now_ns))
-        row.enter(Phase.PREEMPTED, now_ns)
+        self.policy.leave(handle, tick)
+        row.enter(Phase.PREEMPTED, tick.now_ns)
         row.preemptions += 1
         effects.append(Preempted(handle, self.policy.level(handle)))
 
@@ -191,12 +190,13 @@ class EngineState:
             self._land(outcome, now_ns)
         plan = launched.decision.plan
         emitted, endings = self.emission.absorb(plan, outcome, launched.step, self.rows, now_ns)
+        tick = self.tick(now_ns)
         for row, reason in endings:
-            self.finish(row, reason, now_ns, effects)
+            self.finish(row, reason, tick, effects)
         for handle, why in outcome.failed:
             row_failed = self.rows.get(handle)
             if row_failed is not None:
-                self.finish(row_failed, FinishReason.FAILED, now_ns, effects, ("JOB_FAILED", why), missing=1)
+                self.finish(row_failed, FinishReason.FAILED, tick, effects, ("JOB_FAILED", why), missing=1)
         return emitted
 
     def _land(self, outcome: IterationOutcome, now_ns: int) -> None:
@@ -209,7 +209,7 @@ class EngineState:
         self,
         row: Row,
         reason: FinishReason,
-        now_ns: int,
+        tick: Tick,
         effects: list[Effect],
         failure: tuple[str, str] | None = None,
         *,
@@ -217,9 +217,8 @@ class EngineState:
     ) -> None:
         """The last word about a job: everything it holds is freed. `missing` tokens were launched and never came."""
         handle = row.handle
-        output_tokens = row.seq.generated_at(self.steps) - missing
         self.emission.forget(row)
-        self.policy.removed(handle, self.tick(now_ns))
-        self.planner.remove(handle, self.steps)
+        self.policy.removed(handle, tick)
+        seq = self.planner.remove(handle, self.steps)
         del self.rows[handle]
-        effects.append(Finished(handle, reason, output_tokens, row.account(now_ns), failure))
+        effects.append(Finished(handle, reason, seq.generated - missing, row.account(tick.now_ns), failure))
