@@ -95,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises SystemExit from argparse: 0 after --help and --version, 2 on a command or flag that does not exist.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    # gRPC's own lines on standard error say again, in its words, what our errors say.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         args = _parser(words).parse_args(words)
         code = int(args._run(args))

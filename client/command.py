@@ -15,10 +15,12 @@ from typing import Any
 
 from ..core.errors import InvalidInput, SkipjoinError
 from .connection import DEFAULT_TARGET, TlsParams
+from .retry import RetryParams
 
 _REAL = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 _WHOLE = ("top_k", "seed", "max_new_tokens", "logprobs")
 MAX_STDIN_BYTES = 16 << 20
+_CANCEL_S = 3.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--chat", action="store_true", help="send the prompt as a user's message through the chat template"
     )
     parser.add_argument("--system", metavar="TEXT", help="a system message before it (implies --chat)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line: the job, chunks, events")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line: chunks with their job's id, and events")
     parser.add_argument("--events", action="store_true", help="tell of preemptions and level changes on standard error")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds that the job may live")
     parser.add_argument("--request-id", metavar="ID", help="idempotency key; the same one again answers the same job")
@@ -62,7 +64,16 @@ def run(args: argparse.Namespace) -> int:
     if args.chat or args.system is not None:
         system = [] if args.system is None else [{"role": "system", "content": args.system}]
         asked = {"messages": [*system, {"role": "user", "content": prompt}]}
-    with Client(args.target, token=_token(args.token_file), tls=_tls(args), insecure=args.insecure) as client:
+    # Only the cancel of Ctrl-C is a call that `timeout_s` bounds.
+    retry = RetryParams(on_wait=_Waiting())
+    with Client(
+        args.target,
+        token=_token(args.token_file),
+        tls=_tls(args),
+        insecure=args.insecure,
+        timeout_s=_CANCEL_S,
+        retry=retry,
+    ) as client:
         generation = client.generate(
             **asked,
             params=_sampling(args),
@@ -82,6 +93,18 @@ def run(args: argparse.Namespace) -> int:
             print()
         completion_of(generation.known_id, chunks)
     return 0
+
+
+class _Waiting:
+    """Says once that a server is waited for, and why."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, error: SkipjoinError, wait_s: float) -> None:
+        if not self._said:
+            self._said = True
+            print(f"skipjoin: {error} Trying again for a minute; Ctrl-C ends it.", file=sys.stderr)
 
 
 def _cancel(generation: Any) -> None:

@@ -10,6 +10,7 @@ tried at once; the wait comes after a round through all.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.clock import Clock
@@ -23,12 +24,14 @@ _MOMENT_NS = 50_000_000  # gRPC and we may differ about when a deadline passes
 class RetryParams:
     """Waits between rounds: up to `first_s`, doubling, up to `longest_s` (before jitter); `give_up_s` without progress ends the call.
 
-    `give_up_s` 0 tries every target once. Raises InvalidInput when a number is negative.
+    `give_up_s` 0 tries every target once. `on_wait` hears the error and the seconds before each wait, so that nobody waits in
+    silence. Raises InvalidInput when a number is negative.
     """
 
     first_s: float = 0.1
     longest_s: float = 5.0
     give_up_s: float = 60.0
+    on_wait: Callable[[SkipjoinError, float], None] | None = None
 
     def __post_init__(self) -> None:
         for name in ("first_s", "longest_s", "give_up_s"):
@@ -94,4 +97,6 @@ class Attempts:
             raise error
         if self._deadline_ns is not None and again_ns >= self._deadline_ns:
             raise error
+        if self._params.on_wait is not None:
+            self._params.on_wait(error, wait_s)
         return wait_s

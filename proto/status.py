@@ -139,6 +139,8 @@ def error_of_call(call: FailedCall) -> tuple[e.SkipjoinError, float | None]:
             retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in message:
         return e.InvalidInput("The message is larger than the other side accepts.", limit=message[:200]), None
+    if code is grpc.StatusCode.UNAVAILABLE and not info.reason:
+        message = f"No server answers there, or the connection broke; is the address right and `skipjoin serve` running? ({message[:200]})"
     cls = e.by_code().get(info.reason) or _BARE.get(code, e.InternalError)
     field, limit = info.metadata.get("field"), info.metadata.get("limit")
     if issubclass(cls, e.Overloaded):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -116,6 +118,22 @@ def test_ctrl_c_before_the_answer_cancels_the_job_too(door: Any) -> None:
         assert process.wait(60) == 130
     (job,) = door.jobs.values()
     assert job.finish is not None
+
+
+def test_without_a_server_it_says_so_and_ctrl_c_ends_it_soon() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{free.getsockname()[1]}"  # bound, and nobody listens
+        with run(target, "x", stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            said = process.stderr.readline().decode()
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read().decode()
+            assert process.wait(60) == 130
+            assert time.monotonic() - began < 10
+    assert "No server answers" in said and "Trying again" in said
+    assert [line for line in rest.splitlines() if not line.startswith("skipjoin: ")] == []
 
 
 def asked_and_silent(door: Any, context: Any) -> None:
