@@ -6,7 +6,7 @@ torch executor, so that a simulated one starts in a moment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ..core.clock import Clock
 from ..core.errors import InvalidSettings
@@ -89,6 +89,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         dtype=computing.dtype,
         model_name=model_name(settings),
         profile=computing.profile,
+        costs=asdict(computing.cost),
     )
     turn = Turn(state, executor, clock, recorder=recorder)
     return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder)

@@ -11,18 +11,20 @@ from dataclasses import asdict, dataclass
 
 from ..core.errors import InternalError, SkipjoinError, by_code
 from ..core.ports import ExecutorFacts
+from ..profiler.model import LinearCostModel
 from ..proto.frames import Ready, StartFailed
 
 
 @dataclass(frozen=True, slots=True)
 class EngineWords:
-    """What the door needs besides the executor's own facts; `profile` says where the cost model comes from."""
+    """What the door needs besides the executor's own facts; `profile` says where the cost model comes from, `costs` are its coefficients."""
 
     max_batch: int
     device: str
     dtype: str
     model_name: str
     profile: str
+    costs: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class EngineFacts:
         """Prompt and output tokens that one job can have at most."""
         context = self.executor.max_context_tokens
         return self.device_tokens if context is None else min(self.device_tokens, context)
+
+    def alone_ns(self, prompt_tokens: int, output_tokens: int) -> int:
+        """What the profile says that a job takes alone; 0 when the engine gave no coefficients."""
+        costs = self.words.costs
+        return 0 if costs is None else LinearCostModel(**costs).alone_ns(prompt_tokens, output_tokens)
 
     def to_frame(self, incarnation: int, pid: int) -> Ready:
         """As the engine says it."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-from ..core.effects import LevelChanged, Preempted, Recomputed, Resumed, SnapshotGiven, Started, TurnEffects
+from ..core.effects import LevelCause, LevelChanged, Preempted, Recomputed, Resumed, SnapshotGiven, Started, TurnEffects
 from ..core.errors import InvariantViolation, SkipjoinError, by_code
 from ..core.job import FinishReason, JobAccount
 from ..core.pool import LogEnd, PoolDepth
+from .worst import Worst
 
 _NS = 1e-9
 _JOB_S = tuple(0.01 * 2**k for k in range(18))  # 10 ms to 22 min, OpenTelemetry's row taken further
@@ -42,6 +43,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self.page_bytes = 0
+        self.worst = Worst()
         self._levels: set[str] = set()
         self._counters()
         self._histograms()
@@ -65,6 +67,9 @@ class Metrics:
         self._resumed = self._counter("resumptions", "Times a preempted job came back into a batch.")
         self._promoted = self._counter("promotions", "Jobs that went to a higher level.", "cause")
         self._demoted = self._counter("demotions", "Jobs that went to a lower level.", "cause")
+        for cause in LevelCause:
+            self._promoted.labels(cause.value)
+            self._demoted.labels(cause.value)
         self._finished = self._counter("jobs_finished", "Jobs that ended, by reason.", "reason")
         for reason in FinishReason:
             self._finished.labels(reason.value)
@@ -101,6 +106,8 @@ class Metrics:
         self._level_jobs = self._gauge("level_jobs", "Jobs of a level of the scheduler.", "level")
         self._level_waiting = self._gauge("level_waiting_jobs", "Of them those in no batch.", "level")
         self._level_wait = self._gauge("level_oldest_wait_seconds", "The longest present wait on a level.", "level")
+        self._worst_wait = self._gauge("worst_wait_seconds", "The longest that a job ever waited at a stretch.")
+        self._worst_slowdown = self._gauge("worst_slowdown_ratio", "The largest job completion time / time alone.")
         self._kv = self._gauge("kv_blocks", "KV blocks of a pool by residency.", "pool", "state")
         self._kv_clean = self._gauge("kv_clean_blocks", "Device blocks with a valid host copy: free to evict.")
         self._kv_used = self._gauge("kv_cache_usage_ratio", "Share of the device pool that is not free.")
@@ -118,6 +125,7 @@ class Metrics:
     def on_effects(self, turn: TurnEffects) -> None:
         """One turn of the engine, durable by now."""
         stats = turn.stats
+        self.worst.on_effects(turn)
         self._planning.observe(stats.planning_ns * _NS)
         if stats.measured_ns is not None:
             self._iteration.observe(stats.measured_ns * _NS)
@@ -146,7 +154,7 @@ class Metrics:
                 case _:
                     pass
 
-    def on_end(self, end: LogEnd, output_tokens: int) -> None:
+    def on_end(self, end: LogEnd, prompt_tokens: int, output_tokens: int) -> None:
         """A job's end, durable by now."""
         self._finished.labels(end.reason.value).inc()
         if end.account_json is None:
@@ -157,7 +165,9 @@ class Metrics:
             return
         self._queued.observe(account.queued_ns * _NS)
         self._out_of_batch.observe((account.preempted_ns + account.moving_ns) * _NS)
-        if end.reason in (FinishReason.STOP, FinishReason.LENGTH):
+        succeeded = end.reason in (FinishReason.STOP, FinishReason.LENGTH)
+        self.worst.on_end(account, prompt_tokens, output_tokens, succeeded=succeeded)
+        if succeeded:
             self._jct.observe(account.jct_ns * _NS)
         if account.first_token_ns is not None:
             self._ttft.observe(account.first_token_ns * _NS)
@@ -185,6 +195,7 @@ class Metrics:
             self._live.set(0)
             self._running.set(0)
             return
+        self.worst.on_snapshot(snapshot)
         for row in snapshot.levels:
             level = str(row.level)
             self._levels.add(level)
@@ -213,6 +224,8 @@ class Metrics:
         self._starts.set(state.engine_starts)
         self._streams.set(state.open_streams)
         self._uptime.set(state.uptime_ns * _NS)
+        self._worst_wait.set(self.worst.wait_ns * _NS)
+        self._worst_slowdown.set(self.worst.slowdown)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

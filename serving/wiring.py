@@ -96,12 +96,16 @@ def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
     """Metrics that read what the journal publishes."""
     metrics = Metrics()
     jobs.journal.observers.append(metrics.on_effects)
-    jobs.journal.end_observers.append(lambda live, end: metrics.on_end(end, len(live.tokens)))
+    jobs.journal.end_observers.append(
+        lambda live, end: metrics.on_end(end, len(live.record.job.prompt), len(live.tokens))
+    )
     jobs.journal.commit_observers.append(metrics.on_commit)
 
     def engine_changed(ready: bool) -> None:
+        metrics.worst.engine_ended()
         if ready and supervisor.facts is not None:
             metrics.page_bytes = supervisor.facts.executor.page_bytes
+            metrics.worst.alone_ns = supervisor.facts.alone_ns
 
     supervisor.on_change.append(engine_changed)
     return metrics

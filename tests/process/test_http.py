@@ -206,6 +206,9 @@ def test_metrics_count_what_was_done(port: int) -> None:
     assert grown["skipjoin_iteration_seconds_count"] >= 12
     assert after['skipjoin_kv_blocks{pool="device",state="free"}'] == 256
     assert after["skipjoin_engine_ready"] == 1
+    assert after["skipjoin_worst_wait_seconds"] > 0
+    assert after["skipjoin_worst_slowdown_ratio"] > 0
+    assert after['skipjoin_promotions_total{cause="starvation"}'] == 0
     text = call(port, "/metrics").body.decode()
     assert "hello" not in text and "default" not in text
 

@@ -78,10 +78,10 @@ def test_ends() -> None:
     metrics = Metrics()
     account = JobAccount(100 * MS, 50 * MS, 700 * MS, 120 * MS, 30 * MS, first_token_ns=200 * MS)
     job = JobId("a" * 32)
-    metrics.on_end(LogEnd(job, FinishReason.STOP, 1, None, account.to_json()), 9)
-    metrics.on_end(LogEnd(job, FinishReason.CANCELLED, 1, None, account.to_json()), 1)
-    metrics.on_end(LogEnd(job, FinishReason.EXPIRED, 1), 0)
-    metrics.on_end(LogEnd(job, FinishReason.FAILED, 1, None, "nonsense"), 0)
+    metrics.on_end(LogEnd(job, FinishReason.STOP, 1, None, account.to_json()), 40, 9)
+    metrics.on_end(LogEnd(job, FinishReason.CANCELLED, 1, None, account.to_json()), 40, 1)
+    metrics.on_end(LogEnd(job, FinishReason.EXPIRED, 1), 40, 0)
+    metrics.on_end(LogEnd(job, FinishReason.FAILED, 1, None, "nonsense"), 40, 0)
     figures = _figures(metrics)
     expected = {
         "jobs_finished_total{reason=stop}": 1, "jobs_finished_total{reason=cancelled}": 1,
@@ -92,6 +92,36 @@ def test_ends() -> None:
         "job_queued_seconds_sum": 0.2, "job_preempted_seconds_sum": 0.3,
     }  # fmt: skip
     assert {name: figures[f"skipjoin_{name}"] for name in expected} == pytest.approx(expected)
+
+
+def test_the_worst_stays() -> None:
+    metrics = Metrics()
+    h, one = Handle(1), Level(1)
+    assert _figures(metrics)["skipjoin_worst_wait_seconds"] == 0
+    metrics.on_effects(_turn(Preempted(h, one), now_ns=100 * MS))
+    metrics.on_effects(_turn(Resumed(h, one), now_ns=900 * MS))
+    metrics.worst.alone_ns = lambda prompt, output: prompt * 10 * MS + output * MS
+    state = DoorState(True, False, 1, 0, 0)
+
+    def worst() -> tuple[float, float]:
+        metrics.set_door(state)
+        figures = _figures(metrics)
+        return figures["skipjoin_worst_wait_seconds"], figures["skipjoin_worst_slowdown_ratio"]
+
+    assert worst() == pytest.approx((0.8, 0))
+    job = JobId("a" * 32)
+    starved = JobAccount(600 * MS, 100 * MS, 300 * MS, 0, 0)
+    metrics.on_end(LogEnd(job, FinishReason.STOP, 1, None, starved.to_json()), 20, 50)
+    assert worst() == pytest.approx((0.8, 4.0))
+    metrics.on_end(LogEnd(job, FinishReason.CANCELLED, 1, None, JobAccount(2000 * MS, 0, 0, 0, 0).to_json()), 20, 0)
+    metrics.on_end(LogEnd(job, FinishReason.LENGTH, 1, None, JobAccount(0, 100 * MS, 0, 0, 0).to_json()), 20, 50)
+    assert worst() == pytest.approx((2.0, 4.0))
+    metrics.set_engine(_snapshot(6))  # somebody waits for 3 s now
+    assert worst() == pytest.approx((3.0, 4.0))
+    metrics.on_effects(_turn(Preempted(h, one), now_ns=0))
+    metrics.worst.engine_ended()  # the next engine's handle 1 is another job
+    metrics.on_effects(_turn(Resumed(h, one), now_ns=10**12))
+    assert worst() == pytest.approx((3.0, 4.0))
 
 
 def _snapshot(levels: int) -> SnapshotGiven:
