@@ -33,7 +33,11 @@ def spec_of(
     if prompt is not None and not isinstance(prompt, str):
         raise InvalidInput("prompt must be a string; tokens go into token_ids.", field="prompt")
     if job_timeout_s is not None and not 0 < job_timeout_s < 1e9:
-        raise InvalidInput("job_timeout_s must be a number of seconds above 0 and below 1e9.", field="job_timeout_s", limit="above 0, below 1e9")
+        raise InvalidInput(
+            "job_timeout_s must be a number of seconds above 0 and below 1e9.",
+            field="job_timeout_s",
+            limit="above 0, below 1e9",
+        )
     sampling, given = (params, None) if isinstance(params, SamplingParams) else _some(params)
     return JobSpec(
         text=prompt,

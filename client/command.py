@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--chat", action="store_true", help="send the prompt as a user's message through the chat template"
     )
     parser.add_argument("--system", metavar="TEXT", help="a system message before it (implies --chat)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line: chunks with their job's id, and events")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object a line: chunks with their job's id, and events"
+    )
     parser.add_argument("--events", action="store_true", help="tell of preemptions and level changes on standard error")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds that the job may live")
     parser.add_argument("--request-id", metavar="ID", help="idempotency key; the same one again answers the same job")

@@ -202,11 +202,7 @@ def _whole(raw: dict[str, Any], name: str, low: int, high: int, *, default: int 
 
 def _real(raw: dict[str, Any], name: str, low: float, high: float, *, default: float | None = None) -> float:
     value = raw.get(name, default)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not low <= value <= high
-    ):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InvalidModel(
             f"{name} in config.json must be a number from {low:g} to {high:g}.", field=name, limit=f"{low:g}..{high:g}"
         )

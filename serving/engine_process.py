@@ -26,7 +26,9 @@ from .settings import ServeSettings
 
 _PR_SET_PDEATHSIG = 1
 EXIT_FAILED = 1
-OUT_OF_MEMORY = "The engine ran out of memory; give it less with --kv-tokens, --host-kv-tokens, --max-batch or --max-engine-jobs."
+OUT_OF_MEMORY = (
+    "The engine ran out of memory; give it less with --kv-tokens, --host-kv-tokens, --max-batch or --max-engine-jobs."
+)
 
 
 def serve(link: EngineEnd, turn: Turn, clock: Clock, incarnation: int) -> None:

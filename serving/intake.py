@@ -151,7 +151,8 @@ def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_
 
 def _checked(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
     if not 1 <= len(messages) <= MAX_MESSAGES:
-        raise InvalidInput("A conversation needs at least one message.", field="messages", limit=f"1..{MAX_MESSAGES}")
+        said = f"A conversation cannot have {len(messages)} messages."
+        raise InvalidInput(said, field="messages", limit=f"1..{MAX_MESSAGES}")
     for number, message in enumerate(messages):
         if message.role not in ROLES:
             raise InvalidInput(

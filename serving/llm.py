@@ -79,7 +79,8 @@ class LLM:
     ) -> list[Generation]:
         """Complete every prompt (text, token ids or a conversation), in the order given, however they are scheduled.
 
-        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. `progress` draws a bar on a terminal. Raises InvalidInput, NeverFits, JobFailed.
+        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. `progress`
+        draws a bar on a terminal. Raises InvalidInput, NeverFits, JobFailed.
         """
         engine = self._engine
         if engine is None:

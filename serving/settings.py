@@ -123,7 +123,10 @@ class ServeSettings(BaseSettings):
         30.0, ge=0, le=86_400, description="After SIGTERM running jobs have this long to finish; then they are parked"
     )
     stall_s: float = Field(
-        120.0, gt=0, le=86_400, description="An engine with work that reports no turn for this long is killed and restarted"
+        120.0,
+        gt=0,
+        le=86_400,
+        description="An engine with work that reports no turn for this long is killed and restarted",
     )
     restart_backoff_s: float = Field(
         10.0, ge=0, le=3600, description="Longest wait before a dead engine is started again"

@@ -103,3 +103,8 @@ def test_bad_request_ids_are_refused(request_id: str) -> None:
 def test_what_names_no_job_is_refused(job_id: str) -> None:
     with pytest.raises(InvalidInput):
         check_job_id(job_id)
+
+
+def test_too_many_messages_are_counted() -> None:
+    with pytest.raises(InvalidInput, match=r"4097 messages.*1\.\.4096"):
+        _job(JobSpec(messages=(ChatMessage("user", "x"),) * 4097))
