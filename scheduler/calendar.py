@@ -1,7 +1,7 @@
 """What falls due when: one time per job, the earliest at hand.
 
-Owns a heap with lazy deletion and the exact next time as a plain attribute. It does not know what the times mean; policies keep
-quantum crossings, starvation deadlines and waits in such calendars.
+Owns a heap of times with the jobs of each, lazy deletion, and the exact next time as a plain attribute. It does not know what the times mean;
+policies keep quantum crossings, starvation deadlines and waits in such calendars.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ _SLACK = 64
 
 
 class Calendar:
-    """At most one entry per handle. O(log n) a change, amortised; `next_ns` is read without a call."""
+    """At most one entry per handle. O(log n) a change, amortised; `next_ns` is read without a call.
 
-    __slots__ = ("_due", "_heap", "next_ns")
+    Jobs that came together often fall due together: they share one time in the heap.
+    """
+
+    __slots__ = ("_due", "_entries", "_heap", "_jobs_at", "next_ns")
 
     def __init__(self) -> None:
         self._due: dict[Handle, int] = {}
-        self._heap: list[tuple[int, Handle]] = []
+        self._heap: list[int] = []
+        # The jobs of every time in the heap; entries that `_due` contradicts are void.
+        self._jobs_at: dict[int, list[Handle]] = {}
+        self._entries = 0
         self.next_ns: int | None = None
         """The earliest time in the calendar; None when it is empty."""
 
@@ -40,12 +46,9 @@ class Calendar:
         if old == due_ns:
             return
         self._due[handle] = due_ns
-        heap = self._heap
-        if len(heap) > 2 * len(self._due) + _SLACK:
-            heap[:] = [(when, who) for who, when in self._due.items()]
-            heapify(heap)
-        else:
-            heappush(heap, (due_ns, handle))
+        self._enter(handle, due_ns)
+        if self._entries > 2 * len(self._due) + _SLACK:
+            self._tidy()
         if self.next_ns is None or due_ns < self.next_ns:
             self.next_ns = due_ns
         elif old == self.next_ns:
@@ -61,16 +64,47 @@ class Calendar:
         """Take out all entries up to and including `now_ns`, earliest first, ties by handle."""
         out: list[Handle] = []
         heap, due = self._heap, self._due
-        while heap and heap[0][0] <= now_ns:
-            when_ns, handle = heappop(heap)
-            if due.get(handle) == when_ns:
-                del due[handle]
-                out.append(handle)
+        while heap and heap[0] <= now_ns:
+            when_ns = heappop(heap)
+            jobs = self._jobs_at.pop(when_ns)
+            self._entries -= len(jobs)
+            for handle in sorted(jobs):
+                if due.get(handle) == when_ns:
+                    del due[handle]
+                    out.append(handle)
         self._settle()
         return out
 
+    def _enter(self, handle: Handle, due_ns: int) -> None:
+        jobs = self._jobs_at.get(due_ns)
+        if jobs is None:
+            self._jobs_at[due_ns] = [handle]
+            heappush(self._heap, due_ns)
+        else:
+            jobs.append(handle)
+        self._entries += 1
+
+    def _tidy(self) -> None:
+        """Forget the void entries."""
+        jobs_at: dict[int, list[Handle]] = {}
+        for handle, when_ns in self._due.items():
+            jobs_at.setdefault(when_ns, []).append(handle)
+        self._jobs_at = jobs_at
+        self._heap[:] = jobs_at
+        heapify(self._heap)
+        self._entries = len(self._due)
+
     def _settle(self) -> None:
+        """Take void entries off the top until a valid one is found: `next_ns` is exact again."""
         heap, due = self._heap, self._due
-        while heap and due.get(heap[0][1]) != heap[0][0]:
-            heappop(heap)
-        self.next_ns = heap[0][0] if heap else None
+        while heap:
+            when_ns = heap[0]
+            jobs = self._jobs_at[when_ns]
+            while jobs and due.get(jobs[-1]) != when_ns:
+                jobs.pop()
+                self._entries -= 1
+            if jobs:
+                self.next_ns = when_ns
+                return
+            del self._jobs_at[heappop(heap)]
+        self.next_ns = None
