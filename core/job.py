@@ -7,8 +7,8 @@ is stored or scheduled: running and preempted are live facts of the engine and n
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from .errors import InvariantViolation
 
@@ -80,8 +80,7 @@ class LevelCause(Enum):
     POLICY = "policy"  # another policy was chosen, or the index moved
 
 
-@dataclass(frozen=True, slots=True)
-class JobAccount:
+class JobAccount(NamedTuple):
     """Where the job's time in the engine went, in nanoseconds; the five parts sum exactly to `jct_ns`.
 
     `queued_ns`: from arrival to the first iteration that holds the job. `prefill_ns`, `decode_ns`: in a batch. `moving_ns`: out of the batch
@@ -107,7 +106,7 @@ class JobAccount:
 
     def to_json(self) -> str:
         """One line of JSON with every field, as the job pool stores it."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(self._asdict(), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> JobAccount:

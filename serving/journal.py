@@ -7,9 +7,8 @@ who reads; streams watch the table, metrics and records are observers. The super
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -118,7 +117,7 @@ class Journal:
     def _take_end(self, effect: Finished, live: LiveJob, tail: _Tail) -> None:
         if live.parked and effect.reason is FinishReason.CANCELLED:
             return  # The door took it back from the engine; it stays in the pool.
-        account = json.dumps(asdict(effect.account), separators=(",", ":"))
+        account = effect.account.to_json()
         live.ending = True
         tail.end = LogEnd(live.job_id, effect.reason, unix_ns(), effect.failure, account)
 
