@@ -110,9 +110,9 @@ class Row:
 
     def admit(self) -> Admit:
         """All known tokens and the sampling, for the executor."""
-        facts = self.facts
+        facts, sampling = self.facts, self.facts.sampling
         known = facts.prompt_tokens + len(self.out)
         tokens = NO_INT32
         if self.prompt is not None:
             tokens = np.concatenate((self.prompt, np.array(self.out, dtype=np.int32)), dtype=np.int32)
-        return Admit(facts.handle, tokens, known, facts.prompt_tokens, facts.sampling, facts.sampling.seed or 0)
+        return Admit(self.handle, tokens, known, facts.prompt_tokens, sampling, sampling.seed or 0)

@@ -7,7 +7,7 @@ clock nor call an executor: engine/turn does both, live and in simulation alike.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..core.effects import (
@@ -91,11 +91,16 @@ class EngineState:
         """Whether another turn has something to do without an event."""
         return bool(self.in_flight or self.ledger.tickets or self.planner.ready_jobs)
 
-    def admit(self, handle: Handle) -> Admit:
-        """What the executor must know of a job that enters; a job dropped in this very plan still has tokens in the ring."""
-        row = self.rows[handle]
-        self.emission.leave(row, self.steps)
-        return row.admit()
+    def admit(self, handles: Iterable[Handle]) -> tuple[Admit, ...]:
+        """What the executor must know of jobs that enter."""
+        admits = []
+        for handle in handles:
+            row = self.rows[handle]
+            if row.slot >= 0:
+                # Dropped in this very plan: it still has tokens in the ring.
+                self.emission.leave(row, self.steps)
+            admits.append(row.admit())
+        return tuple(admits)
 
     # steps 4 and 5 --------------------------------------------------------------------------------------------
     def decide(self, now_ns: int, effects: list[Effect]) -> Decision:

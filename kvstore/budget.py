@@ -33,6 +33,8 @@ class PrefillBudget:
             return 0
         if self._cost.chunk_ns(most, before) > left_ns:
             most = self._fitting(most, before, left_ns)
+        elif most == rest:
+            return most
         if most < rest and most >= self._page_tokens:
             # A chunk ends where a page ends, so that full blocks are full early.
             most -= (before + most) % self._page_tokens

@@ -47,12 +47,12 @@ class Draft:
         running, decision, number, steps = self._running, self._decision, walk.number, self._steps
         everybody_stayed = walk.stayed == len(running.members)
         if not everybody_stayed:
-            for seq in running.members:
-                if seq.mark != number or seq.stage != DECODE:
-                    if seq.stage == DECODE:
-                        running.take_out(seq, steps)
-                    if seq.handle in live:
-                        decision.left.append(seq)
+            gone = [seq for seq in running.members if seq.mark != number or seq.stage != DECODE]
+            for seq in gone:
+                if seq.stage == DECODE:
+                    running.take_out(seq, steps)
+                if seq.handle in live:
+                    decision.left.append(seq)
         if everybody_stayed and not walk.came:
             return
         for seq in walk.came:
@@ -68,23 +68,25 @@ class Draft:
 
         `last` had one in the last plan. `lasting`: a chunk's KV survives eviction, so one chunk is progress.
         """
-        decision, running, ledger = self._decision, self._running, self._ledger
+        decision, running, budget = self._decision, self._running, self._budget
+        page_tokens, chunk_ns = self._ledger.page_tokens, self._cost.chunk_ns
         decision.decode_ns = self._cost.decode_ns(len(running.decode), running.context_sum)
-        left_ns = self._budget.room_ns(decision.decode_ns)
-        left_tokens = self._budget.max_tokens
+        left_ns = budget.room_ns(decision.decode_ns)
+        left_tokens = budget.max_tokens
         served: list[Sequence] = []
         for seq in walk.prefills:
-            rest = seq.known - seq.computed
-            at_least = 0 if served else ledger.page_tokens
-            length = self._budget.length(rest, seq.computed, left_ns, left_tokens, at_least=at_least)
+            before = seq.computed
+            rest = seq.prompt_tokens + seq.generated - before
+            at_least = 0 if served else page_tokens
+            length = budget.length(rest, before, left_ns, left_tokens, at_least=at_least)
             if not length:
                 seq.mark = 0
                 continue
-            service_ns = self._cost.chunk_ns(length, seq.computed)
+            service_ns = chunk_ns(length, before)
             left_ns -= service_ns
             left_tokens -= length
             ends = length == rest
-            self._chunks.append(PrefillChunk(seq.handle, seq.computed, length, ends))
+            self._chunks.append(PrefillChunk(seq.handle, before, length, ends))
             decision.charged.append((seq, service_ns, length))
             served.append(seq)
             if seq.stage == OUT:
@@ -101,10 +103,16 @@ class Draft:
             if seq.mark != walk.number and seq.handle in live:
                 seq.stage = OUT
                 decision.left.append(seq)
-        decision.prefill_tokens = self._budget.max_tokens - left_tokens
+        decision.prefill_tokens = budget.max_tokens - left_tokens
         return served
 
-    def finish(self, walk: Walk, moves: Items[Move], admit: Callable[[Handle], Admit], dropped: Items[Handle]) -> None:
+    def finish(
+        self,
+        walk: Walk,
+        moves: Items[Move],
+        admit: Callable[[Items[Handle]], tuple[Admit, ...]],
+        dropped: Items[Handle],
+    ) -> None:
         """Freeze the plan."""
         decision, running = self._decision, self._running
         decision.asked = [seq.handle for seq in walk.asked]
@@ -133,7 +141,7 @@ class Draft:
             plan.generation,
             decode=decode,
             prefills=tuple(self._chunks),
-            admits=tuple(admit(seq.handle) for seq in walk.entered),
+            admits=admit([seq.handle for seq in walk.entered]),
             tables=self._ledger.block_tables(walk.tables),
             new_pages=_appends(walk.grown),
             moves=tuple(moves),

@@ -30,14 +30,14 @@ PATIENCE = 16
 
 
 class Planner:
-    """Plans iterations for one executor. `admit(handle)` gives the tokens and sampling of a job that enters."""
+    """Plans iterations for one executor. `admit(handles)` gives the tokens and sampling of jobs that enter."""
 
     def __init__(
         self,
         ledger: Ledger,
         cost: CostModel,
         params: KvParams,
-        admit: Callable[[Handle], Admit],
+        admit: Callable[[Items[Handle]], tuple[Admit, ...]],
         *,
         max_batch: int,
         max_prefill_tokens: int,

@@ -60,6 +60,7 @@ class Walk:
         self._unseen = len(residents)
         self._prefill_ns = budget.room_ns(cost.decode_ns(len(running.members), running.context_sum))
         self._prefill_tokens = budget.max_tokens
+        self._may_prefill = True  # the first always gets on
         self._alternate = alternate
         self._kept = kept
         self.capacity = capacity
@@ -82,9 +83,9 @@ class Walk:
 
     def run(self, ranked: Iterator[tuple[Key, Handle]], seqs: Mapping[Handle, Sequence]) -> None:
         """Down the ranking while somebody may run, then down the residents that were not reached."""
-        lookahead = self._params.lookahead
+        lookahead, chosen, capacity = self._params.lookahead, self.chosen, self.capacity
         for key, handle in ranked:
-            if len(self.chosen) >= self.capacity or self.alone:
+            if len(chosen) >= capacity or self.alone:
                 return
             self._look(key, seqs[handle])
             if self.closed or self.misses > lookahead:
@@ -92,7 +93,7 @@ class Walk:
         if self._unseen > 0:
             self.closed = True
             for key, seq in self._room.rest():
-                if len(self.chosen) >= self.capacity or self.alone:
+                if len(chosen) >= capacity or self.alone:
                     return
                 self._look(key, seq)
 
@@ -170,16 +171,13 @@ class Walk:
         if not self._may_prefill:
             self.misses += 1
             return
-        rest = min(seq.known - seq.computed, self._prefill_tokens)
+        rest = min(seq.prompt_tokens + seq.generated - seq.computed, self._prefill_tokens)
         self._prefill_ns -= self._cost.chunk_ns(rest, seq.computed)
         self._prefill_tokens -= rest
+        self._may_prefill = self._prefill_ns > 0 and self._prefill_tokens > 0
         self.prefills.append(seq)
         seq.mark = self.number
         self.chosen.append(seq)
-
-    @property
-    def _may_prefill(self) -> bool:
-        return not self.prefills or (self._prefill_ns > 0 and self._prefill_tokens > 0)
 
     def _enter(self, key: Key, seq: Sequence) -> None:
         """A job without KV on the device: a newcomer, or one that returns from the host."""
