@@ -77,9 +77,9 @@ class Emission:
             kept = np.array(stays, dtype=bool)
             self._rows = list(compress(self._rows, stays))
             self._offsets, self._slots, self._obeys = self._offsets[kept], self._slots[kept], self._obeys[kept]
+        self._ring.enter(came, steps)
         for row in came:
             seq = row.seq
-            self._ring.enter(row, steps)
             self._limits.add(steps + seq.max_new_tokens - seq.generated - 1, row)
         self._rows += came
         # What a member's tokens number less the iterations is the same for as long as it decodes.
@@ -139,20 +139,19 @@ class Emission:
             if at not in stopped and self._watched_ends(row, numbers[at]):
                 stopped.add(at)
                 endings.append((row, FinishReason.STOP))
-        ended = {id(row) for row, _ in endings}
-        for row in self._at_limit(step):
-            if id(row) not in ended:
-                ended.add(id(row))
-                endings.append((row, FinishReason.LENGTH))
+        ended, length = {row for row, _ in endings}, FinishReason.LENGTH
+        endings += [(row, length) for row in self._at_limit(step) if row not in ended]
         return endings
 
     def _at_limit(self, step: int) -> list[Row]:
         """Decode members whose output is as long as it may be with the token of iteration `step`."""
-        return [
-            row
-            for row in self._limits.take(step)
-            if row.seq.stage == DECODE and row.seq.generated_at(step + 1) >= row.seq.max_new_tokens
-        ]
+        out = []
+        # A member that left and came back without a step between stands in the bucket twice.
+        for row in dict.fromkeys(self._limits.take(step)):
+            seq = row.seq
+            if seq.stage == DECODE and seq.generated + step + 1 - seq.since_step >= seq.max_new_tokens:
+                out.append(row)
+        return out
 
     def _absorb_mixed(
         self, plan: IterationPlan, outcome: IterationOutcome, step: int, rows: Mapping[Handle, Row], now_ns: int
@@ -196,7 +195,7 @@ class Emission:
     ) -> list[Ending]:
         """Decode members when some of the batch are missing: failed now, or ended while the plan was in flight."""
         endings: list[Ending] = []
-        limited = {id(row) for row in self._at_limit(step)}
+        limited = set(self._at_limit(step))
         for at, handle in enumerate(outcome.handles[:members].tolist()):
             row = rows.get(Handle(handle))
             if row is None or row.slot < 0:
@@ -207,7 +206,7 @@ class Emission:
             positions[at] = row.seq.generated_at(step + 1) - 1
             if self.ends(row, token):
                 endings.append((row, FinishReason.STOP))
-            elif id(row) in limited:
+            elif row in limited:
                 endings.append((row, FinishReason.LENGTH))
         self._ring.flush_all(step + 1, self._rows)
         return endings

@@ -25,10 +25,11 @@ class TokenRing:
         self._free = list(range(places - 1, -1, -1))
         self._flushed_step = 0
 
-    def enter(self, row: Row, step: int) -> None:
-        """The row's next token comes from the iteration `step`."""
-        row.slot = self._free.pop()
-        row.ring_from = step
+    def enter(self, rows: Iterable[Row], step: int) -> None:
+        """The rows' next token comes from the iteration `step`."""
+        for row in rows:
+            row.slot = self._free.pop()
+            row.ring_from = step
 
     def leave(self, row: Row, step: int) -> None:
         """The row's tokens before iteration `step` go to `row.out`; its place is free."""

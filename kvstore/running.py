@@ -67,9 +67,10 @@ class RunningBatch:
         for seq in came:
             seq.stage = DECODE
             seq.since_step = steps
-            seq.grow_step = steps + len(seq.table.blocks) * page_tokens - seq.computed
-            self.growth.add(seq.grow_step, seq)
-            self.context_sum += seq.computed + 1
+            computed = seq.computed
+            seq.grow_step = grow_step = steps + len(seq.table.blocks) * page_tokens - computed
+            self.growth.add(grow_step, seq)
+            self.context_sum += computed + 1
         self.members += came
         if self.members:
             self.decode = DecodeBatch(np.array([seq.handle for seq in self.members], dtype=np.int64))

@@ -55,6 +55,7 @@ class Walk:
         self.number = number
         self._steps = steps
         self._floor_pages = floor_pages
+        self._growth_pages = params.growth_pages
         self._swaps = swaps
         self._lower_may_pass = lower_may_pass
         self._unseen = len(residents)
@@ -145,7 +146,10 @@ class Walk:
         if self._alternate and self.chosen and seq.stage != OUT:
             return
         if seq.filling:
-            self._prefill(seq)
+            if self._may_prefill:
+                self._prefill(seq)
+            else:
+                self.misses += 1
             return
         table = seq.table
         member = seq.stage == DECODE
@@ -168,9 +172,6 @@ class Walk:
 
     def _prefill(self, seq: Sequence) -> None:
         """A job with an incomplete KV wants a chunk; the budget is shared out when the decode members are known."""
-        if not self._may_prefill:
-            self.misses += 1
-            return
         rest = min(seq.prompt_tokens + seq.generated - seq.computed, self._prefill_tokens)
         self._prefill_ns -= self._cost.chunk_ns(rest, seq.computed)
         self._prefill_tokens -= rest
@@ -196,7 +197,7 @@ class Walk:
         if best_out is not None and key >= best_out:
             self._block(key, seq)
             return
-        pages = ledger.pages_for(seq.known) - len(table.blocks) + table.missing
+        pages = ledger.pages_for(seq.prompt_tokens + seq.generated) - len(table.blocks) + table.missing
         if not self._find_room(key, seq, pages):
             return
         if returns:
@@ -206,7 +207,7 @@ class Walk:
 
     def _find_room(self, key: Key, seq: Sequence, pages: int) -> bool:
         free, total = self._ledger.device.free, self._ledger.device.total
-        wanted = pages + self._floor_pages + self._params.growth_pages * len(self.chosen)
+        wanted = pages + self._floor_pages + self._growth_pages * len(self.chosen)
         if wanted <= free and self.blocked is None:
             return True
         if free == total and pages <= free:

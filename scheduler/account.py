@@ -78,7 +78,8 @@ class JobEntry:
 
     def decode(self, tick: Tick) -> None:
         """The KV is complete; the chunk that ended a prefill emitted a token."""
-        self._settle(tick)
+        if self._since is not None:
+            self._settle(tick, self._since)
         if self._prefilling:
             self._prefilling = False
             self._base_tokens += 1
@@ -88,12 +89,12 @@ class JobEntry:
 
     def leave(self, tick: Tick) -> None:
         """The job leaves the batch and waits from now on."""
-        self._settle(tick)
+        if self._since is not None:
+            self._settle(tick, self._since)
         self.running = False
         self.waiting_since_ns = tick.now_ns
 
-    def _settle(self, tick: Tick) -> None:
-        if self._since is not None:
-            self._base_ns = self.service_ns(tick)
-            self._base_tokens = self.output_tokens(tick)
-            self._since = None
+    def _settle(self, tick: Tick, since: Tick) -> None:
+        self._base_ns += tick.decode_ns - since.decode_ns
+        self._base_tokens += tick.steps - since.steps
+        self._since = None

@@ -46,7 +46,13 @@ class Calendar:
         if old == due_ns:
             return
         self._due[handle] = due_ns
-        self._enter(handle, due_ns)
+        jobs = self._jobs_at.get(due_ns)
+        if jobs is None:
+            self._jobs_at[due_ns] = [handle]
+            heappush(self._heap, due_ns)
+        else:
+            jobs.append(handle)
+        self._entries += 1
         if self._entries > 2 * len(self._due) + _SLACK:
             self._tidy()
         if self.next_ns is None or due_ns < self.next_ns:
@@ -74,15 +80,6 @@ class Calendar:
                     out.append(handle)
         self._settle()
         return out
-
-    def _enter(self, handle: Handle, due_ns: int) -> None:
-        jobs = self._jobs_at.get(due_ns)
-        if jobs is None:
-            self._jobs_at[due_ns] = [handle]
-            heappush(self._heap, due_ns)
-        else:
-            jobs.append(handle)
-        self._entries += 1
 
     def _tidy(self) -> None:
         """Forget the void entries."""

@@ -56,8 +56,8 @@ class Census:
 
     def runs_on(self, old: int, new: int) -> None:
         """A running job changed its level."""
-        self._at(old).running -= 1
         self._at(new).running += 1
+        self._levels[old - 1].running -= 1
 
     def running(self, level: int) -> int:
         """Running jobs of `level`."""

@@ -34,7 +34,8 @@ class MlfqJob(JobEntry):
 
     def charged_ns(self, tick: Tick) -> int:
         """Service that counts against the quantum of the job's level."""
-        return self.service_ns(tick) - self.spent_before_ns
+        charged_ns, since = self._base_ns - self.spent_before_ns, self._since
+        return charged_ns if since is None else charged_ns + tick.decode_ns - since.decode_ns
 
 
 class MlfqPolicy:
