@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -28,6 +27,7 @@ from ..core.errors import (
 from ..core.ids import TenantId
 from ..proto.status import http_status
 from .access import Access
+from .listeners import tls_context
 from .openai import OpenAiCalls
 from .openai_answer import dumps, error_body
 from .settings import ServeSettings, split_address
@@ -67,7 +67,7 @@ class HttpDoor:
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tls = _tls(settings)
+        self._tls = tls_context(settings)
         self._socket = _bind(address)
         self.port: int = self._socket.getsockname()[1]
         app = web.Application(client_max_size=settings.max_message_bytes)
@@ -216,20 +216,8 @@ def _bind(address: str) -> socket.socket:
         family, _, _, _, where = found[0]
         return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
+        said = (error.strerror or "the address is not known").partition(" (while")[0]
         raise InvalidSettings(
-            f"{address} cannot be listened on for HTTP: {error.strerror or 'the address is not known'}.",
+            f"{address} cannot be listened on for HTTP: {said}.",
             field="http_listen",
         ) from None
-
-
-def _tls(settings: ServeSettings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError):
-        raise InvalidSettings(
-            "The TLS certificate and key do not fit together or cannot be read.", field="tls_cert"
-        ) from None
-    return context

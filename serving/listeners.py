@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def _options(settings: ServeSettings) -> list[tuple[str, int]]:
     ]
 
 
+def tls_context(settings: ServeSettings) -> ssl.SSLContext | None:
+    """The server's side of TLS for asyncio, None without. Raises InvalidSettings for files that are no certificate and its key."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # Without a password at hand, OpenSSL would ask the terminal for that of an encrypted key.
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
+    except (OSError, ssl.SSLError):
+        raise InvalidSettings(
+            "The TLS certificate and key do not fit together or cannot be used; the key must not be encrypted.",
+            field="tls_cert",
+        ) from None
+    return context
+
+
 def _credentials(settings: ServeSettings) -> grpc.ServerCredentials | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
@@ -104,4 +121,5 @@ def _credentials(settings: ServeSettings) -> grpc.ServerCredentials | None:
             raise InvalidSettings(f"The file of {field} cannot be read: {error.strerror}.", field=field) from None
         if b"-----BEGIN" not in parts[field]:
             raise InvalidSettings(f"The file of {field} is not PEM.", field=field)
+    tls_context(settings)  # gRPC would call what is wrong with the files a port that cannot be had
     return grpc.ssl_server_credentials([(parts["tls_key"], parts["tls_cert"])])

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import socket
+import ssl
 import stat
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
+from http_client import HTTP, http_port
 from process_server import COMMAND, Server, spec
 
 from skipjoin.proto import job_pool_pb2 as pb
+from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
 Serve = Callable[..., Server]
 
@@ -232,3 +237,38 @@ def test_check_loads_says_and_ends(tmp_path: Path) -> None:
     assert "pages" in done.stdout
     assert "NOT durable" in done.stdout
     assert len(done.stdout.splitlines()) == 1
+
+
+def _openssl(folder: Path, words: str) -> None:
+    made = subprocess.run(["openssl", *words.split()], cwd=folder, capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr
+
+
+CERT = (
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -keyout {0}.key -out {0}.pem -days 2 -subj /CN=localhost "
+    "-addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+)
+
+
+def test_tls_holds_for_both_doors_and_a_pair_that_does_not_fit_is_said(serve: Serve, tmp_path: Path) -> None:
+    _openssl(tmp_path, CERT.format("a") + " -nodes")
+    _openssl(tmp_path, CERT.format("b") + " -passout pass:secret")
+    cert, key = tmp_path / "a.pem", tmp_path / "a.key"
+    common = ("--executor", "simulated", "--job-pool", "memory", "--listen", "127.0.0.1:0", "--http-listen", "")
+    for wrong_cert, wrong_key in ((tmp_path / "b.pem", key), (tmp_path / "b.pem", tmp_path / "b.key")):
+        code, said = _serve_and_fail(*common, "--tls-cert", str(wrong_cert), "--tls-key", str(wrong_key))
+        assert code == 2
+        assert "do not fit together" in said
+
+    server = serve("--tls-cert", str(cert), "--tls-key", str(key), *HTTP)
+    roots = grpc.ssl_channel_credentials(cert.read_bytes())
+    with grpc.secure_channel(f"localhost:{server.port}", roots) as channel:
+        items = list(JobPoolServiceStub(channel).Generate(pb.GenerateRequest(spec=spec(tokens=2)), timeout=20))
+        assert items[-1].chunk.finish.output_tokens == 2
+    context = ssl.create_default_context(cafile=str(cert))
+    with closing(http.client.HTTPSConnection("localhost", http_port(server), timeout=20, context=context)) as secure:
+        secure.request("GET", "/health")
+        assert secure.getresponse().status == 200
+    with server.stub() as stub, pytest.raises(grpc.RpcError) as refused:
+        stub.Get(pb.GetRequest(job_id="0" * 32), timeout=20)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
