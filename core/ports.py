@@ -239,8 +239,11 @@ class JobPool(Protocol):
         """A new owner takes the pool: answers its epoch, larger than all before. Writes under an older epoch are refused from now on."""
         ...
 
-    def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
-        """Store jobs in one commit. Per job: its record (the first one's on a repeated request_id), or Conflict when the body differs."""
+    def submit(self, jobs: Sequence[NewJob], *, newcomers: bool = True) -> list[JobRecord | Exception]:
+        """Store jobs in one commit. Per job: its record (the first one's on a repeated request_id), or Conflict when the body differs.
+
+        Without `newcomers` nothing is stored: a repeated request is answered as ever, any other with NotFound.
+        """
         ...
 
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:

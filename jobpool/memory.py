@@ -68,11 +68,11 @@ class MemoryJobPool:
         if epoch != self._epoch:
             raise WrongState("Another server has taken over this job pool; this one may not write to it any more.")
 
-    def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
+    def submit(self, jobs: Sequence[NewJob], *, newcomers: bool = True) -> list[JobRecord | Exception]:
         """See the port."""
-        return [self._submit_one(job) for job in jobs]
+        return [self._submit_one(job, newcomers) for job in jobs]
 
-    def _submit_one(self, job: NewJob) -> JobRecord | Exception:
+    def _submit_one(self, job: NewJob, newcomers: bool) -> JobRecord | Exception:
         if job.request_id is not None:
             first = self._requests.get((job.tenant, job.request_id))
             if first is not None:
@@ -83,6 +83,8 @@ class MemoryJobPool:
                     "This request_id was used before with another body; use a new one for a new job.",
                     field="request_id",
                 )
+        if not newcomers:
+            return NotFound("No job was submitted under this request_id.", field="request_id")
         if job.job_id in self._jobs:
             return InvariantViolation("A new job has the id of an old one.")
         record = JobRecord(job, JobState.ACCEPTED)

@@ -63,12 +63,12 @@ class SqliteJobPool:
             raise WrongState("Another server has taken over this job pool; this one may not write to it any more.")
 
     # jobs in ----------------------------------------------------------------------------------------------------
-    def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
+    def submit(self, jobs: Sequence[NewJob], *, newcomers: bool = True) -> list[JobRecord | Exception]:
         """See the port."""
-        with self._database.write() as connection:
-            return [self._submit_one(connection, job) for job in jobs]
+        with self._database.write() if newcomers else self._database.read() as connection:
+            return [self._submit_one(connection, job, newcomers) for job in jobs]
 
-    def _submit_one(self, connection: sqlite3.Connection, job: NewJob) -> JobRecord | Exception:
+    def _submit_one(self, connection: sqlite3.Connection, job: NewJob, newcomers: bool) -> JobRecord | Exception:
         if job.request_id is not None:
             first = connection.execute(
                 f"{SELECT} WHERE tenant = ? AND request_id = ?", (storable(job.tenant), job.request_id)
@@ -76,6 +76,8 @@ class SqliteJobPool:
             if first is not None:
                 record = self._record(first)
                 return record if record.job.body_digest == job.body_digest else _conflict()
+        if not newcomers:
+            return NotFound("No job was submitted under this request_id.", field="request_id")
         if connection.execute("SELECT 1 FROM job WHERE job_id = ?", (job.job_id,)).fetchone():
             return InvariantViolation("A new job has the id of an old one.")
         insert(connection, job)

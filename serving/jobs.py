@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from ..core.errors import InvalidInput, Unavailable
+from ..core.errors import InvalidInput, SkipjoinError, Unavailable
 from ..core.ids import TenantId
 from ..core.job import JobState
 from ..core.pool import JobQuery
@@ -42,16 +42,21 @@ class Jobs:
     facts: Callable[[], EngineFacts | None]
 
     async def submit(self, spec: JobSpec, tenant: TenantId, request_id: str | None = None) -> JobView:
-        """Store a job; when this answers, it is durable. A repeated request_id answers the first job.
+        """Store a job; when this answers, it is durable. A repeated request_id answers the first job, whatever refuses newcomers.
 
         Raises InvalidInput, NeverFits, Conflict, Overloaded, Unavailable.
         """
         facts = self.facts()
-        if facts is None or self.claims.closed:
-            raise Unavailable("The server is starting; try again." if facts is None else "The server is going down.")
-        self.journal.check_writable()
+        if facts is None:
+            raise Unavailable("The server is starting; try again.")
         job = await self.intake.job(spec, tenant, request_id, facts)
-        self.backlog.admit()
+        try:
+            self._admit()
+        except SkipjoinError:
+            first = await self.store.first_of(job)
+            if first is None:
+                raise
+            return view_of(first)
         try:
             record = await self.store.submit(job)
         except Exception:
@@ -62,6 +67,13 @@ class Jobs:
         else:
             self.claims.kick()
         return view_of(record)
+
+    def _admit(self) -> None:
+        """Count one job in. Raises Unavailable, Overloaded."""
+        if self.claims.closed:
+            raise Unavailable("The server is going down.")
+        self.journal.check_writable()
+        self.backlog.admit()
 
     def follow(
         self, job_id: str, tenant: TenantId | None, offset: int = 0, *, with_events: bool = False

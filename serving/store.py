@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from ..core.errors import SkipjoinError, Unavailable
+from ..core.errors import NotFound, SkipjoinError, Unavailable
 from ..core.pool import JobRecord, NewJob
 from ..core.ports import JobPool
 
@@ -63,6 +63,17 @@ class Store:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_submits())
         return await waiting.answer
+
+    async def first_of(self, job: NewJob) -> JobRecord | None:
+        """The job that an earlier submit stored under the same request_id; nothing is stored now. Raises Conflict, StoreUnavailable."""
+        if job.request_id is None:
+            return None
+        (answer,) = await self.call(lambda pool: pool.submit([job], newcomers=False))
+        if isinstance(answer, NotFound):
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def _write_submits(self) -> None:
         while self._submits:

@@ -51,6 +51,25 @@ def test_a_repeated_request_is_the_first_job(pool: JobPool) -> None:
     assert submit_one(pool, new_job(4, tenant="red", request_id="same", body="another")).job.job_id == job_id(4)
 
 
+def test_without_newcomers_only_repeats_are_answered(pool: JobPool) -> None:
+    first = submit_one(pool, new_job(1, request_id="same", body="b"))
+    repeat, other_body, new, nameless = pool.submit(
+        [
+            new_job(2, request_id="same", body="b"),
+            new_job(3, request_id="same", body="another"),
+            new_job(4, request_id="new", body="b"),
+            new_job(5),
+        ],
+        newcomers=False,
+    )
+    assert isinstance(repeat, JobRecord)
+    assert repeat.job.job_id == first.job.job_id
+    assert isinstance(other_body, Conflict)
+    assert isinstance(new, NotFound)
+    assert isinstance(nameless, NotFound)
+    assert pool.depth().accepted == 1
+
+
 def test_repeats_within_one_commit(pool: JobPool) -> None:
     answers = pool.submit(
         [

@@ -160,7 +160,13 @@ def test_a_full_queue_answers_at_once_with_a_hint(serve: Serve) -> None:
 
     server = serve("--max-queued-jobs", "3", "--simulated-scale", "50")
     with server.stub() as stub:
-        jobs = [stub.Submit(pb.SubmitRequest(spec=spec("q", 500))).job for _ in range(3)]
+        jobs = [stub.Submit(pb.SubmitRequest(spec=spec("q", 500), request_id=f"r{n}")).job for n in range(3)]
+        # Whoever repeats a submit whose answer was lost gets it, queue or no queue.
+        again = stub.Submit(pb.SubmitRequest(spec=spec("q", 500), request_id="r1")).job
+        assert again.job_id == jobs[1].job_id
+        with pytest.raises(grpc.RpcError) as other_body:
+            stub.Submit(pb.SubmitRequest(spec=spec("p", 500), request_id="r1"))
+        assert other_body.value.code() == grpc.StatusCode.ALREADY_EXISTS
         with pytest.raises(grpc.RpcError) as refused:
             stub.Submit(pb.SubmitRequest(spec=spec("q", 500)))
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
