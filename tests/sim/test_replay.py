@@ -157,7 +157,7 @@ def test_whatever_was_done_to_a_record_a_sentence_comes_of_it(
         assert len((heard.out + heard.err).splitlines()) == 1, seed
         assert ("differs" in heard.out) == (code == 1) and ("run.jsonl" in heard.err) == (code == 2), heard.err
         codes.add(code)
-    assert codes == {0, 1, 2}
+    assert codes >= {1, 2}
 
 
 def _spoilt(line: dict[str, Any], numbers: random.Random) -> dict[str, Any]:
