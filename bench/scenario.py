@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..core.errors import InvalidSettings
 from ..core.ports import ExecutorFacts
@@ -20,7 +20,7 @@ from ..profiler.schema import Profile
 from ..sim.drain import drain_rate
 from ..sim.world import Machine, simulate
 from ..workload.requests import Workload, make_workload
-from ..workload.shape import Group, Shape, load_shape
+from ..workload.shape import Group, Shape, load_shape, shape_names
 
 FOLDER = Path(__file__).parent / "scenarios"
 PAGE_TOKENS = 16
@@ -30,14 +30,24 @@ FEWEST_REQUESTS = 24
 NS = 1e9
 
 
+def _rising(bounds: tuple[int, int]) -> tuple[int, int]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the lower bound stands first")
+    return bounds
+
+
+Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
+Bounds = Annotated[tuple[Tokens, Tokens], AfterValidator(_rising)]
+
+
 class Part(BaseModel):
     """Some tenths of the requests, with lengths uniform between two bounds."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     tenths: int = Field(ge=1, le=TENTHS)
-    prompt_tokens: tuple[int, int]
-    output_tokens: tuple[int, int]
+    prompt_tokens: Bounds
+    output_tokens: Bounds
 
 
 class Scenario(BaseModel):
@@ -48,7 +58,7 @@ class Scenario(BaseModel):
     title: str
     about: str
     model: Literal["tiny", "small"] = "small"
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     load: float = Field(gt=0, le=10)
     max_batch: int = Field(ge=1, le=64)
     kv_mean_jobs: float = Field(gt=1, le=100)
@@ -69,6 +79,8 @@ class Scenario(BaseModel):
     def _lengths(self) -> Scenario:
         if (self.shape is None) == (not self.parts):
             raise ValueError("lengths: give shape or parts")
+        if self.shape is not None and self.shape not in shape_names():
+            raise ValueError(f"shape: one of {', '.join(shape_names())}")
         if self.parts and sum(part.tenths for part in self.parts) != TENTHS:
             raise ValueError("parts: the tenths must sum to 10")
         return self
