@@ -5,6 +5,7 @@ Owns the fetch and the few lines of the Prometheus text format that sums need. I
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ TIMEOUT_S = 10.0
 
 
 def samples(text: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
-    """Labels and value of every sample of metric `name`; lines that cannot be read are passed over."""
+    """Labels and value of every sample of metric `name`; what cannot be read or is no number is passed over."""
     for line in text.splitlines():
         found = _SAMPLE.match(line)
         if found is None or found[1] != name:
@@ -24,6 +25,8 @@ def samples(text: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
         try:
             value = float(found[3])
         except ValueError:
+            continue
+        if not math.isfinite(value):
             continue
         yield dict(_LABEL.findall(found[2] or "")), value
 
@@ -41,7 +44,7 @@ class MetricsPage:
         try:
             async with self._session.get(self._url) as response:
                 return await response.text() if response.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
             return None
 
     async def total(self, name: str) -> int | None:

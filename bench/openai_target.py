@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..core.clock import Clock
 from ..core.errors import InvalidInput, Unavailable
@@ -58,14 +59,12 @@ class OpenAiTarget:
                         if "error" in event:
                             failure = _message(json.dumps(event))
                             break
-                        usage = event.get("usage")
-                        if usage:
-                            counted = int(usage.get("completion_tokens", 0))
+                        counted = _counted(event, counted)
                         if event.get("choices"):
                             events += 1
                             if first_ns is None:
                                 first_ns = self._clock.now_ns()
-        except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, TimeoutError, ValueError, OSError) as error:
             failure = f"connection: {type(error).__name__}"
         end_ns = self._clock.now_ns()
         # Without usage an event is taken for a token, which is what most servers send.
@@ -118,6 +117,13 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]
         event = json.loads(data)
         if isinstance(event, dict):
             yield event
+
+
+def _counted(event: dict[str, Any], before: int | None) -> int | None:
+    """How many tokens the event says there were; `before` when it does not say."""
+    usage = event.get("usage")
+    told = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return told if isinstance(told, int) else before
 
 
 def _message(text: str) -> str:
