@@ -12,13 +12,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..client import AsyncClient, TlsParams
+from ..client import AsyncClient, RetryParams, TlsParams
 from ..core.clock import Clock
 from ..core.errors import InvalidInput
 from .metrics import MetricsPage
 from .openai_target import OpenAiTarget, first_model
 from .skipjoin_target import SkipjoinTarget
 from .target import Target
+
+RETRY = RetryParams(give_up_s=5.0)
+"""Who measures a server that is not there hears of it soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ async def dialled(address: Address, clock: Clock) -> AsyncIterator[Target]:
         tls = _tls(address)
 
         def connect() -> AsyncClient:
-            return AsyncClient(address.url, token=token, tls=tls)
+            return AsyncClient(address.url, token=token, tls=tls, retry=RETRY)
 
         connect_once = connect()  # refuses a bad address now
         metrics = None if address.metrics_url is None else MetricsPage(address.metrics_url)

@@ -27,9 +27,9 @@ _HTTP = re.compile(r"HTTP (\S+:\d+)")
 
 
 def own_environment() -> dict[str, str]:
-    """The environment without settings of a server, which would change what is measured."""
+    """The environment without settings of a server, which would change what is measured; modules in the current folder are not ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SKIPJOIN_")}
-    return {**kept, "PYTHONUNBUFFERED": "1"}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
 
 
 def own_command(*words: str) -> list[str]:

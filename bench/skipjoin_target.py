@@ -50,7 +50,10 @@ class SkipjoinTarget:
         account = None
         failure: str | None = None
         at = self._take()
-        generation = self._clients[at].generate(token_ids=asked.prompt.tolist(), params=params)
+        # An interrupted benchmark must not leave its jobs to whoever measures next.
+        generation = self._clients[at].generate(
+            token_ids=asked.prompt.tolist(), params=params, cancel_on_disconnect=True
+        )
         try:
             async for chunk in generation:
                 if chunk.token_ids:
