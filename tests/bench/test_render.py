@@ -1,0 +1,133 @@
+"""Measurements as a person reads them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+from measured import result
+
+from skipjoin.bench.demo import Pair, Shown
+from skipjoin.bench.fidelity import Fidelity, Repeat
+from skipjoin.bench.live import LiveStudy
+from skipjoin.bench.pool import PoolFigures
+from skipjoin.bench.progress import Bar
+from skipjoin.bench.render import (
+    ROWS,
+    print_fidelity,
+    print_live,
+    print_pools,
+    print_shown,
+    print_timing,
+    print_turn_tail,
+    table,
+)
+from skipjoin.bench.scenario import FOLDER, load_scenario, scenario_names
+from skipjoin.bench.turn import Timing, TurnReport
+
+FCFS = result(
+    "fcfs",
+    requests=1234,
+    mean_jct_s=123.456,
+    mean_normalized_latency_s=0.5,
+    mean_tpot_s=0.0123,
+    output_token_throughput=1234.5,
+    bytes_moved=3_456_000_000,
+)
+
+
+def _cells(text: str) -> dict[str, list[str]]:
+    rows: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        for label, _, _ in ROWS:
+            if line.startswith(label):
+                rows[label] = line.removeprefix(label).split()
+    return rows
+
+
+def test_a_table_has_units_and_a_dash_for_what_is_unknown() -> None:
+    text = table([("fcfs", FCFS), ("skipjoin", result("skipjoin", mean_jct_s=0.5))])
+    rows = _cells(text)
+    assert list(rows) == [label for label, _, _ in ROWS]
+    assert rows["jobs"] == ["1,234", "0"]
+    assert rows["mean JCT (s)"] == ["123.5", "0.500"]
+    assert rows["normalised latency (s/token)"] == ["0.5000", "-"]
+    assert rows["mean TPOT (ms)"] == ["12.3", "-"]
+    assert rows["output tokens a second"] == ["1,234.5", "-"]
+    assert rows["MB of KV moved"] == ["3,456", "-"]
+    assert len({len(line) for line in text.splitlines()[1:]}) == 1
+    assert text.splitlines()[0].split() == ["fcfs", "skipjoin"]
+
+
+def test_a_live_run(capsys: pytest.CaptureFixture[str]) -> None:
+    study = LiveStudy("a trace", "openai", 3, 2.0, 4.0, 0.5, FCFS, {"HTTP 500: no": 2}, 1.5, 3.0, trustworthy=True)
+    print_live(study)
+    text = capsys.readouterr().out
+    assert text.startswith("a trace against openai: 2.000 requests a second, load 0.5, seed 3\n")
+    assert "2 failed: HTTP 500: no" in text
+    assert text.endswith("The generator kept its schedule: lag P99 1.5 ms, worst 3.0 ms\n")
+    print_live(replace(study, rate_per_s=None, load=None, trustworthy=False, result=replace(FCFS, policy=None)))
+    text = capsys.readouterr().out
+    assert "as recorded, seed 3" in text and "TOO LATE" in text
+    assert text.splitlines()[2].split() == ["live"]
+
+
+def test_timings_and_their_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad, free = Timing("a", 0.1, 0.2, 20, 0.1), Timing("b", 0.11, 0.2, 20, 0.1), Timing("c", 9.0, 9.0, 20)
+    for timing in (good, bad, free):
+        print_timing(timing)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("<= 0.1 ok") and lines[1].endswith("<= 0.1 ABOVE") and lines[2].endswith(" -")
+    for ratio, word in ((1.2, "ok"), (1.21, "ABOVE")):
+        print_turn_tail(TurnReport(8, 40, (good,), ratio, (1000, 3000)))
+        assert capsys.readouterr().out.endswith(f"(target <= 1.2) {word}\n")
+
+
+def test_pools_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    print_pools([PoolFigures("sqlite", True, 10, 2000, 64, 30, 16), PoolFigures("memory", False, 1, 2, 64, 3, 16)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split(maxsplit=1) == ["sqlite", "memory (not durable)"]
+    assert [line.split()[-2:] for line in lines[1:]] == [["10", "1"], ["2,000", "2"], ["30", "3"], ["480", "48"]]
+
+
+def test_a_scenario_and_its_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = load_scenario(FOLDER / f"{scenario_names()[0]}.toml")
+    ours = result("skipjoin", mean_normalized_latency_s=0.4, output_token_throughput=100.0)
+    pairs = (
+        Pair("fcfs", FCFS, replace(FCFS, mean_jct_s=61.728), (), 0.1, trustworthy=True),
+        Pair("skipjoin", ours, ours, ("lost",), 99.0, trustworthy=False),
+    )
+    print_shown(Shown(scenario, 200, 2.6, 2.0, pairs, result("srpt-oracle")))
+    text = capsys.readouterr().out
+    assert "200 jobs, 2.60 a second = load 1.3 of 2.00, batch 8, KV of 6 mean jobs" in text
+    assert "fcfs (sim)" in text and "srpt-oracle (sim)" in text
+    assert "simulated / live mean JCT under fcfs: 0.500" in text
+    assert "under skipjoin:" not in text.replace("99.0 ms late under skipjoin:", "")
+    assert "99.0 ms late under skipjoin: do not trust its figures" in text
+    assert text.count("FAIL ") == 4 and "ok  " not in text  # lost, latency, throughput, nothing moved
+
+
+def test_fidelity(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fidelity(Repeat(1, Pair("fcfs", FCFS, replace(FCFS, mean_jct_s=61.728), (), 0.1, trustworthy=True)))
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == "run 2 fcfs live 123.456 s simulated 61.728 s ratio 0.500"
+    print_fidelity(Fidelity("fcfs", (1.0, 1.05, 1.3), (4.0, 5.0, 4.5)))
+    assert capsys.readouterr().out == (
+        "ok   fcfs: simulated / live mean JCT 1.050 in the median of 1.000, 1.050, 1.300"
+        " (bar: within 10%); equal live runs differ by up to 25%\n"
+    )
+    print_fidelity(Fidelity("fcfs", (1.2,), (4.0,)))
+    assert capsys.readouterr().out.startswith("FAIL fcfs: ")
+
+
+def test_where_nobody_watches_only_notes_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not sys.stderr.isatty()
+    with Bar() as bar:
+        bar.note("a [note] with /slashes and 1.5 figures")
+        bar.begin("work", 3)
+        bar.ended(2)
+        bar.end()
+        bar.end()
+    heard = capsys.readouterr()
+    assert (heard.out, heard.err) == ("", "a [note] with /slashes and 1.5 figures\n")
