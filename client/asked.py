@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from numbers import Integral
 from typing import Any
 
 from ..core.errors import InvalidInput
@@ -38,6 +39,10 @@ def spec_of(
             field="job_timeout_s",
             limit="above 0, below 1e9",
         )
+    if token_ids is not None and not all(
+        isinstance(token, Integral) and not isinstance(token, bool) for token in token_ids
+    ):
+        raise InvalidInput("token_ids must be a list of whole numbers.", field="token_ids")
     sampling, given = (params, None) if isinstance(params, SamplingParams) else _some(params)
     return JobSpec(
         text=prompt,

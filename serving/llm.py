@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +192,11 @@ def _as_list(prompts: Prompt | Sequence[Prompt]) -> Sequence[Any]:
 def _spec(prompt: Any) -> JobSpec:
     if isinstance(prompt, str):
         return JobSpec(text=prompt)
-    listed = list(prompt)
-    if listed and isinstance(listed[0], ChatMessage):
+    listed: list[Any] = list(prompt) if isinstance(prompt, Iterable) else [None]
+    if listed and all(isinstance(message, ChatMessage) for message in listed):
         return JobSpec(messages=tuple(listed))
+    if not all(isinstance(token, Integral) and not isinstance(token, bool) for token in listed):
+        raise InvalidInput("A prompt is text, a list of token ids or a list of ChatMessage.", field="prompts")
     return JobSpec(token_ids=tuple(int(token) for token in listed))
 
 

@@ -77,6 +77,9 @@ def test_bad_input_is_refused_and_the_next_call_works(llm: LLM) -> None:
         llm.generate("", progress=False)
     with pytest.raises(InvalidInput):
         llm.generate([[1, 10**6]], progress=False)
+    for prompt in ([1.5], ["x"], [True], 1.5, None, {"role": "user", "content": "x"}, [ChatMessage("user", "x"), 5]):
+        with pytest.raises(InvalidInput, match="text, a list of token ids"):
+            llm.generate([prompt], progress=False)  # type: ignore[list-item]
     with pytest.raises(NeverFits):
         llm.generate("x", SamplingParams(max_new_tokens=5000), progress=False)
     with pytest.raises(InvalidInput):
