@@ -51,7 +51,7 @@ def apply(state: EngineState, events: Sequence[Event], now_ns: int, effects: lis
             case CancelRequested():
                 row = state.rows.get(event.handle)
                 if row is not None:
-                    state.finish(row, FinishReason.CANCELLED, tick, effects)
+                    state.finish([(row, FinishReason.CANCELLED)], tick, effects)
             case PolicyChosen():
                 _policy_chosen(state, event.policy, tick, effects)
             case ExecutorReset():
@@ -60,8 +60,9 @@ def apply(state: EngineState, events: Sequence[Event], now_ns: int, effects: lis
                 effects.append(_account(state, event, now_ns))
             case SnapshotAsked():
                 effects.append(_snapshot(state, event.question, tick))
-    for handle in state.dues.pop(now_ns):
-        state.finish(state.rows[handle], FinishReason.EXPIRED, tick, effects)
+    overdue = state.dues.pop(now_ns)
+    if overdue:
+        state.finish([(state.rows[handle], FinishReason.EXPIRED) for handle in overdue], tick, effects)
 
 
 def _submitted(state: EngineState, event: Submitted, tick: Tick, effects: list[Effect]) -> None:

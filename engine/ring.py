@@ -27,8 +27,9 @@ class TokenRing:
 
     def enter(self, rows: Iterable[Row], step: int) -> None:
         """The rows' next token comes from the iteration `step`."""
+        free = self._free
         for row in rows:
-            row.slot = self._free.pop()
+            row.slot = free.pop()
             row.ring_from = step
 
     def leave(self, row: Row, step: int) -> None:

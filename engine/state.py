@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 from ..core.effects import (
@@ -31,7 +32,7 @@ from ..kvstore.decision import Decision
 from ..kvstore.ledger import Ledger
 from ..kvstore.planner import Planner
 from .dues import DueHeap
-from .emission import Emission
+from .emission import Emission, Ending
 from .rows import Phase, Row
 
 
@@ -196,12 +197,12 @@ class EngineState:
         plan = launched.decision.plan
         emitted, endings = self.emission.absorb(plan, outcome, launched.step, self.rows, now_ns)
         tick = self.tick(now_ns)
-        for row, reason in endings:
-            self.finish(row, reason, tick, effects)
+        if endings:
+            self.finish(endings, tick, effects)
         for handle, why in outcome.failed:
             row_failed = self.rows.get(handle)
             if row_failed is not None:
-                self.finish(row_failed, FinishReason.FAILED, tick, effects, ("JOB_FAILED", why), missing=1)
+                self.finish([(row_failed, FinishReason.FAILED)], tick, effects, ("JOB_FAILED", why), missing=1)
         return emitted
 
     def _land(self, outcome: IterationOutcome, now_ns: int) -> None:
@@ -212,18 +213,19 @@ class EngineState:
 
     def finish(
         self,
-        row: Row,
-        reason: FinishReason,
+        endings: Items[Ending],
         tick: Tick,
         effects: list[Effect],
         failure: tuple[str, str] | None = None,
         *,
         missing: int = 0,
     ) -> None:
-        """The last word about a job: everything it holds is freed. `missing` tokens were launched and never came."""
-        handle = row.handle
-        self.emission.forget(row)
-        self.policy.removed(handle, tick)
-        seq = self.planner.remove(handle, self.steps)
-        del self.rows[handle]
-        effects.append(Finished(handle, reason, seq.generated - missing, row.account(tick.now_ns), failure))
+        """The last word about some jobs: everything they hold is freed. `missing` tokens of each were launched and never came."""
+        for row, _ in endings:
+            self.emission.forget(row)
+            self.policy.removed(row.handle, tick)
+            del self.rows[row.handle]
+        self.planner.remove([row.seq for row, _ in endings], tick.steps)
+        for row, reason in endings:
+            output_tokens = row.seq.generated - missing
+            effects.append(Finished(row.handle, reason, output_tokens, row.account(tick.now_ns), failure))

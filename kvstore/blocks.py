@@ -56,9 +56,8 @@ class Blocks:
     def bury_all(self, blocks: Sequence[int]) -> list[int]:
         """Blocks on the device alone, each referred to once, hold nothing any more; answers their pages."""
         page, refs = self.page, self.refs
-        pages = []
+        pages = [page[block] for block in blocks]
         for block in blocks:
-            pages.append(page[block])
             page[block] = NOWHERE
             refs[block] = 0
         self._free += blocks

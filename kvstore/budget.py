@@ -23,22 +23,24 @@ class PrefillBudget:
         """Time for chunks beside a decode part of `decode_ns` (0: none)."""
         return max(2 * decode_ns, self._quiet_ns) - (decode_ns or self._fixed_ns)
 
-    def length(self, rest: int, before: int, left_ns: int, left_tokens: int, *, at_least: int) -> int:
-        """Tokens of the next chunk of a job with `rest` tokens to compute behind `before` computed ones; 0 when nothing fits.
+    def chunk(self, rest: int, before: int, left_ns: int, left_tokens: int, *, at_least: int) -> tuple[int, int]:
+        """Tokens and own time of the next chunk of a job with `rest` tokens to compute behind `before` computed ones; 0 when nothing fits.
 
         `at_least` tokens are taken whatever they cost, so that the first job of an iteration always gets on.
         """
         most = min(rest, left_tokens)
         if most <= 0:
-            return 0
-        if self._cost.chunk_ns(most, before) > left_ns:
+            return 0, 0
+        own_ns = self._cost.chunk_ns(most, before)
+        if own_ns > left_ns:
             most = self._fitting(most, before, left_ns)
         elif most == rest:
-            return most
+            return most, own_ns
         if most < rest and most >= self._page_tokens:
             # A chunk ends where a page ends, so that full blocks are full early.
             most -= (before + most) % self._page_tokens
-        return max(most, min(at_least, rest, left_tokens))
+        length = max(most, min(at_least, rest, left_tokens))
+        return length, self._cost.chunk_ns(length, before)
 
     def _fitting(self, most: int, before: int, left_ns: int) -> int:
         low, high = 0, most

@@ -69,7 +69,7 @@ class Draft:
         `last` had one in the last plan. `lasting`: a chunk's KV survives eviction, so one chunk is progress.
         """
         decision, running, budget = self._decision, self._running, self._budget
-        page_tokens, chunk_ns = self._ledger.page_tokens, self._cost.chunk_ns
+        page_tokens = self._ledger.page_tokens
         decision.decode_ns = self._cost.decode_ns(len(running.decode), running.context_sum)
         left_ns = budget.room_ns(decision.decode_ns)
         left_tokens = budget.max_tokens
@@ -78,11 +78,10 @@ class Draft:
             before = seq.computed
             rest = seq.prompt_tokens + seq.generated - before
             at_least = 0 if served else page_tokens
-            length = budget.length(rest, before, left_ns, left_tokens, at_least=at_least)
+            length, service_ns = budget.chunk(rest, before, left_ns, left_tokens, at_least=at_least)
             if not length:
                 seq.mark = 0
                 continue
-            service_ns = chunk_ns(length, before)
             left_ns -= service_ns
             left_tokens -= length
             ends = length == rest

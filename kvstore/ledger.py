@@ -83,11 +83,6 @@ class Ledger:
         The table is dead; a job that goes on gets a new one, so that old tickets cannot touch its new KV.
         """
         blocks, device, host = self.blocks, self.device, self.host
-        if not table.hosted:
-            # Nothing was ever copied and no move holds anything: most jobs end like this.
-            device.give_all(blocks.bury_all(table.blocks))
-            table.blocks = []
-            return
         page, twin, refs, moving = blocks.page, blocks.host, blocks.refs, blocks.moving
         for block in table.blocks:
             refs[block] -= 1
@@ -101,6 +96,20 @@ class Ledger:
                 self.clean -= on_device
             blocks.bury(block)
         table.blocks = []
+
+    def release_all(self, tables: Iterable[Table]) -> None:
+        """`release` of each, in this order."""
+        at_rest: list[int] = []
+        for table in tables:
+            if table.hosted:
+                self._give_back(at_rest)
+                at_rest = []
+                self.release(table)
+            else:
+                # Nothing was ever copied, so no move holds anything: most jobs end like this.
+                at_rest += table.blocks
+                table.blocks = []
+        self._give_back(at_rest)
 
     # out ------------------------------------------------------------------------------------------------------
     def host_room(self, table: Table) -> int:
@@ -201,6 +210,10 @@ class Ledger:
         return ticket
 
     # inside ---------------------------------------------------------------------------------------------------
+    def _give_back(self, blocks: list[int]) -> None:
+        """Blocks on the device alone are free."""
+        self.device.give_all(self.blocks.bury_all(blocks))
+
     def _send(self, handle: Handle, table: Table, blocks: list[int]) -> Move:
         slots = self.host.take(len(blocks))
         columns = self.blocks

@@ -94,22 +94,25 @@ class Planner:
         self._grants.outstanding = None
         self._changed = True
 
-    def remove(self, handle: Handle, steps: int) -> Sequence:
-        """The job ended, in whatever way; its slots are free, or orphans while a move holds them."""
-        seq = self.seqs.pop(handle)
-        self.ready_jobs -= seq.ready
-        if seq.stage == DECODE:
-            self.running.take_out(seq, steps)
-        seq.stage = OUT
-        self.ledger.release(seq.table)
-        self.residents.pop(handle, None)
-        self._suspects.pop(handle, None)
-        if self._grants.outstanding is seq:
-            self._grants.outstanding = None
-        if seq.admitted:
-            self._dropped.append(handle)
+    def remove(self, ended: Items[Sequence], steps: int) -> None:
+        """These jobs ended, in whatever way: their counts are settled, their slots are free, or orphans while a move holds them."""
+        residents, grants = self.residents, self._grants
+        for seq in ended:
+            handle = seq.handle
+            del self.seqs[handle]
+            self.ready_jobs -= seq.ready
+            if seq.stage == DECODE:
+                self.running.take_out(seq, steps)
+            seq.stage = OUT
+            residents.pop(handle, None)
+            if seq.alone:
+                del self._suspects[handle]
+            if grants.outstanding is seq:
+                grants.outstanding = None
+            if seq.admitted:
+                self._dropped.append(handle)
+        self.ledger.release_all([seq.table for seq in ended])
         self._changed = True
-        return seq
 
     def landed(self, moves: Items[MoveId], generation: int) -> list[Ticket]:
         """Moves are done."""

@@ -27,9 +27,10 @@ PAGE = 16
 )
 def test_a_chunk_keeps_every_bound_and_ends_on_a_page(rest: int, before: int, left_ns: int, left_tokens: int) -> None:
     budget = PrefillBudget(COST, 4_000_000, 2048, PAGE)
-    length = budget.length(rest, before, left_ns, left_tokens, at_least=0)
+    length, own_ns = budget.chunk(rest, before, left_ns, left_tokens, at_least=0)
     assert 0 <= length <= min(rest, left_tokens)
-    assert length == 0 or COST.chunk_ns(length, before) <= left_ns
+    assert own_ns == COST.chunk_ns(length, before)
+    assert length == 0 or own_ns <= left_ns
     if PAGE <= length < rest:
         assert (before + length) % PAGE == 0
     # No page more would have fitted.
@@ -41,7 +42,7 @@ def test_a_chunk_keeps_every_bound_and_ends_on_a_page(rest: int, before: int, le
 @given(rest=st.integers(1, 5000), before=st.integers(0, 5000))
 def test_the_first_job_always_gets_on(rest: int, before: int) -> None:
     budget = PrefillBudget(COST, 4_000_000, 2048, PAGE)
-    assert budget.length(rest, before, 0, 2048, at_least=PAGE) == min(PAGE, rest)
+    assert budget.chunk(rest, before, 0, 2048, at_least=PAGE)[0] == min(PAGE, rest)
 
 
 def test_room_beside_decoding_is_twice_the_decode_part_or_the_quiet_time() -> None:
