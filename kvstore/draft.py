@@ -153,5 +153,5 @@ class Draft:
 def _appends(grown: list[tuple[Handle, int]]) -> PageAppends:
     if not grown:
         return NO_APPENDS
-    handles = np.array([handle for handle, _ in grown], dtype=np.int64)
-    return PageAppends(handles, np.array([page for _, page in grown], dtype=np.int32))
+    handles, pages = zip(*grown, strict=True)
+    return PageAppends(np.array(handles, dtype=np.int64), np.array(pages, dtype=np.int32))

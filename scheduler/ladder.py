@@ -20,11 +20,12 @@ class Ladder:
 
     def quantum_ns(self, level: int) -> int:
         """Quantum of `level`."""
-        while len(self._quanta_ns) < level:
+        quanta_ns = self._quanta_ns
+        while len(quanta_ns) < level:
             # The maximum keeps tiny quanta with a ratio near 1 strictly rising.
-            power = int(self._base_ns * self._ratio ** len(self._quanta_ns))
-            self._quanta_ns.append(max(power, self._quanta_ns[-1] + 1))
-        return self._quanta_ns[level - 1]
+            power = int(self._base_ns * self._ratio ** len(quanta_ns))
+            quanta_ns.append(max(power, quanta_ns[-1] + 1))
+        return quanta_ns[level - 1]
 
     def entry_level(self, first_iteration_ns: int) -> Level:
         """The highest level whose quantum covers the first iteration, the paper's t_init."""
@@ -38,6 +39,7 @@ class Ladder:
         return self._covering(level + 1, carried_ns + next_iteration_ns)
 
     def _covering(self, lowest: int, service_ns: int) -> Level:
-        while self._quanta_ns[-1] < service_ns or len(self._quanta_ns) < lowest:
-            self.quantum_ns(len(self._quanta_ns) + 1)
-        return Level(1 + bisect_left(self._quanta_ns, service_ns, lo=lowest - 1))
+        quanta_ns = self._quanta_ns
+        while quanta_ns[-1] < service_ns or len(quanta_ns) < lowest:
+            self.quantum_ns(len(quanta_ns) + 1)
+        return Level(1 + bisect_left(quanta_ns, service_ns, lowest - 1))

@@ -37,11 +37,11 @@ def test_ended_jobs_do_not_come_due() -> None:
 def test_the_ring_keeps_every_token_of_a_member(script: list[str]) -> None:
     ring, member, step, inside = TokenRing(3), row(1), 0, False
     other = row(2)
-    ring.enter(other, 0)
+    ring.enter([other], 0)
     expected: list[int] = []
     for what in script:
         if what == "enter" and not inside:
-            ring.enter(member, step)
+            ring.enter([member], step)
             inside = True
         elif what == "leave" and inside:
             ring.leave(member, step)
@@ -62,7 +62,7 @@ def test_the_ring_keeps_every_token_of_a_member(script: list[str]) -> None:
 
 def test_the_ring_is_longer_than_one_flush() -> None:
     ring, member = TokenRing(1), row(1)
-    ring.enter(member, 0)
+    ring.enter([member], 0)
     for step in range(3 * RING + 5):
         ring.write(step, np.array([member.slot]), np.array([step], dtype=np.int32))
         ring.flush_all(step + 1, [member])
