@@ -135,8 +135,9 @@ class Emission:
                 stopped.add(at)
                 endings.append((self._rows[at], FinishReason.STOP))
         numbers = tokens.tolist() if self._watched else []
+        watched_ends = self._watched_ends
         for at, row in self._watched:
-            if at not in stopped and self._watched_ends(row, numbers[at]):
+            if at not in stopped and watched_ends(row, numbers[at]):
                 stopped.add(at)
                 endings.append((row, FinishReason.STOP))
         ended, length = {row for row, _ in endings}, FinishReason.LENGTH

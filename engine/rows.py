@@ -93,20 +93,9 @@ class Row:
         """Where the time went up to `now_ns`; the five parts sum to `now_ns` - arrival."""
         parts = list(self._parts)
         parts[self.phase] += now_ns - self.since_ns
-        queued_ns, prefill_ns, decode_ns, preempted_ns, moving_ns = parts
+        counters = (self.preemptions, self.promotions, self.demotions, self.recomputed_tokens, self.first_token_ns)
         # By position: a quarter of a batch may end at once, and names would double what an account costs.
-        return JobAccount(
-            queued_ns,
-            prefill_ns,
-            decode_ns,
-            preempted_ns,
-            moving_ns,
-            self.preemptions,
-            self.promotions,
-            self.demotions,
-            self.recomputed_tokens,
-            self.first_token_ns,
-        )
+        return JobAccount._make((*parts, *counters))
 
     def admit(self) -> Admit:
         """All known tokens and the sampling, for the executor."""
