@@ -50,7 +50,7 @@ def pool_shape(
 ) -> PoolShape:
     """Pages for `kv_tokens` and `host_kv_tokens`; None: what memory has room for, but no more than two full batches could use.
 
-    Raises InvalidInput when not even one page fits.
+    Raises InvalidInput when not even one page fits, or when what was asked for is more than there is.
     """
     config = model.config
     layout = KvLayout(config.layers, config.kv_heads, page_tokens, config.head_dim)
@@ -61,8 +61,18 @@ def pool_shape(
         raise InvalidInput(
             "The device has no room for a page of KV.", field="kv_tokens", limit=f"at least {page_tokens} tokens"
         )
-    fitting = min(_HOST_PER_DEVICE * pages, int(available_bytes() * _HOST_SHARE) // page_bytes)
+    available = available_bytes()
+    fitting = min(_HOST_PER_DEVICE * pages, int(available * _HOST_SHARE) // page_bytes)
     host_pages = fitting if host_kv_tokens is None else host_kv_tokens // page_tokens
+    # Host memory is taken page by page as it is used: what is not there must be told now, not when a job runs.
+    on_host = {"host_kv_tokens": host_pages} | ({"kv_tokens": pages} if model.device.type == "cpu" else {})
+    if sum(on_host.values()) * page_bytes > available:
+        field = max(on_host, key=lambda name: on_host[name])
+        raise InvalidInput(
+            f"{' and '.join(on_host)} ask for {sum(on_host.values()) * page_bytes / 2**30:.1f} GiB of host memory.",
+            field=field,
+            limit=f"the {available / 2**30:.1f} GiB that can be had",
+        )
     return PoolShape(pages, host_pages, page_tokens)
 
 

@@ -1,0 +1,38 @@
+"""Pool sizes that a setting leaves open, and those that no machine has."""
+
+from __future__ import annotations
+
+import pytest
+
+from skipjoin.core.errors import InvalidInput
+from skipjoin.executor.capacity import available_bytes, pool_shape
+from skipjoin.kernels.layout import KvLayout
+
+
+def page_bytes(model):
+    config = model.config
+    return KvLayout(config.layers, config.kv_heads, 16, config.head_dim).page_bytes(model.dtype)
+
+
+def test_open_sizes_fit_into_memory_and_hold_no_more_than_two_batches(tiny64):
+    shape = pool_shape(tiny64, kv_tokens=None, host_kv_tokens=None, max_batch=2)
+    assert shape.num_pages <= 4 * -(-tiny64.config.max_context_tokens // 16)
+    assert (shape.num_pages + shape.num_host_pages) * page_bytes(tiny64) < available_bytes()
+
+
+def test_asked_sizes_are_rounded_down_to_pages(tiny64):
+    shape = pool_shape(tiny64, kv_tokens=100, host_kv_tokens=31, max_batch=2)
+    assert (shape.num_pages, shape.num_host_pages) == (6, 1)
+
+
+@pytest.mark.parametrize(("field", "other"), [("kv_tokens", "host_kv_tokens"), ("host_kv_tokens", "kv_tokens")])
+def test_more_than_there_is_is_refused_by_name(tiny64, field, other):
+    tokens = 16 * (available_bytes() // page_bytes(tiny64) + 1000)
+    with pytest.raises(InvalidInput, match="GiB") as refused:
+        pool_shape(tiny64, **{field: tokens, other: 64}, max_batch=2)
+    assert refused.value.field == field
+
+
+def test_less_than_a_page_is_refused(tiny64):
+    with pytest.raises(InvalidInput, match="room for a page"):
+        pool_shape(tiny64, kv_tokens=15, host_kv_tokens=0, max_batch=2)
