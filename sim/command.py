@@ -69,6 +69,11 @@ def _configure_workload(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--starvation", metavar="off|granted|paper", help=f"promotion rule (default {DEFAULTS['starvation']})"
     )
+    group.add_argument(
+        "--bounds",
+        action="store_true",
+        help="the mean JCT that no schedule beats, and the oracle's, beside the policies",
+    )
     group.add_argument("--seed", type=int, metavar="S", help=f"of lengths and arrivals (default {DEFAULTS['seed']})")
 
 

@@ -22,6 +22,7 @@ from ..scheduler.registry import POLICY_NAMES
 from ..workload.requests import DEFAULT_WARMUP, Workload, make_workload
 from ..workload.source import open_source
 from ..workload.statistics import RunResult, summarize
+from .bounds import ORACLE, Bounds, bounds
 from .drain import drain_rate
 from .world import Machine, simulate
 
@@ -70,6 +71,7 @@ class Question:
     host_kv_tokens: int | None = None
     starvation: str = "granted"
     seed: int = 0
+    bounds: bool = False
 
     def check(self) -> None:
         """Raise InvalidSettings for what can be told without trace or profile."""
@@ -107,11 +109,13 @@ class Study:
     drain_rate_per_s: float | None
     load: float | None
     results: tuple[RunResult, ...]
+    bounds: Bounds | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Plain values; the same question gives the same bytes."""
-        head = {name: getattr(self, name) for name in self.__slots__ if name != "results"}
-        return {**head, "results": [dict(result.as_json()) for result in self.results]}
+        """Plain values; the same question gives the same bytes. The bounds stand there when they were asked for."""
+        head = {name: getattr(self, name) for name in self.__slots__ if name not in ("results", "bounds")}
+        told = {} if self.bounds is None else {"bounds": self.bounds.as_json()}
+        return {**head, **told, "results": [dict(result.as_json()) for result in self.results]}
 
 
 def answer(question: Question, reporter: Reporter) -> Study:
@@ -123,7 +127,9 @@ def answer(question: Question, reporter: Reporter) -> Study:
         reporter.note(note)
     if workload.refused:
         reporter.note(f"{workload.refused} requests are larger than the KV room and refused, for every policy alike")
-    machine = _machine(question, profile, workload)
+    machine = make_machine(
+        profile, workload, question.max_batch, question.kv_tokens, question.host_kv_tokens, question.starvation
+    )
     drained: float | None = None
     load = question.load
     if load is None and question.rate is None and not workload.timed:
@@ -135,12 +141,7 @@ def answer(question: Question, reporter: Reporter) -> Study:
         workload = workload.at_rate(load * drained)
     elif question.rate is not None:
         workload = workload.at_rate(question.rate)
-    results = []
-    for policy in question.policies:
-        reporter.begin(policy, len(workload))
-        run = simulate(machine, policy, workload, reporter.ended)
-        reporter.end(run.virtual_ns)
-        results.append(summarize(policy, workload.refused, run.jobs))
+    results = [_result(machine, policy, workload, reporter) for policy in question.policies]
     return Study(
         trace=workload.name,
         model=profile.model_name,
@@ -153,7 +154,24 @@ def answer(question: Question, reporter: Reporter) -> Study:
         drain_rate_per_s=drained,
         load=load,
         results=tuple(results),
+        bounds=_bounds(machine, workload, results, reporter) if question.bounds else None,
     )
+
+
+def _result(machine: Machine, policy: str, workload: Workload, reporter: Reporter) -> RunResult:
+    reporter.begin(policy, len(workload))
+    run = simulate(machine, policy, workload, reporter.ended)
+    reporter.end(run.virtual_ns)
+    return summarize(policy, workload.refused, run.jobs)
+
+
+def _bounds(machine: Machine, workload: Workload, results: list[RunResult], reporter: Reporter) -> Bounds:
+    """With the oracle's run where it was among the policies, else with one of its own."""
+    oracle = next((result for result in results if result.policy == ORACLE), None)
+    if oracle is None:
+        oracle = _result(machine, ORACLE, workload, reporter)
+    room_tokens = machine.facts.device_pages * PAGE_TOKENS
+    return bounds(machine.cost, machine.params.max_batch, room_tokens, workload, oracle.mean_jct_s)
 
 
 def _workload(question: Question, profile: Profile) -> Workload:
@@ -177,20 +195,32 @@ def _device_pages(question: Question, profile: Profile) -> int:
     return (profile.kv_tokens if question.kv_tokens is None else question.kv_tokens) // PAGE_TOKENS
 
 
-def _machine(question: Question, profile: Profile, workload: Workload) -> Machine:
-    """Pools in pages. A host that nobody bounds holds all jobs of the run at once."""
-    host_tokens = profile.host_kv_tokens if question.host_kv_tokens is None else question.host_kv_tokens
+def make_machine(
+    profile: Profile,
+    workload: Workload,
+    max_batch: int,
+    kv_tokens: int | None = None,
+    host_kv_tokens: int | None = None,
+    starvation: str = "granted",
+) -> Machine:
+    """What `workload` is simulated on: pools in whole pages, the profile's where None is given.
+
+    A host that nobody bounds holds all jobs of the run at once.
+    """
+    device_tokens = profile.kv_tokens if kv_tokens is None else kv_tokens
+    host_tokens = profile.host_kv_tokens if host_kv_tokens is None else host_kv_tokens
     if host_tokens is None:
         pages = -(-(workload.prompt_tokens.astype(np.int64) + workload.output_tokens) // PAGE_TOKENS)
         host_tokens = min(int(pages.sum()) * PAGE_TOKENS, MAX_KV_TOKENS)
     facts = ExecutorFacts(
         generation=1,
-        device_pages=_device_pages(question, profile),
+        device_pages=device_tokens // PAGE_TOKENS,
         host_pages=host_tokens // PAGE_TOKENS,
         page_tokens=PAGE_TOKENS,
         page_bytes=PAGE_TOKENS * profile.token_bytes,
         max_context_tokens=profile.max_context_tokens,
         vocab_size=1,
     )
-    params = replace(EngineParams(), max_batch=question.max_batch, starvation=check_starvation(question.starvation))
-    return Machine(profile.model, facts, params)
+    return Machine(
+        profile.model, facts, replace(EngineParams(), max_batch=max_batch, starvation=check_starvation(starvation))
+    )

@@ -1,6 +1,6 @@
 """A study as a table for a person: a line a number, a column a policy.
 
-Owns widths, rounding and labels. It computes nothing; the command prints what `render` gives.
+Owns widths, rounding and labels. It computes nothing but ratios to the bounds; the command prints what `render` gives.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..workload.statistics import RunResult
+from .bounds import LABELS, Bounds
 from .study import Study
 
 GB = 1e9
@@ -63,6 +64,11 @@ def render(study: Study) -> str:
     )
     lines = [["", *(result.policy or "" for result in study.results)]]
     lines += [[label, *(_cell(result, field, show) for result in study.results)] for label, field, show in ROWS]
+    limits = {} if study.bounds is None else study.bounds.as_json()
+    lines += [
+        [f"mean JCT / {name}", *(_over(result.mean_jct_s, limit) for result in study.results)]
+        for name, limit in limits.items()
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     body = [
         "  ".join(
@@ -70,7 +76,19 @@ def render(study: Study) -> str:
         )
         for line in lines
     ]
-    return "\n".join([head, "", *(line.rstrip() for line in body)]) + "\n"
+    told = [] if study.bounds is None else ["", *_told(study.bounds)]
+    return "\n".join([head, "", *(line.rstrip() for line in body), *told]) + "\n"
+
+
+def _told(limits: Bounds) -> list[str]:
+    """A line a bound: its name, the mean JCT, what it proves."""
+    shown = {name: "-" if value is None else _seconds(value) for name, value in limits.as_json().items()}
+    wide = max(len(value) for value in shown.values())
+    return [f"{name:<6}  {value.rjust(wide)} s  {LABELS[name]}" for name, value in shown.items()]
+
+
+def _over(value: float | None, limit: float | None) -> str:
+    return "-" if value is None or not limit else f"{value / limit:.2f}"
 
 
 def _cell(result: RunResult, field: str, show: Callable[[object], str]) -> str:

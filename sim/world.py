@@ -36,6 +36,9 @@ MAX_IDLE_TURNS = 10_000
 Progress = Callable[[int], None]
 """Called with the number of jobs that ended since the last call."""
 
+Watch = Callable[[int, TurnEffects], None]
+"""Called after every turn with the time it began and what came of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -80,7 +83,7 @@ class World:
         self._ended: list[int] = []
         self._preemptions = self._recomputed = self._pages_moved = 0
 
-    def run(self, progress: Progress | None = None) -> Run:
+    def run(self, progress: Progress | None = None, watch: Watch | None = None) -> Run:
         """Serve every job to its end. Raises InvariantViolation when the engine gets stuck or ends a job wrongly."""
         arrivals = self._workload.arrival_ns.tolist()
         count, fed, turns, idle = len(arrivals), 0, 0, 0
@@ -96,6 +99,8 @@ class World:
             turns += 1
             if effects.effects:
                 self._apply(effects)
+            if watch is not None:
+                watch(now_ns, effects)
             if not turn.busy and len(ended) < count:
                 self._wait(arrivals[fed] if fed < count else None)
             if progress is not None and len(ended) > before:
@@ -164,14 +169,20 @@ class World:
 
 
 def simulate(
-    machine: Machine, policy: str, workload: Workload, progress: Progress | None = None, *, strict: bool = False
+    machine: Machine,
+    policy: str,
+    workload: Workload,
+    progress: Progress | None = None,
+    *,
+    strict: bool = False,
+    watch: Watch | None = None,
 ) -> Run:
     """Serve `workload` under `policy` in virtual time. The same arguments give the same result to the last bit.
 
-    `strict` checks every plan against the rules of core/plan.py, at the cost of speed.
+    `strict` checks every plan against the rules of core/plan.py, at the cost of speed; `watch` sees every turn.
     Raises InvalidSettings for a policy that does not exist and InvariantViolation when the engine breaks its word.
     """
-    return World(machine, policy, workload, strict=strict).run(progress)
+    return World(machine, policy, workload, strict=strict).run(progress, watch)
 
 
 @lru_cache(maxsize=65_536)

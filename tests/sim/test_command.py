@@ -50,6 +50,29 @@ def test_json_to_standard_output_is_nothing_else(capsys: pytest.CaptureFixture[s
     assert told["drain_rate_per_s"] is None
 
 
+def test_bounds_stand_beside_the_policies_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--trace", "shape:azure-conv", "--load", "1.2", *FAST)
+    told = {}
+    for name, more in {
+        "plain": ("--policy", "fcfs"),
+        "asked": ("--policy", "fcfs", "--bounds"),
+        "both": ("--policy", "srpt-oracle,fcfs", "--bounds"),
+    }.items():
+        file = tmp_path / f"{name}.json"
+        assert _simulate(*words, *more, "--json", str(file)) == 0
+        told[name] = json.loads(file.read_text())
+        printed = capsys.readouterr().out
+        assert ("mean JCT / oracle" in printed) is ("--bounds" in more)
+    assert "bounds" not in told["plain"]
+    limits = told["asked"]["bounds"]
+    assert list(limits) == ["alone", "work", "oracle"]
+    assert told["asked"]["results"] == told["plain"]["results"]
+    assert told["both"]["bounds"] == limits
+    assert limits["oracle"] == told["both"]["results"][0]["mean_jct_s"]
+    assert 0 < limits["work"] < limits["oracle"]
+    assert 0 < limits["alone"] < limits["oracle"] < told["plain"]["results"][0]["mean_jct_s"]
+
+
 def test_seeds_differ_and_a_trace_is_repeated_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = tmp_path / "few.csv"
     trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,100,5\n1,200,20\n2,50,900\n3,30000,1\n")
