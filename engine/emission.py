@@ -77,6 +77,14 @@ class Emission:
             kept = np.array(stays, dtype=bool)
             self._rows = list(compress(self._rows, stays))
             self._offsets, self._slots, self._obeys = self._offsets[kept], self._slots[kept], self._obeys[kept]
+        if came:
+            self._join(came, steps)
+        self._anybody_obeys = self._has_ends and bool(self._obeys.any())
+        if self._watched or any(row.watched for row in came):
+            self._watched = [(at, row) for at, row in enumerate(self._rows) if row.watched]
+
+    def _join(self, came: Items[Row], steps: int) -> None:
+        """They stand at the end of the columns."""
         self._ring.enter(came, steps)
         for row in came:
             seq = row.seq
@@ -86,9 +94,6 @@ class Emission:
         self._offsets = _longer(self._offsets, [row.seq.generated - row.seq.since_step for row in came])
         self._slots = _longer(self._slots, [row.slot for row in came])
         self._obeys = _longer(self._obeys, [row.obeys_end for row in came])
-        self._anybody_obeys = self._has_ends and bool(self._obeys.any())
-        if self._watched or any(row.watched for row in came):
-            self._watched = [(at, row) for at, row in enumerate(self._rows) if row.watched]
 
     # one job's token ------------------------------------------------------------------------------------------
     def ends(self, row: Row, token: int) -> bool:
@@ -177,7 +182,7 @@ class Emission:
                 continue
             positions[at] = len(row.out)
             row.out.append(token)
-            if row.first_token_ns is None:
+            if row.first_token_ns is None and not row.generated_before:
                 row.first_token_ns = now_ns - row.start_ns
             if self.ends(row, token):
                 endings.append((row, FinishReason.STOP))

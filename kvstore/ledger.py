@@ -6,7 +6,7 @@ ended job are orphans until their ticket returns. It does not know who deserves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +65,10 @@ class Ledger:
         table.blocks.append(self.blocks.born_on(page))
         return page
 
-    def block_tables(self, jobs: Iterable[tuple[Handle, Table]]) -> tuple[BlockTable, ...]:
+    def block_tables(self, jobs: Sequence[tuple[Handle, Table]]) -> tuple[BlockTable, ...]:
         """Whole tables of resident or returning jobs as the executor wants them, in token order: slices of one column."""
+        if not jobs:
+            return ()
         page = self.blocks.page
         pages: list[int] = []
         ends: list[tuple[Handle, int]] = []
