@@ -1,0 +1,154 @@
+"""One simulation of a matrix, from names to a line of results.
+
+Owns what identifies a run, how its jobs are drawn (windows of a trace, spread arrivals) and what is kept of it. It is a function of its arguments:
+any process gives the same line. `plan` makes the runs, `runner` sends them here; it does not know who else runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import SkipjoinError
+from ...core.plan import Int64s
+from ...profiler.profiles import load_profile
+from ...profiler.schema import Profile
+from ...sim.bounds import bounds
+from ...sim.drain import drain_rate
+from ...sim.study import PAGE_TOKENS, make_machine
+from ...sim.world import Machine, simulate
+from ...workload.requests import Workload, make_workload
+from ...workload.source import open_source
+from ...workload.statistics import JobResults, percentile, summarize
+from ...workload.trace import Trace
+
+NS = 1e9
+QUANTILES = 200
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Which jobs, on which machine: everything but load and policy. `trace` is understood as in `simulate --trace`."""
+
+    trace: str
+    seed: int
+    batch: int
+    requests: int
+    warmup: int
+    profile: str
+    spread_s: float = 0.0
+    data_folder: str | None = None
+
+    def key(self) -> Line:
+        """What identifies these jobs; a folder does not, the digest of what was read does."""
+        names = ("seed", "batch", "requests", "warmup", "profile")
+        plain = self.trace if self.trace.startswith("shape:") else Path(self.trace).name
+        return {"trace": plain} | {name: getattr(self, name) for name in names} | {"inputs": prepare(self)[2]}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The jobs at `load` times `drain_rate_per_s` under a policy."""
+
+    jobs: Jobs
+    load: float
+    policy: str
+    drain_rate_per_s: float = 0.0
+
+    def key(self) -> Line:
+        """What identifies the run."""
+        return self.jobs.key() | {"load": self.load, "policy": self.policy}
+
+
+@lru_cache(maxsize=8)
+def prepare(jobs: Jobs) -> tuple[Machine, Workload, str]:
+    """The machine, the jobs without a rate, and a digest of both. Raises InvalidTrace, InvalidProfile, InvalidSettings."""
+    profile = load_profile(jobs.profile)
+    room = profile.kv_tokens // PAGE_TOKENS * PAGE_TOKENS
+    if profile.max_context_tokens is not None:
+        room = min(room, profile.max_context_tokens)
+    total = jobs.warmup + jobs.requests
+    source = open_source(jobs.trace, jobs.data_folder, (jobs.seed + 1) * total)
+    drawn = False
+    if isinstance(source, Trace):
+        source, drawn = _window(source, jobs.seed, total, jobs.spread_s)
+    workload = make_workload(
+        source, requests=jobs.requests, warmup=jobs.warmup, seed=jobs.seed, poisson=drawn, room_tokens=room
+    )
+    return make_machine(profile, workload, jobs.batch), workload, _digest(profile, workload)
+
+
+def _window(trace: Trace, seed: int, total: int, spread_s: float) -> tuple[Trace, bool]:
+    """Rows seed * total and on, so that no two seeds share a row; where the trace has no more, turned rows and True: arrivals are to be drawn."""
+    first = seed * total
+    if first + total > len(trace):
+        turn = -first % len(trace)
+        return replace(
+            trace, prompt_tokens=np.roll(trace.prompt_tokens, turn), output_tokens=np.roll(trace.output_tokens, turn)
+        ), True
+    rows = slice(first, first + total)
+    arrival_ns = trace.arrival_ns[rows] - trace.arrival_ns[first]
+    if spread_s > 0:
+        arrival_ns = spread(arrival_ns, spread_s, seed)
+    return replace(
+        trace, arrival_ns=arrival_ns, prompt_tokens=trace.prompt_tokens[rows], output_tokens=trace.output_tokens[rows]
+    ), False
+
+
+def spread(arrival_ns: Int64s, step_s: float, seed: int) -> Int64s:
+    """Arrivals known to a step of `step_s` seconds, each somewhere in its step by seed, the first at 0; order and count per step stay."""
+    later = np.random.Generator(np.random.PCG64([seed, 3])).random(len(arrival_ns)) * (step_s * NS)
+    moved: Int64s = np.sort(arrival_ns + later.astype(np.int64))
+    from_zero: Int64s = moved - moved[0]
+    return from_zero
+
+
+def _digest(profile: Profile, workload: Workload) -> str:
+    digest = hashlib.sha256(repr((profile.model, profile.kv_tokens, profile.token_bytes)).encode())
+    for column in (workload.arrival_ns, workload.prompt_tokens, workload.output_tokens):
+        digest.update(column.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def drain(jobs: Jobs) -> Line:
+    """The drain rate of these jobs, as a line."""
+    machine, workload, _ = prepare(jobs)
+    try:
+        rate = drain_rate(machine, workload)
+    except SkipjoinError as error:
+        return {"kind": "failed", "key": jobs.key(), "error": str(error)}
+    return {"kind": "drain", "key": jobs.key(), "drain_rate_per_s": rate}
+
+
+def measure(run: Run) -> Line:
+    """The run as a line: statistics, bounds, quantiles of the JCT. An engine that breaks its word is a line as well."""
+    machine, workload, _ = prepare(run.jobs)
+    try:
+        workload = workload.at_rate(run.load * run.drain_rate_per_s)
+        done = simulate(machine, run.policy, workload)
+    except SkipjoinError as error:
+        return {"kind": "failed", "key": run.key(), "error": str(error)}
+    proved = bounds(machine.cost, machine.params.max_batch, machine.facts.device_pages * PAGE_TOKENS, workload)
+    return {
+        "kind": "run",
+        "key": run.key(),
+        "drain_rate_per_s": run.drain_rate_per_s,
+        "virtual_s": done.virtual_ns / NS,
+        "turns": done.turns,
+        "bounds": {"alone": proved.alone, "work": proved.work},
+        "result": asdict(summarize(run.policy, workload.refused, done.jobs)),
+        "jct_s": jct_quantiles(done.jobs),
+    }
+
+
+def jct_quantiles(jobs: JobResults) -> list[float]:
+    """`QUANTILES` nearest-rank quantiles of the JCT in seconds, evenly spaced, the last one the worst; six digits."""
+    jct_s = np.sort((jobs.end_ns - jobs.arrival_ns) / NS)
+    levels = (100 * (step + 1) / QUANTILES for step in range(QUANTILES))
+    return [float(f"{percentile(jct_s, level):.6g}") for level in levels]

@@ -1,0 +1,160 @@
+"""Runs what a matrix still lacks, in several processes.
+
+Owns the order (a drain run, then the runs that need its rate), the processes and what happens when one ends, fails or is interrupted. It does not
+know what is measured: `cell` and `timeline` do. `command` calls `run_matrix`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ...core.errors import InternalError
+from .cell import Jobs, Line, Run, drain, measure
+from .plan import Plan
+from .store import Store
+from .timeline import SmallRun, draw
+
+
+class Reporter(Protocol):
+    """Who is told how far the matrix is."""
+
+    def begin(self, what: str, jobs: int) -> None:
+        """So many runs are to be done."""
+        ...
+
+    def ended(self, jobs: int) -> None:
+        """So many more are done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A sentence for the person."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a process is asked for, and what waits for its answer."""
+
+    ask: Callable[[], Line]
+    done: Callable[[Line], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A measurement with its argument, which can be sent to another process."""
+
+    job: Jobs | Run | SmallRun
+
+    def __call__(self) -> Line:
+        if isinstance(self.job, Run):
+            return measure(self.job)
+        return draw(self.job) if isinstance(self.job, SmallRun) else drain(self.job)
+
+
+class Matrix:
+    """What is left of a plan, given what the store has."""
+
+    def __init__(self, plan: Plan, store: Store, reporter: Reporter) -> None:
+        self._store = store
+        self._reporter = reporter
+        self.failed = 0
+        self._tasks: deque[Task] = deque()
+        lacking = {jobs: [run for run in runs if store.find("run", run.key()) is None] for jobs, runs in plan.cells()}
+        small = [run for run in plan.small if store.find("timeline", run.key()) is None]
+        self.lacking = sum(len(runs) for runs in lacking.values()) + len(small)
+        for run in small:
+            self._tasks.append(Task(_Call(run), self._keep))
+        for jobs, runs in lacking.items():
+            if runs:
+                self._drained(jobs, runs)
+
+    def _drained(self, jobs: Jobs, runs: Sequence[Run]) -> None:
+        """Queue `runs`, behind the drain run of their jobs if its rate is not known."""
+        known = self._store.find("drain", jobs.key())
+        if known is not None:
+            self._queue(runs, known["drain_rate_per_s"])
+            return
+
+        def then(line: Line) -> None:
+            if line["kind"] == "failed":
+                self._fail(line, len(runs))
+                return
+            self._store.add(line)
+            self._queue(runs, line["drain_rate_per_s"])
+
+        self._tasks.append(Task(_Call(jobs), then))
+
+    def _queue(self, runs: Sequence[Run], rate: float) -> None:
+        """In front: the figures of a cell come together, and its jobs are read once."""
+        for run in reversed(runs):
+            self._tasks.appendleft(Task(_Call(replace(run, drain_rate_per_s=rate)), self._keep))
+
+    def _keep(self, line: Line) -> None:
+        if line["kind"] == "failed":
+            self._fail(line, 1)
+            return
+        self._store.add(line)
+        self._reporter.ended(1)
+
+    def _fail(self, line: Line, runs: int) -> None:
+        self.failed += runs
+        key = line["key"]
+        what = " ".join(str(key[name]) for name in ("trace", "batch", "seed", "load", "policy") if name in key)
+        self._reporter.note(f"{what} failed: {line['error']}")
+        self._reporter.ended(runs)
+
+    def run(self, processes: int) -> None:
+        """Do what is left. Raises InternalError when a process dies."""
+        if processes == 1:
+            while self._tasks:
+                task = self._tasks.popleft()
+                task.done(task.ask())
+            return
+        with _pool(processes) as pool:
+            under_way: dict[Future[Line], Task] = {}
+            while self._tasks or under_way:
+                while self._tasks and len(under_way) < processes:
+                    task = self._tasks.popleft()
+                    under_way[pool.submit(task.ask)] = task
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    under_way.pop(future).done(future.result())
+
+
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _stop_at_once)
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise InternalError("A process of the matrix died; run it again, what is done is kept.") from None
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _stop_at_once() -> None:
+    """In a child: Ctrl-C is told by the parent, a traceback of every child helps nobody."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def run_matrix(plan: Plan, store: Store, reporter: Reporter, processes: int) -> int:
+    """Run what `store` lacks of `plan`; the number of runs that failed."""
+    matrix = Matrix(plan, store, reporter)
+    total = len(plan)
+    if matrix.lacking < total:
+        reporter.note(f"{total - matrix.lacking} of {total} runs are there already")
+    reporter.begin("runs", matrix.lacking)
+    matrix.run(processes)
+    return matrix.failed

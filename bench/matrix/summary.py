@@ -1,0 +1,185 @@
+"""What a matrix says: measures of a cell, and ratios of policies to the oracle and to `fcfs`.
+
+Owns how seeds, cells and policies are put together. A cell is a trace at a load and a batch; its measure is the mean over the seeds that all its
+policies have. `fcfs` is the better of its two forms, per cell and measure. Pure; the command prints what comes of it, the report draws it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Line = dict[str, Any]
+ORACLE = "srpt-oracle"
+FCFS = ("fcfs", "fcfs-swap")
+HIGHEST_EDGE = 0.95
+"""Loads up to this one are steady; those above are overload, which only drains because the run ends."""
+
+
+class Cell(NamedTuple):
+    """A trace at a load and a batch."""
+
+    trace: str
+    load: float
+    batch: int
+
+
+MEASURES: dict[str, Callable[[Line], float | None]] = {
+    "mean": lambda line: line["result"]["mean_jct_s"],
+    "p99": lambda line: line["result"]["p99_jct_s"],
+    "normalised": lambda line: line["result"]["mean_normalized_latency_s"],
+    "ttft": lambda line: line["result"]["mean_ttft_s"],
+    "tpot": lambda line: line["result"]["mean_tpot_s"],
+    "throughput": lambda line: line["result"]["output_token_throughput"],
+    "slowdown": lambda line: line["result"]["max_slowdown"],
+    "preemptions": lambda line: line["result"]["preemptions"] / line["result"]["requests"],
+    "gigabytes": lambda line: line["result"]["bytes_moved"] / 1e9,
+    "alone": lambda line: line["bounds"]["alone"],
+    "work": lambda line: line["bounds"]["work"],
+}
+MORE_IS_BETTER = {"throughput"}
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Every cell's policies with their measures and the quantiles of their JCT, pooled over seeds."""
+
+    measures: dict[Cell, dict[str, dict[str, float]]]
+    quantiles: dict[Cell, dict[str, list[float]]]
+    seeds: dict[Cell, int]
+
+    @property
+    def policies(self) -> list[str]:
+        """All policies, in order of appearance."""
+        return list(dict.fromkeys(policy for of in self.measures.values() for policy in of))
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells by trace, batch and load: processes end in any order."""
+        return sorted(self.measures, key=lambda cell: (cell.trace, cell.batch, cell.load))
+
+    def fcfs(self, cell: Cell, measure: str) -> float | None:
+        """The better of the two forms of `fcfs` that are there."""
+        found = [self.measures[cell][name].get(measure) for name in FCFS if name in self.measures[cell]]
+        values = [value for value in found if value is not None]
+        if not values:
+            return None
+        return max(values) if measure in MORE_IS_BETTER else min(values)
+
+    def oracle(self, cell: Cell, measure: str) -> float | None:
+        """The oracle's."""
+        return self.measures[cell].get(ORACLE, {}).get(measure)
+
+    def to_fcfs(self, cell: Cell, policy: str, measure: str) -> float | None:
+        """A policy's measure over that of `fcfs`; None where either is missing."""
+        return _over(self.measures[cell].get(policy, {}).get(measure), self.fcfs(cell, measure))
+
+    def to_oracle(self, cell: Cell, policy: str, measure: str = "mean") -> float | None:
+        """A policy's measure over the oracle's; None where either is missing."""
+        return _over(self.measures[cell].get(policy, {}).get(measure), self.oracle(cell, measure))
+
+
+def collect(lines: Iterable[Line]) -> Results:
+    """Results of the runs among `lines` that have as many requests, and the profile, of the last one: others do not compare."""
+    runs: dict[Cell, dict[str, dict[tuple[int, str], Line]]] = defaultdict(lambda: defaultdict(dict))
+    mine = [line for line in lines if line["kind"] == "run"]
+    for line in mine:
+        key = line["key"]
+        if all(key[name] == mine[-1]["key"][name] for name in ("requests", "warmup", "profile")):
+            cell = Cell(key["trace"], key["load"], key["batch"])
+            runs[cell][key["policy"]][key["seed"], key["inputs"]] = line
+    results = Results({}, {}, {})
+    for cell, policies in runs.items():
+        shared = set.intersection(*(set(by_seed) for by_seed in policies.values()))
+        if not shared:
+            continue
+        results.seeds[cell] = len(shared)
+        chosen = {policy: [by_seed[seed] for seed in sorted(shared)] for policy, by_seed in policies.items()}
+        results.measures[cell] = {policy: _measures(kept) for policy, kept in chosen.items()}
+        results.quantiles[cell] = {
+            policy: sorted(value for line in kept for value in line["jct_s"]) for policy, kept in chosen.items()
+        }
+    return results
+
+
+def _measures(lines: list[Line]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, read in MEASURES.items():
+        values = [value for line in lines if (value := read(line)) is not None]
+        if values:
+            found[name] = math.fsum(values) / len(values)
+    return found
+
+
+def _over(value: float | None, base: float | None) -> float | None:
+    return None if value is None or not base else value / base
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Ratios over cells: their mean, the lowest and the highest."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A policy in the summary; None where no cell says it. `edge`: loads up to 0.95, `over`: above."""
+
+    policy: str
+    cells: int
+    edge_mean_to_oracle: Spread | None
+    edge_mean_to_fcfs: Spread | None
+    edge_p99_to_fcfs: Spread | None
+    over_mean_to_oracle: Spread | None
+    over_mean_to_fcfs: Spread | None
+    over_p99_to_fcfs: Spread | None
+    normalised_to_fcfs: Spread | None
+    tpot_to_fcfs: Spread | None
+    throughput_to_fcfs: Spread | None
+    preemptions: Spread | None
+    gigabytes: Spread | None
+
+
+def summary(results: Results) -> list[Row]:
+    """A row a policy, over all cells that have it."""
+    return [_row(results, policy) for policy in results.policies]
+
+
+def _row(results: Results, policy: str) -> Row:
+    mine = [cell for cell in results.cells if policy in results.measures[cell]]
+    edge = [cell for cell in mine if cell.load <= HIGHEST_EDGE]
+    over = [cell for cell in mine if cell.load > HIGHEST_EDGE]
+
+    def to_fcfs(cells: list[Cell], measure: str) -> Spread | None:
+        return spread_of(results.to_fcfs(cell, policy, measure) for cell in cells)
+
+    def to_oracle(cells: list[Cell]) -> Spread | None:
+        return spread_of(results.to_oracle(cell, policy) for cell in cells)
+
+    return Row(
+        policy=policy,
+        cells=len(mine),
+        edge_mean_to_oracle=to_oracle(edge),
+        edge_mean_to_fcfs=to_fcfs(edge, "mean"),
+        edge_p99_to_fcfs=to_fcfs(edge, "p99"),
+        over_mean_to_oracle=to_oracle(over),
+        over_mean_to_fcfs=to_fcfs(over, "mean"),
+        over_p99_to_fcfs=to_fcfs(over, "p99"),
+        normalised_to_fcfs=to_fcfs(mine, "normalised"),
+        tpot_to_fcfs=to_fcfs(mine, "tpot"),
+        throughput_to_fcfs=to_fcfs(mine, "throughput"),
+        preemptions=spread_of(results.measures[cell][policy].get("preemptions") for cell in mine),
+        gigabytes=spread_of(results.measures[cell][policy].get("gigabytes") for cell in mine),
+    )
+
+
+def spread_of(values: Iterable[float | None]) -> Spread | None:
+    """None of no values."""
+    known = [value for value in values if value is not None]
+    return Spread(math.fsum(known) / len(known), min(known), max(known)) if known else None
