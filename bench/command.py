@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|pool|demo`.
+"""`skipjoin bench run|turn|pool|demo|matrix|report`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured (and, for the demo, every bar held), 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -17,6 +17,8 @@ from pathlib import Path
 
 from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
+from .matrix import command as matrix
+from .report import command as report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_turn(actions.add_parser("turn", help="the scheduler's and planner's own time per iteration"))
     _configure_pool(actions.add_parser("pool", help="submits and token-log commits a second of the job pools"))
     _configure_demo(actions.add_parser("demo", help="a small model, a server, the same jobs under each policy"))
+    matrix.configure(actions.add_parser("matrix", help="policies x traces x loads x batches in the simulator"))
+    report.configure(actions.add_parser("report", help="a matrix's results as a page with charts"))
 
 
 def _configure_run(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
         "turn": _turn,
         "pool": _pool,
         "demo": _demo,
+        "matrix": matrix.run,
+        "report": report.run,
     }
     return actions[args.action](args)
 

@@ -1,0 +1,38 @@
+"""`skipjoin bench report`: its flags and the files it writes; exit code 0 when they are written.
+
+It draws nothing: `page` and `markdown` do. bench/command calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...core.errors import InvalidInput
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `bench report`."""
+    parser.add_argument("folder", metavar="DIR", help="what bench matrix wrote")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the page (HTML, nothing else needed)")
+    parser.add_argument("--markdown", metavar="FILE", help="the tables in Markdown as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page. Raises SkipjoinError."""
+    from ..matrix.store import read_results
+    from .markdown import markdown
+    from .page import page
+
+    lines = read_results(Path(args.folder))
+    _write(args.out, page(lines), "out")
+    if args.markdown is not None:
+        _write(args.markdown, markdown(lines), "markdown")
+    return 0
+
+
+def _write(file: str, text: str, field: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as bad:
+        raise InvalidInput(f"{Path(file).name} cannot be written: {bad.strerror}.", field=field) from None

@@ -1,0 +1,81 @@
+"""The tables of the report, in HTML: the summary and the heat map of ratios to the oracle.
+
+Owns cells, shades and which number is marked as the best. Numbers come from `matrix.summary`, their texts from `matrix.render`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from html import escape
+
+from ..matrix.render import COLUMNS, DASH
+from ..matrix.summary import ORACLE, Results, Row
+from .style import ordered
+from .svg import tag
+
+SHADES = 7
+DARKEST = 4.0
+"""A ratio of this and more has the darkest shade; 1 has the lightest, and equal factors are equally far apart."""
+
+
+def shade(ratio: float) -> int:
+    """0..6."""
+    return min(max(int(SHADES * math.log(max(ratio, 1.0)) / math.log(DARKEST)), 0), SHADES - 1)
+
+
+def summary_table(rows: list[Row]) -> str:
+    """A row a policy; average over cells, and the worst one small."""
+    order = ordered([row.policy for row in rows])
+    rows = sorted(rows, key=lambda row: order.index(row.policy))
+    spans = Counter(group for group, _, _ in COLUMNS)
+    groups = (tag("th", escape(group), colspan=span, class_="group") for group, span in spans.items())
+    head = tag("tr", "<th></th>", *groups, class_="wide-head")
+    starts = [at == 0 or group != COLUMNS[at - 1][0] for at, (group, _, _) in enumerate(COLUMNS)]
+    names = zip(COLUMNS, starts, strict=True)
+    titles = tag("tr", "<th>policy</th>", *(_cell("th", title, start) for (_, title, _), start in names))
+    texts = [[show(row) for *_, show in COLUMNS] for row in rows]
+    body = []
+    for row, mine in zip(rows, texts, strict=True):
+        cells = []
+        for at, shown in enumerate(mine):
+            average, _, worst = shown.partition(" / ")
+            best = row.policy != ORACLE and average == _best(rows, texts, at)
+            cells.append(_cell("td", average + (f" <small>{worst}</small>" if worst else ""), starts[at], best))
+        body.append(tag("tr", tag("td", escape(row.policy)), *cells))
+    return tag("div", tag("table", head, titles, *body), class_="scroll")
+
+
+def _best(rows: list[Row], texts: list[list[str]], column: int) -> str | None:
+    """The best average of a ratio, the oracle apart; counts have no best."""
+    name = COLUMNS[column][1]
+    if not name.endswith(("/oracle", "/fcfs")):
+        return None
+    averages = [mine[column].partition(" / ")[0] for row, mine in zip(rows, texts, strict=True) if row.policy != ORACLE]
+    known = [average for average in averages if average != DASH]
+    choose = max if "throughput" in name else min
+    return choose(known, key=float) if len(known) > 1 else None
+
+
+def _cell(name: str, inside: str, starts: bool, best: bool = False) -> str:
+    words = " ".join(word for word, said in (("group", starts), ("best", best)) if said)
+    return tag(name, inside, **({"class_": words} if words else {}))
+
+
+def heat_map(results: Results, batch: int, traces: dict[str, str]) -> str:
+    """Mean JCT over the oracle's: a row a trace and load, a column a policy. `traces`: names as the page says them."""
+    policies = [name for name in ordered(results.policies) if name != ORACLE]
+    head = tag("tr", "<th>trace</th><th>load</th>", *(tag("th", escape(name)) for name in policies))
+    rows = []
+    last = ""
+    for cell in results.cells:
+        if cell.batch != batch or results.oracle(cell, "mean") is None:
+            continue
+        name = "" if cell.trace == last else escape(traces.get(cell.trace, cell.trace))
+        last = cell.trace
+        squares = []
+        for policy in policies:
+            ratio = results.to_oracle(cell, policy)
+            squares.append(tag("td", DASH) if ratio is None else tag("td", f"{ratio:.2f}", class_=f"q{shade(ratio)}"))
+        rows.append(tag("tr", tag("td", name or "&nbsp;"), tag("td", f"{cell.load:g}", class_="plain"), *squares))
+    return tag("div", tag("table", head, *rows, class_="heat"), class_="scroll") if rows else ""
