@@ -111,8 +111,9 @@ class SimExecutor:
                     self._on_move(move)
         handles, tokens, predicted_ns = self._compute(plan)
         end_ns = None
-        if plan.computes:
-            end_ns = self._busy_until_ns = start_ns + round(predicted_ns * self._scale)
+        if predicted_ns is not None:
+            end_ns = start_ns + (predicted_ns if self._scale == 1.0 else round(predicted_ns * self._scale))
+            self._busy_until_ns = end_ns
         self._queue.append(_Launched(plan, handles, tokens, start_ns, end_ns))
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
@@ -149,21 +150,22 @@ class SimExecutor:
         self._link.clear()
 
     # the batch ------------------------------------------------------------------------------------------------
-    def _compute(self, plan: IterationPlan) -> tuple[Int64s, Int32s, int]:
-        """Handles and tokens of the outcome, and the predicted time. An unchanged decode batch costs O(1)
-        besides its columns.
+    def _compute(self, plan: IterationPlan) -> tuple[Int64s, Int32s, int | None]:
+        """Handles and tokens of the outcome, and the predicted time, None of a plan without compute. An unchanged decode batch costs
+        O(1) besides its columns.
         """
-        size = len(plan.decode)
+        handles = plan.decode.handles
+        size = len(handles)
         if plan.decode is not self._batch:
             self._settle()
             self._batch = plan.decode
-            self._context_sum = sum(self._known_of(handle) for handle in plan.decode.handles.tolist())
-        predicted_ns = 0
-        if plan.computes:
+            self._context_sum = sum(self._known_of(handle) for handle in handles.tolist())
+        ending: list[Handle] = []
+        chunks: list[tuple[int, int]] = []
+        if plan.prefills:
             chunks = [(chunk.length, chunk.start) for chunk in plan.prefills]
-            predicted_ns = self._cost.iteration_ns(chunks, size, self._context_sum)
-        handles = plan.decode.handles
-        ending = [chunk.handle for chunk in plan.prefills if chunk.last]
+            ending = [chunk.handle for chunk in plan.prefills if chunk.last]
+        predicted_ns = self._cost.iteration_ns(chunks, size, self._context_sum) if size or chunks else None
         if ending:
             handles = np.concatenate((handles, np.asarray(ending, dtype=np.int64)))
         tokens = self._draw(handles)
@@ -177,7 +179,7 @@ class SimExecutor:
     def _draw(self, handles: Int64s) -> Int32s:
         if self._source is not None:
             numbers = handles.tolist()
-            in_batch = len(self._batch)
+            in_batch = len(self._batch.handles)
             known = [
                 self._known_of(handle) + (self._steps if place < in_batch else 0)
                 for place, handle in enumerate(numbers)
