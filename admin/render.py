@@ -117,7 +117,9 @@ def _show_account(account: JobAccount, title: str) -> None:
     largest = max(parts, key=lambda part: part.ns)
     if largest.ns:
         print(f"\nMost of the time it {largest.meaning}.")
-    first = span(account.first_token_ns) if account.HasField("first_token_ns") else "not yet"
+    # A job that an engine took up from another has tokens and no time of the first.
+    unknown = "not known" if account.decode_ns else "not yet"
+    first = span(account.first_token_ns) if account.HasField("first_token_ns") else unknown
     print(
         f"First token after: {first}. Preemptions {account.preemptions}, demotions {account.demotions}, "
         f"promotions {account.promotions}, tokens computed again {account.recomputed_tokens}."

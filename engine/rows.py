@@ -75,7 +75,8 @@ class Row:
         """Whether its tokens have to be looked at one by one."""
         # A job cannot have waited for less than nothing, whatever clock stamped its arrival.
         self.start_ns = self.since_ns = min(facts.arrival_ns, now_ns)
-        self.phase = Phase.QUEUED
+        # A job with tokens ran in an engine that is gone: all its time so far counts as waiting to come back, its first token is history.
+        self.phase = Phase.PREEMPTED if self.generated_before else Phase.QUEUED
         self._parts = [0, 0, 0, 0, 0]
         self.started = False
         self.first_token_ns: int | None = None

@@ -117,6 +117,7 @@ class Metrics:
         self._pool = self._gauge("pool_jobs", "Jobs in the job pool by state.", "state")
         self._ready = self._gauge("engine_ready", "Whether the engine serves.")
         self._draining = self._gauge("draining", "Whether the server is going down.")
+        self._policy = self._gauge("policy_info", "1 for the policy that ranks the jobs now.", "policy")
         self._starts = self._gauge("engine_starts", "Engine processes started by this server.")
         self._streams = self._gauge("open_streams", "Followers of jobs.")
         self._uptime = self._gauge("uptime_seconds", "Time since the server started.")
@@ -191,11 +192,13 @@ class Metrics:
                 gauge.remove(level)
         self._levels = set()
         self._kv.clear()
+        self._policy.clear()
         if snapshot is None:
             self._live.set(0)
             self._running.set(0)
             return
         self.worst.on_snapshot(snapshot)
+        self._policy.labels(snapshot.policy).set(1)
         for row in snapshot.levels:
             level = str(row.level)
             self._levels.add(level)

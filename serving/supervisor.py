@@ -118,7 +118,9 @@ class Supervisor:
         ours, theirs = link_pair()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", ENGINE_MODULE, str(theirs.fileno()), pass_fds=(theirs.fileno(),)
+                # -P: a module of the folder that the server was started in must not pass for one of Python's.
+                *(sys.executable, "-P", "-m", ENGINE_MODULE, str(theirs.fileno())),
+                pass_fds=(theirs.fileno(),),
             )
         except OSError as error:
             ours.close()

@@ -81,6 +81,15 @@ def test_the_five_parts_sum_to_the_time_since_arrival() -> None:
     assert (account.preempted_ns, account.moving_ns) == (40, 60)
 
 
+def test_a_job_taken_up_from_another_engine_was_not_queued_all_the_time() -> None:
+    facts = Submitted(Handle(1), 4, SamplingParams(max_new_tokens=9), 100, generated=np.array([5, 6], dtype=np.int32))
+    job = Row(facts, Sequence(Handle(1), 4, 9, generated=2, ready=True, alone=False), 600)
+    job.enter(Phase.PREFILL, 700)
+    account = job.account(750)
+    assert (account.queued_ns, account.preempted_ns, account.prefill_ns) == (0, 600, 50)
+    assert account.jct_ns == 650
+
+
 def test_an_arrival_in_the_future_is_now() -> None:
     assert row(1, arrival_ns=900, now_ns=150).account(160).jct_ns == 10
 

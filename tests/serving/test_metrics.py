@@ -178,4 +178,4 @@ def test_names_and_labels_keep_the_rules() -> None:
         assert family.documentation
         for sample in family.samples:
             labels |= set(sample.labels)
-    assert labels <= {"le", "level", "cause", "reason", "direction", "pool", "state"}
+    assert labels <= {"le", "level", "cause", "reason", "direction", "pool", "state", "policy"}
