@@ -30,16 +30,18 @@ class Scrape:
         self._clock = clock
         self._door = door
         self._one_at_a_time = asyncio.Lock()
-        self._page: tuple[int, bytes] | None = None
+        self._asked_ns: int | None = None
 
     async def page(self) -> bytes:
-        """The metrics, at most a second old."""
+        """The metrics. Counters are those of now; what engine and pool must be asked for is at most a second old."""
         async with self._one_at_a_time:
-            if self._page is None or self._clock.now_ns() - self._page[0] >= _FRESH_NS:
-                self._page = (self._clock.now_ns(), await self._gathered())
-            return self._page[1]
+            if self._asked_ns is None or self._clock.now_ns() - self._asked_ns >= _FRESH_NS:
+                self._asked_ns = self._clock.now_ns()
+                await self._ask()
+            self._metrics.set_door(self._door())
+            return self._metrics.render()
 
-    async def _gathered(self) -> bytes:
+    async def _ask(self) -> None:
         snapshot = await self._questions.snapshot()
         self._metrics.set_engine(snapshot)
         try:
@@ -48,5 +50,3 @@ class Scrape:
             pass  # A pool that cannot be read shows in other figures; the last known depth stays.
         else:
             self._metrics.set_pool(depth, snapshot.running_jobs if snapshot is not None else 0)
-        self._metrics.set_door(self._door())
-        return self._metrics.render()
