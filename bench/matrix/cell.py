@@ -66,9 +66,15 @@ class Run:
         return self.jobs.key() | {"load": self.load, "policy": self.policy}
 
 
-@lru_cache(maxsize=8)
 def prepare(jobs: Jobs) -> tuple[Machine, Workload, str]:
     """The machine, the jobs without a rate, and a digest of both. Raises InvalidTrace, InvalidProfile, InvalidSettings."""
+    profile, workload, digest = _drawn(replace(jobs, batch=0))
+    return make_machine(profile, workload, jobs.batch), workload, digest
+
+
+@lru_cache(maxsize=128)
+def _drawn(jobs: Jobs) -> tuple[Profile, Workload, str]:
+    """What does not depend on the batch; reading a trace takes longer than drawing from it."""
     profile = load_profile(jobs.profile)
     room = profile.kv_tokens // PAGE_TOKENS * PAGE_TOKENS
     if profile.max_context_tokens is not None:
@@ -81,7 +87,7 @@ def prepare(jobs: Jobs) -> tuple[Machine, Workload, str]:
     workload = make_workload(
         source, requests=jobs.requests, warmup=jobs.warmup, seed=jobs.seed, poisson=drawn, room_tokens=room
     )
-    return make_machine(profile, workload, jobs.batch), workload, _digest(profile, workload)
+    return profile, workload, _digest(profile, workload)
 
 
 def _window(trace: Trace, seed: int, total: int, spread_s: float) -> tuple[Trace, bool]:

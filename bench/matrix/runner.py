@@ -7,7 +7,9 @@ know what is measured: `cell` and `timeline` do. `command` calls `run_matrix`.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...core.errors import InternalError
-from .cell import Jobs, Line, Run, drain, measure
+from .cell import Jobs, Line, Run, drain, measure, prepare
 from .plan import Plan
 from .store import Store
 from .timeline import SmallRun, draw
@@ -130,7 +132,7 @@ class Matrix:
 
 @contextmanager
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _stop_at_once)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_the_parent)
     try:
         yield pool
     except BrokenProcessPool:
@@ -144,14 +146,25 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown()
 
 
-def _stop_at_once() -> None:
-    """In a child: Ctrl-C is told by the parent, a traceback of every child helps nobody."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _end_with_the_parent() -> None:
+    """In a child: Ctrl-C is told by the parent, a traceback of every child helps nobody; and no child outlives a parent that was killed."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_leave_when_orphaned, daemon=True).start()
+
+
+def _leave_when_orphaned() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run_matrix(plan: Plan, store: Store, reporter: Reporter, processes: int) -> int:
     """Run what `store` lacks of `plan`; the number of runs that failed."""
     matrix = Matrix(plan, store, reporter)
+    for note in dict.fromkeys(note for jobs in plan.jobs for note in prepare(jobs)[1].notes):
+        reporter.note(note)
     total = len(plan)
     if matrix.lacking < total:
         reporter.note(f"{total - matrix.lacking} of {total} runs are there already")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,6 +16,7 @@ import pytest
 from skipjoin.bench.matrix.plan import make_plan
 from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
 from skipjoin.cli import main
+from skipjoin.core.clock import sleep_s
 from skipjoin.core.errors import InvalidSettings
 
 MINE = """
@@ -91,9 +96,35 @@ def test_several_processes_write_the_same(mine: Path, tmp_path: Path) -> None:
     assert one == two
 
 
-def test_flags_stand_in_place_of_the_file(mine: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("way", "to_all", "code"), [("SIGINT", True, 130), ("SIGINT", False, 130), ("SIGKILL", False, -9)]
+)
+def test_a_matrix_that_is_stopped_leaves_nobody_and_goes_on(
+    mine: Path, tmp_path: Path, way: str, to_all: bool, code: int
+) -> None:
+    words = ["--scenario", str(mine), "--out", str(tmp_path / "out"), "--jobs", "2", "--batches", "4,5,6,7,8,9"]
+    command = [sys.executable, "-m", "skipjoin.cli", "bench", "matrix", *words]
+    # Whoever holds the other end of its standard error is still there: reading it to the end waits for the last of them.
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    file = tmp_path / "out" / "results.jsonl"
+    for _ in range(600):
+        if file.is_file() and file.stat().st_size:
+            break
+        sleep_s(0.05)
+    (os.killpg if to_all else os.kill)(running.pid, signal.Signals[way])
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == code, said
+    assert ("interrupted" in said) is (way == "SIGINT") and "Traceback" not in said
+    done = _lines(tmp_path / "out")
+    assert 0 < len(done) < 6 * 7 + 3
+    assert _matrix(*words) == 0
+    lines = _lines(tmp_path / "out")
+    assert lines[: len(done)] == done and len(lines) == 6 * 7 + 3
+
+
+def test_flags_stand_in_place_of_the_file(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = tmp_path / "few.csv"
-    trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{at},200,20\n" for at in range(80)))
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{at},200,20\n" for at in range(30)))
     words = ("--traces", "few", "--loads", "0.5", "--batches", "2,3", "--seeds", "0,1", "--policies", "fcfs")
     words += ("--requests", "20", "--warmup", "0", "--data", str(tmp_path))
     assert _matrix("--scenario", mine, "--out", tmp_path, "--jobs", 1, *words) == 0
@@ -101,6 +132,9 @@ def test_flags_stand_in_place_of_the_file(mine: Path, tmp_path: Path) -> None:
     assert all(isinstance(key, dict) and key["trace"] == "few" and key["load"] == 0.5 for key in keys)
     cells = sorted((key["batch"], key["seed"]) for key in keys if isinstance(key, dict))
     assert cells == [(2, 0), (2, 1), (3, 0), (3, 1)]
+    assert capsys.readouterr().err.count("few has 30 requests and 20 are asked for") == 0
+    assert _matrix("--scenario", mine, "--out", tmp_path, "--jobs", 1, *words, "--requests", 40) == 0
+    assert capsys.readouterr().err.count("few has 30 requests and 40 are asked for: repeated") == 1
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skipjoin.bench.matrix.cell import QUANTILES, Jobs, Run, drain, jct_quantiles, measure, prepare, spread
+from skipjoin.bench.matrix.cell import QUANTILES, Jobs, Run, _drawn, drain, jct_quantiles, measure, prepare, spread
 from skipjoin.bench.matrix.scenario import Small
 from skipjoin.bench.matrix.timeline import SmallRun, draw
 from skipjoin.core.plan import Int64s
@@ -69,7 +69,7 @@ def test_the_key_names_no_folder_and_follows_what_was_read(trace: Jobs, tmp_path
     assert by_path["inputs"] == key["inputs"] and by_path["trace"] == "steps.csv"
     file = tmp_path / "steps.csv"
     file.write_text(file.read_text().replace("0,100,5", "0,100,6"))
-    prepare.cache_clear()
+    _drawn.cache_clear()
     assert trace.key()["inputs"] != key["inputs"]
     assert Run(trace, 0.9, "fcfs").key() != Run(trace, 1.2, "fcfs").key() != Run(trace, 1.2, "mlfq").key()
 
