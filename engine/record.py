@@ -82,6 +82,8 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with path.open(encoding="utf-8") as file:
             for number, text in enumerate(file, 1):
+                if not text.endswith("\n"):
+                    return  # the engine was killed while it wrote the last line
                 try:
                     yield number, json.loads(text)
                 except ValueError:

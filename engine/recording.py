@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,8 @@ class Recorder:
     def __init__(self, path: Path, header: RecordHeader) -> None:
         self._name = path.name
         try:
-            self._file = path.open("w", encoding="utf-8")
+            # A record holds what a job pool holds: for its owner alone.
+            self._file = open(path, "w", encoding="utf-8", opener=partial(os.open, mode=0o600))
         except OSError as bad:
             raise self._refusal(bad) from None
         self._events: list[dict[str, Any]] = []

@@ -60,6 +60,7 @@ def record_a_run(path: Path) -> int:
 def test_a_record_replays(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     turns = record_a_run(path)
+    assert path.stat().st_mode & 0o077 == 0
     report = replay(path)
     assert (report.turns, report.identical, report.first_difference) == (turns, turns, None)
     assert str(turns) in str(report)
@@ -77,6 +78,14 @@ def test_a_changed_token_count_is_found_out(tmp_path: Path) -> None:
     report = replay(path)
     assert report.first_difference is not None and report.identical == report.first_difference - 1
     assert "differs" in str(report)
+
+
+def test_a_last_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    turns = record_a_run(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    report = replay(path)
+    assert (report.turns, report.identical, report.first_difference) == (turns - 1, turns - 1, None)
 
 
 @pytest.mark.parametrize(
