@@ -79,7 +79,7 @@ class Recorder:
         self._name = path.name
         try:
             # A record holds what a job pool holds: for its owner alone.
-            self._file = open(path, "w", encoding="utf-8", opener=partial(os.open, mode=0o600))
+            self._file = open(path, "w", encoding="utf-8", opener=partial(os.open, mode=0o600))  # noqa: SIM115
         except OSError as bad:
             raise self._refusal(bad) from None
         self._events: list[dict[str, Any]] = []
