@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InvalidProfile
+from ..core.ports import CostModel
 from .model import LinearCostModel
-from .schema import FitError
+from .schema import REGIONS, FitError
 
 Floats = NDArray[np.float64]
 _NAMES = ("fixed_ns", "prefill_token_ns", "prefill_pair_ns", "decode_context_ns", "decode_job_ns")
 _SHORTEST_ITERATION_NS = 1_000.0
+SMALL_BATCH = 16
+LONG_PREFILL = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,44 @@ def fit_cost_model(rows: Sequence[SweepRow], move_token_ns: float = 0.0) -> tupl
     return model, fit_error(model, rows)
 
 
-def fit_error(model: LinearCostModel, rows: Sequence[SweepRow]) -> FitError:
-    """Relative errors |predicted - measured| / measured of a model on rows it need not have been fitted on."""
-    errors = sorted(
-        abs(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) - row.measured_ns) / row.measured_ns
-        for row in rows
-    )
+def fit_sums(features: Floats, measured_ns: Floats) -> LinearCostModel:
+    """Coefficients >= 0 from times of several iterations together: each row of `features` is the sum of their `SweepRow.features`.
+
+    What the sums cannot tell apart is shared out as least squares does. Raises InvalidProfile when they say nothing at all.
+    """
+    if features.ndim != 2 or features.shape[1] != len(_NAMES) or len(features) != len(measured_ns):
+        raise InvalidProfile("Sums of another shape.", field="rows", limit=f"{len(_NAMES)} features each")
+    if not len(features) or not (measured_ns > 0).all():
+        raise InvalidProfile("No sums, or one that took no time.", field="rows", limit="1 or more, above 0 ns")
+    relative = features / measured_ns[:, None]
+    scale = np.maximum(np.linalg.norm(relative, axis=0), 1e-12)
+    solution = _non_negative(relative / scale, np.ones(len(features))) / scale
+    costs = dict(zip(_NAMES, (float(value) for value in solution), strict=True))
+    costs["fixed_ns"] = max(costs["fixed_ns"], _SHORTEST_ITERATION_NS)
+    return LinearCostModel(**costs)
+
+
+def fit_error(model: CostModel, rows: Sequence[SweepRow]) -> FitError:
+    """Relative errors |predicted - measured| / measured of a model on rows it need not have been fitted on, of all and by region."""
+    parts: dict[str, list[float]] = {name: [] for name in REGIONS}
+    for row in rows:
+        predicted = model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts)
+        parts[region_of(row)].append(abs(predicted - row.measured_ns) / row.measured_ns)
+    regions = tuple((name, _summed(errors)) for name, errors in parts.items() if errors)
+    return replace(_summed([error for errors in parts.values() for error in errors]), regions=regions)
+
+
+def region_of(row: SweepRow) -> str:
+    """Which of schema.REGIONS a row belongs to."""
+    if not row.chunks:
+        return "decode_small" if row.decode_jobs <= SMALL_BATCH else "decode_large"
+    if row.decode_jobs:
+        return "mixed"
+    return "prefill_short" if sum(length for length, _ in row.chunks) < LONG_PREFILL else "prefill_long"
+
+
+def _summed(errors: list[float]) -> FitError:
+    errors = sorted(errors)
     p95 = errors[max(math.ceil(0.95 * len(errors)) - 1, 0)]
     return FitError(mean=sum(errors) / len(errors), p95=p95, worst=errors[-1], rows=len(errors))
 

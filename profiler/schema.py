@@ -1,21 +1,27 @@
 """The profile file: a versioned JSON object that says what one (model, device, parallelism) costs and holds.
 
-Owns `Profile`, its reader and its writer, with every bound and unit. It knows no folder and no package data; `profiles` finds files, `fit`
-and the measuring command make them.
+Owns `Profile`, its reader and its writer, with every bound and unit (`section` checks one field at a time). It knows no folder and no package data;
+`profiles` finds files, `fit`, `sources` and the measuring command make them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.errors import InvalidProfile
+from ..core.ports import CostModel
 from .model import LinearCostModel
+from .section import Section
+from .table import TableCostModel
+from .table_file import parse_tables, plain_tables
 
 FORMAT = "skipjoin-profile"
-VERSION = 1
+VERSION = 2
+READ_VERSIONS = (1, 2)
+"""1 has neither regions of the fit nor tables. A profile without them is still written as 1, so that older programs read it."""
 MAX_FILE_BYTES = 1 << 20
 _NS_PER_MS = 1e6
 _COEFFICIENTS = (
@@ -27,16 +33,32 @@ _COEFFICIENTS = (
     ("decode_job_ms", "decode_job_ns"),
 )
 _TOP = ("format", "version", "model", "device", "dtype", "parallelism", "coefficients", "kv", "link", "fit", "source")
+_LIST = re.compile(r"\[\n([^\[\]]*?)\n\s*\]")
+_ERRORS = ("mean", "p95", "worst", "rows")
+REGIONS = ("prefill_short", "prefill_long", "decode_small", "decode_large", "mixed")
+"""Prompts alone below and from 512 tokens, decodes alone up to and above 16 members, and both together (`fit.region_of`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitError:
-    """How well the coefficients explain the `rows` they were fitted on: relative errors, 0.05 = 5 %."""
+    """How well a cost model explains the `rows` it was fitted on: relative errors, 0.05 = 5 %.
+
+    `regions` holds the same of the rows of each of REGIONS that has any, by name; () when it is not known.
+    """
 
     mean: float
     p95: float
     worst: float
     rows: int
+    regions: tuple[tuple[str, FitError], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A table cost model and how well it explains the measured rows (None: not said)."""
+
+    model: TableCostModel
+    fit: FitError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,7 @@ class Profile:
     `kv_tokens` is the device's room for KV in tokens, `host_kv_tokens` the host's (None: not said), `token_bytes` the KV of one token on
     all ranks together, `link_out_gbps` and `link_in_gbps` GB (10^9 bytes) a second device to host and back (None: not measured, as without
     host pages; moves then cost nothing). `fit` is None when the source states no error. `model.move_token_ns` follows from the slower link.
+    `tables` is there when the source measured more than five coefficients can say; `cost` is the finer of the two.
     """
 
     model: LinearCostModel
@@ -62,6 +85,12 @@ class Profile:
     max_context_tokens: int | None
     fit: FitError | None
     source: str
+    tables: Tables | None = None
+
+    @property
+    def cost(self) -> CostModel:
+        """The tables where there are any, else the coefficients."""
+        return self.model if self.tables is None else self.tables.model
 
 
 def move_token_ns(token_bytes: int, link_out_gbps: float | None, link_in_gbps: float | None) -> float:
@@ -79,17 +108,18 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
     except (ValueError, RecursionError) as problem:
         where = f" in line {problem.lineno}" if isinstance(problem, json.JSONDecodeError) else ""
         raise InvalidProfile(f"Profile {file} is not JSON{where}.", field="file") from None
-    top = _Section(raw, file, "")
+    top = Section(raw, file, "")
     if top.text("format") != FORMAT:
         raise InvalidProfile(f"{file} is not a profile of skipjoin.", field="format", limit=repr(FORMAT))
     version = top.whole("version", 0)
-    if version != VERSION:
+    if version not in READ_VERSIONS:
+        known = " and ".join(str(one) for one in READ_VERSIONS)
         raise InvalidProfile(
-            f"Profile {file} has version {version}; this program reads version {VERSION}. Measure it again.",
+            f"Profile {file} has version {version}; this program reads versions {known}. Measure it again.",
             field="version",
-            limit=str(VERSION),
+            limit=known,
         )
-    top.only(_TOP)
+    top.only(_TOP if version == 1 else (*_TOP, "tables"))
     parallelism, kv, link = top.section("parallelism"), top.section("kv"), top.section("link")
     parallelism.only(("tensor", "pipeline"))
     kv.only(("device_tokens", "host_tokens", "bytes_per_token", "max_context_tokens"))
@@ -116,98 +146,65 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
         link_out_gbps=link_out,
         link_in_gbps=link_in,
         max_context_tokens=kv.whole_or_null("max_context_tokens", 1),
-        fit=_fit(top),
+        fit=_fit(top, version),
         source=top.text("source"),
+        tables=_tables(top, model.move_token_ns) if version > 1 else None,
     )
 
 
 def render_profile(profile: Profile) -> str:
     """The file's text, with a newline at its end; `parse_profile` reads the same profile back."""
-    fit = profile.fit
-    return (
-        json.dumps(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "model": profile.model_name,
-                "device": profile.device,
-                "dtype": profile.dtype,
-                "parallelism": {"tensor": profile.tensor_parallel, "pipeline": profile.pipeline_parallel},
-                "coefficients": {key: getattr(profile.model, name) / _NS_PER_MS for key, name in _COEFFICIENTS},
-                "kv": {
-                    "device_tokens": profile.kv_tokens,
-                    "host_tokens": profile.host_kv_tokens,
-                    "bytes_per_token": profile.token_bytes,
-                    "max_context_tokens": profile.max_context_tokens,
-                },
-                "link": {"out_gb_per_s": profile.link_out_gbps, "in_gb_per_s": profile.link_in_gbps},
-                "fit": None
-                if fit is None
-                else {"mean": fit.mean, "p95": fit.p95, "worst": fit.worst, "rows": fit.rows},
-                "source": profile.source,
-            },
-            indent=2,
-        )
-        + "\n"
-    )
+    fit, tables = profile.fit, profile.tables
+    value: dict[str, Any] = {
+        "format": FORMAT,
+        "version": 1 if tables is None and (fit is None or not fit.regions) else VERSION,
+        "model": profile.model_name,
+        "device": profile.device,
+        "dtype": profile.dtype,
+        "parallelism": {"tensor": profile.tensor_parallel, "pipeline": profile.pipeline_parallel},
+        "coefficients": {key: getattr(profile.model, name) / _NS_PER_MS for key, name in _COEFFICIENTS},
+        "kv": {
+            "device_tokens": profile.kv_tokens,
+            "host_tokens": profile.host_kv_tokens,
+            "bytes_per_token": profile.token_bytes,
+            "max_context_tokens": profile.max_context_tokens,
+        },
+        "link": {"out_gb_per_s": profile.link_out_gbps, "in_gb_per_s": profile.link_in_gbps},
+        "fit": None if fit is None else _plain(fit),
+        "source": profile.source,
+    }
+    if tables is not None:
+        value["tables"] = plain_tables(tables.model) | {"fit": None if tables.fit is None else _plain(tables.fit)}
+    # A list of numbers on one line: no text of the file holds a raw newline.
+    return _LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(value, indent=2)) + "\n"
 
 
-def _fit(top: _Section) -> FitError | None:
-    if top.value("fit") is None:
+def _plain(fit: FitError) -> dict[str, Any]:
+    value: dict[str, Any] = {key: getattr(fit, key) for key in _ERRORS}
+    if fit.regions:
+        value["regions"] = {name: _plain(part) for name, part in fit.regions}
+    return value
+
+
+def _fit(owner: Section, version: int) -> FitError | None:
+    if owner.value("fit") is None:
         return None
-    fit = top.section("fit")
-    fit.only(("mean", "p95", "worst", "rows"))
+    fit = owner.section("fit")
+    fit.only(_ERRORS if version == 1 else (*_ERRORS, "regions"))
+    regions: tuple[tuple[str, FitError], ...] = ()
+    if version > 1 and fit.has("regions"):
+        parts = fit.section("regions")
+        parts.only(REGIONS)
+        regions = tuple((name, _errors(parts.section(name))) for name in REGIONS if parts.has(name))
+    return replace(_errors(fit), regions=regions)
+
+
+def _errors(fit: Section) -> FitError:
     return FitError(fit.real("mean"), fit.real("p95"), fit.real("worst"), fit.whole("rows", 1))
 
 
-class _Section:
-    """One object of the file, with the path to it, so that an error can name the field."""
-
-    def __init__(self, raw: Any, file: str, path: str) -> None:
-        self._file = file
-        self._path = path
-        if not isinstance(raw, Mapping):
-            raise self._wrong("" if path else "file", "an object")
-        self._raw = raw
-
-    def only(self, keys: tuple[str, ...]) -> None:
-        for key in self._raw:
-            if key not in keys:
-                raise self._wrong(str(key), f"one of {', '.join(keys)}", "is no field of a profile")
-
-    def value(self, key: str) -> Any:
-        if key not in self._raw:
-            raise self._wrong(key, "present", "is missing")
-        return self._raw[key]
-
-    def section(self, key: str) -> _Section:
-        return _Section(self.value(key), self._file, f"{self._path}{key}.")
-
-    def text(self, key: str) -> str:
-        value = self.value(key)
-        if not isinstance(value, str) or not 1 <= len(value) <= 4096:
-            raise self._wrong(key, "text of 1 to 4096 characters")
-        return value
-
-    def whole(self, key: str, low: int) -> int:
-        value = self.value(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 2**53:
-            raise self._wrong(key, f"a whole number from {low} to 2^53")
-        return value
-
-    def whole_or_null(self, key: str, low: int) -> int | None:
-        return None if self.value(key) is None else self.whole(key, low)
-
-    def speed_or_null(self, key: str) -> float | None:
-        return None if self.value(key) is None else self.real(key, open_low=True)
-
-    def real(self, key: str, *, open_low: bool = False) -> float:
-        value = self.value(key)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value <= 1e15 or (open_low and value == 0):  # not 0 <= NaN
-            raise self._wrong(key, "a finite number above 0" if open_low else "a finite number, 0 or more")
-        return float(value)
-
-    def _wrong(self, key: str, limit: str, what: str = "cannot be used") -> InvalidProfile:
-        field = f"{self._path}{key}".rstrip(".")
-        return InvalidProfile(f"Profile {self._file}: {field} {what}; it must be {limit}.", field=field, limit=limit)
+def _tables(top: Section, move_token: float) -> Tables | None:
+    if not top.has("tables"):
+        return None
+    part = top.section("tables")
+    return Tables(parse_tables(part, move_token), _fit(part, VERSION))

@@ -65,7 +65,7 @@ def put(section: str, key: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("link", "out_gb_per_s", 0), "link.out_gb_per_s"),
         (put("parallelism", "tensor", 0), "parallelism.tensor"),
         (put("", "parallelism", []), "parallelism"),
-        (put("", "version", 2), "version"),
+        (put("", "version", 3), "version"),
         (put("", "format", "other"), "format"),
         (put("", "model", ""), "model"),
         (put("", "fit", {"mean": 0.1}), "fit.p95"),
