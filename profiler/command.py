@@ -1,6 +1,7 @@
-"""`skipjoin profile`: measure what iterations cost here, and look at profiles.
+"""`skipjoin profile`: measure what iterations cost here, import or estimate what they cost elsewhere, and look at profiles.
 
-Owns the flags and the output. It knows how to load a model for measuring only inside `run`; `measure` sweeps, `fit` explains, `schema` writes.
+Owns the flags and the output. It knows how to load a model for measuring only inside `run`; `measure` sweeps, `sources` reads what others published,
+`roofline` estimates, `fit` explains, `schema` writes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import sys
 from pathlib import Path
 
 from ..core.errors import InvalidInput
-from .schema import Profile
+from .profiles import load_profile, profile_names
+from .schema import FitError, Profile, render_profile
+from .sources.detect import FORMATS, read_source
+from .sources.reading import Wish
 
 REHEARSAL_SHARE = 0.5
 """Of the budget; the sweep has the rest."""
@@ -35,20 +39,98 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take.add_argument(
         "--budget-s", type=float, default=30.0, metavar="S", help="about how long to measure (default: 30)"
     )
+    _configure_import(actions.add_parser("import", help="read published measurements into a profile"))
+    _configure_roofline(actions.add_parser("roofline", help="estimate a profile from a device's speeds"))
     show = actions.add_parser("show", help="print a profile")
     show.add_argument("profile", metavar="NAME|FILE", nargs="?", help="a shipped name or a file; none: list the names")
     show.add_argument("--json", action="store_true", help="print the profile file itself")
 
 
+def _configure_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a file, a folder, or what the paths of several files begin with"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
+    parser.add_argument("--format", choices=FORMATS, help="(default: told by the files)")
+    parser.add_argument("--model", metavar="NAME", help="which model, where the source holds several")
+    parser.add_argument("--device", metavar="NAME", help="what was measured (default: what the files are named for)")
+    parser.add_argument("--tp", type=int, metavar="N", help="tensor parallel (default: the smallest in the source)")
+    parser.add_argument("--kv-tokens", type=int, metavar="K", help="device room for KV, where the source does not say")
+    parser.add_argument(
+        "--link-gb-s", type=float, metavar="R", help="GB/s to the host and back (default: moves cost nothing)"
+    )
+
+
+def _configure_roofline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="DIR", help="a model folder; only its config.json is read")
+    parser.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="measured (default: auto)")
+    parser.add_argument("--dtype", default="auto", metavar="DTYPE", help="of weights and KV (default: auto)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores but one)")
+    parser.add_argument("--copy-gb-s", type=float, metavar="R", help="memory speed, instead of measuring")
+    parser.add_argument("--gemm-tflops", type=float, metavar="R", help="matrix speed, instead of measuring")
+    parser.add_argument("--link-gb-s", type=float, metavar="R", help="speed to the host (default: measured on CUDA)")
+    parser.add_argument(
+        "--kv-tokens", type=int, default=65_536, metavar="K", help="device room for KV (default: %(default)s)"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    """Measure or show. Raises InvalidInput, InvalidModel, InvalidProfile, ExecutorLost."""
-    return _measure(args) if args.action == "measure" else _show(args)
+    """Measure, import, estimate or show. Raises InvalidInput, InvalidModel, InvalidProfile, ExecutorLost."""
+    actions = {"measure": _measure, "import": _import, "roofline": _roofline, "show": _show}
+    return actions[args.action](args)
+
+
+def _import(args: argparse.Namespace) -> int:
+    out = _place(args.out)
+    _check("tp", args.tp, 1, 1024)
+    _check("kv-tokens", args.kv_tokens, 1, 2**40)
+    _check("link-gb-s", args.link_gb_s, 1e-3, 1e6)
+    wish = Wish(args.model, args.device, args.tp, args.kv_tokens, args.link_gb_s)
+    return _written(read_source(args.source, wish, args.format), out, args.out)
+
+
+def _roofline(args: argparse.Namespace) -> int:
+    out = _place(args.out)
+    for field in ("copy-gb-s", "gemm-tflops", "link-gb-s"):
+        _check(field, getattr(args, field.replace("-", "_")), 1e-6, 1e6)
+    _check("kv-tokens", args.kv_tokens, 1, 2**40)
+    from .measure.device import estimate
+
+    profile = estimate(
+        Path(args.model),
+        device=args.device,
+        dtype=args.dtype,
+        threads=args.threads,
+        kv_tokens=args.kv_tokens,
+        copy_gbps=args.copy_gb_s,
+        gemm_tflops=args.gemm_tflops,
+        link_gbps=args.link_gb_s,
+    )
+    return _written(profile, out, args.out)
+
+
+def _check(field: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise InvalidInput(f"--{field} is {value:g}.", field=field, limit=f"{low:g}..{high:g}")
+
+
+def _place(name: str) -> Path:
+    out = Path(name)
+    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InvalidInput(f"--out {name} is no place to write a file.", field="out")
+    return out
+
+
+def _written(profile: Profile, out: Path, name: str) -> int:
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(render_profile(profile), encoding="utf-8")
+    partial.replace(out)
+    print(f"{describe(profile)}\nwritten to {name}")
+    return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    from .profiles import load_profile, profile_names
-    from .schema import render_profile
-
     if args.profile is None:
         print("\n".join(profile_names()))
         return 0
@@ -58,24 +140,16 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    bounds = (
-        ("max-batch", args.max_batch, 1024),
-        ("max-prefill-tokens", args.max_prefill_tokens, 1 << 20),
-        ("budget-s", args.budget_s, 3600),
-    )
-    for field, value, limit in bounds:
-        if not 1 <= value <= limit:
-            raise InvalidInput(f"--{field} is {value:g}.", field=field, limit=f"1..{limit}")
-    out = Path(args.out)
-    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InvalidInput(f"--out {args.out} is no place to write a file.", field="out")
+    _check("max-batch", args.max_batch, 1, 1024)
+    _check("max-prefill-tokens", args.max_prefill_tokens, 1, 1 << 20)
+    _check("budget-s", args.budget_s, 1, 3600)
+    out = _place(args.out)
     from ..core.clock import MonotonicClock
     from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
     from ..executor.runner import TorchExecutor
     from ..executor.weights import load_model
     from .measure import measure, profile_of
     from .rehearsal import rehearse, rehearsed
-    from .schema import render_profile
 
     use_threads(args.threads)
     device = resolve_device(args.device)
@@ -109,11 +183,7 @@ def _measure(args: argparse.Namespace) -> int:
     finally:
         executor.close()
     profile = rehearsed(profile, sweep.rows, rehearsal)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(render_profile(profile), encoding="utf-8")
-    partial.replace(out)
-    print(f"{describe(profile)}\nwritten to {args.out}")
-    return 0
+    return _written(profile, out, args.out)
 
 
 def _progress(share: float) -> None:
@@ -128,11 +198,6 @@ def describe(profile: Profile) -> str:
     link_out, link_in = (
         "not stated" if s is None else f"{s:.3g} GB/s" for s in (profile.link_out_gbps, profile.link_in_gbps)
     )
-    error = (
-        "not stated"
-        if fit is None
-        else f"mean {fit.mean:.1%}, p95 {fit.p95:.1%}, worst {fit.worst:.1%} of {fit.rows} rows"
-    )
     return "\n".join(
         (
             f"{profile.model_name} on {profile.device}, {profile.dtype}, "
@@ -142,7 +207,20 @@ def describe(profile: Profile) -> str:
             f"  decode      {model.decode_job_ns / 1e3:.4g} us a job, {model.decode_context_ns:.4g} ns a token of context",
             f"  KV          {profile.kv_tokens:,} tokens of {profile.token_bytes:,} bytes; host {host}",
             f"  link        out {link_out}, in {link_in}",
-            f"  fit error   {error}",
+            *_errors("fit error", fit),
+            *(_errors("tables", profile.tables.fit) if profile.tables is not None else ()),
             f"  source      {profile.source}",
         )
     )
+
+
+def _errors(label: str, fit: FitError | None) -> list[str]:
+    """A line of all rows, then one a region."""
+    if fit is None:
+        return [f"  {label:<11} not stated"]
+    lines = [f"  {label:<11} {_error(fit)}"]
+    return [*lines, *(f"    {name.replace('_', ' '):<15} {_error(part)}" for name, part in fit.regions)]
+
+
+def _error(fit: FitError) -> str:
+    return f"mean {fit.mean:.1%}, p95 {fit.p95:.1%}, worst {fit.worst:.1%} of {fit.rows} rows"

@@ -1,4 +1,4 @@
-"""Which tests run where: gpu tests need CUDA, soak tests need to be asked for.
+"""Which tests run where: gpu tests need CUDA, data tests a folder, soak tests need to be asked for.
 
 Owns the selection and the hypothesis profile of the whole suite. It knows nothing of what the tests test; pytest calls it.
 """
@@ -33,13 +33,15 @@ def _cuda_here() -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect gpu tests without CUDA (torch is imported only if such a test was collected) and soak tests nobody asked for."""
+    """Deselect gpu tests without CUDA (torch is imported only if such a test was collected), soak tests nobody asked for, data tests without data."""
     unwanted: set[pytest.Item] = set()
     if "soak" not in config.getoption("markexpr"):
         unwanted.update(item for item in items if item.get_closest_marker("soak"))
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu and not _cuda_here():
         unwanted.update(gpu)
+    if not os.environ.get("SKIPJOIN_BENCH_DATA"):
+        unwanted.update(item for item in items if item.get_closest_marker("data"))
     if unwanted:
         config.hook.pytest_deselected(items=[item for item in items if item in unwanted])
         items[:] = [item for item in items if item not in unwanted]

@@ -12,15 +12,15 @@ from statistics import median
 
 import numpy as np
 
-from ..core.clock import Clock
-from ..core.errors import ExecutorLost, InvalidProfile
-from ..core.ids import Handle, HostSlot, MoveId, PageId
-from ..core.outcome import IterationOutcome
-from ..core.plan import Admit, BlockTable, DecodeBatch, Direction, Int64s, IterationPlan, Move, PrefillChunk
-from ..core.ports import Executor, ExecutorFacts
-from ..core.sampling import SamplingParams
-from .fit import SweepRow, fit_cost_model
-from .schema import Profile, move_token_ns
+from ...core.clock import Clock
+from ...core.errors import ExecutorLost, InvalidProfile
+from ...core.ids import Handle, HostSlot, MoveId, PageId
+from ...core.outcome import IterationOutcome
+from ...core.plan import Admit, BlockTable, DecodeBatch, Direction, Int64s, IterationPlan, Move, PrefillChunk
+from ...core.ports import Executor, ExecutorFacts
+from ...core.sampling import SamplingParams
+from ..fit import SweepRow, fit_cost_model
+from ..schema import Profile, move_token_ns
 
 _REPEATS = 3
 _SHORTEST = 32
