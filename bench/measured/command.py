@@ -1,0 +1,67 @@
+"""`skipjoin bench fidelity`: measured runs of another server beside their replays.
+
+Owns flags, table, JSON and exit code: 0 when every figure is within its bar, else 1. It measures nothing; `pairs` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...core.errors import InvalidInput, InvalidSettings
+from .pairs import Figure, figures, runs_in
+
+HEAD = ("run", "costs", "", "measured", "simulated", "ratio", "bar")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `bench fidelity`."""
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with measured runs (default: the environment's SKIPJOIN_BENCH_DATA)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay every run below the folder. Raises InvalidSettings, InvalidTrace, InvalidProfile."""
+    named = args.data or os.environ.get("SKIPJOIN_BENCH_DATA")
+    if not named or not Path(named).is_dir():
+        what = "--data is missing" if not named else f"--data {named} is no folder"
+        raise InvalidSettings(f"{what}; it names the folder of measured runs.", field="data")
+    found = [figure for requests in runs_in(Path(named)) for figure in figures(requests)]
+    print(rendered(found))
+    if args.json is not None:
+        try:
+            Path(args.json).write_text(json.dumps({"figures": [one.as_json() for one in found]}, indent=2) + "\n")
+        except OSError as problem:
+            raise InvalidInput(f"{args.json} cannot be written: {problem.strerror}.", field="json") from None
+    return 0 if all(figure.holds for figure in found) else 1
+
+
+def rendered(found: Sequence[Figure]) -> str:
+    """The table."""
+    lines = [HEAD, *(_cells(figure) for figure in found)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if at < 3 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    verdict = "" if figure.holds else " missed"
+    return (
+        figure.run,
+        figure.costs,
+        figure.measure,
+        f"{figure.measured_s:.2f} s",
+        f"{figure.simulated_s:.2f} s",
+        f"{figure.ratio:.3f}",
+        f"{1 - figure.within:.2f}-{1 + figure.within:.2f}{verdict}",
+    )
