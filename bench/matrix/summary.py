@@ -19,6 +19,11 @@ HIGHEST_EDGE = 0.95
 """Loads up to this one are steady; those above are overload, which only drains because the run ends."""
 
 
+def knows_lengths(policy: str) -> bool:
+    """Whether a policy is told what no server can know, exactly or with an error: a yardstick and no competitor."""
+    return policy.startswith("srpt") or policy.endswith("-oracle")
+
+
 class Cell(NamedTuple):
     """A trace at a load and a batch."""
 

@@ -124,7 +124,7 @@ def _planes(results: Results) -> str:
             figures.append(_figure(plane(spots, f"Mean against P99, {caption}"), caption, f"{len(cells)} cells"))
     words = (
         "What a policy gives on average, and what it takes from the last percent. Ratios to fcfs, averaged over cells: left and low is better. "
-        "The dashed line joins the policies that no other beats in both; the oracle, a ring, is out of reach."
+        "The dashed line joins the policies that no other beats in both; rings know every length, which no server does."
     )
     return _section("Mean against tail", words, _panels(figures, "two")) if figures else ""
 
@@ -135,7 +135,7 @@ def _heat(results: Results) -> str:
     shown = [tag("h3", f"batch {batch}") + table for batch, table in maps if table]
     if not shown:
         return ""
-    words = "Mean JCT over that of the oracle, which knows every length and moves KV for nothing; 1.00 would be as good as that. Darker is farther."
+    words = "Mean JCT over that of the oracle, which knows every length and moves KV for nothing; 1.00 would be as good as that. The stronger the blue, the farther."
     return _section("How far from the oracle", words, shown[0], _more("other batches", shown[1:]))
 
 
@@ -147,15 +147,16 @@ def _loads(results: Results) -> str:
     blocks = []
     for batch in _batches(results):
         for measure, words in (("mean", "mean JCT"), ("p99", "P99 JCT")):
-            figures = [
-                _figure(against_load(results, trace, batch, measure, words), name)
+            charts = [
+                (name, against_load(results, trace, batch, measure, words))
                 for trace, name in traces_of(results).items()
-                if any(cell.trace == trace and cell.batch == batch for cell in results.cells)
             ]
-            blocks.append(tag("h3", f"{words}, batch {batch}") + _panels(figures))
+            figures = [_figure(chart, name) for name, chart in charts if chart]
+            blocks.append(tag("h3", f"{words} over that of fcfs, batch {batch}") + _panels(figures))
     return _section(
         "Against load",
-        "Load is the arrival rate over the rate at which the machine drains the same jobs under fcfs. Times stand on a logarithmic axis.",
+        "Load is the arrival rate over the rate at which the machine drains the same jobs under fcfs. "
+        "Below 1 is better than fcfs, on a logarithmic axis; point at a line for seconds.",
         legend(results.policies),
         *blocks[:2],
         _more("other batches", blocks[2:]),

@@ -75,7 +75,7 @@ CSS = """
 --red:#ee6766;--h0:#20252c;--h1:#1f3247;--h2:#214463;--h3:#255a87;--h4:#2f74ae;--h5:#5b9ad0;--h6:#a3cbee;--good:#1d3527}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:1180px;margin:0 auto;padding:40px 24px 80px}
+main{max-width:1240px;margin:0 auto;padding:40px 24px 80px}
 h1{font-size:30px;line-height:1.2;margin:0 0 8px;letter-spacing:-.01em}h2{font-size:20px;margin:52px 0 4px}h3{font-size:15px;margin:22px 0 6px}
 p{max-width:76ch;margin:6px 0;color:var(--soft)}.lead{font-size:17px;color:var(--ink)}
 .facts{display:flex;flex-wrap:wrap;gap:6px 28px;margin:18px 0 0;padding:14px 0;border-block:1px solid var(--rule);color:var(--soft);font-size:13px}
@@ -96,9 +96,9 @@ th,td{padding:6px 8px;text-align:right;white-space:nowrap;border-bottom:1px soli
 th{font-weight:600;color:var(--soft);font-size:12px;vertical-align:bottom}tr:last-child td,tr:last-child th{border-bottom:0}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--card)}td:first-child{font-weight:600}
 td small{color:var(--soft);font-size:11px}.wide-head th{text-align:center}.best{background:var(--good)}.group{border-left:1px solid var(--rule)}
-.heat{width:auto}.heat td{min-width:88px;border:2px solid var(--card);text-align:center}.heat td:first-child,
+.heat{width:auto}.heat td{min-width:64px;border:2px solid var(--card);text-align:center}.heat td:first-child,
 .heat td.plain{text-align:left;border-left:0;font-weight:400}
-.heat th{text-align:center}.heat th:first-child{text-align:left}
+.heat th{text-align:center;white-space:normal}.heat th:first-child{text-align:left}
 .q0{background:var(--h0)}.q1{background:var(--h1)}.q2{background:var(--h2)}.q3{background:var(--h3);color:#0d1b2a}
 .q4{background:var(--h4);color:#fff}.q5{background:var(--h5);color:#fff}.q6{background:var(--h6);color:#fff}
 @media (prefers-color-scheme:dark){.q3{color:#fff}.q5,.q6{color:#0d1b2a}}

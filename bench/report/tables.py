@@ -10,7 +10,7 @@ from collections import Counter
 from html import escape
 
 from ..matrix.render import COLUMNS, DASH
-from ..matrix.summary import ORACLE, Results, Row
+from ..matrix.summary import ORACLE, Results, Row, knows_lengths
 from .style import ordered
 from .svg import tag
 
@@ -40,18 +40,20 @@ def summary_table(rows: list[Row]) -> str:
         cells = []
         for at, shown in enumerate(mine):
             average, _, worst = shown.partition(" / ")
-            best = row.policy != ORACLE and average == _best(rows, texts, at)
+            best = not knows_lengths(row.policy) and average == _best(rows, texts, at)
             cells.append(_cell("td", average + (f" <small>{worst}</small>" if worst else ""), starts[at], best))
         body.append(tag("tr", tag("td", escape(row.policy)), *cells))
     return tag("div", tag("table", head, titles, *body), class_="scroll")
 
 
 def _best(rows: list[Row], texts: list[list[str]], column: int) -> str | None:
-    """The best average of a ratio, the oracle apart; counts have no best."""
+    """The best average of a ratio, those that know lengths apart; counts have no best."""
     name = COLUMNS[column][1]
     if not name.endswith(("/oracle", "/fcfs")):
         return None
-    averages = [mine[column].partition(" / ")[0] for row, mine in zip(rows, texts, strict=True) if row.policy != ORACLE]
+    averages = [
+        mine[column].partition(" / ")[0] for row, mine in zip(rows, texts, strict=True) if not knows_lengths(row.policy)
+    ]
     known = [average for average in averages if average != DASH]
     choose = max if "throughput" in name else min
     return choose(known, key=float) if len(known) > 1 else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,14 @@ SOURCE = '"""What it is."""\ndef double(x):\n    """Twice."""\n    return 2 * x 
 def test_words_about_code_are_not_code() -> None:
     assert meaning(SOURCE) == meaning("def double(x):\n\n    return 2*x")
     assert meaning(SOURCE) != meaning(SOURCE.replace("2 *", "3 *"))
+
+
+def test_whatever_a_run_imports_is_in_the_version() -> None:
+    words = "import sys, skipjoin.bench.matrix.timeline; print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('skipjoin')))"
+    loaded = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, timeout=60)
+    files = {Path(name).resolve() for name in loaded.stdout.split()}
+    assert len(files) > 40
+    assert {path for path in files if path.name != "__init__.py"} <= {path.resolve() for path in sources()}
 
 
 def test_the_version_is_of_what_decides(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.bench.matrix.summary import Cell, collect, summary
-from skipjoin.bench.report.charts import Spot, front
+from skipjoin.bench.report.charts import Spot, front, label_box, thinned
 from skipjoin.bench.report.svg import Scale, fitted, short, tag, text
 from skipjoin.bench.report.tables import shade
 
@@ -74,6 +74,26 @@ def test_a_row_of_the_summary() -> None:
 def test_the_front_is_what_nobody_beats_in_both() -> None:
     spots = [Spot("a", 1.0, 1.0), Spot("b", 0.8, 1.2), Spot("c", 0.9, 1.3), Spot("d", 0.7, 1.2), Spot("e", 0.7, 2.0)]
     assert [spot.policy for spot in front([*spots, Spot("srpt-oracle", 0.1, 0.1)])] == ["a", "d"]
+
+
+def test_labels_do_not_cover_each_other_where_there_is_room() -> None:
+    taken: list[tuple[float, float, float, float]] = []
+    for _ in range(12):  # all of them at one place
+        box = label_box(100.0, 100.0, 50.0, taken)
+        assert not any(
+            box[0] < right and left < box[2] and box[1] < low and top < box[3] for left, top, right, low in taken
+        )
+        taken.append(box)
+    assert taken[0][0] > 100.0 and abs(taken[0][1] + 13.0 - 100.0) < 1.0
+    assert taken[1][2] < 100.0
+
+
+def test_a_line_keeps_what_can_be_seen_of_it() -> None:
+    points = [(at * 0.1, 0.0) for at in range(100)]
+    kept = thinned(points)
+    assert kept[0] == points[0] and kept[-1] == points[-1] and 5 <= len(kept) <= 9
+    assert thinned([(0.0, 0.0), (5.0, 0.0)]) == [(0.0, 0.0), (5.0, 0.0)]
+    assert thinned([]) == []
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=20), st.booleans())
