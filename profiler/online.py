@@ -1,7 +1,8 @@
 """The slow correction of a profile by what iterations really take.
 
 Owns one bounded factor on all predictions of iterations, and the error that is exported. It knows no job: quanta were fixed at start and charges
-of the past stay; only later predictions move. No engine feeds it so far: predictions are the profile's.
+of the past stay; only later predictions move. No engine feeds it so far: predictions are the profile's. Whoever does builds the engine on a
+`CorrectedCostModel`, tells it each outcome by `observed`, and exports `factor`, `relative_error` and `observations`.
 """
 
 from __future__ import annotations
@@ -64,6 +65,13 @@ class CorrectedCostModel:
     def __init__(self, base: CostModel, correction: OnlineCorrection) -> None:
         self.base = base
         self.correction = correction
+
+    def observed(self, predicted_ns: int, measured_ns: int) -> None:
+        """An iteration that *this* model put at `predicted_ns` took `measured_ns`.
+
+        The factor must be that of the prediction: with one plan in flight it is, for only this call moves it.
+        """
+        self.correction.observe(round(predicted_ns / self.correction.factor), measured_ns)
 
     def chunk_ns(self, tokens: int, context_before: int) -> int:
         """A prefill chunk's own time."""

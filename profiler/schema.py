@@ -126,13 +126,7 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
     link.only(("out_gb_per_s", "in_gb_per_s"))
     token_bytes = kv.whole("bytes_per_token", 1)
     link_out, link_in = link.speed_or_null("out_gb_per_s"), link.speed_or_null("in_gb_per_s")
-    costs = top.section("coefficients")
-    costs.only(tuple(key for key, _ in _COEFFICIENTS))
-    in_ns = {name: costs.real(key) * _NS_PER_MS for key, name in _COEFFICIENTS}
-    try:
-        model = LinearCostModel(**in_ns, move_token_ns=move_token_ns(token_bytes, link_out, link_in))
-    except InvalidProfile as problem:
-        raise InvalidProfile(f"Profile {file}: {problem.message}", field=problem.field, limit=problem.limit) from None
+    model = _coefficients(top.section("coefficients"), file, move_token_ns(token_bytes, link_out, link_in))
     return Profile(
         model=model,
         model_name=top.text("model"),
@@ -150,6 +144,15 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
         source=top.text("source"),
         tables=_tables(top, model.move_token_ns) if version > 1 else None,
     )
+
+
+def _coefficients(costs: Section, file: str, move_ns: float) -> LinearCostModel:
+    costs.only(tuple(key for key, _ in _COEFFICIENTS))
+    in_ns = {name: costs.real(key) * _NS_PER_MS for key, name in _COEFFICIENTS}
+    try:
+        return LinearCostModel(**in_ns, move_token_ns=move_ns)
+    except InvalidProfile as problem:
+        raise InvalidProfile(f"Profile {file}: {problem.message}", field=problem.field, limit=problem.limit) from None
 
 
 def render_profile(profile: Profile) -> str:

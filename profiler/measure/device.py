@@ -14,7 +14,7 @@ import torch
 
 from ...core.clock import Clock, MonotonicClock
 from ...executor.capacity import AUTO, resolve_device, resolve_dtype, use_threads
-from ...executor.config import load_config
+from ...executor.config import ModelConfig, load_config
 from ...executor.weights import parse_dtype
 from ..roofline import Decoder, Speeds, roofline_profile
 from ..schema import Profile
@@ -55,18 +55,8 @@ def estimate(
             measured_gemm(place, numbers, clock) if gemm_tflops is None else gemm_tflops,
             measured_link(place, clock) if link_gbps is None else link_gbps,
         )
-    decoder = Decoder(
-        config.layers,
-        config.hidden,
-        config.heads,
-        config.kv_heads,
-        config.head_dim,
-        config.intermediate,
-        config.vocab_size,
-        numbers.itemsize,
-    )
     return roofline_profile(
-        decoder,
+        _decoder(config, numbers.itemsize),
         speeds,
         model_name=folder.resolve().name,
         device=name,
@@ -74,6 +64,19 @@ def estimate(
         kv_tokens=kv_tokens,
         max_context_tokens=config.max_context_tokens,
         measured=copy_gbps is None or gemm_tflops is None,
+    )
+
+
+def _decoder(config: ModelConfig, number_bytes: int) -> Decoder:
+    return Decoder(
+        config.layers,
+        config.hidden,
+        config.heads,
+        config.kv_heads,
+        config.head_dim,
+        config.intermediate,
+        config.vocab_size,
+        number_bytes,
     )
 
 

@@ -79,3 +79,15 @@ def test_quanta_stay_where_they_were_at_start() -> None:
     assert policy.ladder.quantum_ns(1) == BASE.decode_ns(1, 0)
     policy.submitted(JobFacts(Handle(1), 0, 1, 1, 1, 1), Tick(0, 0, 0))
     assert [policy.ladder.quantum_ns(level) for level in (2, 3)] == [BASE.decode_ns(1, 0) * 2, BASE.decode_ns(1, 0) * 4]
+
+
+def test_an_engine_that_tells_its_own_predictions_does_not_run_away() -> None:
+    """A prediction holds the factor already; taken for the base's it would be learned twice and end at the root of the truth."""
+    correction = OnlineCorrection()
+    model = CorrectedCostModel(BASE, correction)
+    truth_ns = 2 * BASE.decode_ns(8, 8_000)
+    for _ in range(4_000):
+        model.observed(model.decode_ns(8, 8_000), truth_ns)
+    assert model.decode_ns(8, 8_000) == pytest.approx(truth_ns, rel=0.01)
+    assert correction.factor == pytest.approx(2.0, rel=0.01)
+    assert correction.relative_error < 0.01
