@@ -135,7 +135,10 @@ def _heat(results: Results) -> str:
     shown = [tag("h3", f"batch {batch}") + table for batch, table in maps if table]
     if not shown:
         return ""
-    words = "Mean JCT over that of the oracle, which knows every length and moves KV for nothing; 1.00 would be as good as that. The stronger the blue, the farther."
+    words = (
+        "Mean JCT over that of the oracle, which knows every length and moves KV for nothing; 1.00 would be as good as that. "
+        "The stronger the blue, the farther."
+    )
     return _section("How far from the oracle", words, shown[0], _more("other batches", shown[1:]))
 
 
