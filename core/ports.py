@@ -108,8 +108,8 @@ class Policy(Protocol):
         """The job left the batch unfinished and waits."""
         ...
 
-    def removed(self, handle: Handle, tick: Tick) -> None:
-        """The job ended, in whatever way; running or not."""
+    def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
+        """The job ended, running or not; not `finished` when it was cut off: cancelled, expired or failed, so that its length is unknown."""
         ...
 
     def advance(self, tick: Tick) -> Sequence[LevelChanged]:

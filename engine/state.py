@@ -36,6 +36,10 @@ from .emission import Emission, Ending
 from .rows import Phase, Row
 
 
+WHOLE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
+"""Ends at which a job had all the tokens that it asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class InFlight:
     """A launched plan that is not answered yet. `step` numbers its decode part."""
@@ -221,9 +225,9 @@ class EngineState:
         missing: int = 0,
     ) -> None:
         """The last word about some jobs: everything they hold is freed. `missing` tokens of each were launched and never came."""
-        for row, _ in endings:
+        for row, reason in endings:
             self.emission.forget(row)
-            self.policy.removed(row.handle, tick)
+            self.policy.removed(row.handle, tick, finished=reason in WHOLE)
             del self.rows[row.handle]
         self.planner.remove([row.seq for row, _ in endings], tick.steps)
         for row, reason in endings:

@@ -99,7 +99,7 @@ class IndexPolicy(ABC):
             self._aged.discard(handle)
             self._rank(handle, tick)
 
-    def removed(self, handle: Handle, tick: Tick) -> None:
+    def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
         """The job is gone."""
         if self._jobs.pop(handle).running:
             self._census.stops(ONLY)

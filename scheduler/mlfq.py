@@ -112,7 +112,7 @@ class MlfqPolicy:
             self._watch(job, tick)
         self._await(job, tick)
 
-    def removed(self, handle: Handle, tick: Tick) -> None:
+    def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
         """The job is gone."""
         job = self._jobs.pop(handle)
         if job.running:
