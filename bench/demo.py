@@ -229,7 +229,7 @@ def run_pair(
             run = asyncio.run(drive(server, workload, stage.clock, stage.reporter))
     finally:
         stage.reporter.end()
-    live = replace(run.results(profile.model.alone_ns), policy=policy)
+    live = replace(run.results(profile.cost.alone_ns), policy=policy)
     simulated = summarize(policy, workload.refused, simulate(scenario.machine(profile), policy, workload).jobs)
     return Pair(policy, live, simulated, tuple(run.failures), run.lag_ms[0], run.trustworthy)
 

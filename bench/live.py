@@ -132,7 +132,7 @@ async def answer(question: LiveQuestion, name: str, target: Target, clock: Clock
     elif not workload.timed:
         raise InvalidSettings(f"{workload.name} has no arrivals: give --rate or --load.", field="rate")
     run = await _run(f"load on {name}", question, target, workload, clock, reporter)
-    alone = None if question.profile is None else question.profile.model.alone_ns
+    alone = None if question.profile is None else question.profile.cost.alone_ns
     p99_ms, max_ms = run.lag_ms
     if not run.trustworthy:
         reporter.note(

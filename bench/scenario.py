@@ -131,7 +131,7 @@ class Scenario(BaseModel):
             max_context_tokens=profile.max_context_tokens,
             vocab_size=1,
         )
-        return Machine(profile.model, facts, EngineParams(max_batch=self.max_batch))
+        return Machine(profile.cost, facts, EngineParams(max_batch=self.max_batch))
 
     def fitted(self, profile: Profile, longest_s: float) -> tuple[Workload, float]:
         """The workload at the scenario's load, and the drain rate in jobs a second, both by the simulator with `profile`.

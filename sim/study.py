@@ -222,5 +222,5 @@ def make_machine(
         vocab_size=1,
     )
     return Machine(
-        profile.model, facts, replace(EngineParams(), max_batch=max_batch, starvation=check_starvation(starvation))
+        profile.cost, facts, replace(EngineParams(), max_batch=max_batch, starvation=check_starvation(starvation))
     )

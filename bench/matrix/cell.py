@@ -116,7 +116,7 @@ def spread(arrival_ns: Int64s, step_s: float, seed: int) -> Int64s:
 
 
 def _digest(profile: Profile, workload: Workload) -> str:
-    digest = hashlib.sha256(repr((profile.model, profile.kv_tokens, profile.token_bytes)).encode())
+    digest = hashlib.sha256(repr((profile.cost, profile.kv_tokens, profile.token_bytes)).encode())
     for column in (workload.arrival_ns, workload.prompt_tokens, workload.output_tokens):
         digest.update(column.tobytes())
     return digest.hexdigest()[:16]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from skipjoin.cli import main
+from skipjoin.profiler.profiles import load_profile
+from skipjoin.profiler.schema import Tables, render_profile
+from skipjoin.profiler.table import Curve, Grid, TableCostModel
 
 FAST = ("--requests", "60", "--warmup", "10", "--max-batch", "16", "--kv-tokens", "12000")
 KEYS = [
@@ -123,3 +127,16 @@ def test_a_json_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.Captu
     words = ("--trace", "shape:azure-code", "--rate", "1", "--policy", "fcfs", *FAST)
     assert _simulate(*words, "--json", str(tmp_path / "none" / "out.json")) == 2
     assert "out.json cannot be written" in capsys.readouterr().err
+
+
+def test_a_profile_with_tables_is_simulated_by_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = load_profile("opt-13b-a100")
+    flat, grid = Curve((1, 2), (0.0, 0.0)), Grid((1, 2), (1, 2), ((0.0, 0.0), (0.0, 0.0)))
+    model = TableCostModel(flat, flat, grid, grid, grid, step_ns=1e6, move_token_ns=plain.model.move_token_ns)
+    file = tmp_path / "tables.json"
+    file.write_text(render_profile(replace(plain, tables=Tables(model, None))))
+    (tmp_path / "one.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,50\n")
+    words = ["simulate", "--trace", str(tmp_path / "one.csv"), "--policy", "fcfs", "--warmup", "0", "--json", "-"]
+    assert main([*words, "--profile", str(file)]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["mean_jct_s"] == pytest.approx(50 * 1e-3)  # every iteration takes a step and nothing else
