@@ -6,6 +6,7 @@ Owns the selection and the hypothesis profile of the whole suite. It knows nothi
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
 os.environ["PYTHONSAFEPATH"] = "1"
+
+# A shell that runs the suite in the background ignores Ctrl-C for it and for every process that it starts; tests send some of them Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Wall-clock deadlines of hypothesis measure the neighbours on a shared machine, not the code.
 settings.register_profile("skipjoin", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
