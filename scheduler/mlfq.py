@@ -38,6 +38,16 @@ class MlfqJob(JobEntry):
         return charged_ns if since is None else charged_ns + tick.decode_ns - since.decode_ns
 
 
+def descent(job: MlfqJob, ladder: Ladder, cost: CostModel, tick: Tick) -> tuple[Level, int]:
+    """Where a job lands that used up its quantum, and the attained service that does not count there: what was beyond is carried."""
+    service_ns = job.service_ns(tick)
+    carried_ns = service_ns - job.spent_before_ns - ladder.quantum_ns(job.level)
+    next_ns = job.step_ns(tick)
+    if next_ns is None:
+        next_ns = cost.decode_ns(1, job.facts.prompt_tokens + job.output_tokens(tick))
+    return ladder.level_after(job.level, carried_ns, next_ns), service_ns - carried_ns
+
+
 class MlfqPolicy:
     """`skipjoin` (`skip_join=True`): a job joins the highest level whose quantum covers its first iteration. `mlfq`: it joins level 1.
 
@@ -243,17 +253,11 @@ class MlfqPolicy:
 
     def _demote(self, job: MlfqJob, tick: Tick) -> LevelChanged:
         """Only from `advance`, so no crossing of the job stands in the calendar."""
-        handle, old, ladder = job.facts.handle, job.level, self.ladder
-        service_ns = job.service_ns(tick)
-        carried_ns = service_ns - job.spent_before_ns - ladder.quantum_ns(old)
-        next_ns = job.step_ns(tick)
-        if next_ns is None:
-            next_ns = self._cost.decode_ns(1, job.facts.prompt_tokens + job.output_tokens(tick))
-        new = ladder.level_after(old, carried_ns, next_ns)
-        job.spent_before_ns = service_ns - carried_ns
+        handle, old = job.facts.handle, job.level
+        new, job.spent_before_ns = descent(job, self.ladder, self._cost, tick)
         self._relocate(job, new, tick)
         if job.decoding:
-            self._crossings.set(handle, tick.decode_ns + ladder.quantum_ns(new) - carried_ns)
+            self._crossings.set(handle, tick.decode_ns + self.ladder.quantum_ns(new) - job.charged_ns(tick))
         self._starving.settled(handle, tick.now_ns)
         return LevelChanged(handle, old, new, LevelCause.QUANTUM)
 
