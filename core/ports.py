@@ -52,6 +52,21 @@ Key = tuple[int, ...]
 """Place in a policy's total order: smaller is better. The last element is the handle, so that no two jobs tie."""
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How careful the planner is to be with whoever enters or returns, in tokens and shares of the room: the policy says it, the planner does it.
+
+    `spare_tokens` of growth must be there for everybody chosen and for the job itself. While a job that has begun and needs at most the share
+    `holds_below` of the room waits to come back, nobody new enters below it; 0: nobody is held.
+    """
+
+    spare_tokens: int = 0
+    holds_below: float = 0.0
+
+
+PLAIN_ADMISSION = Admission()
+
+
 class Policy(Protocol):
     """Who deserves to run. It never sees a page.
 
@@ -80,6 +95,11 @@ class Policy(Protocol):
     @property
     def preempts(self) -> bool:
         """Whether a better-ranked job takes slot and room from a running one (false: `fcfs` runs to completion)."""
+        ...
+
+    @property
+    def admission(self) -> Admission:
+        """What must be there before a job enters or returns."""
         ...
 
     @property

@@ -236,6 +236,7 @@ class Planner:
             floor_pages=self._floor_pages,
             swaps=swaps,
             lower_may_pass=policy.lower_may_pass,
+            admission=policy.admission,
             closed=calm,
             alternate=self._alternate,
             kept=0 if policy.preempts else sum(seq.stage != OUT for seq in chain(running.members, self._prefilling)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..core.ids import Handle
-from ..core.ports import CostModel, Key
+from ..core.ports import Admission, CostModel, Key
 from .budget import PrefillBudget
 from .ledger import Ledger
 from .params import KvParams
@@ -38,6 +38,7 @@ class Walk:
         floor_pages: int,
         swaps: bool,
         lower_may_pass: bool,
+        admission: Admission,
         closed: bool,
         alternate: bool,
         kept: int,
@@ -55,7 +56,10 @@ class Walk:
         self.number = number
         self._steps = steps
         self._floor_pages = floor_pages
-        self._growth_pages = params.growth_pages
+        self._own_pages = ledger.pages_for(admission.spare_tokens)
+        self._growth_pages = params.growth_pages + self._own_pages
+        self._hold_pages = int(admission.holds_below * ledger.device.total)
+        self._held = False  # a job that has begun waits to come back: nobody new enters below it
         self._swaps = swaps
         self._lower_may_pass = lower_may_pass
         self._unseen = len(residents)
@@ -190,7 +194,7 @@ class Walk:
             self.misses += 1
             return
         full = self._kept > 0 and len(self.chosen) + self._kept >= self.capacity
-        if self.closed or full or (not returns and not self._may_prefill):
+        if self.closed or full or (not returns and (not self._may_prefill or (self._held and not seq.generated))):
             self.misses += 1
             return
         best_out = self._room.best_out
@@ -207,7 +211,7 @@ class Walk:
 
     def _find_room(self, key: Key, seq: Sequence, pages: int) -> bool:
         free, total = self._ledger.device.free, self._ledger.device.total
-        wanted = pages + self._floor_pages + self._growth_pages * len(self.chosen)
+        wanted = pages + self._floor_pages + self._growth_pages * len(self.chosen) + self._own_pages
         if wanted <= free and self.blocked is None:
             return True
         if free == total and pages <= free:
@@ -220,6 +224,7 @@ class Walk:
         if verdict is Verdict.HOPELESS and self._lower_may_pass:
             # Nothing that this job may take would do: until better jobs are done, others use the room.
             self.blocked = self.blocked or (key, seq)
+            self._held = self._held or (seq.generated > 0 and pages <= self._hold_pages)
             self.misses += 1
         else:
             self._block(key, seq)

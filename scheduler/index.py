@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from ..core.effects import LevelChanged
 from ..core.ids import Handle, Level
-from ..core.ports import JobFacts, Key, Tick
+from ..core.ports import PLAIN_ADMISSION, JobFacts, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
 from .census import Census
@@ -34,6 +34,7 @@ class IndexPolicy(ABC):
     lower_may_pass: bool = True
     preempts: bool = True
     moves_are_free: bool = False
+    admission = PLAIN_ADMISSION
     ages: ClassVar[bool] = True
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..core.effects import LevelCause, LevelChanged
 from ..core.ids import Handle, Level
-from ..core.ports import CostModel, JobFacts, Key, Tick
+from ..core.ports import PLAIN_ADMISSION, CostModel, JobFacts, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
 from .census import Census
@@ -58,6 +58,7 @@ class MlfqPolicy:
     lower_may_pass = True
     preempts = True
     moves_are_free = False
+    admission = PLAIN_ADMISSION
 
     def __init__(
         self,
