@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from .admission import Admission
 from .effects import LevelChanged
 from .ids import DEFAULT_TENANT, Handle, JobId, Level, TenantId
 from .outcome import IterationOutcome
@@ -50,21 +51,6 @@ class JobFacts:
 
 Key = tuple[int, ...]
 """Place in a policy's total order: smaller is better. The last element is the handle, so that no two jobs tie."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """How careful the planner is to be with whoever enters or returns, in tokens and shares of the room: the policy says it, the planner does it.
-
-    `spare_tokens` of growth must be there for everybody chosen and for the job itself. While a job that has begun and needs at most the share
-    `holds_below` of the room waits to come back, nobody new enters below it; 0: nobody is held.
-    """
-
-    spare_tokens: int = 0
-    holds_below: float = 0.0
-
-
-PLAIN_ADMISSION = Admission()
 
 
 class Policy(Protocol):
@@ -276,8 +262,7 @@ class JobPool(Protocol):
     def commit(self, epoch: int, batch: LogBatch) -> None:
         """Append one turn's tokens and ends in one commit.
 
-        Refuses the whole batch with InvariantViolation when a position is not the log's length, and with WrongState when `epoch` is not the
-        current one: a paused old owner writes nothing.
+        Writes nothing and raises InvariantViolation when a position is not the log's length, WrongState when `epoch` is an old one.
         """
         ...
 
@@ -302,10 +287,7 @@ class JobPool(Protocol):
         ...
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
-        """Expire ACCEPTED jobs past their deadline and delete final jobs older than `keep_ns`; answers how many were touched.
-
-        A call may stop early so that others are not kept waiting: call again until it answers 0.
-        """
+        """Expire ACCEPTED jobs past their deadline and delete final jobs older than `keep_ns`; answers how many were touched. Call until it is 0."""
         ...
 
     def depth(self) -> PoolDepth:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..core.admission import Admission
 from ..core.ids import Handle
-from ..core.ports import Admission, CostModel, Key
+from ..core.ports import CostModel, Key
 from .budget import PrefillBudget
 from .ledger import Ledger
 from .params import KvParams
