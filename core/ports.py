@@ -57,7 +57,6 @@ class Policy(Protocol):
     """Who deserves to run. It never sees a page.
 
     engine/state calls the event methods, in time order, and nobody else does; the planner calls the questions.
-
     The batch seen from here: `join` when a launched plan holds the job and the last one did not; `leave` when it no longer does.
     Between the two it is *running*: while it prefills it is charged by `charge` (at launch); from `decoding` on it is charged the
     difference on the decode clock. A job that left is *waiting* from that tick's now_ns on.
