@@ -83,6 +83,11 @@ class Policy(Protocol):
         ...
 
     @property
+    def swaps(self) -> bool:
+        """Whether victims may go to the host (false: `fcfs` computes them again)."""
+        ...
+
+    @property
     def admission(self) -> Admission:
         """What must be there before a job enters or returns."""
         ...
@@ -252,10 +257,7 @@ class JobPool(Protocol):
         ...
 
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
-        """Up to `limit` jobs, oldest first, ACCEPTED or CLAIMED under an older epoch; they become CLAIMED(epoch).
-
-        The records carry the prompt and the tokens so far.
-        """
+        """Up to `limit` jobs, oldest first, ACCEPTED or CLAIMED under an older epoch, with prompt and tokens so far; they become CLAIMED(epoch)."""
         ...
 
     def commit(self, epoch: int, batch: LogBatch) -> None:
@@ -286,7 +288,7 @@ class JobPool(Protocol):
         ...
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
-        """Expire ACCEPTED jobs past their deadline and delete final jobs older than `keep_ns`; answers how many were touched. Call until it is 0."""
+        """Expire ACCEPTED jobs past their deadline, delete final jobs older than `keep_ns`; answers how many were touched. Call until it is 0."""
         ...
 
     def depth(self) -> PoolDepth:

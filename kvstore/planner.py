@@ -201,7 +201,7 @@ class Planner:
     # ranking --------------------------------------------------------------------------------------------------
     def _swaps(self, policy: Policy) -> bool:
         """Whether victims go to the host; else they are computed again."""
-        return policy.preempts and self._params.mode != "recompute"
+        return policy.swaps and self._params.mode != "recompute"
 
     def _walk(
         self, policy: Policy, tick: Tick, decision: Decision, suspect: Sequence | None, *, calm: bool
@@ -266,7 +266,7 @@ class Planner:
     def _use_link(
         self, policy: Policy, ranked: Iterator[tuple[Key, Handle]], walk: Walk, room: Room, tick: Tick
     ) -> None:
-        """Moves that nobody waits for, when the policy preempts at all."""
+        """Moves that nobody waits for, when victims go to the host at all."""
         if not self._swaps(policy):
             return
         if self._params.mode == "proactive" and self._link.short > 0:

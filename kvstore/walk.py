@@ -124,11 +124,9 @@ class Walk:
         elif not table.missing and not table.leaving:
             self._unseen -= 1
             self._go_on(key, seq)
-        elif table.coming:
-            self._unseen -= 1
-            self.misses += 1
-        elif table.leaving:
-            self.misses += 1
+        elif table.coming or table.leaving:
+            self._unseen -= bool(table.coming)
+            self._on_the_way()
         else:
             self._enter(key, seq)
         if seq.alone and seq.mark == self.number:
@@ -262,4 +260,9 @@ class Walk:
         seq.fresh = True
         self._residents[seq.handle] = seq
         self.returning.append(seq)
+        self._on_the_way()
+
+    def _on_the_way(self) -> None:
+        """A job cannot run until its move lands; where nobody may pass, nobody enters behind it meanwhile."""
         self.misses += 1
+        self.closed = self.closed or not self._lower_may_pass

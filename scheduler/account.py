@@ -20,6 +20,7 @@ class JobEntry:
         "_base_tokens",
         "_prefilling",
         "_since",
+        "begun",
         "emitted",
         "facts",
         "prefill_left_tokens",
@@ -33,6 +34,8 @@ class JobEntry:
         self.waiting_since_ns = tick.now_ns
         self.emitted = facts.generated_tokens > 0
         """Whether the first token is out."""
+        self.begun = self.emitted
+        """Whether the job is or was in the batch, here or where it was taken over from."""
         self.prefill_left_tokens = facts.uncached_tokens
         self._base_ns = 0
         self._base_tokens = facts.generated_tokens
@@ -68,7 +71,7 @@ class JobEntry:
 
     def join(self) -> None:
         """The job enters the batch."""
-        self.running = True
+        self.running = self.begun = True
 
     def charge(self, service_ns: int, computed_tokens: int) -> None:
         """A prefill chunk."""

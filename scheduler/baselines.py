@@ -1,15 +1,14 @@
-"""The policies that others are compared with, each an index function.
+"""The policies that others are compared with and that know no output length, each an index function.
 
-Owns `fcfs` and `srpt-oracle`. They know of a job what its entry says; `registry` makes them.
+Owns first come first served (both ways), least attained service and processor sharing. They know of a job what its entry says; those whose
+jobs stand in several lines are in `lines`, those that are told lengths in `oracles`. `registry` makes them.
 """
 
 from __future__ import annotations
 
-from ..core.errors import InvalidSettings
-from ..core.ids import Level
+from ..core.ids import Handle, Level
 from ..core.ports import JobFacts, Tick
 from .account import JobEntry
-from .demand import Demand
 from .index import IndexPolicy
 
 
@@ -19,6 +18,7 @@ class Fcfs(IndexPolicy):
     name = "fcfs"
     lower_may_pass = False
     preempts = False
+    swaps = False
     ages = False
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
@@ -26,31 +26,58 @@ class Fcfs(IndexPolicy):
         return (job.facts.arrival_ns,)
 
 
-class SrptOracle(IndexPolicy):
-    """Shortest remaining demand first with exact output lengths and free moves: a yardstick for the simulator, refused by `serve`."""
+class FcfsSwap(Fcfs):
+    """`fcfs`, but the newest job goes to the host when pages run out, and comes back before anybody enters (what vLLM did before version 1)."""
 
-    name = "srpt-oracle"
-    moves_are_free = True
+    name = "fcfs-swap"
+    swaps = True
 
-    def __init__(self, demand: Demand) -> None:
+
+class LeastAttainedService(IndexPolicy):
+    """Least attained service first, counted in whole slices so that equals take turns, not tokens; within a slice by arrival.
+
+    Also called foreground-background; the best order without any length where the hazard falls with age (Nuyens and Wierman, "The
+    foreground-background queue: a survey", 2008).
+    """
+
+    name = "las"
+
+    def __init__(self, slice_ns: int) -> None:
         super().__init__()
-        self._demand = demand
-
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
-        """As the base, but the output length must be known. Raises InvalidSettings."""
-        if facts.output_tokens is None:
-            raise InvalidSettings(
-                "srpt-oracle needs every job's output length, which only a trace knows; use it with simulate.",
-                field="policy",
-            )
-        return super().submitted(facts, tick)
+        self._slice_ns = slice_ns
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
-        """Demand of what is left of prompt and output."""
-        facts, left = job.facts, job.prefill_left_tokens
-        total = facts.output_tokens or 0
-        done = job.output_tokens(tick)
-        # The chunk that ends a prefill emits a token of its own.
-        decodes = total - done - (1 if job.prefilling else 0)
-        context = facts.prompt_tokens + done
-        return (self._demand.prefill_ns(left, max(context - left, 0)) + self._demand.decode_ns(decodes, context),)
+        """Slices used up."""
+        return (job.service_ns(tick) // self._slice_ns, job.facts.arrival_ns)
+
+    def worsens_in_ns(self, job: JobEntry, tick: Tick) -> int | None:
+        """The end of the slice."""
+        return self._slice_ns - job.service_ns(tick) % self._slice_ns
+
+
+class ProcessorSharing(LeastAttainedService):
+    """Everybody gets the same share: rounds of a slice each, and who comes joins the round that is being served, behind those in it.
+
+    Kleinrock's round robin (1964), with a batch for a processor. Unlike under `las` a newcomer does not run until it has caught up.
+    """
+
+    name = "ps"
+
+    def __init__(self, slice_ns: int) -> None:
+        super().__init__(slice_ns)
+        self._joined: dict[Handle, int] = {}  # the round in which a job came
+
+    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+        """As the base; the round is that of the best-ranked job."""
+        self._joined[facts.handle] = next((key[0] for key, _ in self.order(tick)), 0)
+        return super().submitted(facts, tick)
+
+    def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
+        """As the base."""
+        super().removed(handle, tick, finished=finished)
+        del self._joined[handle]
+
+    def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
+        """The round whose slice is not used up."""
+        slices, arrival_ns = super().index(job, tick)
+        return (self._joined[job.facts.handle] + slices, arrival_ns)

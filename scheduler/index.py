@@ -34,6 +34,7 @@ class IndexPolicy(ABC):
     name: ClassVar[str]
     lower_may_pass: bool = True
     preempts: bool = True
+    swaps: bool = True
     moves_are_free: bool = False
     admission = PLAIN_ADMISSION
     ages: ClassVar[bool] = True
@@ -71,7 +72,7 @@ class IndexPolicy(ABC):
         self._jobs[handle].join()
         self._census.starts(handle, ONLY)
         if self.ages:
-            self._ranking.remove(self._keys.pop(handle))
+            self._unrank(handle)
             self._aged.add(handle)
 
     def charge(self, handle: Handle, service_ns: int, computed_tokens: int, tick: Tick) -> None:
@@ -109,9 +110,7 @@ class IndexPolicy(ABC):
             self._census.waits_no_more(handle, ONLY)
         self._aged.discard(handle)
         self._crossings.discard(handle)
-        key = self._keys.pop(handle, None)
-        if key is not None:
-            self._ranking.remove(key)
+        self._unrank(handle)
         self.version += 1
 
     def advance(self, tick: Tick) -> Sequence[LevelChanged]:
@@ -129,9 +128,7 @@ class IndexPolicy(ABC):
 
     def reindex(self, handle: Handle, tick: Tick) -> None:
         """Take a waiting job's index anew."""
-        key = self._keys.pop(handle, None)
-        if key is not None:
-            self._ranking.remove(key)
+        if self._unrank(handle):
             self._rank(handle, tick)
             self.version += 1
 
@@ -178,6 +175,13 @@ class IndexPolicy(ABC):
         key = (*self.index(self._jobs[handle], tick), int(handle))
         self._keys[handle] = key
         self._ranking.add(key)
+
+    def _unrank(self, handle: Handle) -> bool:
+        """Take a job out of the ranking; answers whether it was there."""
+        key = self._keys.pop(handle, None)
+        if key is not None:
+            self._ranking.remove(key)
+        return key is not None
 
     def _watch(self, handle: Handle, job: JobEntry, tick: Tick) -> None:
         delay_ns = self.worsens_in_ns(job, tick)

@@ -58,6 +58,7 @@ class MlfqPolicy:
 
     lower_may_pass = True
     preempts = True
+    swaps = True
     moves_are_free = False
     admission = PLAIN_ADMISSION
 

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 
 from ..core.errors import InvalidSettings
 from ..core.ports import CostModel, Policy
-from .baselines import Fcfs, SrptOracle
+from .baselines import Fcfs, FcfsSwap, LeastAttainedService, ProcessorSharing
 from .demand import Demand
+from .lines import HighestResponseRatio, TokenCounters
 from .mlfq import MlfqPolicy
+from .oracles import GammaBoost, SjfOracle, SrptHalf, SrptOne, SrptOracle, Trail
 from .params import LadderParams, Starvation, check_starvation
+
+SLICE_QUANTA = 16
+"""A slice of `las` and `ps` in level-1 quanta of the ladder: some iterations of a full batch, so that not every turn has another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +31,32 @@ class PolicyInputs:
     starvation: Starvation
     demand: Demand
 
+    @property
+    def slice_ns(self) -> int:
+        """What a job of `las` and `ps` runs before others have their turn."""
+        return SLICE_QUANTA * (self.params.base_quantum_ns or self.cost.decode_ns(1, 0))
+
 
 _MAKERS: dict[str, Callable[[PolicyInputs], Policy]] = {
     "skipjoin": lambda given: MlfqPolicy("skipjoin", given.cost, given.params, given.starvation),
     "fcfs": lambda given: Fcfs(),
     "mlfq": lambda given: MlfqPolicy("mlfq", given.cost, given.params, given.starvation, skip_join=False),
     "srpt-oracle": lambda given: SrptOracle(given.demand),
+    "fcfs-swap": lambda given: FcfsSwap(),
+    "las": lambda given: LeastAttainedService(given.slice_ns),
+    "ps": lambda given: ProcessorSharing(given.slice_ns),
+    "hrrn": lambda given: HighestResponseRatio(given.demand),
+    "vtc": lambda given: TokenCounters(),
+    "sjf-oracle": lambda given: SjfOracle(given.demand),
+    "srpt-0.5": lambda given: SrptHalf(given.demand),
+    "srpt-1.0": lambda given: SrptOne(given.demand),
+    "trail": lambda given: Trail(given.demand),
+    "gamma-boost": lambda given: GammaBoost(given.demand),
 }
 
 POLICY_NAMES: tuple[str, ...] = tuple(_MAKERS)
+ORACLE_NAMES = tuple(cls.name for cls in (SrptOracle, SjfOracle, SrptHalf, SrptOne, Trail, GammaBoost))
+"""Those that are told output lengths: for simulations only."""
 
 
 def make_policy(

@@ -17,13 +17,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..core.errors import InvalidSettings
-from ..scheduler.registry import POLICY_NAMES
+from ..scheduler.registry import ORACLE_NAMES, POLICY_NAMES
 
 ENV_PREFIX = "SKIPJOIN_"
 MAX_KV_TOKENS = 2**30
 MAX_BYTES = 2**40
 MAX_S = 10 * 366 * 86_400
-LIVE_POLICIES = tuple(name for name in POLICY_NAMES if name != "srpt-oracle")  # nobody knows the future here
+LIVE_POLICIES = tuple(name for name in POLICY_NAMES if name not in ORACLE_NAMES)  # nobody knows the future here
 
 
 def state_folder() -> Path:
@@ -49,7 +49,9 @@ class ServeSettings(BaseSettings):
     executor: Literal["torch", "simulated"] = Field(
         "torch", description="Who computes; simulated needs no torch and makes up tokens"
     )
-    policy: str = Field("skipjoin", description="Scheduling policy: skipjoin, fcfs or mlfq")
+    policy: str = Field(
+        "skipjoin", description="Scheduling policy: skipjoin, mlfq, fcfs, or another that docs/algorithm.md has"
+    )
     listen: str = Field("127.0.0.1:50071", description="HOST:PORT of gRPC; port 0 takes a free one")
     http_listen: str | None = Field(
         "127.0.0.1:50080", description="HOST:PORT of the OpenAI-style HTTP door and /metrics; empty for none"
@@ -160,6 +162,10 @@ class ServeSettings(BaseSettings):
     @field_validator("policy")
     @classmethod
     def _known_policy(cls, value: str) -> str:
+        if value in ORACLE_NAMES:
+            raise ValueError(
+                f"{value} needs output lengths, which only a trace knows; must be one of {', '.join(LIVE_POLICIES)}"
+            )
         if value not in LIVE_POLICIES:
             raise ValueError(f"must be one of {', '.join(LIVE_POLICIES)}")
         return value

@@ -51,6 +51,7 @@ def test_every_field_says_what_it_is() -> None:
         ({**SIMULATED, "max_batch": "many"}, "max_batch"),
         ({**SIMULATED, "max_batch": 0}, "max_batch"),
         ({**SIMULATED, "policy": "srpt-oracle"}, "policy"),
+        ({**SIMULATED, "policy": "gamma-boost"}, "policy"),
         ({**SIMULATED, "policy": "fastest"}, "policy"),
         ({**SIMULATED, "listen": "nowhere"}, "listen"),
         ({**SIMULATED, "listen": "127.0.0.1:70000"}, "listen"),
@@ -72,6 +73,12 @@ def test_what_cannot_be_is_refused_by_name(flags: dict[str, object], field: str)
         load_settings(flags)
     assert refused.value.field == field
     assert field in str(refused.value)
+
+
+def test_an_oracle_is_refused_with_the_reason() -> None:
+    with pytest.raises(InvalidSettings, match="trail needs output lengths, which only a trace knows"):
+        load_settings({**SIMULATED, "policy": "trail"})
+    assert load_settings({**SIMULATED, "policy": "hrrn"}).policy == "hrrn"
 
 
 @pytest.mark.parametrize(

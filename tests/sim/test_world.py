@@ -10,7 +10,7 @@ from skipjoin.core.ports import ExecutorFacts
 from skipjoin.engine.params import EngineParams
 from skipjoin.profiler.model import LinearCostModel
 from skipjoin.profiler.profiles import load_profile
-from skipjoin.scheduler.registry import POLICY_NAMES
+from skipjoin.scheduler.registry import ORACLE_NAMES, POLICY_NAMES
 from skipjoin.sim.world import Machine, Run, simulate
 from skipjoin.workload.requests import Workload, make_workload
 from skipjoin.workload.shape import load_shape
@@ -114,7 +114,9 @@ def test_overload_ends_every_job_and_twice_the_same(policy: str) -> None:
 def test_the_oracle_is_no_worse_than_fcfs_and_preemption_happens() -> None:
     runs = {policy: _chat(policy) for policy in POLICY_NAMES}
     mean = {policy: float((run.jobs.end_ns - run.jobs.arrival_ns).mean()) for policy, run in runs.items()}
-    assert mean["srpt-oracle"] <= min(mean.values()) * 1.0001
+    unaware = [mean[policy] for policy in POLICY_NAMES if policy not in ORACLE_NAMES]
+    assert mean["srpt-oracle"] <= min(unaware) * 1.0001
+    assert mean["srpt-oracle"] <= min(mean.values()) * 1.05  # not to preempt saves a little of what it knows
     assert mean["srpt-oracle"] < 0.9 * mean["fcfs"]
     skipjoin = runs["skipjoin"].jobs
     assert skipjoin.preemptions

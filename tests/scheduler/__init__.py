@@ -1,0 +1,1 @@
+"""Policies by hand, and against slow models under random events."""
