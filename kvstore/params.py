@@ -23,7 +23,7 @@ KV_MODES: tuple[KvMode, ...] = ("proactive", "reactive", "recompute")
 class KvParams:
     """Room and moves.
 
-    `floor_pages` stay free when a job enters (waived for a job that has the pool to itself; at most an eighth of the pool), and
+    `floor_pages` stay free when a job enters (waived for a job that has the pool to itself; see `floor` for small pools), and
     `growth_pages` more for every job already chosen. `clean_reserve` is the share of the device pool that is free or can be freed at
     once. `lookahead` bounds the jobs that a turn looks at without running them; `prefetch` the host jobs behind a full batch
     that are considered for an early return, 0 for none. Raises InvalidSettings.
@@ -35,6 +35,13 @@ class KvParams:
     clean_reserve: float = 0.02
     prefetch: int = 4
     lookahead: int = 32
+
+    def floor(self, pages: int, *, swaps: bool) -> int:
+        """Floor in a pool of `pages`. Short of pages a victim is copied out, or computed again: the dearer that is, the more a small pool keeps.
+
+        Where victims are swapped an idle page costs more than a copy (docs/decisions/0007).
+        """
+        return min(self.floor_pages, max(1, pages // 32) if swaps else pages, pages // 8)
 
     def __post_init__(self) -> None:
         if self.mode not in KV_MODES:

@@ -59,12 +59,12 @@ class Planner:
         self._alternate = alternate
         self._plan_every_turn = plan_every_turn
         pages = ledger.device.total
-        self._floor_pages = min(params.floor_pages, pages // 8)
-        self._link = IdleLink(ledger, int(params.clean_reserve * pages), self._floor_pages)
+        floor_pages = params.floor(pages, swaps=params.mode != "recompute")
+        self._link = IdleLink(ledger, int(params.clean_reserve * pages), floor_pages)
         self.residents: dict[Handle, Sequence] = {}
         self._prefilling: list[Sequence] = []
         self._suspects: dict[Handle, Sequence] = {}
-        self._grants = Grants(ledger, self._floor_pages, drops=params.mode == "recompute")
+        self._grants = Grants(ledger, floor_pages, drops=params.mode == "recompute")
         self._dropped: list[Handle] = []
         self.ready_jobs = 0
         """Live jobs whose prompt has arrived."""
@@ -233,7 +233,7 @@ class Planner:
             number=number,
             steps=steps,
             capacity=self.max_batch,
-            floor_pages=self._floor_pages,
+            floor_pages=self._params.floor(self.ledger.device.total, swaps=swaps),
             swaps=swaps,
             lower_may_pass=policy.lower_may_pass,
             admission=policy.admission,

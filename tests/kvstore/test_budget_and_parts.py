@@ -92,3 +92,12 @@ def test_bad_parameters_name_the_field(field: str, value: object) -> None:
     with pytest.raises(InvalidSettings) as refused:
         KvParams(**{field: value})
     assert refused.value.field == f"kv.{field}" and refused.value.limit
+
+
+@pytest.mark.parametrize(
+    ("pages", "swapped", "recomputed"), [(7, 0, 0), (8, 1, 1), (39, 1, 4), (128, 4, 16), (511, 15, 16), (4134, 16, 16)]
+)
+def test_a_small_pool_keeps_less_where_victims_are_swapped(pages: int, swapped: int, recomputed: int) -> None:
+    assert KvParams().floor(pages, swaps=True) == swapped
+    assert KvParams().floor(pages, swaps=False) == recomputed
+    assert KvParams(floor_pages=0).floor(pages, swaps=True) == 0
