@@ -34,7 +34,13 @@ def assemble(
 
     def policy_of(name: str) -> Policy:
         return make_policy(
-            name, cost, params.ladder, params.starvation, max_batch=params.max_batch, room_tokens=room_tokens
+            name,
+            cost,
+            params.ladder,
+            params.starvation,
+            max_batch=params.max_batch,
+            room_tokens=room_tokens,
+            tail=params.tail,
         )
 
     base_ns = params.ladder.base_quantum_ns if params.ladder is not None else None

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..core.errors import InvalidSettings
 from ..kvstore.params import KvParams
+from ..scheduler.backlog import DEFAULT_TAIL, scale_of
 from ..scheduler.params import LadderParams, check_starvation
 
 
@@ -19,6 +20,7 @@ class EngineParams:
     """Limits of an iteration and the parameters of policy and KV manager.
 
     `max_batch` counts decode and prefill members together, `max_prefill_tokens` is a hard cap (the budget in time usually binds first).
+    `tail` is the dial of `adaptive`: 0 for the lowest mean, 1 for the safest tail.
     `preempt_every_turn` is a debug mode: no job runs two turns in a row while another can. `plan_every_turn` switches the
     unchanged-turn fast path off. Raises InvalidSettings.
     """
@@ -28,6 +30,7 @@ class EngineParams:
     starvation: Literal["off", "granted", "paper"] = "granted"
     kv: KvParams = field(default_factory=KvParams)
     ladder: LadderParams | None = None
+    tail: float = DEFAULT_TAIL
     preempt_every_turn: bool = False
     plan_every_turn: bool = False
 
@@ -35,6 +38,7 @@ class EngineParams:
         _whole("max_batch", self.max_batch, 1, 1 << 16)
         _whole("max_prefill_tokens", self.max_prefill_tokens, 1, 1 << 20)
         check_starvation(self.starvation)
+        scale_of(self.tail)
 
 
 def _whole(field_name: str, value: int, low: int, high: int) -> None:

@@ -35,7 +35,6 @@ from .dues import DueHeap
 from .emission import Emission, Ending
 from .rows import Phase, Row
 
-
 WHOLE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
 """Ends at which a job had all the tokens that it asked for."""
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from ..core.errors import InvariantViolation
 from ..core.ports import Policy, Tick
+from .adaptive import AdaptivePolicy
 from .mlfq import MlfqPolicy
 
 
@@ -33,7 +34,7 @@ def check(policy: Policy, tick: Tick) -> None:
     _hold(not per_level, "every level with jobs is reported")
     offers = list(policy.offers())
     _hold(len(set(offers)) == len(offers) and handles.issuperset(offers), "offers are live jobs, each once")
-    if isinstance(policy, MlfqPolicy):
+    if isinstance(policy, (MlfqPolicy, AdaptivePolicy)):
         policy.audit(tick, _hold)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from ..core.errors import InvalidSettings
 from ..core.ports import CostModel, Policy
+from .adaptive import AdaptivePolicy
+from .backlog import DEFAULT_TAIL
 from .baselines import Fcfs, FcfsSwap, LeastAttainedService, ProcessorSharing
 from .demand import Demand
 from .lines import HighestResponseRatio, TokenCounters
@@ -30,6 +32,7 @@ class PolicyInputs:
     params: LadderParams
     starvation: Starvation
     demand: Demand
+    tail: float = DEFAULT_TAIL
 
     @property
     def slice_ns(self) -> int:
@@ -40,6 +43,7 @@ class PolicyInputs:
 _MAKERS: dict[str, Callable[[PolicyInputs], Policy]] = {
     "skipjoin": lambda given: MlfqPolicy("skipjoin", given.cost, given.params, given.starvation),
     "fcfs": lambda given: Fcfs(),
+    "adaptive": lambda given: AdaptivePolicy(given.cost, given.demand, given.params, tail=given.tail),
     "mlfq": lambda given: MlfqPolicy("mlfq", given.cost, given.params, given.starvation, skip_join=False),
     "srpt-oracle": lambda given: SrptOracle(given.demand),
     "fcfs-swap": lambda given: FcfsSwap(),
@@ -67,12 +71,13 @@ def make_policy(
     *,
     max_batch: int = 64,
     room_tokens: int | None = None,
+    tail: float = DEFAULT_TAIL,
 ) -> Policy:
-    """A fresh policy. `max_batch` and `room_tokens` (KV room in tokens) price demand for the oracle. Raises InvalidSettings."""
+    """A fresh policy. `max_batch` and `room_tokens` (KV room in tokens) price demand; `tail` is the dial of `adaptive`. Raises InvalidSettings."""
     maker = _MAKERS.get(name)
     if maker is None:
         raise InvalidSettings(
             f"There is no policy {name!r}.", field="policy", limit=f"one of {', '.join(POLICY_NAMES)}"
         )
     demand = Demand(cost, max_batch, room_tokens)
-    return maker(PolicyInputs(cost, params or LadderParams(), check_starvation(starvation), demand))
+    return maker(PolicyInputs(cost, params or LadderParams(), check_starvation(starvation), demand, tail))

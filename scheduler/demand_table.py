@@ -1,0 +1,107 @@
+"""What jobs of one kind still ask of the machine, at every age: the expected demand and its Gittins index.
+
+Owns the tables made of hazards and prices, one a prompt class, and the rule of prompt classes. It does not know jobs, levels or who counts lives;
+`cells` asks it for the price of a cell, and everything is made anew when hazards are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import numpy as np
+
+from .demand import Demand
+from .lengths import BINS, EDGES, Floats, Lengths
+
+_CLASSES_PER_OCTAVE = 4
+CLASS_EDGES: tuple[int, ...] = tuple(
+    sorted({int(2 ** (step / _CLASSES_PER_OCTAVE)) for step in range(20 * _CLASSES_PER_OCTAVE + 1)})
+)
+"""Prompt lengths at which classes begin; every power of two is one of them, so that a class lies in one bucket of `Lengths`."""
+
+SHARES = 4
+"""What is left of a prompt is counted in quarters."""
+
+
+def class_of(prompt_tokens: int) -> int:
+    """The class of a prompt."""
+    return bisect_right(CLASS_EDGES, prompt_tokens) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Whole nanoseconds: the Gittins index of a cell's remaining demand, and its expectation."""
+
+    index_ns: int
+    expected_ns: int
+
+
+class DemandTable:
+    """Prices by (prompt class, quarters of the prompt left, age bin), made when asked for and kept until the hazards change.
+
+    The index is the least ratio of demand to success over all horizons (Gittins 1979; Aalto, Ayesta and Righter, "On the Gittins index in the
+    M/G/1 queue", 2009): min over m >= k of (prefill left + expected demand in bins k..m) / P(the job ends in bins k..m). A job that ends within a
+    bin is charged half of it.
+    """
+
+    def __init__(self, demand: Demand, lengths: Lengths) -> None:
+        self._demand = demand
+        self._lengths = lengths
+        self._bin_costs: dict[int, Floats] = {}  # a class's demand of each whole bin; hazards do not change it
+        self._rows: dict[int, tuple[Floats, Floats, Floats]] = {}
+        self._prices: dict[tuple[int, int, int], Price] = {}
+
+    def clear(self) -> None:
+        """The hazards are new."""
+        self._rows.clear()
+        self._prices.clear()
+
+    def price(self, prompt_class: int, quarters: int, age_bin: int) -> Price:
+        """Of the jobs of one cell."""
+        cell = (prompt_class, quarters, age_bin)
+        found = self._prices.get(cell)
+        if found is None:
+            costs, success, decoded = self._rows.get(prompt_class) or self._make(prompt_class)
+            if quarters:
+                prompt = middle(prompt_class)
+                left = -(-prompt * quarters // SHARES)
+                prefill_ns = float(self._demand.prefill_ns(left, prompt - left))
+                index_ns = float(np.min((prefill_ns + costs[age_bin, age_bin:]) / success[age_bin, age_bin:]))
+            else:
+                prefill_ns, index_ns = 0.0, float(decoded[age_bin])
+            found = Price(max(round(index_ns), 1), max(round(prefill_ns + float(costs[age_bin, -1])), 1))
+            self._prices[cell] = found
+        return found
+
+    def _make(self, prompt_class: int) -> tuple[Floats, Floats, Floats]:
+        """Rows k, columns m >= k: expected demand in bins k..m of a job at the beginning of k, its chance to end there; and the least ratio."""
+        hazards = self._lengths.hazards[self._lengths.bucket(CLASS_EDGES[prompt_class])]
+        bin_costs = self._bin_costs.get(prompt_class)
+        if bin_costs is None:
+            bin_costs = self._bin_costs[prompt_class] = self._price_bins(middle(prompt_class))
+        survival = np.where(_LATER, np.concatenate(([1.0], 1.0 - hazards[:-1])), 1.0)
+        reached = np.cumprod(survival, axis=1)
+        costs: Floats = np.cumsum(np.where(_FROM_HERE, reached * (bin_costs * (1.0 - hazards / 2.0)), 0.0), axis=1)
+        success: Floats = 1.0 - reached * (1.0 - hazards)
+        decoded: Floats = np.min(np.where(_FROM_HERE, costs, np.inf) / success, axis=1)
+        row = self._rows[prompt_class] = (costs, success, decoded)
+        return row
+
+    def _price_bins(self, prompt_tokens: int) -> Floats:
+        ends = (*EDGES[1:], EDGES[-1] + EDGES[-1] // 4)
+        prices = (
+            self._demand.decode_ns(end - begin, prompt_tokens + begin) for begin, end in zip(EDGES, ends, strict=True)
+        )
+        return np.fromiter(prices, dtype=np.float64, count=BINS)
+
+
+def middle(prompt_class: int) -> int:
+    """The prompt that stands for a class."""
+    begin = CLASS_EDGES[prompt_class]
+    end = CLASS_EDGES[prompt_class + 1] if prompt_class + 1 < len(CLASS_EDGES) else begin
+    return (begin + max(end - 1, begin)) // 2
+
+
+_LATER = np.triu(np.ones((BINS, BINS), dtype=bool), 1)
+_FROM_HERE = np.triu(np.ones((BINS, BINS), dtype=bool))

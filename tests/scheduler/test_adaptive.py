@@ -1,0 +1,195 @@
+"""What the adaptive ladder promises: the paper's levels while nothing is learned, then levels of what is left, and head starts that are bounded."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from skipjoin.core.errors import InvalidSettings
+from skipjoin.core.ids import Handle
+from skipjoin.core.ports import JobFacts, Policy, Tick
+from skipjoin.profiler.model import LinearCostModel
+from skipjoin.scheduler.adaptive import AdaptivePolicy
+from skipjoin.scheduler.backlog import Backlog, scale_of
+from skipjoin.scheduler.cells import rung_of
+from skipjoin.scheduler.demand import Demand
+from skipjoin.scheduler.demand_table import CLASS_EDGES, SHARES, DemandTable, class_of, middle
+from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, Lengths, bin_of
+from skipjoin.scheduler.mlfq import MlfqPolicy
+
+MS = 1_000_000
+COST = LinearCostModel(18.0 * MS, 0.1 * MS, 5.0, 900.0, 0.01 * MS)
+DEMAND = Demand(COST, 64, 66_000)
+T0 = Tick(0, 0, 0)
+
+
+def facts(handle: int, prompt: int, arrival: int = 0) -> JobFacts:
+    return JobFacts(Handle(handle), arrival, prompt, prompt, COST.prompt_ns(prompt), 10_000)
+
+
+def policy(tail: float = 0.5) -> AdaptivePolicy:
+    return AdaptivePolicy(COST, DEMAND, tail=tail)
+
+
+def levels(subject: Policy, prompt: int, pauses: list[int]) -> list[int]:
+    """The levels of one job: it prefills, decodes in stints of `pauses` steps and waits in between."""
+    tick = T0
+    handle = Handle(1)
+    out = [subject.submitted(facts(1, prompt), tick)]
+    subject.join(handle, tick)
+    subject.charge(handle, COST.chunk_ns(prompt, 0), prompt, tick)
+    for steps in pauses:
+        subject.decoding(handle, tick)
+        for _ in range(steps):
+            tick = Tick(tick.now_ns + 20 * MS, tick.decode_ns + 20 * MS, tick.steps + 1)
+            crossing = subject.next_crossing_ns()
+            if crossing is not None and crossing <= tick.decode_ns:
+                out += [int(change.new) for change in subject.advance(tick)]
+        subject.leave(handle, tick)
+        out += [int(change.new) for change in subject.advance(tick)]
+        subject.join(handle, tick)
+    return out
+
+
+@pytest.mark.parametrize("prompt", [3, 16, 200, 512, 1_024, 9_000])
+def test_with_nothing_learned_levels_are_those_of_skipjoin(prompt: int) -> None:
+    rng = np.random.default_rng(prompt)
+    pauses = rng.integers(1, 60, 12).tolist()
+    expected = levels(MlfqPolicy("skipjoin", COST, starvation="off"), prompt, pauses)
+    assert levels(policy(), prompt, pauses) == expected
+    assert len(expected) > 3 or prompt == 9_000
+
+
+def taught(short: int, long: int, tail: float = 0.5) -> AdaptivePolicy:
+    """Prompts of 100 tokens are answered in `short` tokens, prompts of 1,000 in `long`."""
+    subject = policy(tail)
+    tick = T0
+    for number in range(400):
+        prompt, tokens = ((100, short), (1000, long))[number % 2]
+        handle = Handle(number)
+        subject.submitted(facts(number, prompt, tick.now_ns), tick)
+        subject.join(handle, tick)
+        subject.charge(handle, COST.chunk_ns(prompt, 0), prompt, tick)
+        subject.decoding(handle, tick)
+        done = tokens - 1
+        tick = Tick(tick.now_ns + done * 20 * MS, tick.decode_ns + done * 20 * MS, tick.steps + done)
+        subject.removed(handle, tick, finished=True)
+    return subject
+
+
+def now(subject: AdaptivePolicy) -> Tick:
+    return Tick(10**15, 10**15, 10**7)
+
+
+def test_a_short_answer_outranks_an_earlier_long_one_even_of_the_same_prompt_cost() -> None:
+    subject = taught(short=20, long=2000)
+    tick = now(subject)
+    assert subject.submitted(facts(1001, 1000, tick.now_ns - 1000 * MS), tick) > subject.submitted(
+        facts(1002, 100, tick.now_ns), tick
+    )
+    assert [handle for _, handle in subject.order(tick)] == [1002, 1001]
+
+
+def test_a_cancelled_job_teaches_nothing_about_its_end() -> None:
+    subject = policy()
+    for number in range(50):
+        subject.submitted(facts(number, 100), T0)
+        subject.removed(Handle(number), T0, finished=False)
+    assert subject.lengths.rebuilds == 0
+    for number in range(8):
+        subject.submitted(facts(number, 100), T0)
+        subject.removed(Handle(number), T0)
+    assert subject.lengths.rebuilds == 1
+
+
+def test_no_job_waits_for_ever_behind_newcomers() -> None:
+    """A head start is at most W * ln(W / x): a job older than that comes before anybody new."""
+    subject = taught(short=20, long=2000)
+    tick = now(subject)
+    subject.submitted(facts(5000, 1000, tick.now_ns), tick)
+    for number in range(200):
+        tick = tick._replace(now_ns=tick.now_ns + 1000 * MS)
+        subject.submitted(facts(6000 + number, 100, tick.now_ns), tick)
+        first = next(iter(subject.order(tick)))[1]
+        if first == 5000:
+            break
+        subject.removed(first, tick, finished=False)
+    assert number < 199
+    assert first == 5000
+
+
+def test_a_runner_yields_only_to_a_clearly_better_rival() -> None:
+    subject = taught(short=100, long=2000)
+    tick = now(subject)
+    subject.submitted(facts(1, 100, tick.now_ns), tick)
+    subject.submitted(facts(2, 100, tick.now_ns - 10 * MS), tick)
+    assert next(iter(subject.order(tick)))[1] == 2
+    subject.join(Handle(1), tick)
+    assert next(iter(subject.order(tick)))[1] == 1
+
+
+def test_prices_are_the_least_ratio_of_demand_to_success_over_all_horizons() -> None:
+    lengths = Lengths(LengthParams(rebuild_every=1))
+    bucket = lengths.bucket(300)
+    for tokens in np.random.default_rng(3).geometric(1 / 150, 300).tolist():
+        lengths.passed(bucket, 0, bin_of(tokens - 1))
+        if lengths.ended(bucket, bin_of(tokens - 1)):
+            lengths.rebuild()
+    table, prompt_class = DemandTable(DEMAND, lengths), class_of(300)
+    prompt, hazards = middle(prompt_class), lengths.hazards[bucket]
+    for quarters, age_bin in ((0, 0), (4, 0), (1, 0), (0, 9), (0, BINS - 1)):
+        left = -(-prompt * quarters // SHARES)
+        spent, alive, best = float(DEMAND.prefill_ns(left, prompt - left)), 1.0, float("inf")
+        for k in range(age_bin, BINS):
+            width = EDGES[k + 1] - EDGES[k] if k + 1 < BINS else EDGES[-1] // 4
+            spent += alive * (1 - hazards[k] / 2) * DEMAND.decode_ns(width, prompt + EDGES[k])
+            alive *= 1 - hazards[k]
+            best = min(best, spent / (1 - alive))
+        price = table.price(prompt_class, quarters, age_bin)
+        assert price.index_ns == pytest.approx(best, rel=1e-9, abs=1.0)
+        assert price.expected_ns == pytest.approx(spent, rel=1e-9, abs=1.0)
+
+
+def test_classes_lie_in_one_bucket_each() -> None:
+    lengths = Lengths()
+    for first, end in pairwise(CLASS_EDGES):
+        assert lengths.bucket(first) == lengths.bucket(end - 1) == lengths.bucket(middle(class_of(first)))
+
+
+def test_rungs_are_rounded_doublings() -> None:
+    assert [rung_of(x, 100) for x in (35, 36, 70, 71, 100, 141, 142, 200, 282, 283)] == [-1, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+
+
+def test_head_starts_follow_the_peak_of_the_backlog_and_fade() -> None:
+    backlog = Backlog(10 * MS, tail=1.0)
+    backlog.work_ns = 10_000 * MS
+    backlog.settle(0)
+    first = backlog.boost_ns(1)
+    assert first == pytest.approx(1000 * MS * np.log(1 / (1 - np.exp(-0.01))), rel=1e-6)
+    backlog.work_ns = 0
+    backlog.settle(25_000 * MS)  # the peak has sunk by a fifth of that, to a half
+    assert backlog.boost_ns(1) < 0.6 * first
+    backlog.settle(60_000 * MS)
+    assert backlog.boost_ns(1) == 0
+
+
+def test_the_dial_runs_from_no_bound_to_a_tenth_of_the_backlog() -> None:
+    assert [scale_of(tail) for tail in (1.0, 0.5)] == [0.1, 0.4]
+    assert scale_of(0.0) >= scale_of(0.02) > 100
+    for wrong in (-0.1, 1.1, float("nan"), True, "1"):
+        with pytest.raises(InvalidSettings, match="tail"):
+            scale_of(wrong)  # type: ignore[arg-type]
+
+
+def test_turning_the_dial_reorders_at_once() -> None:
+    subject = taught(short=20, long=2000, tail=1.0)
+    tick = now(subject)
+    subject.submitted(facts(1, 1000, tick.now_ns - 5_000 * MS), tick)
+    subject.submitted(facts(2, 100, tick.now_ns), tick)
+    assert next(iter(subject.order(tick)))[1] == 1
+    version = subject.version
+    subject.set_tail(0.0, tick)
+    assert next(iter(subject.order(tick)))[1] == 2
+    assert subject.version > version

@@ -1,0 +1,217 @@
+"""The adaptive ladder against a slow model of itself under random event streams.
+
+The model keeps no cells, no merged lines and no sums: it looks at every job, prices it and sorts. Hazards, prices and head starts are the product's
+own classes, which have tests of their own; the machine that plays the engine is test_random_events'.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from skipjoin.core.ids import Handle
+from skipjoin.core.ports import JobFacts, Policy, Tick
+from skipjoin.scheduler.adaptive import AdaptivePolicy
+from skipjoin.scheduler.backlog import Backlog
+from skipjoin.scheduler.cells import rung_of
+from skipjoin.scheduler.demand import Demand
+from skipjoin.scheduler.demand_table import DemandTable, class_of
+from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, Lengths, bin_of
+
+from .test_random_events import BATCH, COST, PARAMS, ROOM, PolicyMachine, SlowJob, SlowPolicy
+
+BASE = 103
+LEARNING = LengthParams(rebuild_every=2)
+
+
+class SlowAdaptive(SlowPolicy):
+    def __init__(self, tail: float) -> None:
+        super().__init__()
+        self.lengths = Lengths(LEARNING)
+        self.table = DemandTable(Demand(COST, BATCH, ROOM), self.lengths)
+        self.backlog = Backlog(BASE, tail)
+        self.decode = 0
+        self.cold: dict[Handle, int] = {}
+        self.bins: dict[Handle, int] = {}
+        self.due: dict[Handle, int] = {}
+
+    @property
+    def learned(self) -> bool:
+        return self.lengths.rebuilds > 0
+
+    def price(self, handle: Handle) -> tuple[int, int]:
+        """Rung and expected demand."""
+        job = self.jobs[handle]
+        if not self.learned:
+            level = self.cold[handle]
+            return level, 2 * BASE * 2 ** (level - 1)
+        prompt = job.facts.prompt_tokens
+        quarters = next(q for q in range(5) if q == 4 or 4 * job.left <= q * prompt)
+        price = self.table.price(class_of(prompt), quarters, self.bins[handle])
+        return rung_of(price.index_ns, BASE), price.expected_ns
+
+    def settle(self, tick: Tick) -> None:
+        self.backlog.work_ns = sum(self.price(handle)[1] for handle in self.jobs)
+        self.backlog.settle(tick.now_ns)
+
+    def relevel(self) -> None:
+        for handle, job in self.jobs.items():
+            job.level = max(self.price(handle)[0], 1)
+
+    def ages(self, handle: Handle, new: int) -> None:
+        job, old = self.jobs[handle], self.bins[handle]
+        if new > old:
+            self.lengths.passed(self.lengths.bucket(job.facts.prompt_tokens), old, new)
+            self.bins[handle] = new
+
+    def look(self, handle: Handle) -> None:
+        """Count the bins that were passed, and note when to look again."""
+        job = self.jobs[handle]
+        self.ages(handle, bin_of(job.tokens))
+        left = None
+        if not self.learned:
+            if job.emitted:
+                left = max(BASE * 2 ** (self.cold[handle] - 1) - job.charged, 0)
+        elif job.decoding and self.bins[handle] < BINS - 1:
+            pace = sum(job.stints) // len(job.stints) if job.stints else 0
+            pace = pace or COST.decode_ns(1, job.facts.prompt_tokens + job.tokens)
+            left = (EDGES[self.bins[handle] + 1] - job.tokens) * pace
+        self.due.pop(handle, None)
+        if left is not None and (left == 0 or job.decoding):
+            self.due[handle] = self.decode + left
+
+    def submitted(self, facts: JobFacts, tick: Tick) -> int:
+        super().submitted(facts, tick)
+        level = 1
+        while BASE * 2 ** (level - 1) < facts.entry_ns:
+            level += 1
+        self.cold[facts.handle] = level
+        self.bins[facts.handle] = bin_of(facts.generated_tokens)
+        self.settle(tick)
+        self.relevel()
+        return self.jobs[facts.handle].level
+
+    def launched(self, step_ns: int) -> None:
+        super().launched(step_ns)
+        self.decode += step_ns
+
+    def charge(self, handle: Handle, service_ns: int, computed_tokens: int, tick: Tick) -> None:
+        super().charge(handle, service_ns, computed_tokens, tick)
+        self.look(handle)
+        self.relevel()
+
+    def decoding(self, handle: Handle, tick: Tick) -> None:
+        super().decoding(handle, tick)
+        self.look(handle)
+        self.relevel()
+
+    def leave(self, handle: Handle, tick: Tick) -> None:
+        super().leave(handle, tick)
+        self.look(handle)
+        self.relevel()
+
+    def removed(self, handle: Handle, tick: Tick) -> None:
+        self.ended(handle, tick, finished=True)
+
+    def cut_off(self, handle: Handle, tick: Tick) -> None:
+        self.ended(handle, tick, finished=False)
+
+    def ended(self, handle: Handle, tick: Tick, *, finished: bool) -> None:
+        job = self.jobs[handle]
+        self.ages(handle, bin_of(max(job.tokens - 1, 0)))
+        bucket, last = self.lengths.bucket(job.facts.prompt_tokens), self.bins[handle]
+        self.due.pop(handle, None)
+        super().removed(handle, tick)
+        if finished and self.lengths.ended(bucket, last):
+            first = not self.learned
+            self.lengths.rebuild()
+            self.table.clear()
+            for other in self.jobs if first else ():
+                self.look(other)
+        self.settle(tick)
+        self.relevel()
+
+    def advance(self, tick: Tick) -> list[tuple[Any, ...]]:
+        out: list[tuple[Any, ...]] = []
+        worse = False
+        for handle in sorted(
+            (h for h, due in self.due.items() if due <= tick.decode_ns), key=lambda h: (self.due[h], h)
+        ):
+            job, rung = self.jobs[handle], self.price(handle)[0]
+            if not self.learned:
+                self.drop(handle, job)
+            self.look(handle)
+            new = self.price(handle)[0]
+            worse = worse or new > rung
+            if max(new, 1) != max(rung, 1):
+                out.append((handle, max(rung, 1), max(new, 1), "quantum"))
+        if worse:
+            self.settle(tick)
+        self.relevel()
+        return out
+
+    def drop(self, handle: Handle, job: SlowJob) -> None:
+        carried = job.charged - BASE * 2 ** (self.cold[handle] - 1)
+        steps = job.stints if job.decoding else ()
+        coming = sum(steps) // len(steps) if steps else COST.decode_ns(1, job.facts.prompt_tokens + job.tokens)
+        self.cold[handle] += 1
+        while BASE * 2 ** (self.cold[handle] - 1) < carried + coming:
+            self.cold[handle] += 1
+        job.charged = carried
+
+    def overdue(self) -> bool:
+        return any(due <= self.decode for due in self.due.values())
+
+    def next_crossing(self, tick: Tick) -> int | None:
+        return min(self.due.values(), default=None)
+
+    def order(self, tick: Tick) -> list[Handle]:
+        def rank(handle: Handle) -> tuple[int, Handle]:
+            job = self.jobs[handle]
+            start = self.backlog.boost_ns(self.price(handle)[0]) + (self.backlog.runner_ns if job.running else 0)
+            return job.facts.arrival_ns - start, handle
+
+        return sorted(self.jobs, key=rank)
+
+
+class AdaptiveMachine(PolicyMachine):
+    """Jobs are cut off, too, and the dial is turned nowhere: it stands at `tail`."""
+
+    tail = 0.5
+
+    def make(self) -> Policy:
+        policy = AdaptivePolicy(COST, Demand(COST, BATCH, ROOM), PARAMS, tail=self.tail, learning=LEARNING)
+        vars(policy)["cut_off"] = partial(policy.removed, finished=False)
+        return policy
+
+    def make_slow(self) -> Any:
+        return SlowAdaptive(self.tail)
+
+    @rule(data=st.data())
+    def cut_off(self, data: st.DataObject) -> None:
+        handle = self.pick(data, lambda job: True)
+        if handle is not None:
+            self.tell("cut_off", handle, self.tick)
+            self.slow.cut_off(handle, self.tick)
+
+    @rule()
+    def advance(self) -> None:
+        version, before = self.fast.version, self.slow.order(self.tick)
+        changes = [(c.handle, c.old, c.new, c.cause.value) for c in self.tell("advance", self.tick)]
+        assert changes == self.slow.advance(self.tick)
+        assert not self.slow.overdue()
+        if self.slow.order(self.tick) != before:
+            assert self.fast.version > version
+
+
+@pytest.mark.parametrize("tail", [0.0, 0.5, 1.0])
+def test_the_adaptive_ladder_agrees_with_its_slow_model(tail: float) -> None:
+    machine = type("Machine", (AdaptiveMachine,), {"tail": tail})
+    case = machine.TestCase
+    case.settings = settings(max_examples=50, stateful_step_count=60)
+    case().runTest()
