@@ -34,12 +34,16 @@ class LinePolicy(IndexPolicy):
 
     # what a policy says ---------------------------------------------------------------------------------------
     @abstractmethod
-    def line(self, facts: JobFacts) -> Hashable:
-        """Where a job that has not begun stands."""
+    def line(self, job: JobEntry) -> Hashable:
+        """Where a job stands that does."""
+
+    def in_line(self, job: JobEntry) -> bool:
+        """Whether a waiting job stands in a line: who has not begun."""
+        return not job.begun
 
     @abstractmethod
     def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
-        """Of a job behind prompts of `tokens_ahead` tokens in its line; smaller is better, and it must not get better down the line."""
+        """Of a job with prompts of `tokens_ahead` tokens before it in its line; smaller is better, and it must not get better down the line."""
 
     @abstractmethod
     def read(self, tick: Tick) -> None:
@@ -83,10 +87,10 @@ class LinePolicy(IndexPolicy):
 
     def _rank(self, handle: Handle, tick: Tick) -> None:
         job = self._jobs[handle]
-        if job.begun:
+        if not self.in_line(job):
             super()._rank(handle, tick)
             return
-        line, place = self.line(job.facts), (job.facts.arrival_ns, int(handle))
+        line, place = self.line(job), (job.facts.arrival_ns, int(handle))
         self._places[handle] = line, place
         self._lines.setdefault(line, Ranking()).add(place)
 
@@ -131,10 +135,10 @@ class HighestResponseRatio(LinePolicy):
             self._output_tokens += self._jobs[handle].output_tokens(tick)
         super().removed(handle, tick, finished=finished)
 
-    def line(self, facts: JobFacts) -> int:
+    def line(self, job: JobEntry) -> int:
         """The power of two above the expected size."""
-        tokens = self._output_tokens // self._outputs
-        size_ns = self._demand.prefill_ns(facts.prompt_tokens, 0) + self._demand.decode_ns(tokens, facts.prompt_tokens)
+        tokens, prompt = self._output_tokens // self._outputs, job.facts.prompt_tokens
+        size_ns = self._demand.prefill_ns(prompt, 0) + self._demand.decode_ns(tokens, prompt)
         return 1 << size_ns.bit_length()
 
     def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
@@ -187,9 +191,9 @@ class TokenCounters(LinePolicy):
         self._counted.pop(handle, None)
         super().removed(handle, tick, finished=finished)
 
-    def line(self, facts: JobFacts) -> Hashable:
+    def line(self, job: JobEntry) -> Hashable:
         """The tenant."""
-        return facts.tenant
+        return job.facts.tenant
 
     def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
         """What the counter will be when those ahead have begun."""

@@ -19,6 +19,7 @@ from .lines import HighestResponseRatio, TokenCounters
 from .mlfq import MlfqPolicy
 from .oracles import GammaBoost, SjfOracle, SrptHalf, SrptOne, SrptOracle, Trail
 from .params import LadderParams, Starvation, check_starvation
+from .residual import Gittins, Serpt
 
 SLICE_QUANTA = 16
 """A slice of `las` and `ps` in level-1 quanta of the ladder: some iterations of a full batch, so that not every turn has another one."""
@@ -51,6 +52,8 @@ _MAKERS: dict[str, Callable[[PolicyInputs], Policy]] = {
     "ps": lambda given: ProcessorSharing(given.slice_ns),
     "hrrn": lambda given: HighestResponseRatio(given.demand),
     "vtc": lambda given: TokenCounters(),
+    "serpt": lambda given: Serpt(given.demand),
+    "gittins": lambda given: Gittins(given.demand),
     "sjf-oracle": lambda given: SjfOracle(given.demand),
     "srpt-0.5": lambda given: SrptHalf(given.demand),
     "srpt-1.0": lambda given: SrptOne(given.demand),

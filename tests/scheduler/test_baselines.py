@@ -12,6 +12,7 @@ from skipjoin.core.ids import Handle, TenantId
 from skipjoin.core.ports import ExecutorFacts, JobFacts, Policy, Tick
 from skipjoin.engine.params import EngineParams
 from skipjoin.profiler.model import LinearCostModel
+from skipjoin.scheduler.account import JobEntry
 from skipjoin.scheduler.demand import Demand
 from skipjoin.scheduler.lines import HighestResponseRatio
 from skipjoin.scheduler.oracles import standard_normal
@@ -211,7 +212,7 @@ def test_hrrn_learns_what_to_expect_from_outputs_that_came_to_their_end() -> Non
         submit(hrrn, handle)
         begin(hrrn, handle, T0)
     hrrn.removed(A, later(T0, 100, 1), finished=False)
-    fresh = JobFacts(C, 0, 50, 50, 50, 100)
+    fresh = JobEntry(JobFacts(C, 0, 50, 50, 50, 100), T0)
     assert hrrn.line(fresh) == 32_768  # 256 tokens
     hrrn.removed(B, later(T0, 100, 9))  # 10 tokens
     assert hrrn.line(fresh) == 16_384  # 133 tokens
