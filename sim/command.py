@@ -69,6 +69,7 @@ def _configure_workload(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--starvation", metavar="off|granted|paper", help=f"promotion rule (default {DEFAULTS['starvation']})"
     )
+    group.add_argument("--tail", type=float, metavar="T", help="dial of adaptive: 0 lowest mean, 1 safest tail")
     group.add_argument(
         "--bounds",
         action="store_true",

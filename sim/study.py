@@ -17,6 +17,7 @@ from ..core.ports import ExecutorFacts
 from ..engine.params import EngineParams
 from ..profiler.profiles import load_profile
 from ..profiler.schema import Profile
+from ..scheduler.backlog import DEFAULT_TAIL, scale_of
 from ..scheduler.params import check_starvation
 from ..scheduler.registry import POLICY_NAMES
 from ..workload.requests import DEFAULT_WARMUP, Workload, make_workload
@@ -70,6 +71,7 @@ class Question:
     kv_tokens: int | None = None
     host_kv_tokens: int | None = None
     starvation: str = "granted"
+    tail: float = DEFAULT_TAIL
     seed: int = 0
     bounds: bool = False
 
@@ -92,6 +94,7 @@ class Question:
             if value is not None and not low <= value <= high:
                 raise InvalidSettings(f"--{field.replace('_', '-')} is {value}.", field=field, limit=f"{low}..{high}")
         check_starvation(self.starvation)
+        scale_of(self.tail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ def answer(question: Question, reporter: Reporter) -> Study:
     machine = make_machine(
         profile, workload, question.max_batch, question.kv_tokens, question.host_kv_tokens, question.starvation
     )
+    machine = replace(machine, params=replace(machine.params, tail=question.tail))
     drained: float | None = None
     load = question.load
     if load is None and question.rate is None and not workload.timed:

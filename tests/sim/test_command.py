@@ -111,6 +111,7 @@ def test_seeds_differ_and_a_trace_is_repeated_aloud(tmp_path: Path, capsys: pyte
         (("--trace", "shape:azure-conv", "--kv-tokens", "16"), "none is left"),
         (("--trace", "shape:azure-conv", "--host-kv-tokens", "-1"), "host-kv-tokens"),
         (("--trace", "shape:azure-conv", "--starvation", "often"), "starvation"),
+        (("--trace", "shape:azure-conv", "--tail", "1.5"), "tail"),
         (("--trace", "shape:azure-conv", "--seed", "-1"), "seed"),
         (("--trace", "shape:azure-conv", "--profile", "h100"), "opt-13b-a100"),
     ],
@@ -140,3 +141,13 @@ def test_a_profile_with_tables_is_simulated_by_them(tmp_path: Path, capsys: pyte
     assert main([*words, "--profile", str(file)]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["mean_jct_s"] == pytest.approx(50 * 1e-3)  # every iteration takes a step and nothing else
+
+
+def test_the_dial_trades_the_mean_for_the_tail(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--trace", "shape:azure-conv", "--load", "1.5", "--policy", "adaptive", "--requests", "300", "--json", "-")
+    told = {}
+    for tail in ("0", "1"):
+        assert _simulate(*words, "--tail", tail) == 0
+        told[tail] = json.loads(capsys.readouterr().out)["results"][0]
+    assert told["0"]["mean_jct_s"] < told["1"]["mean_jct_s"]
+    assert told["0"]["p99_jct_s"] > told["1"]["p99_jct_s"]
