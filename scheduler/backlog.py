@@ -10,7 +10,7 @@ import math
 
 from ..core.errors import InvalidSettings
 
-DEFAULT_TAIL = 0.5
+DEFAULT_TAIL = 0.65
 LARGEST_SCALE = 1000.0
 PEAK_DECAY = 5
 """A peak sinks by a fifth of the time that passes: the time constant is five times the peak itself."""
@@ -21,7 +21,7 @@ RUNNER_SHARE = 4
 
 
 def scale_of(tail: float) -> float:
-    """Head starts in units of the backlog: 0.1 at `tail` 1, 0.4 at 0.5, without bound towards 0. Raises InvalidSettings."""
+    """Head starts in units of the backlog: 0.1 at `tail` 1, 0.24 at the default, without bound towards 0. Raises InvalidSettings."""
     number = isinstance(tail, (int, float)) and not isinstance(tail, bool)
     if not number or not 0.0 <= tail <= 1.0:
         raise InvalidSettings(f"tail is {tail!r}.", field="tail", limit="0 (lowest mean) to 1 (safest tail)")
