@@ -60,6 +60,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         max_batch=settings.max_batch,
         max_prefill_tokens=settings.max_prefill_tokens,
         starvation=settings.starvation,
+        tail=settings.tail,
         kv=KvParams(mode=settings.kv_mode),
         preempt_every_turn=settings.preempt_every_turn,
     )

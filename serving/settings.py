@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..core.errors import InvalidSettings
+from ..scheduler.backlog import DEFAULT_TAIL
 from ..scheduler.registry import ORACLE_NAMES, POLICY_NAMES
 
 ENV_PREFIX = "SKIPJOIN_"
@@ -80,6 +81,9 @@ class ServeSettings(BaseSettings):
     )
     starvation: Literal["granted", "off", "paper"] = Field(
         "granted", description="How jobs that wait long are promoted"
+    )
+    tail: float = Field(
+        DEFAULT_TAIL, ge=0.0, le=1.0, description="Dial of the policy adaptive: 0 lowest mean, 1 safest tail"
     )
     preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
     profile: str | None = Field(
