@@ -56,7 +56,7 @@ def test_a_run_against_a_real_server(
         (("pool", "--seconds", "nan"), "--seconds"),
         (("pool", "--dir", "no-folder"), "no-folder is no folder"),
         (("demo", "--policies", "srpt-oracle"), "srpt-oracle"),
-        (("demo", "--policies", ","), "of skipjoin, fcfs, mlfq"),
+        (("demo", "--policies", ","), "of skipjoin, fcfs, "),
         (("demo", "--fidelity", "0"), "--fidelity is 0"),
         (("demo", "--scenario", "none.toml"), "none.toml cannot be read"),
         (("demo", "--record", "/dev/null/folder"), "folder cannot be made"),

@@ -286,7 +286,7 @@ def test_the_cap_ends_a_stream_with_an_event(serve: Serve) -> None:
 
 
 def test_a_drain_ends_streams_and_refuses_newcomers(serve: Serve) -> None:
-    server = serve(*HTTP, "--drain-s", "0.5", "--simulated-scale", "20")
+    server = serve(*HTTP, "--drain-s", "3", "--simulated-scale", "20")  # time enough for the calls below
     port = http_port(server)
     with ThreadPoolExecutor(1) as threads:
         body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True}
