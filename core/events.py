@@ -21,7 +21,8 @@ class Submitted:
     the simulator prompts have a length and no tokens, and `has_prompt` is true all the same. `generated` are the tokens already in the log
     (a takeover resumes behind them). `sampling` is resolved: seed and max_new_tokens are set. `arrival_ns` and `deadline_ns` are on the
     engine's monotonic clock; arrival may lie in the past. `alone` marks a crash suspect: nothing else may be in a batch with it.
-    `output_tokens` is the true length, known to the simulator only and read by oracle policies only.
+    `priority` and `earlier_output_tokens` are as in JobFacts. `output_tokens` is the true length, known to the simulator only and read by
+    oracle policies only.
     """
 
     handle: Handle
@@ -29,6 +30,8 @@ class Submitted:
     sampling: SamplingParams
     arrival_ns: int
     tenant: TenantId = DEFAULT_TENANT
+    priority: int = 0
+    earlier_output_tokens: int = 0
     prompt: Int32s | None = None
     has_prompt: bool = True
     generated: Int32s | None = None

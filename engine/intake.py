@@ -128,6 +128,8 @@ def _facts(state: EngineState, row: Row) -> JobFacts:
         max_new_tokens=seq.max_new_tokens,
         generated_tokens=generated,
         tenant=event.tenant,
+        priority=event.priority,
+        earlier_output_tokens=event.earlier_output_tokens,
         output_tokens=event.output_tokens,
     )
 
