@@ -7,10 +7,12 @@ executor but by its facts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..core.ports import CostModel, ExecutorFacts, Policy
 from ..kvstore.ledger import Ledger
 from ..kvstore.planner import Planner
+from ..scheduler.params import LadderParams
 from ..scheduler.registry import make_policy
 from .emission import Emission
 from .params import EngineParams
@@ -31,20 +33,22 @@ def assemble(
 ) -> EngineState:
     """An engine without jobs. `token_bytes` (token id -> bytes) is needed for stop strings only. Raises InvalidSettings."""
     room_tokens = facts.device_pages * facts.page_tokens
+    ladder = params.ladder or LadderParams()
+    # Quanta are those of the start even where a policy is chosen later, when a corrected model predicts something else.
+    base_ns = ladder.base_quantum_ns or cost.decode_ns(1, 0)
+    ladder = replace(ladder, base_quantum_ns=base_ns)
 
-    def policy_of(name: str) -> Policy:
+    def policy_of(name: str, tail: float | None = None) -> Policy:
         return make_policy(
             name,
             cost,
-            params.ladder,
+            ladder,
             params.starvation,
             max_batch=params.max_batch,
             room_tokens=room_tokens,
-            tail=params.tail,
+            tail=params.tail if tail is None else tail,
         )
 
-    base_ns = params.ladder.base_quantum_ns if params.ladder is not None else None
-    quiet_ns = QUIET_QUANTA * (base_ns or cost.decode_ns(1, 0))
     ledger = Ledger(facts.device_pages, facts.host_pages, facts.page_tokens, facts.generation)
 
     def planner_of(state: EngineState) -> Planner:
@@ -55,7 +59,7 @@ def assemble(
             state.admit,
             max_batch=params.max_batch,
             max_prefill_tokens=params.max_prefill_tokens,
-            quiet_ns=quiet_ns,
+            quiet_ns=QUIET_QUANTA * base_ns,
             alternate=params.preempt_every_turn,
             plan_every_turn=params.plan_every_turn,
         )

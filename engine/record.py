@@ -53,7 +53,7 @@ def replay(path: Path) -> ReplayReport:
         raise InvalidInput(f"{path.name} does not begin like a record of this version.", field="replay") from None
     state = assemble(
         header.policy,
-        header.cost,
+        header.engine_cost(),
         header.facts,
         header.params,
         end_tokens=header.end_tokens,

@@ -20,33 +20,42 @@ from ..core.effects import TurnEffects
 from ..core.errors import StoreUnavailable
 from ..core.events import Event
 from ..core.outcome import IterationOutcome
-from ..core.ports import ExecutorFacts
+from ..core.ports import CostModel, ExecutorFacts
 from ..kvstore.params import KvParams
-from ..profiler.model import LinearCostModel
+from ..profiler.exact import BaseCost, cost_of, cost_values
+from ..profiler.online import CorrectedCostModel, OnlineCorrection
 from ..scheduler.params import LadderParams
 from .params import EngineParams
 from .record_lines import line_of, outcome_line
 
-FORMAT = 1
+FORMAT = 2
+READ_FORMATS = (1, 2)
+"""1 knows coefficients only, and no correction."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordHeader:
-    """Everything that an engine is assembled from."""
+    """Everything that an engine is assembled from. `corrected`: it begins with the profile's `cost` and corrects it by what iterations take."""
 
     policy: str
-    cost: LinearCostModel
+    cost: BaseCost
     facts: ExecutorFacts
     params: EngineParams
     end_tokens: frozenset[int] = frozenset()
     token_bytes: tuple[bytes, ...] | None = None
+    corrected: bool = False
+
+    def engine_cost(self) -> CostModel:
+        """The cost model to assemble with; a correction that nobody has told anything yet, each time."""
+        return CorrectedCostModel(self.cost, OnlineCorrection()) if self.corrected else self.cost
 
     def to_json(self) -> dict[str, Any]:
         """As the first line of a record."""
         return {
             "format": FORMAT,
             "policy": self.policy,
-            "cost": dataclasses.asdict(self.cost),
+            "cost": cost_values(self.cost),
+            "corrected": self.corrected,
             "facts": dataclasses.asdict(self.facts),
             "params": dataclasses.asdict(self.params),
             "end_tokens": sorted(self.end_tokens),
@@ -56,7 +65,8 @@ class RecordHeader:
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> RecordHeader:
         """Raises KeyError, TypeError or ValueError for a line that is no header."""
-        if line["format"] != FORMAT:
+        old = line["format"] == 1
+        if line["format"] not in READ_FORMATS or (not old and not isinstance(line["corrected"], bool)):
             raise ValueError("another format")
         params = dict(line["params"])
         params["kv"] = KvParams(**params["kv"])
@@ -64,11 +74,12 @@ class RecordHeader:
         pieces = line["token_bytes"]
         return cls(
             policy=line["policy"],
-            cost=LinearCostModel(**line["cost"]),
+            cost=cost_of({"kind": "coefficients", **line["cost"]} if old else line["cost"]),
             facts=ExecutorFacts(**line["facts"]),
             params=EngineParams(**params),
             end_tokens=frozenset(line["end_tokens"]),
             token_bytes=None if pieces is None else tuple(bytes.fromhex(piece) for piece in pieces),
+            corrected=not old and line["corrected"],
         )
 
 

@@ -16,12 +16,17 @@ from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
 from ..core.ports import Executor
 from ..kvstore.decision import Decision
+from ..profiler.online import CorrectedCostModel
 from . import intake
 from .recording import Recorder
 from .state import EngineState
 
 DEPTH = 1
-"""Plans in flight: launched before the oldest is waited for."""
+"""Plans in flight: launched before the oldest is waited for.
+
+With more than one, no iteration would be the answer to the plan of its turn, and a corrected cost model would learn nothing: a prediction would have
+to keep the factor that it was made by.
+"""
 
 
 class Turn:
@@ -34,6 +39,7 @@ class Turn:
         self._executor = executor
         self._clock = clock
         self._recorder = recorder
+        self._corrected = state.cost if isinstance(state.cost, CorrectedCostModel) else None
         self._effects: list[Effect] = []
         self._drained_ns = 0
         self._launched_ns = 0
@@ -65,14 +71,15 @@ class Turn:
         return None if decision.idle else decision.plan
 
     def settle(self, outcome: IterationOutcome | None) -> TurnEffects:
-        """Absorb the oldest plan's outcome, if there is one; the effects of the turn."""
+        """Absorb the oldest plan's outcome, if there is one; the effects of the turn. What it took corrects later predictions, and no charge."""
         state, now_ns = self.state, self._clock.now_ns()
         tokens: TokensEmitted | None = None
-        measured_ns = None
         if outcome is not None:
-            measured_ns = outcome.ended_ns - outcome.started_ns
             tokens = state.absorb(outcome, now_ns, self._effects)
-        effects = TurnEffects(self._stats(now_ns, measured_ns), tokens, tuple(self._effects))
+        stats = self._stats(now_ns, self._measured_ns(outcome))
+        if self._corrected is not None and stats.measured_ns is not None and stats.predicted_ns is not None:
+            self._corrected.observed(stats.predicted_ns, stats.measured_ns)
+        effects = TurnEffects(stats, tokens, tuple(self._effects))
         if self._recorder is not None:
             self._recorder.turn((self._drained_ns, self._launched_ns, now_ns), outcome, effects)
         return effects
@@ -85,6 +92,16 @@ class Turn:
     def next_due_ns(self) -> int | None:
         """Bound for waiting on the inbox when not busy, on the clock; None: wait for ever."""
         return self.state.next_due_ns()
+
+    def _measured_ns(self, outcome: IterationOutcome | None) -> int | None:
+        """What this turn's iteration took: None without compute, and for the answer to another plan or from pools that are gone."""
+        decision = self._decision
+        if outcome is None or decision is None or not decision.plan.computes:
+            return None
+        plan = decision.plan
+        if outcome.seq != plan.seq or outcome.generation != plan.generation:
+            return None
+        return outcome.ended_ns - outcome.started_ns
 
     def _stats(self, now_ns: int, measured_ns: int | None) -> TurnStats:
         state, decision = self.state, self._decision
@@ -101,5 +118,5 @@ class Turn:
             pages_in=decision.pages_in,
             planning_ns=self._launched_ns - self._drained_ns,
             predicted_ns=plan.predicted_ns,
-            measured_ns=measured_ns if plan.computes else None,
+            measured_ns=measured_ns,
         )

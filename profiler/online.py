@@ -1,8 +1,8 @@
 """The slow correction of a profile by what iterations really take.
 
 Owns one bounded factor on all predictions of iterations, and the error that is exported. It knows no job: quanta were fixed at start and charges
-of the past stay; only later predictions move. No engine feeds it so far: predictions are the profile's. Whoever does builds the engine on a
-`CorrectedCostModel`, tells it each outcome by `observed`, and exports `factor`, `relative_error` and `observations`.
+of the past stay; only later predictions move. A live engine is assembled on a `CorrectedCostModel` and engine/turn tells it each iteration;
+simulations run on the profile as it is.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ class OnlineCorrection:
 
     @property
     def relative_error(self) -> float:
-        """Running mean of |corrected prediction - measured| / measured; 0 before the first observation."""
+        """Running mean of |corrected prediction - measured| / measured, each at most 3; 0 before the first observation."""
         return self._error
+
+    def observe_corrected(self, predicted_ns: int, measured_ns: int) -> None:
+        """The same of a prediction that holds the factor of now already; taken for the base's, it would be learned twice."""
+        self.observe(round(predicted_ns / self.factor), measured_ns)
 
     def observe(self, predicted_ns: int, measured_ns: int) -> None:
         """An iteration that the *uncorrected* model put at `predicted_ns` took `measured_ns`; without both nothing is learned."""
@@ -50,7 +54,8 @@ class OnlineCorrection:
         self._seen += 1
         # 32 is a prior: a factor of 1 seen 32 times, so that a cold first iteration does not rule.
         weight = max(1.0 / (self._seen + 32), _SLOWEST)
-        error = abs(predicted_ns * self.factor - measured_ns) / measured_ns
+        # Bounded like the ratio: one iteration that took next to nothing must not hide what all others were.
+        error = min(abs(predicted_ns * self.factor - measured_ns) / measured_ns, _LIMIT - 1.0)
         self._error += max(1.0 / self._seen, _SLOWEST) * (error - self._error)
         log_ratio = min(max(math.log(measured_ns / predicted_ns), -_LOG_LIMIT), _LOG_LIMIT)
         self._log += weight * (log_ratio - self._log)
@@ -71,7 +76,7 @@ class CorrectedCostModel:
 
         The factor must be that of the prediction: with one plan in flight it is, for only this call moves it.
         """
-        self.correction.observe(round(predicted_ns / self.correction.factor), measured_ns)
+        self.correction.observe_corrected(predicted_ns, measured_ns)
 
     def chunk_ns(self, tokens: int, context_before: int) -> int:
         """A prefill chunk's own time."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.errors import InvalidProfile
-from ..core.ports import CostModel
+from .exact import BaseCost
 from .model import LinearCostModel
 from .section import Section
 from .table import TableCostModel
@@ -88,7 +88,7 @@ class Profile:
     tables: Tables | None = None
 
     @property
-    def cost(self) -> CostModel:
+    def cost(self) -> BaseCost:
         """The tables where there are any, else the coefficients."""
         return self.model if self.tables is None else self.tables.model
 

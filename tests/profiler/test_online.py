@@ -81,6 +81,14 @@ def test_quanta_stay_where_they_were_at_start() -> None:
     assert [policy.ladder.quantum_ns(level) for level in (2, 3)] == [BASE.decode_ns(1, 0) * 2, BASE.decode_ns(1, 0) * 4]
 
 
+def test_an_iteration_that_took_next_to_nothing_hides_no_error() -> None:
+    correction = OnlineCorrection()
+    for _ in range(600):
+        correction.observe(1_000_000, 1_000_000)
+    correction.observe(10**12, 1)
+    assert correction.relative_error < 0.01
+
+
 def test_an_engine_that_tells_its_own_predictions_does_not_run_away() -> None:
     """A prediction holds the factor already; taken for the base's it would be learned twice and end at the root of the truth."""
     correction = OnlineCorrection()
