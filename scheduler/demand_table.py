@@ -20,6 +20,9 @@ CLASS_EDGES: tuple[int, ...] = tuple(
 )
 """Prompt lengths at which classes begin; every power of two is one of them, so that a class lies in one bucket of `Lengths`."""
 
+_ALIKE = 0.01
+"""Prices that differ by less are left as they are."""
+
 SHARES = 4
 """What is left of a prompt is counted in quarters."""
 
@@ -49,13 +52,21 @@ class DemandTable:
         self._demand = demand
         self._lengths = lengths
         self._bin_costs: dict[int, Floats] = {}  # a class's demand of each whole bin; hazards do not change it
+        self._unit_ns = self._probe_ns()  # what they were priced by
         self._rows: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._prices: dict[tuple[int, int, int], Price] = {}
 
     def clear(self) -> None:
-        """The hazards are new."""
+        """The hazards are new, and where the cost model was corrected meanwhile so are the prices: classes must be priced alike."""
         self._rows.clear()
         self._prices.clear()
+        unit_ns = self._probe_ns()
+        if abs(unit_ns - self._unit_ns) > _ALIKE * self._unit_ns:
+            self._unit_ns = unit_ns
+            self._bin_costs.clear()
+
+    def _probe_ns(self) -> int:
+        return self._demand.decode_ns(256, 256)
 
     def price(self, prompt_class: int, quarters: int, age_bin: int) -> Price:
         """Of the jobs of one cell."""

@@ -11,6 +11,7 @@ from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.ids import Handle
 from skipjoin.core.ports import JobFacts, Policy, Tick
 from skipjoin.profiler.model import LinearCostModel
+from skipjoin.profiler.online import CorrectedCostModel, OnlineCorrection
 from skipjoin.scheduler.adaptive import AdaptivePolicy
 from skipjoin.scheduler.backlog import Backlog, scale_of
 from skipjoin.scheduler.cells import rung_of
@@ -150,6 +151,21 @@ def test_prices_are_the_least_ratio_of_demand_to_success_over_all_horizons() -> 
         price = table.price(prompt_class, quarters, age_bin)
         assert price.index_ns == pytest.approx(best, rel=1e-9, abs=1.0)
         assert price.expected_ns == pytest.approx(spent, rel=1e-9, abs=1.0)
+
+
+@pytest.mark.parametrize(("first", "second"), [(300, 9_000), (9_000, 300)])
+def test_what_a_corrected_cost_model_predicts_later_prices_all_classes_alike(first: int, second: int) -> None:
+    correction = OnlineCorrection()
+    table = DemandTable(Demand(CorrectedCostModel(COST, correction), 64, 66_000), Lengths())
+    before = table.price(class_of(first), 0, 0).index_ns
+    for _ in range(4_000):
+        correction.observe(100, 300)
+    table.clear()
+    plain = DemandTable(DEMAND, Lengths())
+    for prompt in (second, first):
+        wanted = plain.price(class_of(prompt), 0, 0).index_ns * correction.factor
+        assert table.price(class_of(prompt), 0, 0).index_ns == pytest.approx(wanted, rel=1e-3)
+    assert table.price(class_of(first), 0, 0).index_ns == pytest.approx(3 * before, rel=0.02)
 
 
 def test_classes_lie_in_one_bucket_each() -> None:
