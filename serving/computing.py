@@ -8,16 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.ports import Executor, ExecutorFacts
-from ..profiler.model import LinearCostModel
+from ..profiler.exact import BaseCost
+
+ROOFLINE = "roofline"
+"""The profile that is estimated at start, in place of a name or file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Computing:
-    """`device`, `dtype` and `profile` are words for the start line and the log."""
+    """`cost` is the profile's, uncorrected; `device`, `dtype` and `profile` are words for the start line and the log."""
 
     executor: Executor
     facts: ExecutorFacts
-    cost: LinearCostModel
+    cost: BaseCost
     device: str
     dtype: str
     profile: str

@@ -1,4 +1,4 @@
-"""The cost model of a server: a profile that was given, one measured before, or one measured now.
+"""The cost model of a server: a profile that was given, one estimated from the device's speeds, one measured before, or one measured now.
 
 Owns the cache of coarse profiles, by model, device, dtype and threads. It neither measures nor fits; profiler does. torch_parts asks once at start,
 before the engine exists.
@@ -17,8 +17,10 @@ from ..core.clock import Clock
 from ..core.errors import InvalidProfile
 from ..core.ports import Executor, ExecutorFacts
 from ..profiler.measure import measure, profile_of
+from ..profiler.measure.device import estimate
 from ..profiler.profiles import load_profile
 from ..profiler.schema import MAX_FILE_BYTES, Profile, parse_profile, render_profile
+from .computing import ROOFLINE
 from .settings import ServeSettings
 
 log = logging.getLogger("skipjoin.engine")
@@ -34,6 +36,13 @@ def cost_profile(
 
     Raises InvalidProfile for a profile that is another model's, or when the pool is too small to measure.
     """
+    if settings.profile == ROOFLINE:
+        assert settings.model is not None, "settings ask for a model with this executor"
+        kv_tokens = facts.device_pages * facts.page_tokens
+        threads = settings.threads
+        profile = estimate(settings.model, device=device, dtype=dtype, threads=threads, kv_tokens=kv_tokens)
+        _check_model(profile, facts)
+        return profile, "estimated from the speeds of memory and matrices"
     if settings.profile is not None:
         profile = load_profile(settings.profile)
         _check_model(profile, facts)

@@ -6,19 +6,20 @@ torch executor, so that a simulated one starts in a moment.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..core.clock import Clock
-from ..core.errors import InvalidSettings
+from ..core.errors import InvalidProfile, InvalidSettings
 from ..core.ports import Executor, ExecutorFacts
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..engine.recording import Recorder, RecordHeader
 from ..engine.turn import Turn
 from ..kvstore.params import KvParams
+from ..profiler.exact import cost_values
 from ..profiler.profiles import load_profile
 from .announce import AnnouncingExecutor
-from .computing import Computing
+from .computing import ROOFLINE, Computing
 from .facts import EngineFacts, EngineWords
 from .link import EngineEnd
 from .settings import ServeSettings
@@ -64,17 +65,6 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         kv=KvParams(mode=settings.kv_mode),
         preempt_every_turn=settings.preempt_every_turn,
     )
-    state = assemble(
-        settings.policy,
-        computing.cost,
-        computing.facts,
-        params,
-        end_tokens=tokenizer.end_tokens,
-        token_bytes=tokenizer.token_bytes,
-    )
-    executor: Executor = computing.executor
-    if link is not None:
-        executor = AnnouncingExecutor(executor, link, incarnation)
     header = RecordHeader(
         settings.policy,
         computing.cost,
@@ -82,7 +72,19 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         params,
         tokenizer.end_tokens,
         tuple(tokenizer.token_bytes),
+        corrected=True,
     )
+    state = assemble(
+        header.policy,
+        header.engine_cost(),
+        header.facts,
+        params,
+        end_tokens=header.end_tokens,
+        token_bytes=header.token_bytes,
+    )
+    executor: Executor = computing.executor
+    if link is not None:
+        executor = AnnouncingExecutor(executor, link, incarnation)
     recorder = _recorder(settings, incarnation, header)
     words = EngineWords(
         max_batch=settings.max_batch,
@@ -90,7 +92,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         dtype=computing.dtype,
         model_name=model_name(settings),
         profile=computing.profile,
-        costs=asdict(computing.cost),
+        costs=cost_values(computing.cost),
     )
     turn = Turn(state, executor, clock, recorder=recorder)
     return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder)
@@ -105,6 +107,12 @@ def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_t
     from ..sim.paced import paced_executor
 
     name = settings.profile or SIMULATED_PROFILE
+    if name == ROOFLINE:
+        raise InvalidProfile(
+            "A roofline is estimated from a device's speeds, and a simulated executor has none.",
+            field="profile",
+            limit="a file or a shipped name",
+        )
     profile = load_profile(name)
     device_tokens = settings.kv_tokens or profile.kv_tokens
     host_tokens = settings.host_kv_tokens
@@ -121,8 +129,8 @@ def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_t
         max_context_tokens=profile.max_context_tokens,
         vocab_size=vocab_size,
     )
-    executor = paced_executor(profile.model, facts, scale=settings.simulated_scale, avoid=end_tokens)
-    return Computing(executor, executor.start(), profile.model, "simulated", "none", name)
+    executor = paced_executor(profile.cost, facts, scale=settings.simulated_scale, avoid=end_tokens)
+    return Computing(executor, executor.start(), profile.cost, "simulated", "none", name)
 
 
 def _recorder(settings: ServeSettings, incarnation: int, header: RecordHeader) -> Recorder | None:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..core.errors import InternalError, SkipjoinError, by_code
-from ..core.ports import ExecutorFacts
-from ..profiler.model import LinearCostModel
+from ..core.ports import CostModel, ExecutorFacts
+from ..profiler.exact import cost_of
 from ..proto.frames import Ready, StartFailed
 
 
 @dataclass(frozen=True, slots=True)
 class EngineWords:
-    """What the door needs besides the executor's own facts; `profile` says where the cost model comes from, `costs` are its coefficients."""
+    """What the door needs besides the executor's own facts; `profile` says where the cost model comes from, `costs` is that model."""
 
     max_batch: int
     device: str
     dtype: str
     model_name: str
     profile: str
-    costs: dict[str, float] | None = None
+    costs: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,9 @@ class EngineFacts:
         context = self.executor.max_context_tokens
         return self.device_tokens if context is None else min(self.device_tokens, context)
 
-    def alone_ns(self, prompt_tokens: int, output_tokens: int) -> int:
-        """What the profile says that a job takes alone; 0 when the engine gave no coefficients."""
-        costs = self.words.costs
-        return 0 if costs is None else LinearCostModel(**costs).alone_ns(prompt_tokens, output_tokens)
+    def cost(self) -> CostModel | None:
+        """The profile's cost model, uncorrected, made anew; None when the engine gave none."""
+        return None if self.words.costs is None else cost_of(self.words.costs)
 
     def to_frame(self, incarnation: int, pid: int) -> Ready:
         """As the engine says it."""

@@ -15,6 +15,7 @@ from ..core.effects import LevelCause, LevelChanged, Preempted, Recomputed, Resu
 from ..core.errors import InvariantViolation, SkipjoinError, by_code
 from ..core.job import FinishReason, JobAccount
 from ..core.pool import LogEnd, PoolDepth
+from ..profiler.online import OnlineCorrection
 from .worst import Worst
 
 _NS = 1e-9
@@ -44,6 +45,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.page_bytes = 0
         self.worst = Worst()
+        self._correction = OnlineCorrection()
         self._levels: set[str] = set()
         self._counters()
         self._histograms()
@@ -118,11 +120,19 @@ class Metrics:
         self._ready = self._gauge("engine_ready", "Whether the engine serves.")
         self._draining = self._gauge("draining", "Whether the server is going down.")
         self._policy = self._gauge("policy_info", "1 for the policy that ranks the jobs now.", "policy")
+        self._cost_factor = self._gauge("cost_correction_ratio", "What the profile's predictions are multiplied by.")
+        self._cost_error = self._gauge("cost_error_ratio", "Running mean of |predicted - measured| / measured.")
+        self._cost_seen = self._gauge("cost_observations", "Iterations that the engine has learned from.")
         self._starts = self._gauge("engine_starts", "Engine processes started by this server.")
         self._streams = self._gauge("open_streams", "Followers of jobs.")
         self._uptime = self._gauge("uptime_seconds", "Time since the server started.")
 
     # the stream -------------------------------------------------------------------------------------------------
+    def engine_changed(self) -> None:
+        """An engine ended or began: the next handle 1 is another job, and a new engine starts from the profile again."""
+        self.worst.engine_ended()
+        self._correction = OnlineCorrection()
+
     def on_effects(self, turn: TurnEffects) -> None:
         """One turn of the engine, durable by now."""
         stats = turn.stats
@@ -133,6 +143,9 @@ class Metrics:
             self._batch.observe(stats.decode_jobs)
         if stats.predicted_ns is not None:
             self._predicted.inc(stats.predicted_ns * _NS)
+            if stats.measured_ns is not None:
+                # The pairs that the engine learned from, in its order, so this is the factor that it has.
+                self._correction.observe_corrected(stats.predicted_ns, stats.measured_ns)
         self._prefill_tokens.inc(stats.prefill_tokens)
         if stats.pages_out:
             self._out.inc(stats.pages_out * self.page_bytes)
@@ -229,6 +242,9 @@ class Metrics:
         self._uptime.set(state.uptime_ns * _NS)
         self._worst_wait.set(self.worst.wait_ns * _NS)
         self._worst_slowdown.set(self.worst.slowdown)
+        self._cost_factor.set(self._correction.factor)
+        self._cost_error.set(self._correction.relative_error)
+        self._cost_seen.set(self._correction.observations)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

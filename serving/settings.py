@@ -87,7 +87,7 @@ class ServeSettings(BaseSettings):
     )
     preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
     profile: str | None = Field(
-        None, description="Cost profile: a file or a shipped name; default: measured at start and cached"
+        None, description="Cost profile: a file, a shipped name, or roofline; default: measured at start and cached"
     )
     record: Path | None = Field(
         None, description="Write the engine's turns to this file, for `skipjoin simulate --replay`"

@@ -29,4 +29,4 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock) -> 
     facts = executor.start()
     words = str(dtype).removeprefix("torch.")
     profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words)
-    return Computing(executor, facts, profile.model, str(device), words, source)
+    return Computing(executor, facts, profile.cost, str(device), words, source)

@@ -102,10 +102,11 @@ def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
     jobs.journal.commit_observers.append(metrics.on_commit)
 
     def engine_changed(ready: bool) -> None:
-        metrics.worst.engine_ended()
+        metrics.engine_changed()
         if ready and supervisor.facts is not None:
             metrics.page_bytes = supervisor.facts.executor.page_bytes
-            metrics.worst.alone_ns = supervisor.facts.alone_ns
+            cost = supervisor.facts.cost()
+            metrics.worst.alone_ns = None if cost is None else cost.alone_ns
 
     supervisor.on_change.append(engine_changed)
     return metrics

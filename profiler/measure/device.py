@@ -1,7 +1,7 @@
 """Speeds of a device: how fast memory is read, matrices are multiplied and the host is reached.
 
-Owns the three timings and the way from a model folder and flags to an estimated profile. The formula is `roofline`'s; `profile roofline` calls
-`estimate`.
+Owns the three timings and the way from a model folder and flags to an estimated profile. The formula is `roofline`'s; `profile roofline` and a server
+with `--profile roofline` call `estimate`.
 """
 
 from __future__ import annotations
@@ -83,6 +83,9 @@ def _decoder(config: ModelConfig, number_bytes: int) -> Decoder:
 def measured_copy(device: torch.device, clock: Clock) -> float:
     """GB/s that memory moves while one tensor is copied into another: every byte is read once and written once."""
     size = COPY_BYTES[device.type]
+    if device.type == "cuda":
+        # Beside the weights and pools of a server there may be little left; two tensors are made.
+        size = max(min(size, torch.cuda.mem_get_info(device)[0] // 4), 1 << 20)
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * size / _timed_ns(lambda: target.copy_(source), device, clock)

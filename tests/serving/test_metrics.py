@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import (
     KvDepth,
     LevelCause,
@@ -21,10 +22,19 @@ from skipjoin.core.effects import (
     TurnStats,
 )
 from skipjoin.core.errors import InvalidInput, Overloaded, StoreUnavailable
+from skipjoin.core.events import Event, Submitted
 from skipjoin.core.ids import Handle, JobId, Level
 from skipjoin.core.job import FinishReason, JobAccount
 from skipjoin.core.pool import LogEnd, PoolDepth
+from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.sampling import SamplingParams
+from skipjoin.engine.assemble import assemble
+from skipjoin.engine.params import EngineParams
+from skipjoin.engine.turn import Turn
+from skipjoin.profiler.online import CorrectedCostModel, OnlineCorrection
+from skipjoin.profiler.profiles import load_profile
 from skipjoin.serving.metrics import DoorState, Metrics
+from skipjoin.sim.executor import SimExecutor
 
 MS = 1_000_000
 
@@ -122,6 +132,33 @@ def test_the_worst_stays() -> None:
     metrics.worst.engine_ended()  # the next engine's handle 1 is another job
     metrics.on_effects(_turn(Resumed(h, one), now_ns=10**12))
     assert worst() == pytest.approx((3.0, 4.0))
+
+
+def test_the_correction_shown_is_the_one_that_the_engine_has() -> None:
+    profile = load_profile("opt-13b-a100").cost
+    facts = ExecutorFacts(1, 40, 60, 16, 16, None, 64)
+    cost = CorrectedCostModel(profile, OnlineCorrection())
+    clock, metrics = ManualClock(10), Metrics()
+    turn = Turn(
+        assemble("skipjoin", cost, facts, EngineParams(max_batch=4)),
+        SimExecutor(profile, facts, clock, scale=1.5),
+        clock,
+    )
+    events: list[Event] = [Submitted(Handle(n), 30, SamplingParams(max_new_tokens=50, seed=0), 10) for n in range(20)]
+    while events or turn.busy:
+        metrics.on_effects(turn.step(events))
+        events = []
+
+    def shown() -> list[float]:
+        metrics.set_door(DoorState(True, False, 1, 0, 0))
+        figures = _figures(metrics)
+        return [figures[f"skipjoin_cost_{name}"] for name in ("correction_ratio", "error_ratio", "observations")]
+
+    correction = cost.correction
+    assert correction.factor > 1.3
+    assert shown() == [correction.factor, correction.relative_error, correction.observations]
+    metrics.engine_changed()  # the next engine begins with the profile
+    assert shown() == [1, 0, 0]
 
 
 def _snapshot(levels: int) -> SnapshotGiven:
