@@ -1,7 +1,7 @@
 """The policies that others are compared with and that know no output length, each an index function.
 
-Owns first come first served (both ways), least attained service and processor sharing. They know of a job what its entry says; those whose
-jobs stand in several lines are in `lines`, those that are told lengths in `oracles`. `registry` makes them.
+Owns first come first served (both ways), the caller's priority, least attained service and processor sharing. They know of a job what its entry
+says; those whose jobs stand in several lines are in `lines`, those that are told lengths in `oracles`. `registry` makes them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,20 @@ class FcfsSwap(Fcfs):
 
     name = "fcfs-swap"
     swaps = True
+
+
+class Priority(IndexPolicy):
+    """The most urgent first (the smallest priority), then by arrival; who is more urgent takes the place of who runs (vLLM's priority scheduling).
+
+    Nothing ages: while more urgent jobs keep coming, the others wait.
+    """
+
+    name = "priority"
+    ages = False
+
+    def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
+        """What the caller said."""
+        return (job.facts.priority, job.facts.arrival_ns)
 
 
 class LeastAttainedService(IndexPolicy):

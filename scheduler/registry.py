@@ -13,7 +13,7 @@ from ..core.errors import InvalidSettings
 from ..core.ports import CostModel, Policy
 from .adaptive import AdaptivePolicy
 from .backlog import DEFAULT_TAIL
-from .baselines import Fcfs, FcfsSwap, LeastAttainedService, ProcessorSharing
+from .baselines import Fcfs, FcfsSwap, LeastAttainedService, Priority, ProcessorSharing
 from .demand import Demand
 from .lines import HighestResponseRatio, TokenCounters
 from .mlfq import MlfqPolicy
@@ -48,6 +48,7 @@ _MAKERS: dict[str, Callable[[PolicyInputs], Policy]] = {
     "mlfq": lambda given: MlfqPolicy("mlfq", given.cost, given.params, given.starvation, skip_join=False),
     "srpt-oracle": lambda given: SrptOracle(given.demand),
     "fcfs-swap": lambda given: FcfsSwap(),
+    "priority": lambda given: Priority(),
     "las": lambda given: LeastAttainedService(given.slice_ns),
     "ps": lambda given: ProcessorSharing(given.slice_ns),
     "hrrn": lambda given: HighestResponseRatio(given.demand),
@@ -64,6 +65,8 @@ _MAKERS: dict[str, Callable[[PolicyInputs], Policy]] = {
 POLICY_NAMES: tuple[str, ...] = tuple(_MAKERS)
 ORACLE_NAMES = tuple(cls.name for cls in (SrptOracle, SjfOracle, SrptHalf, SrptOne, Trail, GammaBoost))
 """Those that are told output lengths: for simulations only."""
+DIAL_NAMES = (AdaptivePolicy.name,)
+"""Those that are made with `tail`, and are core.dial.Dialled."""
 
 
 def make_policy(

@@ -39,9 +39,10 @@ def submit(
     arrival: int = 0,
     tick: Tick = T0,
     tenant: str = "one",
+    priority: int = 0,
 ) -> None:
-    tenant_id = TenantId(tenant)
-    one.submitted(JobFacts(handle, arrival, prompt, prompt, prompt, 100, 0, tenant_id, output_tokens=output), tick)
+    facts = JobFacts(handle, arrival, prompt, prompt, prompt, 100, 0, TenantId(tenant), priority, output_tokens=output)
+    one.submitted(facts, tick)
 
 
 def begin(one: Policy, handle: Handle, tick: Tick, prompt: int = 50) -> None:
@@ -95,6 +96,22 @@ def test_fcfs_swap_ranks_as_fcfs_and_may_use_the_host() -> None:
         submit(one, A, arrival=5)
         submit(one, B, arrival=3)
         assert order(one) == [B, A]
+
+
+def test_the_most_urgent_goes_first_and_equals_by_arrival() -> None:
+    urgent = policy("priority")
+    assert (urgent.preempts, urgent.swaps, urgent.lower_may_pass) == (True, True, True)
+    submit(urgent, A, arrival=1, priority=1)
+    submit(urgent, B, arrival=3, priority=-1)
+    submit(urgent, C, arrival=2, priority=1)
+    assert order(urgent) == [B, A, C]
+    begin(urgent, A, T0)
+    late = later(T0, 1000)
+    assert order(urgent, late) == [B, A, C]  # running is no merit
+    assert urgent.key(A, late) == (1, 1, A)
+    version = urgent.version
+    urgent.removed(B, late)
+    assert (order(urgent, late), urgent.version) == ([A, C], version + 1)
 
 
 def test_fcfs_recomputes_or_swaps_the_newest_and_nobody_passes() -> None:

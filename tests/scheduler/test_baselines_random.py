@@ -53,6 +53,11 @@ class SlowIndex(SlowPolicy):
         return sorted(self.jobs, key=lambda handle: (*self.index(handle, self.jobs[handle]), handle))
 
 
+class SlowPriority(SlowIndex):
+    def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
+        return job.facts.priority, job.facts.arrival_ns
+
+
 class SlowLas(SlowIndex):
     def __init__(self) -> None:
         super().__init__()
@@ -249,6 +254,7 @@ MODELS = {
     "hrrn": SlowHrrn,
     "vtc": SlowVtc,
     "fcfs-swap": SlowFcfs,
+    "priority": SlowPriority,
     "las": SlowLas,
     "ps": SlowPs,
     "sjf-oracle": SlowSjf,

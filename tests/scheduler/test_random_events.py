@@ -321,7 +321,8 @@ class PolicyMachine(RuleBasedStateMachine):
             output + 5,
             generated,
             TenantId(f"tenant {handle % 3}"),
-            output + generated,
+            priority=handle * 7 % 5 - 2,
+            output_tokens=output + generated,
         )
         assert self.tell("submitted", facts, self.tick) == self.slow.submitted(facts, self.tick)
 
