@@ -61,9 +61,10 @@ class AsyncClient(Calls):
         request_id: str | None = None,
         job_timeout_s: float | None = None,
         cancel_on_disconnect: bool = False,
+        priority: int = 0,
     ) -> JobView:
         """Store a job; when this returns, the server has it on stable storage."""
-        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect)
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, priority)
         answer = await self._call("Submit", submit_request(spec, request_id), pb.SubmitResponse)
         return job_from_wire(answer.job)
 
@@ -100,11 +101,12 @@ class AsyncClient(Calls):
         request_id: str | None = None,
         job_timeout_s: float | None = None,
         cancel_on_disconnect: bool = False,
+        priority: int = 0,
         timeout_s: float | None = None,
         on_event: Callable[[JobEvent], None] | None = None,
     ) -> AsyncGeneration:
         """Submit a job and follow it: `async for chunk in client.generate(...)`, or `await client.generate(...).result()`."""
-        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect)
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, priority)
         follow = Follow.generate(spec, request_id_of(request_id), on_event)
         return AsyncGeneration(self, follow, self._attempts(timeout_s))
 

@@ -29,6 +29,7 @@ def spec_of(
     params: Params | None,
     job_timeout_s: float | None,
     cancel_on_disconnect: bool,
+    priority: int,
 ) -> JobSpec:
     """The spec of exactly one of `prompt`, `token_ids` and `messages`. Raises InvalidInput naming the field."""
     if prompt is not None and not isinstance(prompt, str):
@@ -52,6 +53,7 @@ def spec_of(
         timeout_ns=None if job_timeout_s is None else max(1, int(job_timeout_s * 1e9)),
         cancel_on_disconnect=cancel_on_disconnect,
         sampling_given=given,
+        priority=priority,
     )
 
 

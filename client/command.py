@@ -35,6 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--events", action="store_true", help="tell of preemptions and level changes on standard error")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds that the job may live")
+    parser.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="N",
+        help="smaller is more urgent, where the policy reads it (default: 0)",
+    )
     parser.add_argument("--request-id", metavar="ID", help="idempotency key; the same one again answers the same job")
     server = parser.add_argument_group("server")
     server.add_argument(
@@ -81,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
             params=_sampling(args),
             request_id=args.request_id,
             job_timeout_s=args.timeout,
+            priority=args.priority,
             on_event=(lambda event: _show_event(event, args.json)) if args.events else None,
         )
         chunks = []

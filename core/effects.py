@@ -6,7 +6,7 @@ of this one stream. engine/state makes them, proto/convert carries them to the d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .ids import Handle, Level
 from .job import FinishReason, JobAccount
@@ -123,7 +123,7 @@ class KvDepth:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotGiven:
-    """Answer to `SnapshotAsked`."""
+    """Answer to `SnapshotAsked`. `tail` is the dial in use, None for a policy that has none."""
 
     question: int
     policy: str
@@ -131,6 +131,8 @@ class SnapshotGiven:
     kv: KvDepth
     live_jobs: int
     running_jobs: int
+    # Not in the text that a record's fingerprint is made of: records from before the dial was told replay as they did.
+    tail: float | None = field(default=None, repr=False)
 
 
 Effect = (

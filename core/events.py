@@ -57,9 +57,13 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChosen:
-    """The operator switches the policy live; queued and running jobs are ranked anew."""
+    """The operator switches the policy live; queued and running jobs are ranked anew.
+
+    `tail` is the dial of a policy that has one, None for the configured one; said of the policy that is on, it turns the dial and nothing else.
+    """
 
     policy: str
+    tail: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

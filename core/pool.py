@@ -13,7 +13,7 @@ from .job import FinishReason, JobAccount, JobState
 from .outcome import TokenLogprobs
 from .plan import Int32s, no_int32
 from .sampling import SamplingParams
-from .view import JobView
+from .view import Finish, JobView
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +21,8 @@ class NewJob:
     """A checked submission: sampling resolved (seed and max_new_tokens set), prompt as int32 token ids.
 
     `request_id` is the caller's idempotency key within the tenant (None: every submit is a new job); `body_digest` tells whether two
-    bodies are the same. `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks.
+    bodies are the same. `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks. `priority` and
+    `earlier_output_tokens` are what a policy may read, as in JobFacts; the first is asked for, the second counted by the door.
     """
 
     job_id: JobId
@@ -33,6 +34,8 @@ class NewJob:
     submitted_unix_ns: int
     deadline_unix_ns: int | None = None
     cancel_on_disconnect: bool = False
+    priority: int = 0
+    earlier_output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +71,21 @@ def view_of(record: JobRecord) -> JobView:
         finished_unix_ns=record.finished_unix_ns,
         finish=record.finish,
         failure=record.failure,
-        account=None if record.account_json is None else JobAccount.from_json(record.account_json),
+        account=_account(record.account_json),
         cancel_requested=record.cancel_requested,
         cancel_on_disconnect=job.cancel_on_disconnect,
+        priority=job.priority,
     )
+
+
+def finish_of(record: JobRecord) -> Finish:
+    """The last word about a final job."""
+    reason = record.finish or FinishReason.FAILED
+    return Finish(reason, record.output_tokens, record.failure, _account(record.account_json))
+
+
+def _account(text: str | None) -> JobAccount | None:
+    return None if text is None else JobAccount.from_json(text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

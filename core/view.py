@@ -17,6 +17,7 @@ from .sampling import SamplingParams
 
 MAX_REQUEST_ID = 64
 MAX_REASON = 200
+MAX_PRIORITY = 100
 
 
 def check_request_id(request_id: str) -> None:
@@ -26,6 +27,16 @@ def check_request_id(request_id: str) -> None:
             "request_id must be 1 to 64 printable ASCII characters without spaces; a UUID is a good one.",
             field="request_id",
             limit=f"1..{MAX_REQUEST_ID} characters",
+        )
+
+
+def check_priority(priority: object) -> None:
+    """Raise InvalidInput unless it is a whole number within bounds."""
+    if not isinstance(priority, int) or isinstance(priority, bool) or abs(priority) > MAX_PRIORITY:
+        raise InvalidInput(
+            "priority must be a whole number within bounds; smaller is more urgent.",
+            field="priority",
+            limit=f"-{MAX_PRIORITY}..{MAX_PRIORITY}",
         )
 
 
@@ -42,9 +53,9 @@ class JobSpec:
     """What is asked: exactly one of `text`, `token_ids` and `messages`, how to sample, and how long the job may live.
 
     `sampling` None: the model's defaults; `sampling_given` names the fields that were asked for (None: all), the rest
-    are the model's defaults too. `timeout_ns` counts from acceptance; None: the server's limit. Raises
-    InvalidInput when there is no prompt, more than one, or the timeout is not positive. Whether the prompt fits is the
-    door's to say.
+    are the model's defaults too. `timeout_ns` counts from acceptance; None: the server's limit. `priority`: smaller is
+    more urgent, for a policy that reads it. Raises InvalidInput when there is no prompt, more than one, the timeout is
+    not positive or the priority out of bounds. Whether the prompt fits is the door's to say.
     """
 
     text: str | None = None
@@ -54,6 +65,7 @@ class JobSpec:
     timeout_ns: int | None = None
     cancel_on_disconnect: bool = False
     sampling_given: frozenset[str] | None = None
+    priority: int = 0
 
     def __post_init__(self) -> None:
         given = [x for x in (self.text, self.token_ids, self.messages) if x is not None]
@@ -61,6 +73,7 @@ class JobSpec:
             raise InvalidInput("Give exactly one of text, token_ids and messages.", field="prompt")
         if self.timeout_ns is not None and self.timeout_ns <= 0:
             raise InvalidInput("timeout must be positive.", field="timeout", limit="above 0")
+        check_priority(self.priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class JobView:
     account: JobAccount | None = None
     cancel_requested: bool = False
     cancel_on_disconnect: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

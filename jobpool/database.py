@@ -1,7 +1,8 @@
 """One SQLite file, opened so that a finished commit is on the disk, and its errors in words.
 
 Owns the connection (WAL, synchronous=FULL, explicit transactions), the file's rights, the check that it is a job pool of a version we
-know, and the table from SQLite's codes to our errors. It knows no job; the SQLite pool and its token log run their statements on it.
+know or can bring up to date, and the table from SQLite's codes to our errors. It knows no job; the SQLite pool and its token log run their
+statements on it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from ..core.errors import InvalidSettings, InvariantViolation, SkipjoinError, StoreUnavailable
 from .owner_lock import OwnerLock
-from .schema import APPLICATION_ID, SCHEMA, VERSION
+from .schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
 BUSY_TIMEOUT_MS = 5_000
 _WAL_KEEP_BYTES = 64 * 2**20
@@ -157,7 +158,7 @@ class Database:
 
 
 def _check_kind(connection: sqlite3.Connection) -> None:
-    """Refuse, untouched, what is not an empty file nor a job pool of a version we know."""
+    """Refuse, untouched, what is not an empty file nor a job pool of this version or one that there is a step from."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     things = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
@@ -167,7 +168,7 @@ def _check_kind(connection: sqlite3.Connection) -> None:
         raise InvalidSettings(
             "The file is another program's database, not a job pool; give another path.", field="job_pool"
         )
-    if version != VERSION:
+    if version != VERSION and version not in STEPS:
         raise InvalidSettings(
             f"The job pool has format {version} and this skipjoin knows format {VERSION}; use the skipjoin that wrote it.",
             field="job_pool",
@@ -175,10 +176,13 @@ def _check_kind(connection: sqlite3.Connection) -> None:
 
 
 def _make_schema(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+    """All tables of a new file, or the steps of an old one, in one transaction: a crash leaves the file as it was."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == VERSION:
         return
+    statements = SCHEMA if version == 0 else [one for step in range(version, VERSION) for one in STEPS[step]]
     connection.execute("BEGIN IMMEDIATE")
-    for statement in SCHEMA:
+    for statement in statements:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={VERSION}")

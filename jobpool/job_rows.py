@@ -33,7 +33,8 @@ _STATES = {code: state for state, code in STATE_CODES.items()}
 
 _COLUMNS = (
     "job.seq, job_id, tenant, request_id, body_digest, sampling, submitted_unix_ns, deadline_unix_ns, cancel_on_disconnect, "
-    "state, epoch, crashes, folded_tokens, cancel_reason, finish, failure_code, failure_message, finished_unix_ns, account, prompt.tokens"
+    "state, epoch, crashes, folded_tokens, cancel_reason, finish, failure_code, failure_message, finished_unix_ns, account, prompt.tokens, "
+    "priority, earlier_output_tokens"
 )
 SELECT = f"SELECT {_COLUMNS} FROM job JOIN prompt ON prompt.seq = job.seq"
 """Rows for `record_of`; a WHERE follows."""
@@ -57,8 +58,8 @@ def column(values: Int32s) -> bytes:
 def insert(connection: sqlite3.Connection, job: NewJob) -> int:
     """Write a new job; answers its number in the order of acceptance."""
     cursor = connection.execute(
-        "INSERT INTO job (job_id, tenant, request_id, body_digest, sampling, submitted_unix_ns, deadline_unix_ns, cancel_on_disconnect)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO job (job_id, tenant, request_id, body_digest, sampling, submitted_unix_ns, deadline_unix_ns, cancel_on_disconnect,"
+        " priority, earlier_output_tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             job.job_id,
             storable(job.tenant),
@@ -68,6 +69,8 @@ def insert(connection: sqlite3.Connection, job: NewJob) -> int:
             job.submitted_unix_ns,
             job.deadline_unix_ns,
             int(job.cancel_on_disconnect),
+            job.priority,
+            job.earlier_output_tokens,
         ),
     )
     seq = cursor.lastrowid
@@ -110,6 +113,8 @@ def record_of(row: tuple[Any, ...], tail_tokens: int) -> JobRecord:
                 submitted_unix_ns=row[6],
                 deadline_unix_ns=row[7],
                 cancel_on_disconnect=bool(row[8]),
+                priority=row[20],
+                earlier_output_tokens=row[21],
             ),
             state=_STATES[row[9]],
             epoch=row[10],

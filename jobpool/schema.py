@@ -1,6 +1,7 @@
 """The tables of the SQLite job pool.
 
-Owns the statements that make them and the format's number. It runs nothing; `database.py` does. A change of any table is a new VERSION.
+Owns the statements that make them, those that bring an older format up to date, and the format's number. It runs nothing; `database.py` does. A
+change of any table is a new VERSION, and a step from the one before where acknowledged jobs can be kept.
 
 `job` holds what changes, in rows that stay small; `prompt` what never does. `turn` is the log's tail, a row per commit; `piece` is the rest of
 it, a job's tokens from a position on. Columns of tokens are little-endian int32.
@@ -9,7 +10,7 @@ it, a job's tokens from a position on. Columns of tokens are little-endian int32
 from __future__ import annotations
 
 APPLICATION_ID = 0x534B4A50  # "SKJP"
-VERSION = 1
+VERSION = 2
 
 ACCEPTED, CLAIMED = 0, 1  # `job.state` of unfinished jobs; the partial indexes below name them
 
@@ -40,7 +41,9 @@ SCHEMA = (
         failure_code TEXT,
         failure_message TEXT,
         finished_unix_ns INTEGER,
-        account TEXT
+        account TEXT,
+        priority INTEGER NOT NULL DEFAULT 0,
+        earlier_output_tokens INTEGER NOT NULL DEFAULT 0
     ) STRICT""",
     "CREATE UNIQUE INDEX job_by_request ON job (tenant, request_id) WHERE request_id IS NOT NULL",
     "CREATE INDEX job_by_tenant ON job (tenant, seq)",
@@ -68,3 +71,11 @@ SCHEMA = (
         PRIMARY KEY (seq, position)
     ) STRICT""",
 )
+
+STEPS = {
+    1: (
+        "ALTER TABLE job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE job ADD COLUMN earlier_output_tokens INTEGER NOT NULL DEFAULT 0",
+    ),
+}
+"""Format -> what makes the next one of it."""

@@ -42,6 +42,7 @@ class ServerStatus(_message.Message):
     FINAL_JOBS_FIELD_NUMBER: _builtins.int
     LIVE_JOBS_FIELD_NUMBER: _builtins.int
     RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     policy: _builtins.str
     model: _builtins.str
@@ -58,6 +59,8 @@ class ServerStatus(_message.Message):
     final_jobs: _builtins.int
     live_jobs: _builtins.int
     running_jobs: _builtins.int
+    tail: _builtins.float
+    """The dial in use; unset when the policy has none."""
     def __init__(
         self,
         *,
@@ -77,12 +80,15 @@ class ServerStatus(_message.Message):
         final_jobs: _builtins.int = ...,
         live_jobs: _builtins.int = ...,
         running_jobs: _builtins.int = ...,
+        tail: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_jobs", b"accepted_jobs", "claimed_jobs", b"claimed_jobs", "device", b"device", "draining", b"draining", "durable", b"durable", "engine_ready", b"engine_ready", "engine_restarts", b"engine_restarts", "final_jobs", b"final_jobs", "incarnation", b"incarnation", "job_pool", b"job_pool", "live_jobs", b"live_jobs", "model", b"model", "policy", b"policy", "running_jobs", b"running_jobs", "uptime_ns", b"uptime_ns", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "accepted_jobs", b"accepted_jobs", "claimed_jobs", b"claimed_jobs", "device", b"device", "draining", b"draining", "durable", b"durable", "engine_ready", b"engine_ready", "engine_restarts", b"engine_restarts", "final_jobs", b"final_jobs", "incarnation", b"incarnation", "job_pool", b"job_pool", "live_jobs", b"live_jobs", "model", b"model", "policy", b"policy", "running_jobs", b"running_jobs", "tail", b"tail", "uptime_ns", b"uptime_ns", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
 
 Global___ServerStatus: _TypeAlias = ServerStatus  # noqa: Y015
 
@@ -454,17 +460,23 @@ class SetPolicyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
+    tail: _builtins.float
+    """0..1, for a policy that has this dial; unset: the server's setting."""
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
+        tail: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "policy", b"policy", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
 
 Global___SetPolicyRequest: _TypeAlias = SetPolicyRequest  # noqa: Y015
 
@@ -474,19 +486,25 @@ class SetPolicyResponse(_message.Message):
 
     PREVIOUS_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     previous: _builtins.str
     policy: _builtins.str
+    tail: _builtins.float
+    """The dial from now on; unset when the policy has none."""
     def __init__(
         self,
         *,
         previous: _builtins.str = ...,
         policy: _builtins.str = ...,
+        tail: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "previous", b"previous"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "policy", b"policy", "previous", b"previous", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
 
 Global___SetPolicyResponse: _TypeAlias = SetPolicyResponse  # noqa: Y015
 

@@ -34,7 +34,7 @@ from .terms import (
 
 def spec_to_wire(spec: JobSpec) -> pb.JobSpec:
     """What is asked, for Submit and Generate."""
-    message = pb.JobSpec(cancel_on_disconnect=spec.cancel_on_disconnect)
+    message = pb.JobSpec(cancel_on_disconnect=spec.cancel_on_disconnect, priority=spec.priority)
     if spec.text is not None:
         try:
             message.text = spec.text
@@ -70,6 +70,7 @@ def spec_from_wire(message: pb.JobSpec, defaults: SamplingParams | None = None) 
         sampling=sampling,
         timeout_ns=message.timeout.ToNanoseconds() if message.HasField("timeout") else None,
         cancel_on_disconnect=message.cancel_on_disconnect,
+        priority=message.priority,
     )
 
 
@@ -88,6 +89,7 @@ def job_to_wire(job: JobView) -> pb.Job:
         account=None if job.account is None else account_to_wire(job.account),
         cancel_requested=job.cancel_requested,
         cancel_on_disconnect=job.cancel_on_disconnect,
+        priority=job.priority,
     )
     if job.finish is not None:
         message.finish_reason = REASON_TO_WIRE[job.finish]
@@ -116,6 +118,7 @@ def job_from_wire(message: pb.Job) -> JobView:
         account=account_from_wire(message.account) if message.HasField("account") else None,
         cancel_requested=message.cancel_requested,
         cancel_on_disconnect=message.cancel_on_disconnect,
+        priority=message.priority,
     )
 
 

@@ -165,6 +165,7 @@ def _snapshot_to_wire(effect: ef.SnapshotGiven) -> pb.SnapshotGiven:
         kv=kv_to_wire(effect.kv),
         live_jobs=effect.live_jobs,
         running_jobs=effect.running_jobs,
+        tail=effect.tail,
     )
 
 
@@ -176,6 +177,7 @@ def _snapshot_from_wire(message: pb.SnapshotGiven) -> ef.SnapshotGiven:
         kv=kv_from_wire(message.kv),
         live_jobs=message.live_jobs,
         running_jobs=message.running_jobs,
+        tail=message.tail if message.HasField("tail") else None,
     )
 
 

@@ -369,6 +369,8 @@ class Submitted(_message.Message):
     DEADLINE_NS_FIELD_NUMBER: _builtins.int
     ALONE_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    EARLIER_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     prompt_tokens: _builtins.int
     arrival_ns: _builtins.int
@@ -381,6 +383,8 @@ class Submitted(_message.Message):
     deadline_ns: _builtins.int
     alone: _builtins.bool
     output_tokens: _builtins.int
+    priority: _builtins.int
+    earlier_output_tokens: _builtins.int
     @_builtins.property
     def sampling(self) -> _job_pool_pb2.SamplingParams: ...
     def __init__(
@@ -397,10 +401,12 @@ class Submitted(_message.Message):
         deadline_ns: _builtins.int | None = ...,
         alone: _builtins.bool = ...,
         output_tokens: _builtins.int | None = ...,
+        priority: _builtins.int = ...,
+        earlier_output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_deadline_ns", b"_deadline_ns", "_generated", b"_generated", "_output_tokens", b"_output_tokens", "_prompt", b"_prompt", "deadline_ns", b"deadline_ns", "generated", b"generated", "output_tokens", b"output_tokens", "prompt", b"prompt", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline_ns", b"_deadline_ns", "_generated", b"_generated", "_output_tokens", b"_output_tokens", "_prompt", b"_prompt", "alone", b"alone", "arrival_ns", b"arrival_ns", "deadline_ns", b"deadline_ns", "generated", b"generated", "handle", b"handle", "has_prompt", b"has_prompt", "output_tokens", b"output_tokens", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens", "sampling", b"sampling", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline_ns", b"_deadline_ns", "_generated", b"_generated", "_output_tokens", b"_output_tokens", "_prompt", b"_prompt", "alone", b"alone", "arrival_ns", b"arrival_ns", "deadline_ns", b"deadline_ns", "earlier_output_tokens", b"earlier_output_tokens", "generated", b"generated", "handle", b"handle", "has_prompt", b"has_prompt", "output_tokens", b"output_tokens", "priority", b"priority", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens", "sampling", b"sampling", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deadline_ns: _TypeAlias = _typing.Literal["deadline_ns"]  # noqa: Y015
     _WhichOneofArgType__deadline_ns: _TypeAlias = _typing.Literal["_deadline_ns", b"_deadline_ns"]  # noqa: Y015
@@ -468,17 +474,22 @@ class PolicyChosen(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
+    tail: _builtins.float
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
+        tail: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "policy", b"policy", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
 
 Global___PolicyChosen: _TypeAlias = PolicyChosen  # noqa: Y015
 
@@ -900,10 +911,12 @@ class SnapshotGiven(_message.Message):
     KV_FIELD_NUMBER: _builtins.int
     LIVE_JOBS_FIELD_NUMBER: _builtins.int
     RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     question: _builtins.int
     policy: _builtins.str
     live_jobs: _builtins.int
     running_jobs: _builtins.int
+    tail: _builtins.float
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.LevelDepth]: ...
     @_builtins.property
@@ -917,11 +930,14 @@ class SnapshotGiven(_message.Message):
         kv: _admin_pb2.KvDepth | None = ...,
         live_jobs: _builtins.int = ...,
         running_jobs: _builtins.int = ...,
+        tail: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kv", b"kv"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "kv", b"kv", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv", b"kv", "levels", b"levels", "live_jobs", b"live_jobs", "policy", b"policy", "question", b"question", "running_jobs", b"running_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "kv", b"kv", "levels", b"levels", "live_jobs", b"live_jobs", "policy", b"policy", "question", b"question", "running_jobs", b"running_jobs", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
 
 Global___SnapshotGiven: _TypeAlias = SnapshotGiven  # noqa: Y015

@@ -24,7 +24,7 @@ def write_event(message: pb.EngineEvent, event: ev.Event) -> None:
         case ev.CancelRequested():
             message.cancel_requested.handle = event.handle
         case ev.PolicyChosen():
-            message.policy_chosen.policy = event.policy
+            message.policy_chosen.MergeFrom(pb.PolicyChosen(policy=event.policy, tail=event.tail))
         case ev.ExecutorReset():
             message.executor_reset.generation = event.generation
         case ev.AccountAsked():
@@ -45,7 +45,8 @@ def read_event(message: pb.EngineEvent) -> ev.Event:
         case "cancel_requested":
             return ev.CancelRequested(Handle(message.cancel_requested.handle))
         case "policy_chosen":
-            return ev.PolicyChosen(message.policy_chosen.policy)
+            chosen = message.policy_chosen
+            return ev.PolicyChosen(chosen.policy, chosen.tail if chosen.HasField("tail") else None)
         case "executor_reset":
             return ev.ExecutorReset(message.executor_reset.generation)
         case "account_asked":
@@ -65,6 +66,8 @@ def _write_submitted(message: pb.Submitted, event: ev.Submitted) -> None:
             sampling=sampling_to_wire(event.sampling),
             arrival_ns=event.arrival_ns,
             tenant=event.tenant,
+            priority=event.priority,
+            earlier_output_tokens=event.earlier_output_tokens,
             prompt=None if event.prompt is None else int32_bytes(event.prompt),
             has_prompt=event.has_prompt,
             generated=None if event.generated is None else int32_bytes(event.generated),
@@ -82,6 +85,8 @@ def _read_submitted(message: pb.Submitted) -> ev.Submitted:
         sampling=sampling_from_wire(message.sampling),
         arrival_ns=message.arrival_ns,
         tenant=TenantId(message.tenant),
+        priority=message.priority,
+        earlier_output_tokens=message.earlier_output_tokens,
         prompt=int32_column(message.prompt) if message.HasField("prompt") else None,
         has_prompt=message.has_prompt,
         generated=int32_column(message.generated) if message.HasField("generated") else None,

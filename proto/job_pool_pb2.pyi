@@ -143,10 +143,13 @@ class JobSpec(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text, encoded by the server's tokenizer."""
     cancel_on_disconnect: _builtins.bool
     """Cancel the job when a stream that follows it breaks."""
+    priority: _builtins.int
+    """-100..100, smaller is more urgent; read by the policy "priority"."""
     @_builtins.property
     def token_ids(self) -> Global___TokenIds:
         """Tokens as they are."""
@@ -170,10 +173,11 @@ class JobSpec(_message.Message):
         sampling: Global___SamplingParams | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         cancel_on_disconnect: _builtins.bool = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "timeout", b"timeout", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "messages", b"messages", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "timeout", b"timeout", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "messages", b"messages", "priority", b"priority", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "timeout", b"timeout", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "token_ids", "messages"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
@@ -440,6 +444,7 @@ class Job(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     tenant: _builtins.str
     request_id: _builtins.str
@@ -450,6 +455,7 @@ class Job(_message.Message):
     finish_reason: Global___FinishReason.ValueType
     cancel_requested: _builtins.bool
     cancel_on_disconnect: _builtins.bool
+    priority: _builtins.int
     @_builtins.property
     def sampling(self) -> Global___SamplingParams:
         """As resolved: seed and max_new_tokens are set."""
@@ -484,10 +490,11 @@ class Job(_message.Message):
         account: Global___JobAccount | None = ...,
         cancel_requested: _builtins.bool = ...,
         cancel_on_disconnect: _builtins.bool = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "account", b"account", "expire_time", b"expire_time", "failure", b"failure", "finish_time", b"finish_time", "request_id", b"request_id", "sampling", b"sampling", "submit_time", b"submit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "account", b"account", "cancel_on_disconnect", b"cancel_on_disconnect", "cancel_requested", b"cancel_requested", "expire_time", b"expire_time", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "job_id", b"job_id", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "sampling", b"sampling", "state", b"state", "submit_time", b"submit_time", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "account", b"account", "cancel_on_disconnect", b"cancel_on_disconnect", "cancel_requested", b"cancel_requested", "expire_time", b"expire_time", "failure", b"failure", "finish_reason", b"finish_reason", "finish_time", b"finish_time", "job_id", b"job_id", "output_tokens", b"output_tokens", "priority", b"priority", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "sampling", b"sampling", "state", b"state", "submit_time", b"submit_time", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
     _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015

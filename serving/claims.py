@@ -141,6 +141,8 @@ class Claims:
             sampling=job.sampling,
             arrival_ns=max(0, now_ns - (now_unix - job.submitted_unix_ns)),
             tenant=job.tenant,
+            priority=job.priority,
+            earlier_output_tokens=job.earlier_output_tokens,
             prompt=job.prompt if live.prompt_sent else None,
             has_prompt=live.prompt_sent,
             generated=live.generated() if live.tokens else None,

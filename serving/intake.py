@@ -11,7 +11,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from .text import Tokenizer
 MAX_MESSAGES = 4096
 ROLES = frozenset({"system", "user", "assistant"})
 _AT_ONCE = 4096
+_COUNTED = 2**16
+"""Characters of an earlier answer that are counted: a policy asks how long answers are here, and from there on they are long."""
 _JOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -41,6 +43,15 @@ def check_job_id(job_id: str) -> JobId:
     if _JOB_ID.fullmatch(job_id) is None:
         raise InvalidInput("job_id must be 32 lower-case hex digits, as Submit answered it.", field="job_id")
     return JobId(job_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A spec in tokens: the prompt as int32[n], sampling with nothing left open, the length of the newest earlier answer in it."""
+
+    prompt: Int32s
+    sampling: SamplingParams
+    earlier_output_tokens: int
 
 
 class Intake:
@@ -66,28 +77,39 @@ class Intake:
             )
         # Long text is encoded on a thread: the tokenizer gives the interpreter back, and streams go on.
         if _characters(spec) <= _AT_ONCE:
-            prompt, sampling = self.prepare(spec, facts)
+            ready = self.prepare(spec, facts)
         else:
-            prompt, sampling = await asyncio.to_thread(self.prepare, spec, facts)
+            ready = await asyncio.to_thread(self.prepare, spec, facts)
         now = unix_ns()
         return NewJob(
             job_id=new_job_id(),
             tenant=tenant,
             request_id=request_id,
-            body_digest=body_digest(spec.sampling or self._defaults, spec, prompt),
-            prompt=prompt,
-            sampling=sampling,
+            body_digest=body_digest(spec.sampling or self._defaults, spec, ready.prompt),
+            prompt=ready.prompt,
+            sampling=ready.sampling,
             submitted_unix_ns=now,
             deadline_unix_ns=now + (spec.timeout_ns if spec.timeout_ns is not None else self._cap_ns),
             cancel_on_disconnect=spec.cancel_on_disconnect,
+            priority=spec.priority,
+            earlier_output_tokens=ready.earlier_output_tokens,
         )
 
-    def prepare(self, spec: JobSpec, facts: EngineFacts) -> tuple[Int32s, SamplingParams]:
-        """The prompt's tokens, int32[n], and sampling with nothing left open. Raises InvalidInput, NeverFits."""
+    def prepare(self, spec: JobSpec, facts: EngineFacts) -> Prepared:
+        """What is asked, in tokens. Raises InvalidInput, NeverFits."""
         sampling = spec.sampling if spec.sampling is not None else self._defaults
         sampling.check_vocabulary(facts.vocab_size)
         prompt = self._prompt(spec, facts)
-        return prompt, self._resolve(sampling, len(prompt), facts)
+        return Prepared(prompt, self._resolve(sampling, len(prompt), facts), self._earlier(spec, len(prompt)))
+
+    def _earlier(self, spec: JobSpec, prompt_tokens: int) -> int:
+        """Tokens of the newest answer in a conversation, 0 without one. Only after the prompt was found to fit, so this costs no more than it."""
+        answers = (message.content for message in reversed(spec.messages or ()) if message.role == "assistant")
+        answer = next(answers, "")[:_COUNTED]
+        if not answer:
+            return 0
+        begin_tokens = len(self._tokenizer.encode(""))  # what every text begins with, where the model wants that
+        return min(len(self._tokenizer.encode(answer)) - begin_tokens, prompt_tokens)
 
     def _prompt(self, spec: JobSpec, facts: EngineFacts) -> Int32s:
         if spec.token_ids is not None:
@@ -175,13 +197,16 @@ def _characters(spec: JobSpec) -> int:
 
 def body_digest(asked: SamplingParams, spec: JobSpec, prompt: Int32s) -> bytes:
     """SHA-256 of what was asked, before anything was drawn or filled in: equal bodies have equal digests."""
-    words = repr(
-        (
-            tuple(getattr(asked, field.name) for field in fields(asked)),
-            spec.timeout_ns,
-            spec.cancel_on_disconnect,
-        )
+    said: tuple[object, ...] = (
+        tuple(getattr(asked, field.name) for field in fields(asked)),
+        spec.timeout_ns,
+        spec.cancel_on_disconnect,
     )
+    if (
+        spec.priority
+    ):  # left out where it is: bodies that were stored before there were priorities are still the same ones
+        said = (*said, spec.priority)
+    words = repr(said)
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass"))
     digest.update(prompt.tobytes())
     return digest.digest()

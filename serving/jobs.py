@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..core.errors import InvalidInput, SkipjoinError, Unavailable
 from ..core.ids import TenantId
 from ..core.job import JobState
-from ..core.pool import JobQuery
+from ..core.pool import JobQuery, view_of
 from ..core.view import MAX_REASON, Chunk, JobEvent, JobList, JobSpec, JobView
 from .backlog import Backlog
 from .claims import Claims
@@ -22,7 +22,6 @@ from .journal import Journal
 from .live import LiveTable
 from .store import Store
 from .streams import Streams
-from .views import view_of
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000

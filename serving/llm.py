@@ -108,11 +108,18 @@ class LLM:
         jobs: dict[int, _Job] = {}
         for prompt, params in zip(prompts, each, strict=True):
             spec = replace(_spec(prompt), sampling=params)
-            tokens, resolved = self._intake.prepare(spec, engine.facts)
+            ready = self._intake.prepare(spec, engine.facts)
             handle = Handle(self._next_handle)
             self._next_handle += 1
-            submitted = Submitted(handle, len(tokens), resolved, now, prompt=tokens)
-            jobs[handle] = _Job(submitted, [], [] if resolved.logprobs is not None else None)
+            submitted = Submitted(
+                handle,
+                len(ready.prompt),
+                ready.sampling,
+                now,
+                earlier_output_tokens=ready.earlier_output_tokens,
+                prompt=ready.prompt,
+            )
+            jobs[handle] = _Job(submitted, [], [] if ready.sampling.logprobs is not None else None)
         return jobs
 
     def _run(self, engine: Engine, jobs: dict[int, _Job], ended: Any) -> None:

@@ -56,6 +56,7 @@ _SHARED = {
     "stream_options",
     "stop",
     "logprobs",
+    "priority",
     *(name for names in _SAMPLING.values() for name in names),
 }
 _NAMES_HERE = {"max_new_tokens": "max_tokens", "token_ids": "prompt", "text": "prompt"}
@@ -119,6 +120,7 @@ def completion_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconne
         sampling=sampling,
         sampling_given=given,
         cancel_on_disconnect=cancel_on_disconnect,
+        priority=_number(body, "priority") or 0,
     )
     return _asked(body, spec, chat=False)
 
@@ -139,6 +141,7 @@ def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bo
         sampling=sampling,
         sampling_given=given,
         cancel_on_disconnect=cancel_on_disconnect,
+        priority=_number(body, "priority") or 0,
     )
     return _asked(body, spec, chat=True)
 

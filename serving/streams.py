@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from ..core.errors import NotFound, OffsetOutOfRange, Unavailable
 from ..core.ids import JobId, TenantId
 from ..core.logprobs import TokenLogprobs
-from ..core.pool import JobRecord
+from ..core.pool import JobRecord, finish_of
 from ..core.sampling import SamplingParams
 from ..core.text import TextAssembler
 from ..core.view import Chunk, Finish, JobEvent
 from .live import LiveTable, Watch
 from .store import Store
 from .text import Tokenizer
-from .views import finish_of
 
 MAX_CHUNK_TOKENS = 4096
 _LOOK_AGAIN_S = 5.0

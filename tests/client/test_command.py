@@ -35,6 +35,16 @@ def test_chat_sends_messages(door: Any) -> None:
     assert not spec.HasField("sampling")
 
 
+def test_a_priority_goes_with_the_prompt(door: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    target = door.start()
+    assert main(["generate", "hello", "--target", target, "--priority", "-7"]) == 0
+    assert door.calls[0][1].spec.priority == -7
+    assert main(["generate", "hello", "--target", target, "--priority", "-101"]) == 2
+    said = capsys.readouterr().err
+    assert "priority" in said and "-100..100" in said
+    assert door.count("Generate") == 1
+
+
 def test_json_lines_hold_tokens_and_the_end(door: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "hello", "--target", door.start(), "--json", "--events"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from skipjoin.core.errors import InvalidInput, InvariantViolation
 from skipjoin.core.ids import JobId, TenantId
 from skipjoin.core.job import FinishReason, JobAccount, JobState
-from skipjoin.core.pool import JobRecord, NewJob, view_of
+from skipjoin.core.pool import JobRecord, NewJob, finish_of, view_of
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.core.view import Chunk, JobSpec, check_request_id
+from skipjoin.core.view import Chunk, Finish, JobSpec, check_request_id
 
 NS = st.integers(0, 2**62)
 
@@ -34,7 +34,7 @@ def test_the_view_of_a_record_holds_what_its_owner_may_see() -> None:
     account = JobAccount(1, 2, 3, 4, 5)
     sampling = SamplingParams(seed=3, max_new_tokens=9)
     job = NewJob(
-        JobId("a" * 32), TenantId("acme"), "r1", b"digest", np.arange(7, dtype=np.int32), sampling, 10, 20, True
+        JobId("a" * 32), TenantId("acme"), "r1", b"digest", np.arange(7, dtype=np.int32), sampling, 10, 20, True, -4, 8
     )
     record = JobRecord(
         job,
@@ -55,7 +55,17 @@ def test_the_view_of_a_record_holds_what_its_owner_may_see() -> None:
     assert (view.submitted_unix_ns, view.deadline_unix_ns, view.finished_unix_ns) == (10, 20, 15)
     assert view.cancel_requested
     assert view.cancel_on_disconnect
+    assert view.priority == -4
+    assert finish_of(record) == Finish(FinishReason.FAILED, 6, record.failure, account)
     assert view_of(JobRecord(job, JobState.ACCEPTED)).account is None
+
+
+@pytest.mark.parametrize("bad", [-101, 101, 2**80, True, 1.0, "1", None])
+def test_a_priority_is_a_whole_number_within_bounds(bad: object) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        JobSpec(text="a", priority=bad)  # type: ignore[arg-type]
+    assert (refused.value.field, refused.value.limit) == ("priority", "-100..100")
+    assert [JobSpec(text="a", priority=good).priority for good in (-100, 0, 100)] == [-100, 0, 100]
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 65, "a b", "a\n", "ü", "\x7f"])

@@ -31,6 +31,8 @@ def new_job(
     prompt: Sequence[int] = (1, 2, 3),
     logprobs: int | None = None,
     deadline_unix_ns: int | None = None,
+    priority: int = 0,
+    earlier_output_tokens: int = 0,
 ) -> NewJob:
     """Job `number`; jobs of one `body` have one digest."""
     return NewJob(
@@ -42,6 +44,8 @@ def new_job(
         sampling=SamplingParams(seed=number, max_new_tokens=2000, stop=("end", "é"), logprobs=logprobs),
         submitted_unix_ns=NOW + number,
         deadline_unix_ns=deadline_unix_ns,
+        priority=priority,
+        earlier_output_tokens=earlier_output_tokens,
     )
 
 

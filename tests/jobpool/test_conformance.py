@@ -27,7 +27,10 @@ RED = TenantId("red")
 
 
 def test_a_stored_job_is_the_one_that_was_given(pool: JobPool) -> None:
-    given = new_job(7, tenant="red", request_id="r-7", prompt=range(3000), logprobs=3, deadline_unix_ns=NOW + 5)
+    given = new_job(
+        7, tenant="red", request_id="r-7", prompt=range(3000), logprobs=3, deadline_unix_ns=NOW + 5, priority=-9,
+        earlier_output_tokens=77,
+    )  # fmt: skip
     assert submit_one(pool, given).state is JobState.ACCEPTED
     stored = pool.get(given.job_id)
     for field in fields(NewJob):
@@ -115,7 +118,7 @@ def test_claims_are_oldest_first_and_once(pool: JobPool) -> None:
 @pytest.mark.parametrize("counts", [[1], [511], [512], [513], [300, 300], [1] * 40, [1500], [511, 1, 511, 1, 7]])
 def test_a_later_owner_takes_over_what_was_logged(pool: JobPool, counts: list[int]) -> None:
     old = pool.open_epoch("a")
-    pool.submit([new_job(n, prompt=[n + 5]) for n in range(2)])
+    pool.submit([new_job(n, prompt=[n + 5], priority=-3 * n, earlier_output_tokens=40 + n) for n in range(2)])
     pool.claim(old, 9)
     length = logged(pool, old, 0, counts)
     check_log(pool, 0, length)
@@ -124,6 +127,7 @@ def test_a_later_owner_takes_over_what_was_logged(pool: JobPool, counts: list[in
     taken = pool.claim(new, 9)
     assert [len(r.generated) for r in taken] == [length, 0]
     assert [r.job.prompt.tolist() for r in taken] == [[5], [6]]
+    assert [(r.job.priority, r.job.earlier_output_tokens) for r in taken] == [(0, 40), (-3, 41)]
     length = logged(pool, new, 0, [4])
     check_log(pool, 0, length)
 

@@ -49,6 +49,7 @@ SPEC = st.builds(
     sampling=st.none() | SAMPLING,
     timeout_ns=st.none() | st.integers(1, 10**18),
     cancel_on_disconnect=st.booleans(),
+    priority=st.integers(-100, 100),
 )
 ACCOUNT = st.builds(JobAccount, *[NS] * 9, first_token_ns=st.none() | NS)
 FAILURE = st.none() | st.tuples(TEXT, TEXT)
@@ -75,6 +76,7 @@ JOB = st.builds(
     account=st.none() | ACCOUNT,
     cancel_requested=st.booleans(),
     cancel_on_disconnect=st.booleans(),
+    priority=st.integers(-100, 100),
 )
 CHUNK = st.lists(st.tuples(TOKEN, LOGPROBS), max_size=5).flatmap(
     lambda rows: st.builds(

@@ -43,10 +43,12 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         deadline_ns=st.none() | N,
         alone=st.booleans(),
         output_tokens=st.none() | N,
+        priority=st.integers(-100, 100),
+        earlier_output_tokens=N,
     ),
     ev.PromptArrived: st.builds(ev.PromptArrived, N, INT32),
     ev.CancelRequested: st.builds(ev.CancelRequested, N),
-    ev.PolicyChosen: st.builds(ev.PolicyChosen, TEXT),
+    ev.PolicyChosen: st.builds(ev.PolicyChosen, TEXT, st.none() | st.floats(0, 1)),
     ev.ExecutorReset: st.builds(ev.ExecutorReset, N),
     ev.AccountAsked: st.builds(ev.AccountAsked, N, N),
     ev.SnapshotAsked: st.builds(ev.SnapshotAsked, N),
@@ -63,7 +65,14 @@ EFFECTS: dict[type, st.SearchStrategy[Any]] = {
     ef.PromptsNeeded: st.builds(ef.PromptsNeeded, st.lists(N, max_size=4).map(tuple)),
     ef.AccountGiven: st.builds(ef.AccountGiven, N, N, st.none() | ACCOUNT, st.none() | LEVEL, st.none() | TEXT),
     ef.SnapshotGiven: st.builds(
-        ef.SnapshotGiven, N, TEXT, st.lists(st.builds(ef.LevelDepth, LEVEL, N, N, N), max_size=3).map(tuple), KV, N, N
+        ef.SnapshotGiven,
+        N,
+        TEXT,
+        st.lists(st.builds(ef.LevelDepth, LEVEL, N, N, N), max_size=3).map(tuple),
+        KV,
+        N,
+        N,
+        st.none() | st.floats(0, 1),
     ),
 }
 STATS = st.builds(ef.TurnStats, *[N] * 9, predicted_ns=st.none() | N, measured_ns=st.none() | N)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,8 +23,9 @@ FACTS = EngineFacts(
 )
 
 
-def _job(spec: JobSpec, request_id: str | None = None) -> NewJob:
-    intake = Intake(ByteTokenizer(), SamplingParams(temperature=0.5), default_max_new_tokens=100, job_cap_s=60.0)
+def _job(spec: JobSpec, request_id: str | None = None, tokenizer: ByteTokenizer | None = None) -> NewJob:
+    tokenizer = tokenizer or ByteTokenizer()
+    intake = Intake(tokenizer, SamplingParams(temperature=0.5), default_max_new_tokens=100, job_cap_s=60.0)
     return asyncio.run(intake.job(spec, TenantId("t"), request_id, FACTS))
 
 
@@ -55,10 +57,68 @@ def test_equal_bodies_have_equal_digests_whatever_was_drawn() -> None:
         JobSpec(text="a", sampling=SamplingParams(temperature=0.5, max_new_tokens=100)),
         JobSpec(text="a", timeout_ns=10**9),
         JobSpec(text="a", cancel_on_disconnect=True),
+        JobSpec(text="a", priority=1),
+        JobSpec(text="a", priority=-1),
     ]
     digests = {_job(spec).body_digest for spec in others}
     assert len(digests) == len(others)
     assert one.body_digest not in digests
+
+
+def test_a_body_without_a_priority_has_the_digest_that_it_had_before_there_were_any() -> None:
+    """A submit that is repeated after an update of the server is still the first job."""
+    stored = "1a63756097c6e0c8aa337e98ddaf02a985c9d24120b3de8c88f4aecf1b6d5622"
+    assert _job(JobSpec(text="a")).body_digest.hex() == stored
+
+
+def test_a_priority_is_taken_as_it_is() -> None:
+    assert [_job(JobSpec(text="a", priority=given)).priority for given in (-100, 0, 7)] == [-100, 0, 7]
+
+
+class _BeginsTexts(ByteTokenizer):
+    """As a model whose texts begin with a token of their own; conversations say themselves how they begin."""
+
+    def encode(self, text: str) -> list[int]:
+        return [0, *super().encode(text)]
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), _BeginsTexts()])
+@pytest.mark.parametrize(
+    ("said", "tokens"),
+    [
+        (["user"], 0),
+        (["user", "assistant:", "user"], 0),
+        (["user", "assistant:four", "user"], 4),
+        (["user", "assistant:the older one", "user", "assistant:new", "user", "system"], 3),
+        (["assistant:twenty tokens in all"], 20),
+    ],
+)
+def test_the_newest_answer_of_a_conversation_is_counted(tokenizer: ByteTokenizer, said: list[str], tokens: int) -> None:
+    turns = tuple(ChatMessage(role, text) for role, _, text in (one.partition(":") for one in said))
+    assert _job(JobSpec(messages=turns), tokenizer=tokenizer).earlier_output_tokens == tokens
+
+
+def test_a_plain_prompt_has_no_earlier_answer() -> None:
+    assert _job(JobSpec(text="assistant: hello")).earlier_output_tokens == 0
+    assert _job(JobSpec(token_ids=(1, 2))).earlier_output_tokens == 0
+
+
+def test_a_long_answer_is_counted_in_part_and_never_beyond_the_prompt() -> None:
+    class Short(ByteTokenizer):
+        """Its template leaves almost everything out."""
+
+        asked = 0
+
+        def encode(self, text: str) -> list[int]:
+            self.asked = max(self.asked, len(text))
+            return super().encode(text)
+
+        def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+            return [1, 2, 3]
+
+    short = Short()
+    job = _job(JobSpec(messages=(ChatMessage("assistant", "x" * 1_000_000),)), tokenizer=short)
+    assert (job.earlier_output_tokens, short.asked) == (3, 2**16)
 
 
 def test_a_conversation_and_its_tokens() -> None:

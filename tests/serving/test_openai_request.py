@@ -38,6 +38,11 @@ def test_everything_that_can_be_asked() -> None:
     assert asked.spec.cancel_on_disconnect
 
 
+def test_a_priority_is_the_jobs() -> None:
+    assert [_completion(priority=given).spec.priority for given in (-100, 0, 7, None)] == [-100, 0, 7, 0]
+    assert (_completion().spec.priority, _chat(priority=-3).spec.priority) == (0, -3)
+
+
 def test_what_is_left_out_or_null_is_the_default() -> None:
     for body in (
         {},
@@ -121,6 +126,11 @@ def test_conversations() -> None:
         ({"n": 2}, "n"),
         ({"n": True}, "n"),
         ({"echo": True}, "echo"),
+        ({"priority": "high"}, "priority"),
+        ({"priority": 1.5}, "priority"),
+        ({"priority": True}, "priority"),
+        ({"priority": 101}, "priority"),
+        ({"priority": -(10**30)}, "priority"),
         ({"suffix": "x"}, "suffix"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"temprature": 1}, "temprature"),
