@@ -177,6 +177,7 @@ def _measure(args: argparse.Namespace) -> int:
             profile.model,
             clock,
             max_batch=args.max_batch,
+            max_prefill_tokens=args.max_prefill_tokens,
             seconds=args.budget_s * REHEARSAL_SHARE,
             progress=lambda share: _progress(1 - REHEARSAL_SHARE * (1 - share)),
         )

@@ -44,6 +44,7 @@ def rehearse(
     clock: Clock,
     *,
     max_batch: int,
+    max_prefill_tokens: int = 2048,
     seconds: float,
     progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[SweepRow, ...]:
@@ -52,7 +53,8 @@ def rehearse(
     `executor` is started and idle, and is left empty. Raises InvalidProfile when the time or the pool was too small for a figure.
     """
     troupe, prompter = _Troupe(facts, max_batch), _Prompter(executor)
-    turn = Turn(assemble("skipjoin", cost, facts, EngineParams(max_batch=max_batch)), prompter, clock)
+    params = EngineParams(max_batch=max_batch, max_prefill_tokens=max_prefill_tokens)
+    turn = Turn(assemble("skipjoin", cost, facts, params), prompter, clock)
     running, rows = turn.state.planner.running, list[SweepRow]()
     begun_ns, length_ns = clock.now_ns(), int(seconds * 1e9)
     now_ns = begun_ns

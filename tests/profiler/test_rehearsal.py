@@ -53,6 +53,15 @@ def test_a_rehearsal_mixes_batches_moves_pages_and_times_both() -> None:
     assert rehearse(second, FACTS, profile.model, again, max_batch=4, seconds=20.0) == rows
 
 
+@pytest.mark.parametrize("most", [16, 48])
+def test_a_rehearsal_keeps_to_the_longest_chunk_that_is_measured(most: int) -> None:
+    clock = ManualClock(0)
+    executor = SimExecutor(TRUTH, FACTS, clock)
+    executor.start()
+    rows = rehearse(executor, FACTS, TRUTH, clock, max_batch=4, max_prefill_tokens=most, seconds=10.0)
+    assert max(sum(length for length, _ in row.chunks) for row in rows) == most
+
+
 def test_the_engines_own_work_is_in_the_fitted_profile() -> None:
     clock = ManualClock(0)
     executor, sweep = swept(clock)
