@@ -1,7 +1,7 @@
 """From measured iterations to coefficients: non-negative least squares on relative error.
 
-Owns the rows of a sweep and the fit. It does not know how they were measured nor which file they end in; `measure` makes rows, the
-measuring command and the coarse fit at start use `fit_cost_model`.
+Owns the rows of a sweep, the fit, and the profile that is made of one. It does not know how rows were measured nor which file they end in; `measure`
+and `roofline` make rows and ask for `fitted_profile`, as the published tables do; a rehearsal fits once more by `fit_cost_model`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.errors import InvalidProfile
 from ..core.ports import CostModel
 from .model import LinearCostModel
-from .schema import REGIONS, FitError
+from .schema import REGIONS, FitError, Profile, move_token_ns
 
 Floats = NDArray[np.float64]
 _NAMES = ("fixed_ns", "prefill_token_ns", "prefill_pair_ns", "decode_context_ns", "decode_job_ns")
@@ -44,6 +44,44 @@ class SweepRow:
         tokens = sum(length for length, _ in self.chunks)
         pairs = sum(length * (before + length) for length, before in self.chunks)
         return (1.0, float(tokens), float(pairs), float(self.decode_contexts), float(self.decode_jobs))
+
+
+def fitted_profile(
+    rows: Sequence[SweepRow],
+    *,
+    model_name: str,
+    device: str,
+    dtype: str,
+    kv_tokens: int,
+    token_bytes: int,
+    links_gbps: tuple[float | None, float | None],
+    source: str,
+    host_kv_tokens: int | None = None,
+    max_context_tokens: int | None = None,
+    tensor_parallel: int = 1,
+) -> Profile:
+    """Coefficients fitted to `rows`, with their error, and what else is known; `links_gbps` are out and in.
+
+    Raises InvalidProfile as `fit_cost_model`.
+    """
+    link_out, link_in = links_gbps
+    model, fit = fit_cost_model(rows, move_token_ns(token_bytes, link_out, link_in))
+    return Profile(
+        model=model,
+        model_name=model_name,
+        device=device,
+        dtype=dtype,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=1,
+        kv_tokens=kv_tokens,
+        host_kv_tokens=host_kv_tokens,
+        token_bytes=token_bytes,
+        link_out_gbps=link_out,
+        link_in_gbps=link_in,
+        max_context_tokens=max_context_tokens,
+        fit=fit,
+        source=source,
+    )
 
 
 def fit_cost_model(rows: Sequence[SweepRow], move_token_ns: float = 0.0) -> tuple[LinearCostModel, FitError]:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from ..core.errors import InvalidProfile
-from .fit import SweepRow, fit_cost_model
-from .schema import Profile, move_token_ns
+from .fit import SweepRow, fitted_profile
+from .schema import Profile
 
 _PROMPTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 _MEMBERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -105,23 +105,16 @@ def roofline_profile(
     measured: bool,
 ) -> Profile:
     """The estimated profile. `measured` says in its source whether the speeds were timed or given. Raises InvalidProfile."""
-    move_ns = move_token_ns(decoder.token_bytes, speeds.link_gbps, speeds.link_gbps)
-    model, fit = fit_cost_model(list(_rows(decoder, speeds)), move_ns)
     how = "measured here" if measured else "as given"
-    return Profile(
-        model=model,
+    return fitted_profile(
+        list(_rows(decoder, speeds)),
         model_name=model_name,
         device=device,
         dtype=dtype,
-        tensor_parallel=1,
-        pipeline_parallel=1,
         kv_tokens=kv_tokens,
-        host_kv_tokens=None,
         token_bytes=decoder.token_bytes,
-        link_out_gbps=speeds.link_gbps,
-        link_in_gbps=speeds.link_gbps,
+        links_gbps=(speeds.link_gbps, speeds.link_gbps),
         max_context_tokens=max_context_tokens,
-        fit=fit,
         source=f"Estimated from speeds {how}: memory {speeds.copy_gbps:.4g} GB/s, matrices {speeds.gemm_tflops:.4g} TFLOP/s. "
         "No iteration was measured; the error is the formula's against the estimate.",
     )

@@ -19,8 +19,8 @@ from ...core.outcome import IterationOutcome
 from ...core.plan import Admit, BlockTable, DecodeBatch, Direction, Int64s, IterationPlan, Move, PrefillChunk
 from ...core.ports import Executor, ExecutorFacts
 from ...core.sampling import SamplingParams
-from ..fit import SweepRow, fit_cost_model
-from ..schema import Profile, move_token_ns
+from ..fit import SweepRow, fitted_profile
+from ..schema import Profile
 
 _REPEATS = 3
 _SHORTEST = 32
@@ -74,22 +74,16 @@ def measure(
 
 def profile_of(sweep: Sweep, facts: ExecutorFacts, *, model_name: str, device: str, dtype: str) -> Profile:
     """The fitted profile of an executor. Raises InvalidProfile when the sweep cannot tell the coefficients apart."""
-    token_bytes = facts.page_bytes // facts.page_tokens
-    model, fit = fit_cost_model(sweep.rows, move_token_ns(token_bytes, sweep.link_out_gbps, sweep.link_in_gbps))
-    return Profile(
-        model=model,
+    return fitted_profile(
+        sweep.rows,
         model_name=model_name,
         device=device,
         dtype=dtype,
-        tensor_parallel=1,
-        pipeline_parallel=1,
         kv_tokens=facts.device_pages * facts.page_tokens,
         host_kv_tokens=facts.host_pages * facts.page_tokens,
-        token_bytes=token_bytes,
-        link_out_gbps=sweep.link_out_gbps,
-        link_in_gbps=sweep.link_in_gbps,
+        token_bytes=facts.page_bytes // facts.page_tokens,
+        links_gbps=(sweep.link_out_gbps, sweep.link_in_gbps),
         max_context_tokens=facts.max_context_tokens,
-        fit=fit,
         source="Measured by skipjoin on the machine it is for.",
     )
 

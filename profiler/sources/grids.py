@@ -1,17 +1,19 @@
 """From measured points to complete tables: gaps filled, noise taken out, iterations put together.
 
-Owns `curve_of`, `grid_of`, `designed_rows`, and `profile_of_rows`, the fit that all table formats share. It reads no file; the formats bring points
-in nanoseconds.
+Owns `curve_of`, `grid_of`, `designed_rows`, `profile_of_rows`, the fit that all table formats share, and `profile_of_halves` for those without mixed
+batches. It reads no file; the formats bring points in nanoseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ...core.errors import InvalidProfile
-from ..fit import SweepRow, fit_cost_model, fit_error
+from ..fit import SweepRow, fit_error, fitted_profile
 from ..schema import Profile, Tables, move_token_ns
 from ..table import Curve, Grid, TableCostModel
+from .known import Shape, device_of, kv_room
 from .reading import Wish
 
 MOST_PLACES = 12
@@ -113,21 +115,54 @@ def profile_of_rows(
     """
     measured = designed_rows(tables, kv_tokens) if rows is None else rows
     room = [row for row in measured if row.decode_contexts + sum(sum(chunk) for chunk in row.chunks) <= kv_tokens]
-    model, fit = fit_cost_model(room, move_token_ns(token_bytes, wish.link_gbps, wish.link_gbps))
-    return Profile(
-        model=model,
+    profile = fitted_profile(
+        room,
         model_name=model_name,
         device=device,
         dtype="float16",
         tensor_parallel=tensor_parallel,
-        pipeline_parallel=1,
         kv_tokens=kv_tokens,
-        host_kv_tokens=None,
         token_bytes=token_bytes,
-        link_out_gbps=wish.link_gbps,
-        link_in_gbps=wish.link_gbps,
-        max_context_tokens=None,
-        fit=fit,
+        links_gbps=(wish.link_gbps, wish.link_gbps),
         source=source,
-        tables=Tables(tables, None if rows is None else fit_error(tables, room)),
+    )
+    return replace(profile, tables=Tables(tables, None if rows is None else fit_error(tables, room)))
+
+
+def profile_of_halves(
+    tokens: Curve,
+    sequences: Curve,
+    attention: tuple[Points, Points],
+    shape: Shape,
+    wish: Wish,
+    *,
+    model_name: str,
+    file: str,
+    tensor_parallel: int,
+    source: str,
+) -> Profile:
+    """The profile of a source that measured chunks and decodes apart: `attention` of both, beside each other what they take alone.
+
+    `file` is named for the device where the flags do not say it. Raises InvalidProfile.
+    """
+    prefill, decode = attention
+    beside = grid_of(decode, "attention of decodes")
+    tables = TableCostModel(
+        tokens=tokens,
+        sequences=sequences,
+        prefill=grid_of(prefill, "attention of chunks"),
+        decode=beside,
+        beside=beside,
+        move_token_ns=move_token_ns(shape.token_bytes, wish.link_gbps, wish.link_gbps),
+    )
+    return profile_of_rows(
+        tables,
+        None,
+        wish,
+        model_name=model_name,
+        device=device_of(wish, [file]),
+        tensor_parallel=tensor_parallel,
+        kv_tokens=kv_room(wish),
+        token_bytes=shape.token_bytes,
+        source=source,
     )

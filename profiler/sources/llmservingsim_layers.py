@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...core.errors import InvalidProfile
-from ..schema import Profile, move_token_ns
-from ..table import Curve, TableCostModel
-from .grids import Points, curve_of, grid_of, profile_of_rows
-from .known import Shape, check_model, device_of, kv_room, named_in, shape_of
+from ..schema import Profile
+from ..table import Curve
+from .grids import Points, curve_of, profile_of_halves
+from .known import Shape, check_model, named_in, shape_of
 from .reading import Row, Wish, column_named, read_rows, single
 from .vidur import ATTENTION, attention_points
 
@@ -55,36 +55,27 @@ def read(files: Sequence[Path], wish: Wish) -> Profile:
     if name is None:
         raise InvalidProfile(f"{path.name} does not say which model it is about; give --model.", field="model")
     check_model(wish, name)
-    shape, kv_tokens = shape_of(name), kv_room(wish)
+    shape = shape_of(name)
     parts, ranks = _parts(read_rows(path, LAYERS), path.name, wish)
     tokens, sequences = _tokens(parts, shape.layers), curve_of(parts[_HEAD], _HEAD)
     sweeps = column_named(files, ATTENTION)
     used = [path, *sweeps]
     if sweeps:
         sweep = single(sweeps, "sweep of attention")
-        prefill, decode = attention_points(sweep, ranks, (shape.hidden, shape.kv_heads), shape.layers)
+        attention = attention_points(sweep, ranks, (shape.hidden, shape.kv_heads), shape.layers)
         how = "Attention as measured"
     else:
-        prefill, decode = _estimated(parts[_ATTENTION], shape, ranks, tokens(1) + sequences(1))
+        attention = _estimated(parts[_ATTENTION], shape, ranks, tokens(1) + sequences(1))
         how = "Attention over a context estimated from the speed at which one token reads the weights"
-    grid = grid_of(decode, "attention of decodes")
-    tables = TableCostModel(
-        tokens=tokens,
-        sequences=sequences,
-        prefill=grid_of(prefill, "attention of chunks"),
-        decode=grid,
-        beside=grid,
-        move_token_ns=move_token_ns(shape.token_bytes, wish.link_gbps, wish.link_gbps),
-    )
-    return profile_of_rows(
-        tables,
-        None,
+    return profile_of_halves(
+        tokens,
+        sequences,
+        attention,
+        shape,
         wish,
         model_name=name,
-        device=device_of(wish, [path.name]),
+        file=path.name,
         tensor_parallel=ranks,
-        kv_tokens=kv_tokens,
-        token_bytes=shape.token_bytes,
         source=f"Layer tables of casys-kaist/LLMServingSim (MIT): {', '.join(one.name for one in used)}. {how}; "
         "sampling, collectives and the host's share are not in them.",
     )

@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import median
 
 from ...core.errors import InvalidProfile
-from ..schema import Profile, move_token_ns
-from ..table import Curve, TableCostModel
-from .grids import Points, curve_of, grid_of, profile_of_rows
-from .known import device_of, kv_room, plain_name, shape_of
+from ..schema import Profile
+from ..table import Curve
+from .grids import Points, curve_of, profile_of_halves
+from .known import plain_name, shape_of
 from .reading import Row, Wish, column_named, read_rows, single
 
 _OPERATORS = (
@@ -60,36 +60,27 @@ def read(files: Sequence[Path], wish: Wish) -> Profile:
     """The profile of one model at one degree of parallelism. Raises InvalidProfile."""
     operators = single(_about(column_named(files, OPERATORS), wish), "table of operators for the model")
     name = _name(operators)
-    shape, kv_tokens, ranks = shape_of(name), kv_room(wish), wish.tensor_parallel or 1
+    shape, ranks = shape_of(name), wish.tensor_parallel or 1
     rows = _at_degree(read_rows(operators, OPERATORS), ranks)
     hidden, kv_heads = rows[0].whole("n_embd", 1), rows[0].whole("n_kv_head", 1)
     if kv_heads != shape.kv_heads:
         rows[0].fail("n_kv_head", f"{kv_heads} is another model than {name}", str(shape.kv_heads))
     attention = single(column_named(files, ATTENTION), "sweep of attention")
-    prefill, decode = attention_points(attention, ranks, (hidden, kv_heads), shape.layers)
     parts = [operators, attention]
     reduce: Curve | None = None
     if ranks > 1:
         collectives = single(column_named(files, COLLECTIVES), "sweep of all_reduce")
         parts.append(collectives)
         reduce = _all_reduce(collectives, ranks, hidden)
-    tables = TableCostModel(
-        tokens=_tokens(rows, shape.layers, reduce),
-        sequences=Curve((1.0,), (0.0,)),
-        prefill=grid_of(prefill, "attention of chunks"),
-        decode=grid_of(decode, "attention of decodes"),
-        beside=grid_of(decode, "attention of decodes"),
-        move_token_ns=move_token_ns(shape.token_bytes, wish.link_gbps, wish.link_gbps),
-    )
-    return profile_of_rows(
-        tables,
-        None,
+    return profile_of_halves(
+        _tokens(rows, shape.layers, reduce),
+        Curve((1.0,), (0.0,)),
+        attention_points(attention, ranks, (hidden, kv_heads), shape.layers),
+        shape,
         wish,
         model_name=name,
-        device=device_of(wish, [operators.name]),
+        file=operators.name,
         tensor_parallel=ranks,
-        kv_tokens=kv_tokens,
-        token_bytes=shape.token_bytes,
         source=f"Sweeps of microsoft/vidur (MIT): {', '.join(path.name for path in parts)}. Logits, sampling and the host's share are not in them.",
     )
 
