@@ -41,11 +41,11 @@ def cost_profile(
         kv_tokens = facts.device_pages * facts.page_tokens
         threads = settings.threads
         profile = estimate(settings.model, device=device, dtype=dtype, threads=threads, kv_tokens=kv_tokens)
-        _check_model(profile, facts)
+        _check_model(profile, facts, ROOFLINE)
         return profile, "estimated from the speeds of memory and matrices"
     if settings.profile is not None:
         profile = load_profile(settings.profile)
-        _check_model(profile, facts)
+        _check_model(profile, facts, settings.profile)
         return profile, settings.profile
     path = _cache_path(settings, device, dtype)
     cached = _read(path, facts)
@@ -59,12 +59,13 @@ def cost_profile(
     return profile, "measured at start"
 
 
-def _check_model(profile: Profile, facts: ExecutorFacts) -> None:
+def _check_model(profile: Profile, facts: ExecutorFacts, name: str) -> None:
     token_bytes = facts.page_bytes // facts.page_tokens
     if profile.token_bytes != token_bytes:
         raise InvalidProfile(
-            f"The profile is another model's: its KV has {profile.token_bytes} bytes a token, this model's {token_bytes}.",
-            field="profile",
+            f"Profile {name} is of another model, {profile.model_name}: kv.bytes_per_token is {profile.token_bytes} and must be {token_bytes}.",
+            field="kv.bytes_per_token",
+            limit=str(token_bytes),
         )
 
 
@@ -85,7 +86,7 @@ def _read(path: Path, facts: ExecutorFacts) -> Profile | None:
         if path.stat().st_size > MAX_FILE_BYTES:
             return None
         profile = parse_profile(path.read_bytes(), "in the cache")
-        _check_model(profile, facts)
+        _check_model(profile, facts, "in the cache")
     except (OSError, InvalidProfile):
         return None
     return profile

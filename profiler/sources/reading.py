@@ -98,7 +98,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     except UnicodeDecodeError:
         raise InvalidProfile(f"{path.name} is no text file.", field="source") from None
     except csv.Error as problem:
-        raise InvalidProfile(f"{path.name} is no CSV: {problem}.", field="source") from None
+        raise InvalidProfile(f"{path.name}, line {reader.line_num}: no CSV: {problem}.", field="source") from None
     except OSError as problem:
         raise InvalidProfile(f"{path.name} cannot be read: {problem.strerror}.", field="source") from None
     if not rows:

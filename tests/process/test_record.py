@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from http_client import HTTP, figures, http_port
 from process_server import Server, spec
 
 from skipjoin.engine.record import replay
+from skipjoin.profiler.profiles import load_profile
+from skipjoin.profiler.schema import Profile, Tables, render_profile
+from skipjoin.profiler.table import Curve, Grid, TableCostModel
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]
@@ -40,6 +45,41 @@ def test_a_live_run_replays_and_a_restarted_engine_writes_a_record_of_its_own(se
     changed = tmp_path / "changed.jsonl"
     changed.write_text("\n".join([whole[0], *whole[2:]]) + "\n")
     assert replay(changed).first_difference is not None
+
+
+def _with_tables() -> Profile:
+    attention = Grid((1.0, 64.0), (0.0, 4096.0), ((1e4, 1e5), (2e5, 4e6)))
+    tables = TableCostModel(
+        Curve((1.0, 2048.0), (1e6 / 3, 2e7)), Curve((1.0,), (1e5,)), attention, attention, attention, 1e6
+    )
+    return replace(load_profile("opt-13b-a100"), tables=Tables(tables, None))
+
+
+def test_tables_serve_a_correction_is_learned_and_shown_and_the_run_replays(serve: Serve, tmp_path: Path) -> None:
+    record, file = tmp_path / "run.jsonl", tmp_path / "tables.json"
+    file.write_text(render_profile(_with_tables()))
+    flags = ("--profile", str(file), "--record", str(record), "--simulated-scale", "2", *HTTP)
+    server = serve(*flags, "--kv-tokens", "1024", "--max-batch", "8")
+    port = http_port(server)
+    before = dict(figures(port))
+    assert before["skipjoin_cost_correction_ratio"] == 1
+    assert before["skipjoin_cost_observations"] == 0
+    with server.stub() as stub:
+        streams = [stub.Generate(pb.GenerateRequest(spec=spec("r" * (10 + 9 * i), 40))) for i in range(16)]
+        for stream in streams:
+            assert list(stream)[-1].chunk.finish.output_tokens == 40
+    after = dict(figures(port))
+    assert 1.3 < after["skipjoin_cost_correction_ratio"] <= 2
+    assert 0 < after["skipjoin_cost_error_ratio"] < 0.5
+    assert after["skipjoin_cost_observations"] == after["skipjoin_iteration_seconds_count"] > 50
+    # Slowdowns are against the profile as it is: nobody has the machine to himself twice as fast because it was learned to be slow.
+    assert after["skipjoin_worst_slowdown_ratio"] > 1
+    assert server.terminate() == 0
+    header = json.loads(record.read_text().splitlines()[0])
+    assert (header["corrected"], header["cost"]["kind"]) == (True, "tables")
+    report = replay(record)
+    assert report.first_difference is None
+    assert report.identical == report.turns > 50
 
 
 def test_the_adaptive_ladder_serves_with_a_dial_and_replays(serve: Serve, tmp_path: Path) -> None:

@@ -214,6 +214,7 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
         ((), "model"),
         (("--executor", "simulated", "--max-batch", "none"), "max_batch"),
         (("--executor", "simulated", "--profile", "/nowhere.json"), "profile"),
+        (("--executor", "simulated", "--profile", "roofline"), "profile"),
         (("--executor", "simulated", "--tokens", "/nowhere"), "tokens"),
         (("--model", "/nowhere"), "model"),
         (("--executor", "simulated", "--listen", "0.0.0.0:0"), "insecure"),

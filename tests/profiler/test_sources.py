@@ -179,6 +179,7 @@ SWEEP, OPERATORS = "a100_attention.csv", "a100_mlp_Meta-Llama-3-8B.csv"
         (write_tables, replaced(DENSE, "embedding,2,2.02", "embedding,1,2.02"), ROOM, "twice", "tokens"),
         (write_tables, replaced(DENSE, "embedding,2,2.02", "moe_gate,2,2.02"), ROOM, "no operator", "layer"),
         (write_tables, replaced(DENSE, "embedding,2,2.02", "embedding,2"), ROOM, "2 values under 3 columns", "source"),
+        (write_tables, replaced(DENSE, "embedding,2,2.02", '"embedding"x,2,2.02'), ROOM, f"{DENSE}, line 3: no CSV", "source"),
         (write_tables, replaced(ATTENTION, "0,0,1,16,", "0,0,0,0,"), ROOM, "without chunk", "n_decode"),
         (write_tables, replaced(ATTENTION, "0,0,1,64,", "0,0,1,16,"), ROOM, "twice", "prefill_chunk"),
         (write_tables, replaced(ATTENTION, "n_decode", "decodes"), ROOM, "known format", "format"),
