@@ -40,7 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     cancel = add("cancel", "end a job of any tenant")
     cancel.add_argument("job_id", metavar="ID")
     cancel.add_argument("--reason", default="cancelled by the operator", metavar="TEXT", help="kept with the job")
-    add("policy", "switch the scheduling policy of the running server").add_argument("policy", metavar="NAME")
+    policy = add("policy", "switch the scheduling policy of the running server, or turn its dial")
+    policy.add_argument("policy", metavar="NAME")
+    policy.add_argument(
+        "--tail",
+        type=float,
+        metavar="X",
+        help="dial of a policy that has one: 0 lowest mean, 1 safest tail (default: the server's setting)",
+    )
     drain = add("drain", "take no new jobs, let the running ones finish, end the server")
     drain.add_argument(
         "--timeout", type=float, metavar="S", help="seconds they may take (default: the server's setting)"

@@ -35,7 +35,7 @@ def show_status(status: pb.ServerStatus) -> None:
     rows = [
         ("state", mood),
         ("model", f"{status.model or '?'} on {status.device or '?'}"),
-        ("policy", status.policy or "?"),
+        ("policy", (status.policy or "?") + (f", tail {status.tail:g}" if status.HasField("tail") else "")),
         (
             "jobs",
             f"{status.running_jobs} running, {status.live_jobs} in the engine, {status.accepted_jobs} not yet claimed",
@@ -59,6 +59,7 @@ def show_jobs(jobs: Sequence[Job], more: bool) -> None:
             job.job_id,
             job.tenant,
             _state(job),
+            str(job.priority),
             str(job.prompt_tokens),
             f"{job.output_tokens}/{job.sampling.max_new_tokens}",
             job.submit_time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
@@ -66,7 +67,9 @@ def show_jobs(jobs: Sequence[Job], more: bool) -> None:
         )
         for job in jobs
     ]
-    _table(("job", "tenant", "state", "prompt", "output", "submitted (UTC)", "took"), rows, right={3, 4, 6})
+    _table(
+        ("job", "tenant", "state", "priority", "prompt", "output", "submitted (UTC)", "took"), rows, right={3, 4, 5, 7}
+    )
     if more:
         print("There are more; ask with a larger --limit.")
 
@@ -82,6 +85,8 @@ def show_job(answer: pb.GetJobResponse) -> None:
         ("tokens", f"{job.prompt_tokens} prompt, {job.output_tokens} of at most {job.sampling.max_new_tokens} output"),
         ("submitted", job.submit_time.ToDatetime().isoformat(sep=" ", timespec="milliseconds") + " UTC"),
     ]
+    if job.priority:
+        rows.append(("priority", f"{job.priority}, where 0 is usual and smaller is more urgent"))
     if job.HasField("request_id"):
         rows.append(("request id", job.request_id))
     if job.HasField("finish_time"):
@@ -171,10 +176,11 @@ def show_cancelled(job: Job) -> None:
 
 def show_policy(answer: pb.SetPolicyResponse) -> None:
     """What a policy change did."""
+    tail = f" Its tail is {answer.tail:g}." if answer.HasField("tail") else ""
     if answer.previous == answer.policy:
-        print(f"The policy was {answer.policy} already.")
+        print(f"The policy was {answer.policy} already.{tail}")
     else:
-        print(f"The policy is {answer.policy} now; it was {answer.previous}.")
+        print(f"The policy is {answer.policy} now; it was {answer.previous}.{tail}")
 
 
 def show_drain(answer: pb.DrainResponse) -> None:

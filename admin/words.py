@@ -83,8 +83,9 @@ def cancel(args: argparse.Namespace, server: Connection) -> None:
 
 
 def policy(args: argparse.Namespace, server: Connection) -> None:
-    """Switch the policy."""
-    _show(args, server.ask(lambda stub: stub.SetPolicy, pb.SetPolicyRequest(policy=args.policy)), render.show_policy)
+    """Switch the policy, or turn its dial."""
+    asked = pb.SetPolicyRequest(policy=args.policy, tail=args.tail)
+    _show(args, server.ask(lambda stub: stub.SetPolicy, asked), render.show_policy)
 
 
 def drain(args: argparse.Namespace, server: Connection) -> None:

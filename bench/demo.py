@@ -20,7 +20,7 @@ from ..core.clock import Clock
 from ..core.errors import InternalError, InvalidSettings
 from ..profiler.profiles import load_profile
 from ..profiler.schema import Profile
-from ..serving.settings import LIVE_POLICIES
+from ..serving.policies import LIVE_POLICIES
 from ..sim.world import simulate
 from ..workload.requests import Workload
 from ..workload.statistics import RunResult, summarize

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.dial import Dialled
 from ..core.effects import (
     AccountGiven,
     Effect,
@@ -53,7 +54,7 @@ def apply(state: EngineState, events: Sequence[Event], now_ns: int, effects: lis
                 if row is not None:
                     state.finish([(row, FinishReason.CANCELLED)], tick, effects)
             case PolicyChosen():
-                _policy_chosen(state, event.policy, tick, effects)
+                _policy_chosen(state, event, tick, effects)
             case ExecutorReset():
                 _executor_reset(state, event.generation, tick, effects)
             case AccountAsked():
@@ -144,15 +145,19 @@ def _prompt_arrived(state: EngineState, event: PromptArrived) -> None:
     state.planner.prompt_arrived(event.handle)
 
 
-def _policy_chosen(state: EngineState, name: str, tick: Tick, effects: list[Effect]) -> None:
+def _policy_chosen(state: EngineState, event: PolicyChosen, tick: Tick, effects: list[Effect]) -> None:
     """Rank everybody anew, in arrival order; what was charged before is forgotten, places in the batch are kept.
 
-    A policy that there is not, or that cannot rank these jobs, changes nothing: the door refuses it before, a snapshot says what is on.
+    A policy that is on and has a dial keeps what it learned, and only its dial is turned. A policy that there is not, or that cannot rank these
+    jobs, and a dial out of bounds change nothing: the door refuses them before, a snapshot says what is on.
     """
     old = state.policy
     rows = sorted(state.rows.values(), key=_by_arrival)
     try:
-        new = state.make_policy(name)
+        if event.tail is not None and event.policy == old.name and isinstance(old, Dialled):
+            old.set_tail(event.tail, tick)
+            return
+        new = state.make_policy(event.policy, event.tail)
         levels = [new.submitted(_facts(state, row), tick) for row in rows]
     except InvalidSettings:
         return
@@ -213,5 +218,11 @@ def _snapshot(state: EngineState, question: int, tick: Tick) -> SnapshotGiven:
     )
     running = sum(1 for row in state.rows.values() if row.seq.stage != OUT)
     return SnapshotGiven(
-        question, state.policy.name, tuple(LevelDepth(*depth) for depth in depths), kv, len(state.rows), running
+        question,
+        state.policy.name,
+        tuple(LevelDepth(*depth) for depth in depths),
+        kv,
+        len(state.rows),
+        running,
+        state.policy.tail if isinstance(state.policy, Dialled) else None,
     )

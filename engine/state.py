@@ -49,7 +49,7 @@ class InFlight:
 
 
 class EngineState:
-    """Made by engine/assemble. `make_policy` gives a fresh policy by name, for a live switch."""
+    """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as configured), for a live switch."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class EngineState:
         planner_of: Callable[[EngineState], Planner],
         emission: Emission,
         cost: CostModel,
-        make_policy: Callable[[str], Policy],
+        make_policy: Callable[[str, float | None], Policy],
         *,
         max_tokens: int,
     ) -> None:

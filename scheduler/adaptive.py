@@ -61,6 +61,11 @@ class AdaptivePolicy:
         self._running: dict[Handle, AdaptiveJob] = {}
         self._crossings = Calendar()  # decode clock: who leaves the bin, or uses up the quantum, when
 
+    @property
+    def tail(self) -> float:
+        """Where the dial stands."""
+        return self._backlog.tail
+
     def set_tail(self, tail: float, tick: Tick) -> None:
         """Turn the dial. Raises InvalidSettings."""
         self._backlog.turn(tail)

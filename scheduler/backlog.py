@@ -40,6 +40,8 @@ class Backlog:
         """`base_ns` is the index that level 1 stands for; each further level stands for twice as much."""
         self._base_ns = base_ns
         self._scale = scale_of(tail)
+        self.tail = tail
+        """The dial as it was last set."""
         self.work_ns = 0
         """Expected demand of the live jobs; the owner adds and takes away."""
         self._peak_ns = 0
@@ -52,6 +54,7 @@ class Backlog:
     def turn(self, tail: float) -> None:
         """Set the dial; counts from the next `settle`."""
         self._scale = scale_of(tail)
+        self.tail = tail
 
     def settle(self, now_ns: int) -> None:
         """Head starts follow the backlog as it is now. Ranks change with it, so only where the order changes anyway."""

@@ -5,7 +5,7 @@ Owns the way between admin messages and the door's parts. It sees every tenant; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.clock import Clock
@@ -17,6 +17,7 @@ from ..core.view import JobView
 from ..proto import admin_pb2 as pb
 from ..proto import convert, terms
 from .jobs import Jobs
+from .policies import check_policy, dial_of
 from .questions import Questions
 from .rpc import Caller, Streaming, Unary
 from .supervisor import Supervisor
@@ -24,7 +25,7 @@ from .supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class AdminServicer:
-    """`begin_drain(seconds | None)` starts the end; `policies` are those that may be chosen live."""
+    """`begin_drain(seconds | None)` starts the end; `tail` is the configured dial of a policy that is chosen without one."""
 
     jobs: Jobs
     supervisor: Supervisor
@@ -33,7 +34,7 @@ class AdminServicer:
     started_ns: int
     version: str
     pool_name: str
-    policies: Sequence[str]
+    tail: float
     begin_drain: Callable[[float | None], None]
     draining: Callable[[], bool]
 
@@ -72,6 +73,7 @@ class AdminServicer:
             final_jobs=depth.final,
             live_jobs=len(self.jobs.table.jobs),
             running_jobs=snapshot.running_jobs if snapshot is not None else 0,
+            tail=snapshot.tail if snapshot is not None else None,
         )
         return pb.GetStatusResponse(status=status)
 
@@ -128,16 +130,13 @@ class AdminServicer:
 
     async def set_policy(self, request: pb.SetPolicyRequest, caller: Caller) -> pb.SetPolicyResponse:
         """Switch the policy of the engine that runs, and of those that follow it."""
-        if request.policy not in self.policies:
-            raise InvalidInput(
-                f"There is no policy {request.policy[:40]!r} for a live server.",
-                field="policy",
-                limit=", ".join(self.policies),
-            )
+        policy = request.policy
+        check_policy(policy)
+        tail = dial_of(policy, request.tail if request.HasField("tail") else None, self.tail)
         previous = (await self._snapshot()).policy
-        self.supervisor.choose_policy(request.policy)
-        await self.supervisor.send([PolicyChosen(request.policy)])
-        return pb.SetPolicyResponse(previous=previous, policy=request.policy)
+        self.supervisor.choose_policy(policy, tail)
+        await self.supervisor.send([PolicyChosen(policy, tail)])
+        return pb.SetPolicyResponse(previous=previous, policy=policy, tail=tail)
 
     async def drain(self, request: pb.DrainRequest, caller: Caller) -> pb.DrainResponse:
         """Begin the end."""

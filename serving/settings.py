@@ -16,15 +16,14 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ..core.errors import InvalidSettings
+from ..core.errors import InvalidInput, InvalidSettings
 from ..scheduler.backlog import DEFAULT_TAIL
-from ..scheduler.registry import ORACLE_NAMES, POLICY_NAMES
+from .policies import check_policy
 
 ENV_PREFIX = "SKIPJOIN_"
 MAX_KV_TOKENS = 2**30
 MAX_BYTES = 2**40
 MAX_S = 10 * 366 * 86_400
-LIVE_POLICIES = tuple(name for name in POLICY_NAMES if name not in ORACLE_NAMES)  # nobody knows the future here
 
 
 def state_folder() -> Path:
@@ -166,12 +165,10 @@ class ServeSettings(BaseSettings):
     @field_validator("policy")
     @classmethod
     def _known_policy(cls, value: str) -> str:
-        if value in ORACLE_NAMES:
-            raise ValueError(
-                f"{value} needs output lengths, which only a trace knows; must be one of {', '.join(LIVE_POLICIES)}"
-            )
-        if value not in LIVE_POLICIES:
-            raise ValueError(f"must be one of {', '.join(LIVE_POLICIES)}")
+        try:
+            check_policy(value)
+        except InvalidInput as refused:
+            raise ValueError(f"{refused.message.rstrip('.')}; must be {refused.limit}") from None
         return value
 
     @field_validator("job_pool")

@@ -182,9 +182,10 @@ class Supervisor:
         except LinkClosed:
             return
 
-    def choose_policy(self, policy: str) -> None:
-        """Engines that start from now on have this policy."""
-        self._settings = {**self._settings, "policy": policy}
+    def choose_policy(self, policy: str, tail: float | None) -> None:
+        """Engines that start from now on have this policy, with its dial where it has one."""
+        chosen = {"policy": policy} if tail is None else {"policy": policy, "tail": tail}
+        self._settings = {**self._settings, **chosen}
 
     async def stop(self, patience_s: float = 5.0) -> None:
         """End the engine for good: it reads the end of its link and exits; after `patience_s` it is killed.

@@ -38,7 +38,7 @@ from .openai import OpenAiCalls
 from .questions import Questions
 from .rpc import by_token, operator, service_handler
 from .scrape import Scrape
-from .settings import LIVE_POLICIES, ServeSettings
+from .settings import ServeSettings
 from .store import Store
 from .streams import Streams
 from .supervisor import Supervisor
@@ -188,7 +188,7 @@ def _operator_server(settings: ServeSettings, door: Door, questions: Questions, 
         started_ns=clock.now_ns(),
         version=__version__,
         pool_name=pool_name(settings),
-        policies=LIVE_POLICIES,
+        tail=settings.tail,
         begin_drain=door.begin_drain,
         draining=lambda: door.draining,
     )

@@ -87,3 +87,28 @@ def test_json_keeps_numbers_as_numbers() -> None:
     assert value["job"]["submit_time"] == "2023-11-14T22:13:20Z"
     assert value["job"]["request_id"] is None
     assert value["live"] is None
+
+
+def test_a_priority_is_shown_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    urgent, usual = _job(state=jobs.JOB_STATE_CLAIMED, priority=-7), _job(state=jobs.JOB_STATE_CLAIMED)
+    render.show_jobs([urgent, usual], False)
+    header, *rows = capsys.readouterr().out.splitlines()
+    at = header.index("priority") + len("priority")
+    assert [row[:at].split()[-1] for row in rows] == ["-7", "0"]
+    render.show_job(pb.GetJobResponse(job=urgent))
+    assert "priority" in (text := capsys.readouterr().out) and "-7" in text
+    render.show_job(pb.GetJobResponse(job=usual))
+    assert "priority" not in capsys.readouterr().out
+
+
+def test_the_dial_is_shown_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    render.show_status(pb.ServerStatus(policy="adaptive", tail=0.0))
+    assert "adaptive, tail 0\n" in capsys.readouterr().out
+    render.show_status(pb.ServerStatus(policy="fcfs"))
+    assert "tail" not in capsys.readouterr().out
+    render.show_policy(pb.SetPolicyResponse(previous="fcfs", policy="adaptive", tail=0.25))
+    assert capsys.readouterr().out == "The policy is adaptive now; it was fcfs. Its tail is 0.25.\n"
+    render.show_policy(pb.SetPolicyResponse(previous="adaptive", policy="adaptive", tail=0.5))
+    assert capsys.readouterr().out == "The policy was adaptive already. Its tail is 0.5.\n"
+    render.show_policy(pb.SetPolicyResponse(previous="fcfs", policy="skipjoin"))
+    assert capsys.readouterr().out == "The policy is skipjoin now; it was fcfs.\n"

@@ -15,7 +15,7 @@ from skipjoin.bench.fidelity import Fidelity
 from skipjoin.bench.scenario import FOLDER, load_scenario, scenario_names
 from skipjoin.core.errors import InternalError, InvalidSettings
 from skipjoin.executor.config import load_config
-from skipjoin.serving.settings import LIVE_POLICIES
+from skipjoin.serving.policies import LIVE_POLICIES
 from skipjoin.workload.statistics import RunResult
 
 FIRST, SECOND = (load_scenario(FOLDER / f"{name}.toml") for name in scenario_names())

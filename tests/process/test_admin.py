@@ -104,9 +104,31 @@ def test_an_operators_round(server: Server) -> None:
     assert gone["cancel_requested"] or gone["state"] == "cancelled"
     _until(lambda: _json(server, "job", long[0])["job"]["state"] == "cancelled")
     assert "had ended before" in _admin(server.admin, "cancel", short[0]).stdout
-    assert _json(server, "policy", "fcfs") == {"previous": "skipjoin", "policy": "fcfs"}
+    assert _json(server, "policy", "fcfs") == {"previous": "skipjoin", "policy": "fcfs", "tail": None}
     _until(lambda: _json(server, "status")["policy"] == "fcfs")
     assert "already" in _admin(server.admin, "policy", "fcfs").stdout
+
+
+def test_the_dial_is_turned_live_and_outlives_the_engine(serve: Serve) -> None:
+    server = serve("--policy", "adaptive", "--tail", "0.4")
+
+    def stands() -> tuple[str, float | None]:
+        status = _json(server, "status")
+        return status["policy"], status["tail"]
+
+    assert stands() == ("adaptive", 0.4)
+    assert _json(server, "policy", "adaptive", "--tail", "0.2") == {
+        "previous": "adaptive", "policy": "adaptive", "tail": 0.2,
+    }  # fmt: skip
+    assert stands() == ("adaptive", 0.2)
+    assert "tail 0.2" in _admin(server.admin, "status").stdout
+    server.kill_engine()
+    _until(lambda: _json(server, "status")["engine_restarts"] == 1 and stands()[1] is not None)
+    assert stands() == ("adaptive", 0.2)
+    assert _json(server, "policy", "fcfs")["tail"] is None
+    assert stands() == ("fcfs", None)
+    assert "Its tail is 0.4" in _admin(server.admin, "policy", "adaptive").stdout  # as the server was told at start
+    assert stands() == ("adaptive", 0.4)
 
 
 def _check_accounts(server: Server, long: list[str], short: list[str]) -> None:
@@ -129,7 +151,12 @@ def _check_accounts(server: Server, long: list[str], short: list[str]) -> None:
         (("job", "../etc"), 2, "job_id"),
         (("job", NOBODY), 3, "no such job"),
         (("cancel", NOBODY), 3, "no such job"),
-        (("policy", "srpt-oracle"), 2, "policy"),
+        (("policy", "srpt-oracle"), 2, "nobody knows of a live job"),
+        (("policy", "lifo"), 2, "one of skipjoin, fcfs, adaptive"),
+        (("policy", "fcfs", "--tail", "0.5"), 2, "has no dial; leave tail out"),
+        (("policy", "adaptive", "--tail", "1.5"), 2, "tail is 1.5"),
+        (("policy", "adaptive", "--tail", "nan"), 2, "tail is nan"),
+        (("policy", "adaptive", "--tail", "-0.1"), 2, "0 (lowest mean) to 1"),
         (("policy", "x" * 500), 2, "policy"),
         (("jobs", "--limit", "0"), 2, "limit"),
         (("jobs", "--state", "running"), 2, "invalid choice"),

@@ -76,8 +76,12 @@ def test_what_cannot_be_is_refused_by_name(flags: dict[str, object], field: str)
 
 
 def test_an_oracle_is_refused_with_the_reason() -> None:
-    with pytest.raises(InvalidSettings, match="trail needs output lengths, which only a trace knows"):
+    with pytest.raises(InvalidSettings, match="trail ranks by output lengths, which nobody knows") as refused:
         load_settings({**SIMULATED, "policy": "trail"})
+    assert refused.value.field == "policy"
+    assert "skipjoin simulate" in str(refused.value)
+    with pytest.raises(InvalidSettings, match=r"one of skipjoin, fcfs, .*adaptive"):
+        load_settings({**SIMULATED, "policy": "fastest"})
     assert load_settings({**SIMULATED, "policy": "hrrn"}).policy == "hrrn"
 
 
