@@ -104,7 +104,7 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
     if len(text) > MAX_FILE_BYTES:
         raise InvalidProfile(f"Profile {file} is too large.", field="file", limit=f"at most {MAX_FILE_BYTES} bytes")
     try:
-        raw = json.loads(text)
+        raw = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, file))
     except (ValueError, RecursionError) as problem:
         where = f" in line {problem.lineno}" if isinstance(problem, json.JSONDecodeError) else ""
         raise InvalidProfile(f"Profile {file} is not JSON{where}.", field="file") from None
@@ -126,7 +126,7 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
     link.only(("out_gb_per_s", "in_gb_per_s"))
     token_bytes = kv.whole("bytes_per_token", 1)
     link_out, link_in = link.speed_or_null("out_gb_per_s"), link.speed_or_null("in_gb_per_s")
-    model = _coefficients(top.section("coefficients"), file, move_token_ns(token_bytes, link_out, link_in))
+    model = _coefficients(top.section("coefficients"), move_token_ns(token_bytes, link_out, link_in))
     return Profile(
         model=model,
         model_name=top.text("model"),
@@ -146,13 +146,23 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
     )
 
 
-def _coefficients(costs: Section, file: str, move_ns: float) -> LinearCostModel:
+def _coefficients(costs: Section, move_ns: float) -> LinearCostModel:
     costs.only(tuple(key for key, _ in _COEFFICIENTS))
-    in_ns = {name: costs.real(key) * _NS_PER_MS for key, name in _COEFFICIENTS}
+    in_ns = {name: costs.milliseconds(key) * _NS_PER_MS for key, name in _COEFFICIENTS}
     try:
         return LinearCostModel(**in_ns, move_token_ns=move_ns)
-    except InvalidProfile as problem:
-        raise InvalidProfile(f"Profile {file}: {problem.message}", field=problem.field, limit=problem.limit) from None
+    except InvalidProfile:  # each is a cost; together they are none
+        raise costs.wrong("fixed_ms", "1e-06 or more with decode_job_ms", "lets an iteration cost nothing") from None
+
+
+def _object(pairs: list[tuple[str, Any]], file: str) -> dict[str, Any]:
+    """An object of the file; of two values by one name a reader may see either."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidProfile(f"Profile {file}: {key[:40]} stands there twice.", field=key[:40], limit="once")
+        found[key] = value
+    return found
 
 
 def render_profile(profile: Profile) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 from ..core.errors import InvalidProfile
 
 LARGEST = 1e15
+LONGEST_MS = 1e6
+"""No part of an iteration takes longer than a quarter of an hour; a file that says so has its units wrong."""
 MOST_VALUES = 4096
 MOST_ROWS = 1024
 
@@ -71,25 +73,38 @@ class Section:
     def real(self, key: str, *, open_low: bool = False) -> float:
         """A finite number, 0 or more; above 0 with `open_low`."""
         value = self.value(key)
-        if not _is_time(value) or (open_low and value == 0):
+        if not _is_number(value, LARGEST) or (open_low and value == 0):
             raise self.wrong(key, "a finite number above 0" if open_low else "a finite number, 0 or more")
         return float(value)
 
-    def reals(self, key: str) -> tuple[float, ...]:
+    def milliseconds(self, key: str) -> float:
+        """A time, 0 to LONGEST_MS."""
+        return self._number(key, self.value(key), LONGEST_MS)
+
+    def places(self, key: str) -> tuple[float, ...]:
         """A list of 1 to 4096 finite numbers, 0 or more."""
-        return self._reals(key, self.value(key))
+        return self._numbers(key, self.value(key), LARGEST)
+
+    def times(self, key: str) -> tuple[float, ...]:
+        """A list of 1 to 4096 times in milliseconds."""
+        return self._numbers(key, self.value(key), LONGEST_MS)
 
     def table(self, key: str) -> tuple[tuple[float, ...], ...]:
-        """A list of such lists."""
+        """A list of such lists of times."""
         value = self.value(key)
         if not isinstance(value, list) or not 1 <= len(value) <= MOST_ROWS:
             raise self.wrong(key, f"a list of 1 to {MOST_ROWS} lists")
-        return tuple(self._reals(f"{key}[{at}]", line) for at, line in enumerate(value))
+        return tuple(self._numbers(f"{key}[{at}]", line, LONGEST_MS) for at, line in enumerate(value))
 
-    def _reals(self, key: str, value: Any) -> tuple[float, ...]:
-        if not isinstance(value, list) or not 1 <= len(value) <= MOST_VALUES or not all(_is_time(one) for one in value):
-            raise self.wrong(key, f"a list of 1 to {MOST_VALUES} finite numbers, 0 or more")
-        return tuple(float(one) for one in value)
+    def _numbers(self, key: str, value: Any, most: float) -> tuple[float, ...]:
+        if not isinstance(value, list) or not 1 <= len(value) <= MOST_VALUES:
+            raise self.wrong(key, f"a list of 1 to {MOST_VALUES} numbers")
+        return tuple(self._number(f"{key}[{at}]", one, most) for at, one in enumerate(value))
+
+    def _number(self, key: str, value: Any, most: float) -> float:
+        if not _is_number(value, most):
+            raise self.wrong(key, f"a finite number, 0 to {most:g}")
+        return float(value)
 
     def wrong(self, key: str, limit: str, what: str = "cannot be used") -> InvalidProfile:
         """The error that names file, field and limit."""
@@ -97,5 +112,5 @@ class Section:
         return InvalidProfile(f"Profile {self._file}: {field} {what}; it must be {limit}.", field=field, limit=limit)
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LARGEST  # no NaN
+def _is_number(value: Any, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most  # no NaN

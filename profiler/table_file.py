@@ -33,7 +33,7 @@ def parse_tables(part: Section, move_token_ns: float) -> TableCostModel:
     part.only(("step_ms", *_CURVES, *_GRIDS, "fit"))
     tokens, sequences = (_curve(part.section(name)) for name in _CURVES)
     prefill, decode, beside = (_grid(part.section(name)) for name in _GRIDS)
-    step_ns = part.real("step_ms") * _NS_PER_MS
+    step_ns = part.milliseconds("step_ms") * _NS_PER_MS
     try:
         return TableCostModel(tokens, sequences, prefill, decode, beside, step_ns, move_token_ns)
     except InvalidProfile as problem:
@@ -43,7 +43,7 @@ def parse_tables(part: Section, move_token_ns: float) -> TableCostModel:
 def _curve(part: Section) -> Curve:
     part.only(("at", "ms"))
     try:
-        return Curve(part.reals("at"), _ns(part.reals("ms")))
+        return Curve(part.places("at"), _ns(part.times("ms")))
     except InvalidProfile as problem:
         raise _named(part, problem) from None
 
@@ -51,7 +51,7 @@ def _curve(part: Section) -> Curve:
 def _grid(part: Section) -> Grid:
     part.only(("rows", "columns", "ms"))
     try:
-        return Grid(part.reals("rows"), part.reals("columns"), tuple(_ns(line) for line in part.table("ms")))
+        return Grid(part.places("rows"), part.places("columns"), tuple(_ns(line) for line in part.table("ms")))
     except InvalidProfile as problem:
         raise _named(part, problem) from None
 

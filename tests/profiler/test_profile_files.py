@@ -57,6 +57,8 @@ def put(section: str, key: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("coefficients", "fixed_ms", -1), "coefficients.fixed_ms"),
         (put("coefficients", "fixed_ms", 10**400), "coefficients.fixed_ms"),
         (put("coefficients", "fixed_ms", "19"), "coefficients.fixed_ms"),
+        (put("coefficients", "fixed_ms", 1e7), "coefficients.fixed_ms"),
+        (lambda raw: raw["coefficients"].update(fixed_ms=0, decode_job_ms=0), "coefficients.fixed_ms"),
         (put("coefficients", "surprise_ms", 1), "coefficients.surprise_ms"),
         (put("kv", "device_tokens", 0), "kv.device_tokens"),
         (put("kv", "device_tokens", 1.5), "kv.device_tokens"),
@@ -91,6 +93,14 @@ def test_what_is_no_profile_at_all_is_refused(content: bytes, tmp_path: Path) ->
     path.write_bytes(content)
     with pytest.raises(InvalidProfile, match=r"broken\.json"):
         load_profile(str(path))
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.json"
+    path.write_text(json.dumps(shipped()).replace('"fixed_ms"', '"fixed_ms": 0.5, "fixed_ms"', 1))
+    with pytest.raises(InvalidProfile, match=r"twice\.json: fixed_ms stands there twice") as caught:
+        load_profile(str(path))
+    assert caught.value.field == "fixed_ms"
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
