@@ -69,6 +69,11 @@ def _configure_workload(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--starvation", metavar="off|granted|paper", help=f"promotion rule (default {DEFAULTS['starvation']})"
     )
+    group.add_argument(
+        "--kv-mode",
+        choices=("proactive", "reactive", "recompute"),
+        help="how victims leave the device (default proactive)",
+    )
     group.add_argument("--tail", type=float, metavar="T", help="dial of adaptive: 0 lowest mean, 1 safest tail")
     group.add_argument(
         "--bounds",

@@ -68,12 +68,13 @@ class SimExecutor:
         clock: MovableClock,
         *,
         free_moves: bool = False,
+        overlap: bool = True,
         scale: float = 1.0,
         source: TokenSource | None = None,
         on_move: Callable[[Move], None] | None = None,
     ) -> None:
         """`scale` multiplies every predicted time. Without a `source` every token is 0. `on_move` sees every
-        move as it starts.
+        move as it starts. Without `overlap` an iteration computes only when the moves given up to it have landed.
         """
         self._cost = cost
         self._facts = facts
@@ -81,6 +82,7 @@ class SimExecutor:
         self._scale = scale
         self._source = source
         self._on_move = on_move
+        self._overlap = overlap
         self._link = Link(cost, facts.page_tokens, free=free_moves, scale=scale)
         self._queue: deque[_Launched] = deque()
         self._busy_until_ns = 0
@@ -112,7 +114,8 @@ class SimExecutor:
         handles, tokens, predicted_ns = self._compute(plan)
         end_ns = None
         if predicted_ns is not None:
-            end_ns = start_ns + (predicted_ns if self._scale == 1.0 else round(predicted_ns * self._scale))
+            begin_ns = start_ns if self._overlap else self._link.idle_from_ns(start_ns)
+            end_ns = begin_ns + (predicted_ns if self._scale == 1.0 else round(predicted_ns * self._scale))
             self._busy_until_ns = end_ns
         self._queue.append(_Launched(plan, handles, tokens, start_ns, end_ns))
 

@@ -38,6 +38,10 @@ class Link:
         """When the next move lands; None when none is under way."""
         return min((queue[0][0] for queue in self._under_way.values() if queue), default=None)
 
+    def idle_from_ns(self, now_ns: int) -> int:
+        """From when on, `now_ns` at the earliest, neither direction has anything to do."""
+        return max(now_ns, *self._idle_from_ns.values())
+
     def landed(self, now_ns: int) -> tuple[MoveId, ...]:
         """Moves that landed by `now_ns` and were not told yet, in order of landing."""
         done: list[tuple[int, MoveId]] = []

@@ -15,6 +15,7 @@ import numpy as np
 from ..core.errors import InvalidSettings
 from ..core.ports import ExecutorFacts
 from ..engine.params import EngineParams
+from ..kvstore.params import KvMode, KvParams
 from ..profiler.profiles import load_profile
 from ..profiler.schema import Profile
 from ..scheduler.backlog import DEFAULT_TAIL, scale_of
@@ -72,6 +73,7 @@ class Question:
     host_kv_tokens: int | None = None
     starvation: str = "granted"
     tail: float = DEFAULT_TAIL
+    kv_mode: KvMode = "proactive"
     seed: int = 0
     bounds: bool = False
 
@@ -95,6 +97,7 @@ class Question:
                 raise InvalidSettings(f"--{field.replace('_', '-')} is {value}.", field=field, limit=f"{low}..{high}")
         check_starvation(self.starvation)
         scale_of(self.tail)
+        KvParams(mode=self.kv_mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,8 @@ def answer(question: Question, reporter: Reporter) -> Study:
     machine = make_machine(
         profile, workload, question.max_batch, question.kv_tokens, question.host_kv_tokens, question.starvation
     )
-    machine = replace(machine, params=replace(machine.params, tail=question.tail))
+    kv = KvParams(mode=question.kv_mode)
+    machine = replace(machine, params=replace(machine.params, tail=question.tail, kv=kv))
     drained: float | None = None
     load = question.load
     if load is None and question.rate is None and not workload.timed:

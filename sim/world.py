@@ -42,11 +42,12 @@ Watch = Callable[[int, TurnEffects], None]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is simulated: the cost model and the pools, and how many turns an engine may batch."""
+    """What is simulated: the cost model and the pools, and how many turns an engine may batch. `overlap`: KV moves beside the computing."""
 
     cost: CostModel
     facts: ExecutorFacts
     params: EngineParams
+    overlap: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class World:
             machine.facts,
             self._clock,
             free_moves=state.policy.moves_are_free,
+            overlap=machine.overlap,
             on_move=self._moved,
         )
         self._turn = Turn(state, StrictExecutor(executor) if strict else executor, self._clock)

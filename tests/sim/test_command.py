@@ -151,3 +151,17 @@ def test_the_dial_trades_the_mean_for_the_tail(capsys: pytest.CaptureFixture[str
         told[tail] = json.loads(capsys.readouterr().out)["results"][0]
     assert told["0"]["mean_jct_s"] < told["1"]["mean_jct_s"]
     assert told["0"]["p99_jct_s"] > told["1"]["p99_jct_s"]
+
+
+def test_kv_mode_says_how_victims_leave(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--trace", "shape:sharegpt", "--policy", "skipjoin", "--load", "1.5", *FAST)
+    told = {}
+    for mode in ("proactive", "reactive", "recompute"):
+        file = tmp_path / f"{mode}.json"
+        assert _simulate(*words, "--kv-mode", mode, "--json", str(file)) == 0
+        told[mode] = json.loads(file.read_text())["results"][0]
+    capsys.readouterr()
+    assert told["proactive"]["bytes_moved"] > 0
+    assert told["reactive"]["bytes_moved"] > 0
+    assert told["recompute"]["bytes_moved"] == 0
+    assert told["recompute"]["tokens_recomputed"] > told["reactive"]["tokens_recomputed"]

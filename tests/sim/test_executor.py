@@ -176,3 +176,15 @@ def test_close_forgets() -> None:
     bench.executor.close()
     with pytest.raises(InvariantViolation):
         bench.run(decode=batch(1))
+
+
+def test_without_overlap_an_iteration_waits_for_what_is_on_the_link() -> None:
+    for overlap, waits in ((True, 0), (False, 2 * 16 * 5)):
+        bench = Bench(overlap=overlap)
+        bench.run(admits=(admit(1, 10),), prefills=(PrefillChunk(Handle(1), 0, 10, True),))
+        moves = (move(1, Direction.OUT, 2, handle=2), move(2, Direction.IN, 1, handle=3))
+        took, handles, landed = bench.run(decode=batch(1), moves=moves)
+        assert (took, handles) == (1000 + 11 + 100 + waits, [1])
+        assert set(landed) == {1, 2}
+        # Nothing is on the link any more.
+        assert bench.run(decode=batch(1))[0] == 1000 + 12 + 100
