@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|pool|fidelity|demo|matrix|report`.
+"""`skipjoin bench run|turn|pool|fidelity|published|demo|matrix|report`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured (and, for the demo, every bar held), 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -19,6 +19,7 @@ from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
 from .matrix import command as matrix
 from .measured import command as measured
+from .published import command as published
 from .report import command as report
 
 
@@ -29,6 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_turn(actions.add_parser("turn", help="the scheduler's and planner's own time per iteration"))
     _configure_pool(actions.add_parser("pool", help="submits and token-log commits a second of the job pools"))
     measured.configure(actions.add_parser("fidelity", help="measured runs of another server beside their replays"))
+    published.configure(
+        actions.add_parser("published", help="FastServe's published points on OPT-13B beside simulated ones")
+    )
     _configure_demo(actions.add_parser("demo", help="a small model, a server, the same jobs under each policy"))
     matrix.configure(actions.add_parser("matrix", help="policies x traces x loads x batches in the simulator"))
     report.configure(actions.add_parser("report", help="a matrix's results as a page with charts"))
@@ -109,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         "turn": _turn,
         "pool": _pool,
         "fidelity": measured.run,
+        "published": published.run,
         "demo": _demo,
         "matrix": matrix.run,
         "report": report.run,

@@ -1,0 +1,192 @@
+"""A panel drawn again: the same rates, our policies, virtual time.
+
+Owns the runs behind a panel, `Redrawn` and its JSON form. It renders nothing; the command asks, `render` and `plot` show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Protocol
+
+from ...core.errors import InvalidSettings
+from ...profiler.profiles import load_profile
+from ...scheduler.params import check_starvation
+from ...sim.drain import drain_rate
+from ...sim.study import make_machine
+from ...sim.world import Machine, simulate
+from ...workload.requests import Workload
+from ...workload.statistics import RunResult, summarize
+from .curves import Crossing, Curve, Point, crossing
+from .jobs import Lengths, open_lengths
+from .panels import BATCH, KV_TOKENS, LEVEL_S, PROFILE, Panel, System
+
+FURTHER = 1.25
+STEPS = 6
+"""How many times the rate is raised by that factor beyond the published ones, for those that did not reach the limit."""
+
+
+class Reporter(Protocol):
+    """Who is told how far it is."""
+
+    def begin(self, what: str, jobs: int) -> None:
+        """So many runs are to be done."""
+        ...
+
+    def ended(self, jobs: int) -> None:
+        """So many more are done."""
+        ...
+
+    def end(self) -> None:
+        """No more of these."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a person may set. None: the panel's own. `seeds` runs make a point."""
+
+    data_folder: str
+    lengths: str | None = None
+    jobs: int | None = None
+    seeds: int = 3
+    batch: int = BATCH
+    kv_tokens: int = KV_TOKENS
+    starvation: str = "granted"
+    level_s: float = LEVEL_S
+
+    def check(self) -> None:
+        """Raise InvalidSettings."""
+        for field, value, low, high in (
+            ("jobs", self.jobs, 2, 100_000),
+            ("seeds", self.seeds, 1, 100),
+            ("batch", self.batch, 1, 4096),
+            ("kv_tokens", self.kv_tokens, 256, 1 << 24),
+        ):
+            if value is not None and not low <= value <= high:
+                raise InvalidSettings(f"--{field.replace('_', '-')} is {value}.", field=field, limit=f"{low}..{high}")
+        if not 0 < self.level_s <= 1000:
+            raise InvalidSettings(f"--level is {self.level_s:g}.", field="level", limit="above 0, at most 1000")
+        check_starvation(self.starvation)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One of ours at one rate: means over the seeds."""
+
+    point: Point
+    gigabytes: float
+    recomputed: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Redrawn:
+    """A panel with the published curves, by (source, system), and ours, by name. `drain_per_s`: what `fcfs` finishes a second when all wait."""
+
+    panel: Panel
+    setting: Setting
+    lengths: Lengths
+    published: Mapping[tuple[str, str], Curve]
+    ours: Mapping[str, tuple[Drawn, ...]]
+    drain_per_s: float
+
+    def points(self, name: str) -> tuple[Point, ...]:
+        """The curve of one of ours."""
+        return tuple(drawn.point for drawn in self.ours[name])
+
+    def crossings(self) -> dict[str, Crossing | None]:
+        """Ours: the rate at which each reaches the limit."""
+        return {name: crossing(self.points(name), self.setting.level_s) for name in self.ours}
+
+    def published_crossings(self) -> dict[tuple[str, str], Crossing | None]:
+        """Theirs."""
+        return {key: crossing(curve.points, self.setting.level_s) for key, curve in self.published.items()}
+
+    def ratio(self, base: str) -> Crossing | None:
+        """How many times the rate of `base` the best of ours bears; `beyond`: at least. None when either is not known."""
+        found = self.crossings()
+        return over(found[self.panel.best], found[base])
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the target is reached; None where there is none."""
+        if self.panel.target is None:
+            return None
+        base, times = self.panel.target
+        ratio = self.ratio(base)
+        return ratio is not None and ratio.rate >= times
+
+    def rates(self) -> tuple[float, ...]:
+        """All that are drawn."""
+        return tuple(sorted({drawn.point.rate for curve in self.ours.values() for drawn in curve}))
+
+
+def over(best: Crossing | None, base: Crossing | None) -> Crossing | None:
+    """The ratio of two rates, if it is known or has a lower bound."""
+    return None if best is None or base is None or base.beyond else Crossing(best.rate / base.rate, best.beyond)
+
+
+def rate_of(point: Point) -> float:
+    """The rate that was set: what is read off a drawing is some thousandths beside it."""
+    return round(point.rate, 2)
+
+
+def redraw(panel: Panel, curves: tuple[Curve, ...], setting: Setting, reporter: Reporter) -> Redrawn:
+    """Simulate the panel. Raises InvalidSettings, InvalidTrace."""
+    setting.check()
+    published = panel.published(curves)
+    lengths = open_lengths(setting.lengths or panel.lengths, setting.data_folder, setting.kv_tokens)
+    rates = sorted({rate_of(point) for curve in published.values() for point in curve.points if point.measured})
+    ours: dict[str, list[Drawn]] = {system.name: [] for system in panel.systems}
+    reporter.begin(panel.name, len(rates) * len(panel.systems))
+    for rate in rates:
+        for system in panel.systems:
+            ours[system.name].append(_drawn(panel, system, lengths, rate, setting))
+            reporter.ended(1)
+    reporter.end()
+    for system in panel.systems:
+        ours[system.name] += _further(panel, system, lengths, ours[system.name], setting)
+    drained = fmean(_drained(panel, lengths, seed, setting) for seed in range(setting.seeds))
+    return Redrawn(panel, setting, lengths, published, {name: tuple(points) for name, points in ours.items()}, drained)
+
+
+def _further(panel: Panel, system: System, lengths: Lengths, points: list[Drawn], setting: Setting) -> Iterator[Drawn]:
+    """Beyond the published rates, until the limit is reached."""
+    if any(drawn.point.latency_s >= setting.level_s for drawn in points):
+        return
+    rate = points[-1].point.rate
+    for _ in range(STEPS):
+        rate = round(rate * FURTHER, 2)
+        drawn = _drawn(panel, system, lengths, rate, setting)
+        yield drawn
+        if drawn.point.latency_s >= setting.level_s:
+            return
+
+
+def _drawn(panel: Panel, system: System, lengths: Lengths, rate: float, setting: Setting) -> Drawn:
+    count = setting.jobs or panel.span.jobs(rate)
+    results = [_run(panel, system, lengths.jobs(count, rate, seed), setting) for seed in range(setting.seeds)]
+    latency_s = fmean(result.mean_normalized_latency_s or 0.0 for result in results)
+    return Drawn(
+        Point(rate, latency_s),
+        fmean((result.bytes_moved or 0) / 1e9 for result in results),
+        fmean(result.tokens_recomputed or 0 for result in results),
+    )
+
+
+def _run(panel: Panel, system: System, jobs: Workload, setting: Setting) -> RunResult:
+    return summarize(system.policy, 0, simulate(_machine(panel, system, jobs, setting), system.policy, jobs).jobs)
+
+
+def _drained(panel: Panel, lengths: Lengths, seed: int, setting: Setting) -> float:
+    jobs = lengths.jobs(setting.jobs or panel.span.most, 1.0, seed)
+    return drain_rate(_machine(panel, panel.systems[0], jobs, setting), jobs)
+
+
+def _machine(panel: Panel, system: System, jobs: Workload, setting: Setting) -> Machine:
+    profile = load_profile(PROFILE)
+    machine = make_machine(
+        profile, jobs, setting.batch, setting.kv_tokens, panel.host_tokens, check_starvation(setting.starvation)
+    )
+    return replace(machine, params=replace(machine.params, kv=system.kv), overlap=system.overlap)
