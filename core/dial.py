@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from .ports import Tick
+from .tick import Tick
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .admission import Admission
 from .effects import LevelChanged
@@ -15,19 +15,7 @@ from .ids import DEFAULT_TENANT, Handle, JobId, Level, TenantId
 from .outcome import IterationOutcome
 from .plan import IterationPlan
 from .pool import JobPage, JobQuery, JobRecord, LogBatch, NewJob, PoolDepth, TokenSlice
-
-
-class Tick(NamedTuple):
-    """One instant on the engine's three clocks.
-
-    `now_ns` is the wall (monotonic) clock; `decode_ns` is the decode clock: the sum, over the iterations launched so far, of the predicted time
-    of their decode part; `steps` counts iterations that had a decode part. What a job did while it stood in the decode batch is a difference
-    of two ticks: service = decode_ns - decode_ns at joining, tokens = steps - steps at joining. So an unchanged turn touches no job.
-    """
-
-    now_ns: int
-    decode_ns: int
-    steps: int
+from .tick import Tick as Tick  # re-exported: every method of a policy is told one
 
 
 @dataclass(frozen=True, slots=True)

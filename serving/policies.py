@@ -29,7 +29,9 @@ def dial_of(policy: str, asked: float | None, configured: float) -> float | None
     if policy not in DIAL_NAMES:
         if asked is not None:
             raise InvalidInput(
-                f"The policy {policy} has no dial; leave tail out.", field="tail", limit=f"with {', '.join(DIAL_NAMES)}"
+                f"The policy {policy} has no dial; leave tail out.",
+                field="tail",
+                limit=f"only with {', '.join(DIAL_NAMES)}",
             )
         return None
     if asked is not None and not 0.0 <= asked <= 1.0:
