@@ -11,6 +11,7 @@ from http_client import HTTP, figures, http_port
 from process_server import Server, spec
 
 from skipjoin.engine.record import replay
+from skipjoin.executor.presets import init_model
 from skipjoin.profiler.profiles import load_profile
 from skipjoin.profiler.schema import Profile, Tables, render_profile
 from skipjoin.profiler.table import Curve, Grid, TableCostModel
@@ -77,6 +78,25 @@ def test_tables_serve_a_correction_is_learned_and_shown_and_the_run_replays(serv
     assert server.terminate() == 0
     header = json.loads(record.read_text().splitlines()[0])
     assert (header["corrected"], header["cost"]["kind"]) == (True, "tables")
+    report = replay(record)
+    assert report.first_difference is None
+    assert report.identical == report.turns > 50
+
+
+def test_a_real_model_starts_from_a_roofline_learns_and_replays(serve: Serve, tmp_path: Path) -> None:
+    model, record = tmp_path / "model", tmp_path / "run.jsonl"
+    init_model(model, "tiny", seed=7)
+    flags = ["--model", str(model), "--device", "cpu", "--threads", "1", "--kv-tokens", "1024", "--profile", "roofline"]
+    server = serve(*flags, "--record", str(record), *HTTP, simulated=False)
+    port = http_port(server)
+    with server.stub() as stub:
+        streams = [stub.Generate(pb.GenerateRequest(spec=spec("roof" * (1 + i), 80))) for i in range(6)]
+        assert sum(list(stream)[-1].chunk.finish.output_tokens for stream in streams) > 100
+    shown = dict(figures(port))
+    assert shown["skipjoin_cost_observations"] > 50
+    # No overheads are in the estimate, and a tiny model is little else.
+    assert shown["skipjoin_cost_correction_ratio"] > 1.3
+    assert server.terminate() == 0
     report = replay(record)
     assert report.first_difference is None
     assert report.identical == report.turns > 50
