@@ -24,7 +24,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.engine.params import EngineParams
 from skipjoin.kvstore.params import KV_MODES, KvParams
 from skipjoin.scheduler.params import LadderParams
-from skipjoin.scheduler.registry import POLICY_NAMES
+from skipjoin.scheduler.registry import DIAL_NAMES, POLICY_NAMES
 
 from .shadow import prompt_of
 from .world import COST, STOP_ID, World, generated, natural_end
@@ -138,6 +138,7 @@ class EngineMachine(RuleBasedStateMachine):
                     deadline_ns=None if deadline is None else now + deadline,
                     alone=alone,
                     output_tokens=new,
+                    priority=handle * 7 % 5 - 2,
                 )
             )
             if prompt + new > self.world.state.max_tokens:
@@ -176,6 +177,14 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(policy=st.sampled_from(POLICIES))
     def policy_is_switched(self, policy):
         self._step(PolicyChosen(policy))
+
+    @rule(tail=st.sampled_from([-1.0, 0.0, 0.3, 1.0]))
+    def dial_is_turned(self, tail):
+        on = self.world.state.policy
+        self._step(PolicyChosen(on.name, tail))
+        if on.name in DIAL_NAMES:
+            assert self.world.state.policy is on
+            assert tail == -1.0 or on.tail == tail
 
     @rule()
     def somebody_asks(self):
