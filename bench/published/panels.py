@@ -16,6 +16,8 @@ BATCH = 16
 """Of every run of OPT-13B in the artifact's scripts; the text names none."""
 LEVEL_S = 0.3
 """The published limit: ten times one decode iteration."""
+TOP_LEVELS = 2.2
+"""The published pictures end at so many times the limit; a curve is not followed beyond."""
 KV_TOKENS = 15_700
 """What an A100 with 40 GB has left beside OPT-13B when nine tenths of it are used: (0.9 * 40 GiB - 25.7 GB) / 819,200 B is 15.8 thousand tokens,
 less some workspace. The profile's own room is that of an 80 GB card."""

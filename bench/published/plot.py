@@ -11,12 +11,11 @@ from ..report.charts import axes
 from ..report.style import CSS
 from ..report.svg import Scale, line, picture, polyline, tag, text, title
 from .curves import Point, crossing
+from .panels import TOP_LEVELS
 from .redraw import Redrawn
 
 WIDE, HIGH, GAP = 420.0, 340.0, 20.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 44.0, 120.0
-TOP_LEVELS = 2.2
-"""The picture ends at so many times the limit, as the published ones do."""
 COLOURS = ("ink", "red", "orange", "blue", "aqua")
 
 

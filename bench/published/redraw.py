@@ -20,7 +20,7 @@ from ...workload.requests import Workload
 from ...workload.statistics import RunResult, summarize
 from .curves import Crossing, Curve, Point, crossing
 from .jobs import Lengths, open_lengths
-from .panels import BATCH, KV_TOKENS, LEVEL_S, PROFILE, Panel, System
+from .panels import BATCH, KV_TOKENS, LEVEL_S, PROFILE, TOP_LEVELS, Panel, System
 
 FURTHER = 1.25
 STEPS = 6
@@ -142,7 +142,9 @@ def redraw(panel: Panel, curves: tuple[Curve, ...], setting: Setting, reporter: 
     reporter.begin(panel.name, len(rates) * len(panel.systems))
     for rate in rates:
         for system in panel.systems:
-            ours[system.name].append(_drawn(panel, system, lengths, rate, setting))
+            before = ours[system.name]
+            if not before or before[-1].point.latency_s < TOP_LEVELS * setting.level_s:
+                before.append(_drawn(panel, system, lengths, rate, setting))
             reporter.ended(1)
     reporter.end()
     for system in panel.systems:

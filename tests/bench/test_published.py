@@ -41,8 +41,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def drawn(data: Path, name: str, starvation: str = "granted") -> Redrawn:
-    setting = Setting(str(data), jobs=60, seeds=1, batch=4, kv_tokens=1600, starvation=starvation, level_s=0.02)
+def drawn(data: Path, name: str, starvation: str = "granted", level_s: float = 0.02) -> Redrawn:
+    setting = Setting(str(data), jobs=60, seeds=1, batch=4, kv_tokens=1600, starvation=starvation, level_s=level_s)
     return redraw(named(name)[0], read_curves(data / "published" / FILE), setting, Quiet())
 
 
@@ -169,6 +169,14 @@ def test_a_missed_target_is_the_exit_code(data: Path, capsys: pytest.CaptureFixt
     words = ("--panel", "sharegpt", "--jobs", "20", "--seeds", "1", "--batch", "64", "--level", "0.02")
     assert main(["bench", "published", "--data", str(data), *words]) == 1
     assert "MISSED" in capsys.readouterr().out
+
+
+def test_a_curve_is_not_followed_far_beyond_the_limit(data: Path) -> None:
+    panel = drawn(data, "sharegpt", level_s=0.005)
+    assert panel.rates() == (0.5,)
+    assert panel.crossings() == dict.fromkeys(panel.ours)
+    assert panel.ratio("fcfs") is None
+    assert panel.holds is False
 
 
 def test_manners_of_keeping_kv_differ_as_they_must(data: Path) -> None:
