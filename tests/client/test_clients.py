@@ -55,10 +55,20 @@ def test_the_three_forms_of_a_prompt_and_what_is_said_of_sampling(drive: Any, do
     assert [(m.role, m.content) for m in specs[2].messages.messages] == [("user", "hi"), ("assistant", "ho")]
 
 
+def test_a_priority_goes_with_a_submit_and_a_generate(drive: Any, door: Any) -> None:
+    target = door.start()
+    drive.call(target, "submit", "a", priority=-5)
+    drive.result(target, "b", priority=100)
+    drive.result(target, "c")
+    assert [request.spec.priority for _, request in door.calls] == [-5, 100, 0]
+
+
 @pytest.mark.parametrize(
     ("named", "field"),
     [
         ({}, "prompt"),
+        ({"prompt": "a", "priority": 101}, "priority"),
+        ({"prompt": "a", "priority": 0.5}, "priority"),
         ({"prompt": "a", "token_ids": [1]}, "prompt"),
         ({"prompt": b"bytes"}, "prompt"),
         ({"prompt": "a\ud800"}, "text"),
