@@ -104,7 +104,7 @@ def parse_profile(text: str | bytes, file: str) -> Profile:
     if len(text) > MAX_FILE_BYTES:
         raise InvalidProfile(f"Profile {file} is too large.", field="file", limit=f"at most {MAX_FILE_BYTES} bytes")
     try:
-        raw = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, file))
+        raw = json.loads(text, object_pairs_hook=lambda pairs: _named_once(pairs, file))
     except (ValueError, RecursionError) as problem:
         where = f" in line {problem.lineno}" if isinstance(problem, json.JSONDecodeError) else ""
         raise InvalidProfile(f"Profile {file} is not JSON{where}.", field="file") from None
@@ -155,7 +155,7 @@ def _coefficients(costs: Section, move_ns: float) -> LinearCostModel:
         raise costs.wrong("fixed_ms", "1e-06 or more with decode_job_ms", "lets an iteration cost nothing") from None
 
 
-def _object(pairs: list[tuple[str, Any]], file: str) -> dict[str, Any]:
+def _named_once(pairs: list[tuple[str, Any]], file: str) -> dict[str, Any]:
     """An object of the file; of two values by one name a reader may see either."""
     found: dict[str, Any] = {}
     for key, value in pairs:
