@@ -95,6 +95,20 @@ class Emission:
         self._slots = _longer(self._slots, [row.slot for row in came])
         self._obeys = _longer(self._obeys, [row.obeys_end for row in came])
 
+    # iterations in which nobody ends --------------------------------------------------------------------------
+    @property
+    def looks_at_tokens(self) -> bool:
+        """Whether a token may end a member of the batch; else only its number does."""
+        return self._anybody_obeys or bool(self._watched)
+
+    def may_end(self, step: int) -> bool:
+        """Whether somebody's output may be as long as it may be with the token of iteration `step`."""
+        return self._limits.peek(step) is not None
+
+    def absorb_run(self, first: int, last: int, token: int) -> None:
+        """`token` for every member of the standing batch in iterations `first` to before `last`, none of which ends anybody."""
+        self._ring.write_run(first, last, self._slots, token, self._rows)
+
     # one job's token ------------------------------------------------------------------------------------------
     def ends(self, row: Row, token: int) -> bool:
         """Whether this token ends the job by an end token, a stop id or a stop string."""

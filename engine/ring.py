@@ -47,6 +47,14 @@ class TokenRing:
         """Tokens of iteration `step`, int32[n], of the members at `slots`, int64[n]."""
         self._tokens[step % RING, slots] = tokens
 
+    def write_run(self, first: int, last: int, slots: Int64s, token: int, rows: Iterable[Row]) -> None:
+        """`token` of iterations `first` to before `last` of the members at `slots`, with every `flush_all` of `rows` on the way."""
+        while first < last:
+            until = min(last, self._flushed_step + RING)
+            self._tokens[np.ix_(np.arange(first, until) % RING, slots)] = token
+            self.flush_all(until, rows)
+            first = until
+
     def flush_all(self, step: int, rows: Iterable[Row]) -> None:
         """Empty the ring of all members when it is about to be overwritten; `step` is the next iteration."""
         if step - self._flushed_step < RING:

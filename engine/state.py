@@ -74,7 +74,7 @@ class EngineState:
         self.decode_ns = 0
         self.steps = 0
         self.plans = 0
-        self._charged = False
+        self.charged = False
 
     @property
     def ledger(self) -> Ledger:
@@ -112,11 +112,11 @@ class EngineState:
         policy, tick = self.policy, self.tick(now_ns)
         change_ns, crossing_ns = policy.next_change_ns(), policy.next_crossing_ns()
         if (
-            self._charged
+            self.charged
             or (change_ns is not None and change_ns <= now_ns)
             or (crossing_ns is not None and crossing_ns <= self.decode_ns)
         ):
-            self._charged = False
+            self.charged = False
             for change in policy.advance(tick):
                 self.note_level(change, effects)
         decision = self.planner.plan(policy, tick, self.plans)
@@ -158,7 +158,7 @@ class EngineState:
             self._joined(rows[seq.handle], tick, effects)
         for seq, service_ns, tokens in decision.charged:
             policy.charge(seq.handle, service_ns, tokens, tick)
-            self._charged = True
+            self.charged = True
         decoding = [rows[seq.handle] for seq in decision.decoding]
         for row in decoding:
             policy.decoding(row.handle, tick)

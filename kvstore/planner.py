@@ -148,7 +148,7 @@ class Planner:
         """The next iteration; its plan may have nothing in it (`Decision.idle`)."""
         calm = self._calm(policy, tick)
         if calm and not self._plan_every_turn:
-            return self._repeat(tick, plan_seq)
+            return self.running.repeat(self.ledger, self._cost, tick.steps, plan_seq)
         decision = Decision(IterationPlan(plan_seq, self.ledger.generation))
         if not calm:
             decision.granted = self._grants.give(policy, self.seqs, tick)
@@ -175,6 +175,12 @@ class Planner:
         self._grants.ran(self._number)
         return decision
 
+    def unchanged(self, policy: Policy, tick: Tick) -> int | None:
+        """None when the turn at `tick` is planned anew; else the free pages that it, and each like it that follows, has to leave."""
+        if self._plan_every_turn or not self._calm(policy, tick):
+            return None
+        return 0 if self._below else self._link.low_water
+
     def _calm(self, policy: Policy, tick: Tick) -> bool:
         """Whether nothing has changed since the last plan but what the calendars know."""
         if self._changed or self._alternate or policy.version != self._version or not self.running.members:
@@ -186,17 +192,6 @@ class Planner:
             return False
         left = self.ledger.device.free - len(self.running.due(tick.steps))
         return left >= 0 and (self._below or left >= self._link.low_water)
-
-    def _repeat(self, tick: Tick, plan_seq: int) -> Decision:
-        """The same decode batch again, with the pages that the calendar says."""
-        running, ledger = self.running, self.ledger
-        appends = running.append_due(ledger, tick.steps)
-        decode_ns = self._cost.decode_ns(len(running.decode), running.context_sum)
-        running.launched(tick.steps)
-        plan = IterationPlan(
-            plan_seq, ledger.generation, decode=running.decode, new_pages=appends, predicted_ns=decode_ns
-        )
-        return Decision(plan, repeated=True, decode_ns=decode_ns)
 
     # ranking --------------------------------------------------------------------------------------------------
     def _swaps(self, policy: Policy) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.plan import NO_APPENDS, NO_DECODE, DecodeBatch, PageAppends
+from ..core.plan import NO_APPENDS, NO_DECODE, DecodeBatch, IterationPlan, PageAppends
+from ..core.ports import CostModel
 from .calendar import StepCalendar
+from .decision import Decision
 from .ledger import Ledger
 from .sequence import DECODE, OUT, Sequence
 
@@ -31,6 +33,27 @@ class RunningBatch:
             return []
         # A member that left and came back without a step between stands in the bucket twice.
         return list(dict.fromkeys(seq for seq in bucket if seq.stage == DECODE and seq.grow_step == steps))
+
+    def repeat(self, ledger: Ledger, cost: CostModel, steps: int, plan_seq: int) -> Decision:
+        """The same decode batch again, with the pages that the calendar says."""
+        appends = self.append_due(ledger, steps)
+        decode_ns = cost.decode_ns(len(self.decode), self.context_sum)
+        self.launched(steps)
+        plan = IterationPlan(plan_seq, ledger.generation, decode=self.decode, new_pages=appends, predicted_ns=decode_ns)
+        return Decision(plan, repeated=True, decode_ns=decode_ns)
+
+    def grow_due(self, ledger: Ledger, steps: int, least_free: int) -> bool:
+        """What `repeat` does to the pages; False, and nothing is done, where fewer than `least_free` would stay free."""
+        if self.growth.peek(steps) is None:
+            return True
+        due = self.due(steps)
+        if ledger.device.free - len(due) < least_free:
+            return False
+        for seq in due:
+            ledger.grow_by_one(seq.table)
+            self.grown(seq)
+        self.growth.take(steps)
+        return True
 
     def append_due(self, ledger: Ledger, steps: int) -> PageAppends:
         """Give every due member its page; there are enough free ones."""

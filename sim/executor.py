@@ -22,6 +22,9 @@ from ..core.plan import NO_DECODE, DecodeBatch, Int32s, Int64s, IterationPlan, M
 from ..core.ports import CostModel, ExecutorFacts
 from .link import Link
 
+SAMPLED = 0
+"""The token that everybody emits every time where no source says otherwise."""
+
 
 class MovableClock(Clock, Protocol):
     """A clock that can be made to reach a time: at once in virtual time, by sleeping on the wall clock."""
@@ -73,7 +76,7 @@ class SimExecutor:
         source: TokenSource | None = None,
         on_move: Callable[[Move], None] | None = None,
     ) -> None:
-        """`scale` multiplies every predicted time. Without a `source` every token is 0. `on_move` sees every
+        """`scale` multiplies every predicted time. Without a `source` every token is `SAMPLED`. `on_move` sees every
         move as it starts. Without `overlap` an iteration computes only when the moves given up to it have landed.
         """
         self._cost = cost
@@ -144,6 +147,23 @@ class SimExecutor:
             tokens=launched.tokens,
             landed=self._link.landed(end_ns),
         )
+
+    @property
+    def next_landing_ns(self) -> int | None:
+        """When the next move lands; None when none is under way."""
+        return self._link.next_landing_ns()
+
+    def ran_on(self, iterations: int, now_ns: int) -> None:
+        """The standing batch ran so many iterations more, as predicted, and the last one ended at `now_ns`: the clock stands there.
+
+        Nothing may be queued, no move may land meanwhile, and there may be no token source: it would not be asked.
+        """
+        if self._queue or self._source is not None:
+            raise InvariantViolation("An executor was spared plans that it had to carry out.")
+        self._steps += iterations
+        self._context_sum += iterations * len(self._batch)
+        self._busy_until_ns = now_ns
+        self._clock.move_to(now_ns)
 
     def close(self) -> None:
         """Forget everything."""
