@@ -29,6 +29,8 @@ from .trace import MAX_ARRIVAL_S, MAX_OUTPUT_TOKENS, MAX_PROMPT_TOKENS, MAX_ROWS
 
 MAX_LINE_CHARS = 4 * 2**20
 NS = 1_000_000_000
+LATEST_S = 10**12
+"""Seconds since whenever a trace counts from; ten thousand years are less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +128,31 @@ def read_trace(path: Path, limit: int | None = None) -> Trace:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             return _read(stream, path.name, limit)
-    except UnicodeDecodeError as bad:
-        raise InvalidTrace(f"{path.name} is not a text file (byte {bad.start} is not UTF-8).", field="trace") from None
+    except UnicodeDecodeError:
+        raise InvalidTrace(
+            f"{path.name}, line {_undecodable_line(path)} is not UTF-8: save the file as text in UTF-8.", field="trace"
+        ) from None
     except OSError as bad:
         raise InvalidTrace(f"{path.name} cannot be read: {bad.strerror or 'input error'}.", field="trace") from None
+
+
+def _undecodable_line(path: Path) -> int:
+    """The first line that is not UTF-8. A line feed is one byte in every UTF-8 text, so lines can be told apart before they are read."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _read(stream: TextIO, file: str, limit: int | None) -> Trace:
     lines = _bounded(stream, file)
     first = next(lines, "")
-    if not first.strip():
+    if first and not first.strip():
+        raise InvalidTrace(f"{file}, line 1 is blank; a header line must stand there.", field="trace")
+    if not first:
         raise InvalidTrace(f"{file} is empty; a header line and at least one row are needed.", field="trace")
     if first.lstrip().startswith("{"):
         return _collect(_json_rows(chain([first], lines), file), MOONCAKE, file, limit)
@@ -218,6 +235,8 @@ def _collect(rows: Rows, fmt: _Format, file: str, limit: int | None) -> Trace:
         now = fmt.time_ns(row[fmt.arrival], place)
         if now < 0:
             place.fail("a time before 0.", "0 or more")
+        if now > LATEST_S * NS:
+            place.fail("later than any calendar knows.", f"at most {LATEST_S} s")
         origin = now if origin is None else origin
         if now < last:
             place.fail("earlier than the row before; rows must be in order of arrival.")
@@ -229,7 +248,7 @@ def _collect(rows: Rows, fmt: _Format, file: str, limit: int | None) -> Trace:
         if prompt == 0 or output == 0:
             dropped += 1
             continue
-        arrivals.append(now)
+        arrivals.append(now - origin)
         prompts.append(prompt)
         outputs.append(output)
     if not arrivals:

@@ -129,7 +129,9 @@ def test_a_bad_field_names_file_line_and_column(tmp_path: Path, row: str, column
 
 BAD_FILES = [
     ("", "empty"),
-    ("\n\n", "empty"),
+    ("\n\n", "line 1 is blank"),
+    ("\n" + HEADER + "1,2,3\n", "line 1 is blank"),
+    (HEADER + "1e300,2,3\n", "line 2, column arrival_s: later"),
     (HEADER, "no usable row"),
     ("arrival_s,prompt_tokens\n1,2\n", "no column output_tokens"),
     ("TIMESTAMP,ContextTokens\n1,2\n", "no column GeneratedTokens"),
@@ -159,9 +161,17 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, word: str) -> None:
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    path.write_bytes(HEADER.encode() + b"\xff\xfe\x00")
-    with pytest.raises(InvalidTrace, match="not UTF-8"):
+    path.write_bytes(HEADER.encode() + b"1,2,3\n2,\xe9,3\n")
+    with pytest.raises(InvalidTrace, match=r"mine\.csv, line 3 is not UTF-8"):
         read_trace(path)
+    path.write_text(HEADER + "1,2,3\n", encoding="utf-16")
+    with pytest.raises(InvalidTrace, match=r"mine\.csv, line 1 is not UTF-8"):
+        read_trace(path)
+
+
+def test_a_year_that_no_clock_of_nanoseconds_reaches(tmp_path: Path) -> None:
+    rows = "TIMESTAMP,ContextTokens,GeneratedTokens\n9999-12-31 23:59:58,5,5\n9999-12-31 23:59:59,5,5\n"
+    assert read_trace(_file(tmp_path, rows)).arrival_ns.tolist() == [0, 10**9]
 
 
 def test_a_line_without_end(tmp_path: Path) -> None:
