@@ -26,6 +26,7 @@ from ...workload.requests import Workload, make_workload
 from ...workload.source import open_source
 from ...workload.statistics import JobResults, percentile, summarize
 from ...workload.trace import Trace
+from .series import turned
 
 NS = 1e9
 QUANTILES = 200
@@ -54,7 +55,7 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The jobs at `load` times `drain_rate_per_s` under a policy."""
+    """The jobs at `load` times `drain_rate_per_s` under a policy, which may name its dial (`series`)."""
 
     jobs: Jobs
     load: float
@@ -137,7 +138,8 @@ def measure(run: Run) -> Line:
     machine, workload, _ = prepare(run.jobs)
     try:
         workload = workload.at_rate(run.load * run.drain_rate_per_s)
-        done = simulate(machine, run.policy, workload)
+        machine, policy = turned(machine, run.policy)
+        done = simulate(machine, policy, workload)
     except SkipjoinError as error:
         return {"kind": "failed", "key": run.key(), "error": str(error)}
     proved = bounds(machine.cost, machine.params.max_batch, machine.facts.device_pages * PAGE_TOKENS, workload)

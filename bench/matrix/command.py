@@ -31,7 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--traces", type=_words, metavar="A,B", help="traces, by name, file or shape:NAME")
     parser.add_argument("--loads", type=_words, metavar="R,R", help="arrival rates over drain rate")
     parser.add_argument("--batches", type=_words, metavar="B,B", help="jobs in a batch")
-    parser.add_argument("--policies", type=_words, metavar="A,B", help="policies; all: every one there is")
+    parser.add_argument(
+        "--policies",
+        type=_words,
+        metavar="A,B",
+        help="policies, or one with its dial set (adaptive:0.5); all: every one",
+    )
+    parser.add_argument("--tails", type=_words, metavar="T,T", help="settings of the dial of a policy that has one")
     parser.add_argument("--requests", type=int, metavar="N", help="counted requests of a run")
     parser.add_argument("--warmup", type=int, metavar="N", help="requests before them, served and not counted")
     parser.add_argument("--seeds", type=_words, metavar="S,S", help="windows of a trace, or draws of a shape")
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= processes <= MAX_PROCESSES:
         raise InvalidSettings(f"--jobs is {processes}.", field="jobs", limit=f"1..{MAX_PROCESSES}")
     file = Path(args.scenario) if args.scenario else FOLDER / ("full.toml" if args.full else "quick.toml")
-    names = ("traces", "loads", "batches", "policies", "requests", "warmup", "seeds", "profile")
+    names = ("traces", "loads", "batches", "policies", "requests", "warmup", "seeds", "profile", "tails")
     instead = {name: value for name in names if (value := getattr(args, name)) is not None}
     matrix = load_matrix(file, instead)
     plan = make_plan(matrix, args.data or os.environ.get(DATA_VARIABLE))

@@ -13,7 +13,8 @@ from ...core.errors import InvalidSettings
 from ...scheduler.registry import POLICY_NAMES
 from ...workload.source import DATA_VARIABLE
 from .cell import Jobs, Run
-from .scenario import ALL, Matrix, TraceSource
+from .scenario import ALL, Matrix, Reference, TraceSource
+from .series import parse, spread
 from .timeline import SmallRun
 
 
@@ -26,6 +27,7 @@ class Plan:
     policies: tuple[str, ...]
     small: tuple[SmallRun, ...]
     notes: tuple[str, ...]
+    references: tuple[Reference, ...] = ()
 
     def cells(self) -> Iterator[tuple[Jobs, list[Run]]]:
         """Jobs that share a drain run, with their runs."""
@@ -57,15 +59,16 @@ def make_plan(matrix: Matrix, data_folder: str | None) -> Plan:
         for batch in matrix.batches
     )
     small = () if matrix.timeline is None else tuple(SmallRun(matrix.timeline, matrix.profile, one) for one in policies)
-    return Plan(jobs, matrix.loads, policies, small, tuple(notes))
+    return Plan(jobs, matrix.loads, policies, small, tuple(notes), matrix.references)
 
 
 def _policies(matrix: Matrix, notes: list[str]) -> tuple[str, ...]:
     wanted = POLICY_NAMES if ALL in matrix.policies else matrix.policies
-    unknown = [name for name in wanted if name not in POLICY_NAMES]
+    wanted = tuple(dict.fromkeys(one for name in wanted for one in spread(name, matrix.tails)))
+    unknown = [name for name in wanted if parse(name).policy not in POLICY_NAMES]
     if unknown:
         notes.append(f"left out, for this version has no such policy: {', '.join(unknown)}")
-    known = tuple(name for name in wanted if name in POLICY_NAMES)
+    known = tuple(name for name in wanted if name not in unknown)
     if not known:
         raise InvalidSettings("None of the policies exists.", field="policies", limit=f"of {', '.join(POLICY_NAMES)}")
     return known

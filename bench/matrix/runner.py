@@ -162,6 +162,10 @@ def _leave_when_orphaned() -> None:
 
 def run_matrix(plan: Plan, store: Store, reporter: Reporter, processes: int) -> int:
     """Run what `store` lacks of `plan`; the number of runs that failed."""
+    for reference in plan.references:
+        given = reference.model_dump(mode="json")
+        if store.find("reference", given) is None:
+            store.add({"kind": "reference", "key": given})
     matrix = Matrix(plan, store, reporter)
     for note in dict.fromkeys(note for jobs in plan.jobs for note in prepare(jobs)[1].notes):
         reporter.note(note)

@@ -10,9 +10,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ...core.errors import InvalidSettings
+from .series import WITH_DIAL, parse
 
 FOLDER = Path(__file__).parent.parent / "matrices"
 ALL = "all"
@@ -24,10 +25,31 @@ def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:
     return values
 
 
+def _named_once(traces: tuple[TraceSource, ...]) -> tuple[TraceSource, ...]:
+    _distinct(tuple(one.name for one in traces))
+    return traces
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed")
+    return value
+
+
+def _policy(name: str) -> str:
+    try:
+        return parse(name).name
+    except InvalidSettings as bad:
+        raise ValueError(bad.message) from None
+
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Load = Annotated[float, Field(gt=0, le=100)]
-Batch = Annotated[int, Field(ge=1, le=4096)]
-Seed = Annotated[int, Field(ge=0, le=10_000)]
+Policy = Annotated[Name, AfterValidator(_policy)]
+Load = Annotated[float, BeforeValidator(_number), Field(gt=0, le=100)]
+Batch = Annotated[int, BeforeValidator(_number), Field(ge=1, le=4096)]
+Seed = Annotated[int, BeforeValidator(_number), Field(ge=0, le=10_000)]
+Tail = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
+Ratio = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1000)]
 
 
 class TraceSource(BaseModel):
@@ -55,8 +77,21 @@ class Small(BaseModel):
     seed: Seed = 0
 
 
+class Reference(BaseModel):
+    """What others reached, as data: (mean, P99) points over those of fcfs, averaged over the cells of the matrix; `source` says whose they are."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    source: Name
+    points: Annotated[tuple[tuple[Ratio, Ratio], ...], Field(min_length=1, max_length=100)]
+
+
 class Matrix(BaseModel):
-    """`policies` may be the one word "all"; a seed is a window of a trace, or other lengths and arrivals of a shape."""
+    """`policies` may be the one word "all"; a seed is a window of a trace, or other lengths and arrivals of a shape.
+
+    `tails`: where the dial of a policy that has one is set, one after the other; `adaptive:0.5` among the policies is one such setting.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,9 +103,11 @@ class Matrix(BaseModel):
     loads: Annotated[tuple[Load, ...], Field(min_length=1), AfterValidator(_distinct)]
     batches: Annotated[tuple[Batch, ...], Field(min_length=1), AfterValidator(_distinct)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0,)
-    policies: Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_distinct)]
-    traces: Annotated[tuple[TraceSource, ...], Field(min_length=1)]
+    policies: Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_distinct)]
+    tails: Annotated[tuple[Tail, ...], AfterValidator(_distinct)] = ()
+    traces: Annotated[tuple[TraceSource, ...], Field(min_length=1), AfterValidator(_named_once)]
     timeline: Small | None = None
+    references: tuple[Reference, ...] = ()
 
 
 def load_matrix(path: Path, instead: dict[str, object]) -> Matrix:
@@ -82,9 +119,18 @@ def load_matrix(path: Path, instead: dict[str, object]) -> Matrix:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidSettings(f"{path.name} cannot be read: {error.strerror}.", field="scenario") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as bad:
+        line = bad.object[: bad.start].count(b"\n") + 1
+        raise InvalidSettings(f"{path.name}, line {line} is not UTF-8.", field="scenario") from None
+    except tomllib.TOMLDecodeError as error:
         raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
     matrix = _checked(raw, path.name)
+    if matrix.tails and not {ALL, *WITH_DIAL} & set(matrix.policies):
+        raise InvalidSettings(
+            f"{path.name}: tails: none of the policies has a dial that is left to set.",
+            field="tails",
+            limit=f"with {', '.join(WITH_DIAL)}",
+        )
     if "traces" in instead:
         known = {one.name: one.model_dump() for one in matrix.traces}
         names = instead["traces"]
@@ -99,4 +145,6 @@ def _checked(raw: dict[str, object], source: str) -> Matrix:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "matrix"
-        raise InvalidSettings(f"{source}: {where}: {first['msg']}.", field=where) from None
+        raise InvalidSettings(
+            f"{source}: {where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}.", field=where
+        ) from None

@@ -14,6 +14,7 @@ from ...sim.drain import drain_rate
 from ...sim.world import simulate
 from .cell import NS, Jobs, Line, prepare
 from .scenario import Small
+from .series import turned
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def draw(run: SmallRun) -> Line:
     machine, workload, _ = prepare(jobs)
     workload = workload.at_rate(small.load * drain_rate(machine, workload))
     watch = Stretches()
-    done = simulate(machine, run.policy, workload, watch=watch).jobs
+    machine, policy = turned(machine, run.policy)
+    done = simulate(machine, policy, workload, watch=watch).jobs
     columns = zip(
         workload.prompt_tokens.tolist(),
         workload.output_tokens.tolist(),

@@ -1,4 +1,4 @@
-"""The charts of a matrix: JCT distributions, a measure against load, the plane of mean and P99.
+"""The charts of a matrix: JCT distributions, a measure against load.
 
 Owns what is drawn where inside a chart. It knows results and looks, no HTML around them; `page` puts the charts in order.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..matrix.summary import Cell, Results, knows_lengths
+from ..matrix.summary import Cell, Results
 from .style import look, ordered
 from .svg import Scale, fitted, line, picture, polyline, short, tag, text, title
 
@@ -92,7 +92,7 @@ def against_load(results: Results, trace: str, batch: int, measure: str, words: 
     drawn = []
     for one in series:
         points = [(x(load), y(value)) for load, value in one.points]
-        fill = f"fill:var(--{look(one.policy).colour})"
+        fill = look(one.policy).paint("fill")
         dots = (tag("circle", title(one.said), cx=at_x, cy=at_y, r=2.4, style=fill) for at_x, at_y in points)
         drawn.append(polyline(points, title(one.said), **look(one.policy).stroke()) + "".join(dots))
     alt = f"{words} over that of fcfs against load: {trace}, batch {batch}"
@@ -107,69 +107,3 @@ def apart(values: Sequence[float], scale: Scale, pixels: float = 24.0) -> list[f
             continue
         kept.append(value)
     return kept
-
-
-PLANE_WIDE, PLANE_HIGH = 520.0, 380.0
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A policy on the plane."""
-
-    policy: str
-    mean: float
-    late: float
-
-
-def front(spots: Sequence[Spot]) -> list[Spot]:
-    """Those that no other beats in both, by rising P99; those that know lengths apart, for nobody can have them."""
-    best: list[Spot] = []
-    for spot in sorted((one for one in spots if not knows_lengths(one.policy)), key=lambda one: (one.late, one.mean)):
-        if not best or spot.mean < best[-1].mean:
-            best.append(spot)
-    return best
-
-
-Box = tuple[float, float, float, float]
-LETTER, LABEL_HIGH = 6.4, 12.0
-
-
-def label_box(x: float, y: float, wide: float, taken: Sequence[Box]) -> Box:
-    """Left, top, right, bottom of a label near (x, y) that covers nothing of `taken`: to the right if it can be, else ever further off."""
-    shifts = (-13.0 + way * away for away in range(0, 120, 5) for way in (-1, 1))
-    places = [(left, y + shift) for shift in shifts for left in (x + 7, x - 7 - wide)]
-    boxes = [(left, top, left + wide, top + LABEL_HIGH) for left, top in places]
-    return next((box for box in boxes if not any(_meet(box, other) for other in taken)), boxes[0])
-
-
-def _meet(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def plane(spots: Sequence[Spot], words: str) -> str:
-    """Mean over P99, both as ratios to fcfs, and the front of those that nobody beats in both."""
-    x = fitted([*(spot.late for spot in spots), 1.0], LEFT, PLANE_WIDE - 74, log=True)
-    y = fitted([*(spot.mean for spot in spots), 1.0], PLANE_HIGH - BOTTOM, TOP + 14, log=True)
-    best = front(spots)
-    corners: list[tuple[float, float]] = []
-    for spot in best:
-        if corners:
-            corners.append((x(spot.late), corners[-1][1]))
-        corners.append((x(spot.late), y(spot.mean)))
-    parts = [
-        axes(x, y, "P99 / fcfs", "mean / fcfs"),
-        line(x(1.0), y.start, x(1.0), y.stop, class_="one"),
-        line(x.start, y(1.0), x.stop, y(1.0), class_="one"),
-        polyline(corners, class_="front") if len(corners) > 1 else "",
-    ]
-    taken = [(x(spot.late) - 5, y(spot.mean) - 5, x(spot.late) + 5, y(spot.mean) + 5) for spot in spots]
-    for spot in sorted(spots, key=lambda one: (y(one.mean), x(one.late))):
-        at_x, at_y = x(spot.late), y(spot.mean)
-        said = title(f"{spot.policy}: mean {spot.mean:.2f}, P99 {spot.late:.2f} of fcfs")
-        colour = f"var(--{look(spot.policy).colour})"
-        fill = f"fill:none;stroke:{colour};stroke-width:2" if knows_lengths(spot.policy) else f"fill:{colour}"
-        parts.append(tag("circle", said, cx=at_x, cy=at_y, r=5.5 if spot in best else 4.0, style=fill))
-        box = label_box(at_x, at_y, LETTER * len(spot.policy), taken)
-        taken.append(box)
-        parts.append(text(box[0], box[3] - 3, spot.policy, **({"class_": "name"} if spot in best else {})))
-    return picture(PLANE_WIDE, PLANE_HIGH, words, *parts)

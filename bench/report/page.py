@@ -11,7 +11,8 @@ from typing import Any
 
 from ..matrix.render import LEGEND
 from ..matrix.summary import FCFS, HIGHEST_EDGE, ORACLE, Cell, Results, collect, spread_of, summary
-from .charts import Spot, against_load, cdf, plane
+from .charts import against_load, cdf
+from .plane import Others, Spot, plane
 from .style import CSS, legend, ordered
 from .svg import tag
 from .tables import heat_map, summary_table
@@ -29,7 +30,7 @@ def page(lines: Sequence[Line]) -> str:
     sections = [
         _head(lines, results),
         _summary(results),
-        _planes(results),
+        _planes(results, _others(lines)),
         _heat(results),
         _loads(results),
         _distributions(results),
@@ -115,17 +116,31 @@ def _spots(results: Results, cells: list[Cell]) -> list[Spot]:
     return spots
 
 
-def _planes(results: Results) -> str:
+def _others(lines: Sequence[Line]) -> list[Others]:
+    """Fronts that the matrix file gave; of two under one name the later."""
+    keys = {line["key"]["name"]: line["key"] for line in lines if line["kind"] == "reference"}
+    return [
+        Others(key["name"], key["source"], tuple((mean, late) for mean, late in key["points"])) for key in keys.values()
+    ]
+
+
+def _planes(results: Results, others: list[Others]) -> str:
     edge = [cell for cell in results.cells if cell.load <= HIGHEST_EDGE]
     over = [cell for cell in results.cells if cell.load > HIGHEST_EDGE]
     figures = []
     for cells, caption in ((edge, "Loads up to 0.95"), (over, "Overload")):
         if spots := _spots(results, cells):
             figures.append(_figure(plane(spots, f"Mean against P99, {caption}"), caption, f"{len(cells)} cells"))
+    if others and (spots := _spots(results, results.cells)):
+        drawn = plane(spots, "Mean against P99, all loads", others)
+        figures.append(_figure(drawn, "All loads", f"{len(results.cells)} cells"))
     words = (
         "What a policy gives on average, and what it takes from the last percent. Ratios to fcfs, averaged over cells: left and low is better. "
         "The dashed line joins the policies that no other beats in both; rings know every length, which no server does."
+        " A line through numbers is one policy at those settings of its dial."
     )
+    if others:
+        words += " Squares are what others reached: " + "; ".join(f"{one.name} ({one.source})" for one in others) + "."
     return _section("Mean against tail", words, _panels(figures, "two")) if figures else ""
 
 

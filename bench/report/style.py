@@ -6,26 +6,34 @@ Owns appearance only. A policy that is often compared has a look of its own and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
+from ..matrix.series import parse
 from .svg import line, tag
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A colour of the style sheet, a dash pattern (empty: solid), a width in pixels."""
+    """A colour of the style sheet, a dash pattern (empty: solid), a width in pixels, how strong the colour is."""
 
     colour: str
     dash: str = ""
     width: float = 2.0
+    strength: float = 1.0
+
+    def paint(self, kind: str = "stroke") -> str:
+        """The colour as a style: of a line, or of a surface (`fill`)."""
+        faint = "" if self.strength == 1.0 else f";{kind}-opacity:{self.strength:.2f}"
+        return f"{kind}:var(--{self.colour}){faint}"
 
     def stroke(self) -> dict[str, object]:
         """Attributes of a line."""
         more: dict[str, object] = {"stroke_dasharray": self.dash} if self.dash else {}
-        return {"style": f"stroke:var(--{self.colour})", "stroke_width": self.width, "fill": "none", **more}
+        return {"style": self.paint(), "stroke_width": self.width, "fill": "none", **more}
 
 
+FAINTEST = 0.3
 PLAIN = Look("other", "", 1.2)
 LOOKS: dict[str, Look] = {
     "adaptive": Look("blue", "", 2.8),
@@ -33,28 +41,41 @@ LOOKS: dict[str, Look] = {
     "mlfq": Look("yellow"),
     "gittins": Look("aqua"),
     "serpt": Look("aqua", "5 3"),
-    "srpt": Look("violet"),
     "las": Look("magenta"),
     "ps": Look("magenta", "5 3"),
     "hrrn": Look("red"),
-    "gamma-boost": Look("green"),
+    "vtc": Look("brown"),
+    "priority": Look("brown", "5 3"),
     "fcfs": Look("ink", "", 2.0),
     "fcfs-swap": Look("ink", "5 3", 1.8),
+    "gamma-boost": Look("green"),
+    "trail": Look("green", "5 3"),
+    "srpt-0.5": Look("violet", "5 3"),
+    "srpt-1.0": Look("violet", "2 2.5"),
+    "sjf-oracle": Look("violet"),
     "srpt-oracle": Look("ink", "2 2.5", 2.0),
 }
-"""Policy -> look. The oracle is dotted, what is swapped, expected or shared is dashed."""
+"""Policy -> look. The oracle is dotted, what is swapped, expected, shared or estimated is dashed."""
 
 ORDER = tuple(LOOKS)
 
 
-def look(policy: str) -> Look:
-    """The look of a policy, whether it has one of its own or not."""
-    return LOOKS.get(policy, PLAIN)
+def look(name: str) -> Look:
+    """The look of a policy, whether it has one of its own or not; where its dial is set, fainter towards 0."""
+    series = parse(name)
+    plain = LOOKS.get(series.policy, PLAIN)
+    return plain if series.tail is None else replace(plain, width=1.8, strength=FAINTEST + (1 - FAINTEST) * series.tail)
 
 
-def ordered(policies: list[str]) -> list[str]:
-    """The policies as they are listed everywhere: those with a look first."""
-    return sorted(policies, key=lambda name: (ORDER.index(name) if name in LOOKS else len(ORDER), name))
+def ordered(names: list[str]) -> list[str]:
+    """The policies as they are listed everywhere: those with a look first, by dial where it is set."""
+
+    def place(name: str) -> tuple[int, str, float]:
+        series = parse(name)
+        at = ORDER.index(series.policy) if series.policy in LOOKS else len(ORDER)
+        return at, series.policy, -1.0 if series.tail is None else series.tail
+
+    return sorted(names, key=place)
 
 
 def legend(policies: list[str]) -> str:
@@ -68,11 +89,11 @@ def legend(policies: list[str]) -> str:
 
 CSS = """
 :root{color-scheme:light;--page:#fbfbf9;--card:#fff;--ink:#16181d;--soft:#5d6470;--faint:#8b919b;--rule:#e4e4df;--grid:#ecece7;--other:#b4b8bf;
---blue:#2a78d6;--orange:#eb6834;--aqua:#1baf7a;--yellow:#d99a00;--magenta:#d9689a;--green:#008300;--violet:#4a3aa7;--red:#d23a39;
+--blue:#2a78d6;--orange:#eb6834;--aqua:#1baf7a;--yellow:#d99a00;--magenta:#d9689a;--green:#008300;--violet:#4a3aa7;--red:#d23a39;--brown:#8a5a2b;
 --h0:#f3f7fc;--h1:#dbe9f8;--h2:#b9d4f1;--h3:#8fbae6;--h4:#5c98d6;--h5:#2f72ba;--h6:#174a86;--good:#e4f4ea}
 @media (prefers-color-scheme:dark){:root{color-scheme:dark;--page:#15161a;--card:#1d1f24;--ink:#eceef2;--soft:#a9afba;--faint:#7f8591;--rule:#33363d;
 --grid:#2a2d33;--other:#5c626d;--blue:#5a9ded;--orange:#f0814f;--aqua:#35c08d;--yellow:#dba52a;--magenta:#e07fab;--green:#3faa3f;--violet:#9a8ff0;
---red:#ee6766;--h0:#20252c;--h1:#1f3247;--h2:#214463;--h3:#255a87;--h4:#2f74ae;--h5:#5b9ad0;--h6:#a3cbee;--good:#1d3527}}
+--red:#ee6766;--brown:#c08a55;--h0:#20252c;--h1:#1f3247;--h2:#214463;--h3:#255a87;--h4:#2f74ae;--h5:#5b9ad0;--h6:#a3cbee;--good:#1d3527}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
 main{max-width:1240px;margin:0 auto;padding:40px 24px 80px}
@@ -90,6 +111,7 @@ svg{display:block;width:100%;height:auto}.legend svg{width:26px}
 svg text{font:11px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--soft)}svg text.name{fill:var(--ink);font-weight:600}
 .grid{stroke:var(--grid);stroke-width:1}.axis{stroke:var(--faint);stroke-width:1}.one{stroke:var(--faint);stroke-width:1;stroke-dasharray:3 3}
 .bound{stroke:var(--faint);stroke-width:1;stroke-dasharray:1 3}.front{stroke:var(--soft);stroke-width:1.2;fill:none;stroke-dasharray:4 3}
+.others{stroke:var(--faint);stroke-width:1.4;fill:none;stroke-dasharray:1.5 2.5}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:10px}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:6px 8px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}

@@ -30,11 +30,11 @@ def timeline(drawn: dict[str, Any], until_s: float) -> str:
         parts.append(text(x(value), base + 14, f"{value:g}", text_anchor="middle"))
     parts.append(text((LEFT + WIDE) / 2, base + 28, "seconds", text_anchor="middle"))
     for row, job in enumerate(jobs):
-        parts.append(_job(job, row, TOP + ROW * (row + 0.5), x, look(policy).colour))
+        parts.append(_job(job, row, TOP + ROW * (row + 0.5), x, look(policy).paint()))
     return picture(WIDE, high, f"Jobs of the small run under {policy}", *parts)
 
 
-def _job(job: dict[str, Any], row: int, y: float, x: Scale, colour: str) -> str:
+def _job(job: dict[str, Any], row: int, y: float, x: Scale, paint: str) -> str:
     jct = job["end_s"] - job["arrival_s"]
     said = title(
         f"job {row + 1}: {job['prompt_tokens']} prompt tokens, {job['output_tokens']} output tokens; first token after"
@@ -42,7 +42,7 @@ def _job(job: dict[str, Any], row: int, y: float, x: Scale, colour: str) -> str:
     )
     parts = [said, line(x(job["arrival_s"]), y, x(job["end_s"]), y, class_="wait")]
     for start, end in job["runs_s"]:
-        parts.append(line(x(start), y, max(x(end), x(start) + 1), y, class_="run", style=f"stroke:var(--{colour})"))
+        parts.append(line(x(start), y, max(x(end), x(start) + 1), y, class_="run", style=paint))
     first = x(job["first_token_s"])
     parts.append(line(first, y - 3.5, first, y + 3.5, class_="first"))
     parts.append(line(x(job["arrival_s"]), y - 3, x(job["arrival_s"]), y + 3, class_="axis"))

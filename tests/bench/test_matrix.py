@@ -182,6 +182,23 @@ def test_bad_input_is_told_in_a_sentence(
         ('name = "fewer"', 'name = "fewer"\nspread_s = -1', "traces.1.spread_s"),
         ("batch = 2", "batch = 0", "timeline.batch"),
         ("warmup = 4", "warmup =", "no TOML"),
+        ("batches = [4]", "batches = [true]", "batches.0"),
+        ('name = "fewer"', 'name = "few"', "traces: each value once"),
+        ('"nobody"', '"skipjoin:0.5"', "policies.1: skipjoin has no dial"),
+        ('"nobody"', '"adaptive:1.5"', "policies.1: the dial of adaptive:1.5"),
+        ('"nobody"', '"adaptive:nan"', "policies.1: the dial of adaptive:nan"),
+        ('"nobody"', '"adaptive:"', "policies.1: the dial of adaptive:"),
+        ('"nobody"', '"adaptive:0.5", "adaptive:0.50"', "policies: each value once"),
+        ("batches = [4]", "batches = [4]\ntails = [0.5]", "tails: none of the policies"),
+        ("batches = [4]", "batches = [4]\ntails = [0, 1.01]", "tails.1"),
+        ("batches = [4]", "batches = [4]\ntails = [nan]", "tails.0"),
+        ("batches = [4]", "batches = [4]\ntails = 0.5", "tails"),
+        (
+            "[timeline]",
+            '[[references]]\nname = "a"\nsource = "b"\npoints = [[1, nan]]\n[timeline]',
+            "references.0.points.0.1",
+        ),
+        ("[timeline]", '[[references]]\nname = "a"\npoints = [[1, 1]]\n[timeline]', "references.0.source"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(mine: Path, line: str, instead: str, field: str) -> None:
@@ -192,7 +209,13 @@ def test_what_is_wrong_in_a_file_is_named(mine: Path, line: str, instead: str, f
     assert field in str(caught.value) and "mine.toml" in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "traces", "runs"), [("quick", 4, 1200), ("full", 8, 1200)])
+def test_a_file_in_another_encoding_is_told_with_its_line(mine: Path) -> None:
+    mine.write_bytes(MINE.encode() + b"# caf\xe9\n")
+    with pytest.raises(InvalidSettings, match=f"mine.toml, line {MINE.count(chr(10)) + 1} is not UTF-8"):
+        load_matrix(mine, {})
+
+
+@pytest.mark.parametrize(("name", "traces", "runs"), [("quick", 4, 1200), ("full", 8, 1200), ("front", 8, 1200)])
 def test_what_ships_can_be_planned(name: str, traces: int, runs: int) -> None:
     matrix = load_matrix(FOLDER / f"{name}.toml", {})
     assert len(matrix.traces) == traces

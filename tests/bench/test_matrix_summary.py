@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.bench.matrix.summary import Cell, collect, summary
-from skipjoin.bench.report.charts import Spot, front, label_box, thinned
+from skipjoin.bench.report.charts import thinned
+from skipjoin.bench.report.plane import Spot, front, label_box
 from skipjoin.bench.report.svg import Scale, fitted, short, tag, text
 from skipjoin.bench.report.tables import shade
 

@@ -1,0 +1,62 @@
+"""A policy as a matrix names it: a name, or a name and where its dial stands, as in `adaptive:0.5`.
+
+Owns that way of writing and which policies have a dial. What is so named is a series of its own everywhere: in keys, tables and charts. `scenario`
+checks names, `plan` makes them, `cell` and `timeline` turn the dial, the report joins the points of one policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from ...core.errors import InvalidSettings
+from ...scheduler.backlog import scale_of
+from ...sim.world import Machine
+
+WITH_DIAL = ("adaptive",)
+MARK = ":"
+
+
+class Series(NamedTuple):
+    """`tail` is None where the dial is left alone."""
+
+    policy: str
+    tail: float | None = None
+
+    @property
+    def name(self) -> str:
+        """As in keys, tables and charts; the same for 0.5 and 0.50."""
+        return self.policy if self.tail is None else f"{self.policy}{MARK}{self.tail:g}"
+
+
+def parse(name: str) -> Series:
+    """The series that `name` means; whether there is such a policy is not asked. Raises InvalidSettings."""
+    policy, mark, dial = name.partition(MARK)
+    if not mark:
+        return Series(policy)
+    if policy not in WITH_DIAL:
+        raise InvalidSettings(
+            f"{policy} has no dial to be set to {dial!r}, {', '.join(WITH_DIAL)} has one.", field="policies"
+        )
+    try:
+        tail = float(dial)
+        scale_of(tail)
+    except (ValueError, InvalidSettings):
+        raise InvalidSettings(f"the dial of {name} is no number from 0 to 1.", field="policies") from None
+    return Series(policy, tail + 0.0)  # no -0
+
+
+def spread(name: str, tails: tuple[float, ...]) -> tuple[str, ...]:
+    """The series of `name`: one a tail where the policy has a dial that the name leaves alone."""
+    series = parse(name)
+    if series.tail is not None or series.policy not in WITH_DIAL or not tails:
+        return (series.name,)
+    return tuple(Series(series.policy, tail).name for tail in tails)
+
+
+def turned(machine: Machine, name: str) -> tuple[Machine, str]:
+    """The machine with the dial where `name` says, and the policy. Raises InvalidSettings."""
+    series = parse(name)
+    if series.tail is None:
+        return machine, series.policy
+    return replace(machine, params=replace(machine.params, tail=series.tail)), series.policy
