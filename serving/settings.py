@@ -50,7 +50,7 @@ class ServeSettings(BaseSettings):
         "torch", description="Who computes; simulated needs no torch and makes up tokens"
     )
     policy: str = Field(
-        "skipjoin", description="Scheduling policy: skipjoin, mlfq, fcfs, or another that docs/algorithm.md has"
+        "adaptive", description="Scheduling policy: adaptive, skipjoin, fcfs, or another that docs/algorithm.md has"
     )
     listen: str = Field("127.0.0.1:50071", description="HOST:PORT of gRPC; port 0 takes a free one")
     http_listen: str | None = Field(
@@ -79,7 +79,7 @@ class ServeSettings(BaseSettings):
         "proactive", description="How KV of preempted jobs is kept"
     )
     starvation: Literal["granted", "off", "paper"] = Field(
-        "granted", description="How jobs that wait long are promoted"
+        "granted", description="How jobs that wait long are promoted under skipjoin and mlfq"
     )
     tail: float = Field(
         DEFAULT_TAIL, ge=0.0, le=1.0, description="Dial of the policy adaptive: 0 lowest mean, 1 safest tail"

@@ -19,7 +19,7 @@ from skipjoin.workload.statistics import RunResult
 MS = 1_000_000
 SERVED = (
     *("--executor", "simulated", "--simulated-scale", "0.02", "--max-batch", "4"),
-    *("--kv-tokens", "512", "--host-kv-tokens", "8192"),
+    *("--kv-tokens", "512", "--host-kv-tokens", "8192", "--policy", "skipjoin"),
 )
 NOTHING = RunResult(
     policy=None,

@@ -22,7 +22,8 @@ Serve = Callable[..., Server]
 
 def test_a_live_run_replays_and_a_restarted_engine_writes_a_record_of_its_own(serve: Serve, tmp_path: Path) -> None:
     record = tmp_path / "run.jsonl"
-    server = serve("--record", str(record), "--kv-tokens", "512", "--max-batch", "4", "--simulated-scale", "0.2")
+    flags = ("--policy", "skipjoin", "--record", str(record))
+    server = serve(*flags, "--kv-tokens", "512", "--max-batch", "4", "--simulated-scale", "0.2")
     with server.stub() as stub:
         # Together they need several times the KV: preemptions and moves are in the record.
         streams = [stub.Generate(pb.GenerateRequest(spec=spec("r" * (10 + 9 * i), 60))) for i in range(12)]
@@ -104,7 +105,7 @@ def test_a_real_model_starts_from_a_roofline_learns_and_replays(serve: Serve, tm
 
 def test_the_adaptive_ladder_serves_with_a_dial_and_replays(serve: Serve, tmp_path: Path) -> None:
     record = tmp_path / "run.jsonl"
-    flags = ("--policy", "adaptive", "--tail", "0.25", "--record", str(record))
+    flags = ("--tail", "0.25", "--record", str(record))  # no --policy: it is the default
     server = serve(*flags, "--kv-tokens", "512", "--max-batch", "4", "--simulated-scale", "0.1")
     with server.stub() as stub:
         streams = [stub.Generate(pb.GenerateRequest(spec=spec("r" * (10 + 9 * i), 20 + 3 * i))) for i in range(20)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from skipjoin.core.errors import InvalidSettings
+from skipjoin.scheduler.backlog import DEFAULT_TAIL
 from skipjoin.serving.flags import add_flags, settings_from
 from skipjoin.serving.settings import ServeSettings, load_settings
 
@@ -38,6 +39,11 @@ def test_every_field_is_a_flag_and_no_flag_is_anything_else() -> None:
     add_flags(parser)
     flags = {action.dest for action in parser._actions} - {"help", "settings"}
     assert flags == set(ServeSettings.model_fields)
+
+
+def test_a_server_that_is_told_no_policy_learns_lengths() -> None:
+    settings = load_settings(SIMULATED)
+    assert (settings.policy, settings.tail) == ("adaptive", DEFAULT_TAIL)
 
 
 def test_every_field_says_what_it_is() -> None:
