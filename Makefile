@@ -31,7 +31,7 @@ types: venv  ## mypy, strict, over all packages in one call
 architecture: venv  ## the house rules: floors, circles, what may stand where
 	$(BIN)/pytest tests/architecture -q
 
-demo: venv  ## fcfs and skipjoin side by side on a small model, within 5 minutes
+demo: venv  ## fcfs, skipjoin and adaptive side by side on a small model, within 5 minutes
 	$(BIN)/skipjoin bench demo
 
 soak: venv  ## kill -9 again and again, nothing acknowledged may be lost (long)

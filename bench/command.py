@@ -91,12 +91,12 @@ def _configure_pool(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policies", default="fcfs,skipjoin", metavar="A,B,C", help="(default %(default)s)")
+    parser.add_argument("--policies", default="fcfs,skipjoin,adaptive", metavar="A,B,C", help="(default %(default)s)")
     parser.add_argument(
         "--scenario", metavar="FILE", action="append", help="instead of those that ship; may be repeated"
     )
     parser.add_argument(
-        "--fidelity", type=int, metavar="N", help="instead: the first scenario N times, live and simulated"
+        "--fidelity", type=int, metavar="N", help="instead: each scenario N times, policies in turn; medians and spread"
     )
     parser.add_argument("--record", metavar="DIR", help="keep the engine's record of each run there")
     _json_flag(parser)

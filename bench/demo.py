@@ -1,7 +1,7 @@
 """The demo: the same jobs through a real server under one policy after the other, beside the simulator.
 
 Owns the order of its steps: model, a profile measured just before, the jobs that this machine can do in time, a server for each policy, the
-simulator's word on the same jobs. It judges by the bars that stand in the scenario files and renders nothing; the command does.
+simulator's word on the same jobs. It neither judges (bench/outcome) nor renders; the command does.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ..profiler.schema import Profile
 from ..serving.policies import LIVE_POLICIES
 from ..sim.world import simulate
 from ..workload.requests import Workload
-from ..workload.statistics import RunResult, summarize
+from ..workload.statistics import summarize
 from .live import Reporter
 from .load import LiveRun, offer
 from .metrics import MetricsPage
+from .outcome import Pair, Shown
 from .prompts import requests_of
 from .scenario import PAGE_TOKENS, Scenario
 from .server import OwnServer, own_command, own_environment
@@ -59,94 +60,6 @@ class Stage:
     record: Path | None
     clock: Clock
     reporter: Reporter
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One policy: what the server did, what the simulator says of the same jobs with the profile measured before."""
-
-    policy: str
-    live: RunResult
-    simulated: RunResult
-    failures: tuple[str, ...]
-    lag_p99_ms: float
-    trustworthy: bool
-
-    @property
-    def fidelity(self) -> float | None:
-        """Simulated over live mean JCT."""
-        if self.live.mean_jct_s is None or self.simulated.mean_jct_s is None:
-            return None
-        return self.simulated.mean_jct_s / self.live.mean_jct_s
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One thing that a scenario must show: a sentence with its figure, and whether it holds."""
-
-    says: str
-    holds: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A scenario's outcome."""
-
-    scenario: Scenario
-    requests: int
-    rate_per_s: float
-    drain_rate_per_s: float
-    pairs: tuple[Pair, ...]
-    oracle: RunResult
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values: for each policy the live and the simulated result, the oracle's, and the bars."""
-        return {
-            "scenario": self.scenario.title,
-            "seed": self.scenario.seed,
-            "load": self.scenario.load,
-            "requests": self.requests,
-            "rate_per_s": self.rate_per_s,
-            "drain_rate_per_s": self.drain_rate_per_s,
-            "results": [dict(pair.live.as_json()) for pair in self.pairs],
-            "simulated": [dict(pair.simulated.as_json()) for pair in self.pairs] + [dict(self.oracle.as_json())],
-            "failed": {pair.policy: len(pair.failures) for pair in self.pairs},
-            "lag_p99_ms": {pair.policy: pair.lag_p99_ms for pair in self.pairs},
-            "bars": [{"says": bar.says, "holds": bar.holds} for bar in self.bars()],
-        }
-
-    def bars(self) -> list[Bar]:
-        """What must hold between skipjoin and fcfs, when both ran."""
-        by_name = {pair.policy: pair.live for pair in self.pairs}
-        bars = [
-            Bar(f"{pair.policy}: {len(pair.failures)} requests failed, first: {pair.failures[0]}", False)
-            for pair in self.pairs
-            if pair.failures
-        ]
-        fcfs, ours = by_name.get("fcfs"), by_name.get("skipjoin")
-        if fcfs is None or ours is None:
-            return bars
-        most, least = self.scenario.max_latency_ratio, self.scenario.min_throughput_ratio
-        if most is not None:
-            ratio = _over(ours.mean_normalized_latency_s, fcfs.mean_normalized_latency_s)
-            bars.append(
-                Bar(f"mean normalised latency of skipjoin {ratio:.2f}x fcfs's (bar: at most {most:g})", ratio <= most)
-            )
-        if least is not None:
-            ratio = _over(ours.output_token_throughput, fcfs.output_token_throughput)
-            bars.append(Bar(f"output tokens a second {ratio:.2f}x fcfs's (bar: at least {least:g})", ratio >= least))
-            moved, preempted = ours.bytes_moved or 0, ours.preemptions or 0
-            bars.append(
-                Bar(
-                    f"{preempted} preemptions and {moved / 1e6:.0f} MB of KV moved (bar: both above 0)",
-                    moved > 0 and preempted > 0,
-                )
-            )
-        return bars
-
-
-def _over(ours: float | None, theirs: float | None) -> float:
-    return float("nan") if ours is None or not theirs else ours / theirs
 
 
 def ensure_model(preset: str, reporter: Reporter) -> Path:
@@ -247,7 +160,7 @@ def show(scenario: Scenario, policies: Sequence[str], stage: Stage) -> Shown:
             f"this machine gets the first {len(workload)} of {scenario.requests} jobs (seed {scenario.seed}),"
             f" so that a run takes about {LONGEST_S:g} s at most"
         )
-    slug = "-".join("".join(char if char.isalnum() else " " for char in scenario.title).split())
+    slug = scenario.slug()
     pairs = [run_pair(scenario, policy, profile_file, workload, stage, f"{slug}-{policy}") for policy in policies]
     oracle = summarize(ORACLE, workload.refused, simulate(scenario.machine(profile), ORACLE, workload).jobs)
     rate = workload.rate_per_s

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from statistics import median
 
 from ..workload.statistics import RunResult
-from .demo import Bar, Shown
-from .fidelity import WITHIN, Fidelity, Repeat
+from .fidelity import BASE, WITHIN, Fidelity, Repeat
 from .live import LiveStudy
+from .outcome import Bar, Shown
 from .pool import PoolFigures
+from .scenario import Scenario
 from .turn import Timing, TurnReport
 
 DASH = "-"
@@ -136,22 +138,43 @@ def print_shown(shown: Shown) -> None:
 def print_bars(bars: Sequence[Bar]) -> None:
     """What must hold, and whether it does."""
     for bar in bars:
-        print(f"{'ok  ' if bar.holds else 'FAIL'} {bar.says}")
+        print(f"{_verdict(bar.holds)} {bar.says}")
 
 
-def print_fidelity(said: Repeat | Fidelity) -> None:
-    """A run, or the verdict on all of them."""
-    if isinstance(said, Repeat):
-        pair = said.pair
-        live, simulated = pair.live.mean_jct_s or 0.0, pair.simulated.mean_jct_s or 0.0
-        ratio = DASH if pair.fidelity is None else f"{pair.fidelity:.3f}"
-        print(
-            f"run {said.number + 1} {pair.policy:<10} live {live:8.3f} s  simulated {simulated:8.3f} s  ratio {ratio}"
-        )
-    else:
-        ratios = ", ".join(f"{ratio:.3f}" for ratio in said.ratios)
-        print(
-            f"{'ok  ' if said.holds else 'FAIL'} {said.policy}: simulated / live mean JCT {said.median:.3f} in the median of {ratios}"
-            f" (bar: within {WITHIN:.0%}); equal live runs differ by up to {said.live_spread:.0%}"
-        )
+def print_repeat(scenario: Scenario, said: Repeat) -> None:
+    """One of several runs."""
+    pair = said.pair
+    live, simulated = pair.live.mean_jct_s or 0.0, pair.simulated.mean_jct_s or 0.0
+    ratio = DASH if pair.fidelity is None else f"{pair.fidelity:.3f}"
+    late = "" if pair.trustworthy else f"  generator {pair.lag_p99_ms:.1f} ms late: do not trust it"
+    print(
+        f"{scenario.title}, run {said.number + 1} {pair.policy:<10}"
+        f" live {live:8.3f} s  simulated {simulated:8.3f} s  ratio {ratio}{late}"
+    )
     sys.stdout.flush()
+
+
+def print_fidelity(said: Fidelity) -> None:
+    """The verdict on all runs of a policy: the simulator's truth, and mean JCT beside that of fcfs."""
+    title = f"{said.scenario}, {said.policy}"
+    print(
+        f"{_verdict(said.faithful)} {title}: simulated / live mean JCT {_spread(said.ratios)}"
+        f" (bar: median within {WITHIN:.0%} of 1); equal live runs differ by up to {said.live_spread:.0%}"
+    )
+    if said.over_base:
+        most = said.most_over_base
+        bar = "" if most is None else f" (bar: median at most {most:g})"
+        print(f"{_verdict(said.early)} {title}: live mean JCT over {BASE}'s {_spread(said.over_base)}{bar}")
+    if said.failed:
+        print(f"{_verdict(False)} {title}: {said.failed} requests failed")
+    sys.stdout.flush()
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    return f"{median(ratios):.3f} [{min(ratios):.3f}..{max(ratios):.3f}], the median of {each}"
+
+
+def _verdict(holds: bool | None) -> str:
+    """Nothing where nothing is asked."""
+    return "    " if holds is None else "ok  " if holds else "FAIL"

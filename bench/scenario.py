@@ -27,6 +27,8 @@ PAGE_TOKENS = 16
 HOST_MEAN_JOBS = 64  # the host holds everything that could wait
 TENTHS = 10
 FEWEST_REQUESTS = 24
+FITTED_TO = ("fcfs", "skipjoin", "adaptive")
+"""Whose runs must end in time, whichever of them is asked for: a workload is the same for all."""
 NS = 1e9
 
 
@@ -74,6 +76,7 @@ class Scenario(BaseModel):
         gt=0,
         description="Bar: output tokens a second of skipjoin over those of fcfs; preemptions and moves must happen too",
     )
+    max_adaptive_jct_ratio: float | None = Field(None, gt=0, description="Bar: mean JCT of adaptive over that of fcfs")
 
     @model_validator(mode="after")
     def _lengths(self) -> Scenario:
@@ -84,6 +87,10 @@ class Scenario(BaseModel):
         if self.parts and sum(part.tenths for part in self.parts) != TENTHS:
             raise ValueError("parts: the tenths must sum to 10")
         return self
+
+    def slug(self) -> str:
+        """The title as part of a file name."""
+        return "-".join("".join(char if char.isalnum() else " " for char in self.title).split())
 
     def lengths(self) -> Shape:
         """The length distribution."""
@@ -144,7 +151,7 @@ class Scenario(BaseModel):
             workload = self.workload(requests)
             rate = drain_rate(machine, workload)
             workload = workload.at_rate(self.load * rate)
-            spans_s = [simulate(machine, policy, workload).virtual_ns / NS for policy in ("fcfs", "skipjoin")]
+            spans_s = [simulate(machine, policy, workload).virtual_ns / NS for policy in FITTED_TO]
             if max(spans_s) <= longest_s or requests == FEWEST_REQUESTS:
                 return workload, rate
             requests = max(FEWEST_REQUESTS, int(requests * min(0.95, longest_s / max(spans_s))))

@@ -15,7 +15,7 @@ from ..core.clock import MonotonicClock
 from .demo import Stage, check_policies, ensure_model, show
 from .fidelity import Fidelity, repeat
 from .progress import Bar
-from .render import print_fidelity, print_shown
+from .render import print_fidelity, print_repeat, print_shown
 from .scenario import FOLDER, Scenario, load_scenario, scenario_names
 
 Value = dict[str, object]
@@ -23,7 +23,7 @@ Value = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the flags say. No `scenarios`: those that ship. `fidelity`: how often to repeat the first instead. `record`: where records are kept."""
+    """What the flags say. No `scenarios`: those that ship. `fidelity`: how often to run each of them instead. `record`: where records are kept."""
 
     scenarios: tuple[Path, ...]
     policies: tuple[str, ...]
@@ -42,7 +42,7 @@ def perform(wish: Wish) -> tuple[Value, bool]:
             models[name] = ensure_model(name, bar)
         stage = Stage(models, Path(folder), wish.record, MonotonicClock(), bar)
         if wish.fidelity is not None:
-            return _fidelity(scenarios[0], wish.policies, wish.fidelity, stage)
+            return _fidelity(scenarios, wish.policies, wish.fidelity, stage)
         return _scenarios(scenarios, wish.policies, stage)
 
 
@@ -55,11 +55,20 @@ def _scenarios(scenarios: Sequence[Scenario], policies: Sequence[str], stage: St
     return {"scenarios": [shown.as_json() for shown in outcomes]}, holds
 
 
-def _fidelity(scenario: Scenario, policies: Sequence[str], times: int, stage: Stage) -> tuple[Value, bool]:
+def _fidelity(scenarios: Sequence[Scenario], policies: Sequence[str], times: int, stage: Stage) -> tuple[Value, bool]:
     verdicts = []
-    for said in repeat(scenario, policies, times, stage):
-        print_fidelity(said)
-        if isinstance(said, Fidelity):
-            verdicts.append(said)
-    value: Value = {"fidelity": [asdict(one) | {"median": one.median, "holds": one.holds} for one in verdicts]}
-    return value, bool(verdicts) and all(one.holds for one in verdicts)
+    for scenario in scenarios:
+        for said in repeat(scenario, policies, times, stage):
+            if isinstance(said, Fidelity):
+                print_fidelity(said)
+                verdicts.append(said)
+            else:
+                print_repeat(scenario, said)
+    # A policy whose requests all failed has no verdict, and must not pass for one that holds.
+    whole = len(verdicts) == len(scenarios) * len(set(policies))
+    value: Value = {"fidelity": [_told(one) for one in verdicts]}
+    return value, whole and all(one.holds for one in verdicts)
+
+
+def _told(one: Fidelity) -> Value:
+    return asdict(one) | {"median": one.median, "median_over_base": one.median_over_base, "holds": one.holds}

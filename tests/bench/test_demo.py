@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from dataclasses import fields, replace
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 from measured import Said, result
 
-from skipjoin.bench.demo import Pair, Shown, check_policies, compute_threads, engine_flags, ensure_model
-from skipjoin.bench.fidelity import Fidelity
-from skipjoin.bench.scenario import FOLDER, load_scenario, scenario_names
+from skipjoin.bench.command import configure
+from skipjoin.bench.demo import check_policies, compute_threads, engine_flags, ensure_model
+from skipjoin.bench.outcome import Pair, Shown
+from skipjoin.bench.scenario import FOLDER, Scenario, load_scenario, scenario_names
 from skipjoin.core.errors import InternalError, InvalidSettings
 from skipjoin.executor.config import load_config
 from skipjoin.serving.policies import LIVE_POLICIES
@@ -35,8 +37,8 @@ def _pair(live: RunResult, **more: object) -> Pair:
     return replace(usual, **more)  # type: ignore[arg-type]
 
 
-def _shown(*pairs: Pair, scenario: object = FIRST) -> Shown:
-    return Shown(scenario, 200, 1.3, 1.0, pairs, result("srpt-oracle", mean_jct_s=1.0))  # type: ignore[arg-type]
+def _shown(*pairs: Pair, scenario: Scenario = FIRST) -> Shown:
+    return Shown(scenario, 200, 1.3, 1.0, pairs, result("srpt-oracle", mean_jct_s=1.0))
 
 
 def test_bars_hold_at_their_bounds() -> None:
@@ -45,6 +47,27 @@ def test_bars_hold_at_their_bounds() -> None:
     assert "0.50x fcfs's (bar: at most 0.5)" in bars[0].says
     assert "0.95x fcfs's (bar: at least 0.95)" in bars[1].says
     assert "3 preemptions and 2 MB of KV moved" in bars[2].says
+    assert all("skipjoin" in bar.says for bar in bars)
+
+
+@pytest.mark.parametrize(("scenario", "most"), [(FIRST, 0.8), (SECOND, 1.0)])
+def test_the_bar_of_the_adaptive_ladder_holds_at_its_bound(scenario: Scenario, most: float) -> None:
+    for jct_s, holds in ((4.0 * most, True), (4.0 * most + 0.1, False), (None, False)):
+        (bar,) = _shown(_pair(FCFS), _pair(result("adaptive", mean_jct_s=jct_s)), scenario=scenario).bars()
+        assert bar.holds is holds
+        assert bar.says.startswith("mean JCT of adaptive ")
+        assert f"x fcfs's (bar: at most {most:g})" in bar.says
+
+
+def test_the_bars_of_three_policies_stand_together() -> None:
+    shown = _shown(_pair(FCFS), _pair(OURS), _pair(result("adaptive", mean_jct_s=4.0)))
+    assert [bar.holds for bar in shown.bars()] == [True, True, True, False]
+
+
+def test_the_demo_runs_these_three() -> None:
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    assert parser.parse_args(["demo"]).policies == "fcfs,skipjoin,adaptive"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +96,7 @@ def test_a_failed_request_is_a_bar_that_does_not_hold() -> None:
 
 
 def test_without_both_policies_or_without_bounds_nothing_is_judged() -> None:
-    assert _shown(_pair(OURS)).bars() == []
+    assert _shown(_pair(OURS), _pair(result("adaptive", mean_jct_s=9.0))).bars() == []
     assert _shown(_pair(FCFS), _pair(OURS), scenario=SECOND).bars() == []
 
 
@@ -91,32 +114,6 @@ def test_the_json_of_a_scenario() -> None:
     assert told["failed"] == {"fcfs": 0, "skipjoin": 0}
     assert told["lag_p99_ms"] == {"fcfs": 0.5, "skipjoin": 7.5}
     assert [bar["holds"] for bar in told["bars"]] == [True, True, True]
-
-
-def test_the_fidelity_of_a_pair() -> None:
-    assert _pair(FCFS).fidelity == 0.25
-    assert _pair(replace(FCFS, mean_jct_s=None)).fidelity is None
-
-
-@pytest.mark.parametrize(
-    ("ratios", "median", "holds"),
-    [
-        ((1.0,), 1.0, True),
-        ((0.5, 1.05, 3.0), 1.05, True),
-        ((1.0, 1.0, 1.2, 1.2, 1.2), 1.2, False),
-        ((0.85, 0.89, 1.0), 0.89, False),
-        ((0.88, 0.94), 0.91, True),
-    ],
-)
-def test_fidelity_is_judged_by_the_median(ratios: tuple[float, ...], median: float, holds: bool) -> None:
-    verdict = Fidelity("fcfs", ratios, (1.0,) * len(ratios))
-    assert verdict.median == pytest.approx(median)
-    assert verdict.holds is holds
-
-
-def test_equal_live_runs_differ() -> None:
-    assert Fidelity("fcfs", (1.0, 1.0, 1.0), (4.0, 5.0, 4.5)).live_spread == pytest.approx(0.25)
-    assert Fidelity("fcfs", (1.0,), (4.0,)).live_spread == 0.0
 
 
 def test_policies_of_a_server_only() -> None:

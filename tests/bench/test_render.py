@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from measured import result
 
-from skipjoin.bench.demo import Pair, Shown
 from skipjoin.bench.fidelity import Fidelity, Repeat
 from skipjoin.bench.live import LiveStudy
+from skipjoin.bench.outcome import Pair, Shown
 from skipjoin.bench.pool import PoolFigures
 from skipjoin.bench.progress import Bar
 from skipjoin.bench.render import (
@@ -18,6 +18,7 @@ from skipjoin.bench.render import (
     print_fidelity,
     print_live,
     print_pools,
+    print_repeat,
     print_shown,
     print_timing,
     print_turn_tail,
@@ -35,6 +36,8 @@ FCFS = result(
     output_token_throughput=1234.5,
     bytes_moved=3_456_000_000,
 )
+
+FIRST = load_scenario(FOLDER / f"{scenario_names()[0]}.toml")
 
 
 def _cells(text: str) -> dict[str, list[str]]:
@@ -92,13 +95,12 @@ def test_pools_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_scenario_and_its_bars(capsys: pytest.CaptureFixture[str]) -> None:
-    scenario = load_scenario(FOLDER / f"{scenario_names()[0]}.toml")
     ours = result("skipjoin", mean_normalized_latency_s=0.4, output_token_throughput=100.0)
     pairs = (
         Pair("fcfs", FCFS, replace(FCFS, mean_jct_s=61.728), (), 0.1, trustworthy=True),
         Pair("skipjoin", ours, ours, ("lost",), 99.0, trustworthy=False),
     )
-    print_shown(Shown(scenario, 200, 2.6, 2.0, pairs, result("srpt-oracle")))
+    print_shown(Shown(FIRST, 200, 2.6, 2.0, pairs, result("srpt-oracle")))
     text = capsys.readouterr().out
     assert "200 jobs, 2.60 a second = load 1.3 of 2.00, batch 8, KV of 6 mean jobs" in text
     assert "fcfs (sim)" in text and "srpt-oracle (sim)" in text
@@ -108,17 +110,33 @@ def test_a_scenario_and_its_bars(capsys: pytest.CaptureFixture[str]) -> None:
     assert text.count("FAIL ") == 4 and "ok  " not in text  # lost, latency, throughput, nothing moved
 
 
-def test_fidelity(capsys: pytest.CaptureFixture[str]) -> None:
-    print_fidelity(Repeat(1, Pair("fcfs", FCFS, replace(FCFS, mean_jct_s=61.728), (), 0.1, trustworthy=True)))
+def test_one_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    pair = Pair("fcfs", FCFS, replace(FCFS, mean_jct_s=61.728), (), 0.1, trustworthy=True)
+    print_repeat(FIRST, Repeat(1, pair))
     said = " ".join(capsys.readouterr().out.split())
-    assert said == "run 2 fcfs live 123.456 s simulated 61.728 s ratio 0.500"
-    print_fidelity(Fidelity("fcfs", (1.0, 1.05, 1.3), (4.0, 5.0, 4.5)))
+    assert said == "many short, few long, run 2 fcfs live 123.456 s simulated 61.728 s ratio 0.500"
+    print_repeat(FIRST, Repeat(1, replace(pair, trustworthy=False, lag_p99_ms=99.0)))
+    assert capsys.readouterr().out.endswith("0.500  generator 99.0 ms late: do not trust it\n")
+
+
+def test_fidelity(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fidelity(Fidelity("chat", "fcfs", (1.0, 1.05, 1.3), (4.0, 5.0, 4.5)))
     assert capsys.readouterr().out == (
-        "ok   fcfs: simulated / live mean JCT 1.050 in the median of 1.000, 1.050, 1.300"
-        " (bar: within 10%); equal live runs differ by up to 25%\n"
+        "ok   chat, fcfs: simulated / live mean JCT 1.050 [1.000..1.300], the median of 1.000, 1.050, 1.300"
+        " (bar: median within 10% of 1); equal live runs differ by up to 25%\n"
     )
-    print_fidelity(Fidelity("fcfs", (1.2,), (4.0,)))
-    assert capsys.readouterr().out.startswith("FAIL fcfs: ")
+    print_fidelity(Fidelity("chat", "adaptive", (1.2,), (4.0,), (0.9, 0.7, 0.75), 0.8, 2))
+    true, early, failed = capsys.readouterr().out.splitlines()
+    assert true.startswith("FAIL chat, adaptive: simulated / live")
+    assert early == (
+        "ok   chat, adaptive: live mean JCT over fcfs's 0.750 [0.700..0.900], the median of 0.900, 0.700, 0.750"
+        " (bar: median at most 0.8)"
+    )
+    assert failed == "FAIL chat, adaptive: 2 requests failed"
+    print_fidelity(Fidelity("chat", "skipjoin", (1.0,), (4.0,), (0.9,)))
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "     chat, skipjoin: live mean JCT over fcfs's 0.900 [0.900..0.900], the median of 0.900"
+    )
 
 
 def test_where_nobody_watches_only_notes_are_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,7 +133,7 @@ def test_fitted_takes_the_first_jobs_where_there_is_none(ours: Scenario, profile
         count = len(jobs)
         assert (jobs.output_tokens == full.output_tokens[:count]).all()
         assert jobs.rate_per_s == pytest.approx(1.2 * rate)
-        runs = [simulate(ours.machine(profile), policy, jobs) for policy in ("fcfs", "skipjoin")]
+        runs = [simulate(ours.machine(profile), policy, jobs) for policy in ("fcfs", "skipjoin", "adaptive")]
         spans_s[name] = (count, max(run.virtual_ns for run in runs) / 1e9)
     count, span_s = spans_s["long"]
     assert FEWEST_REQUESTS < count < 80 and 2.5 < span_s <= 5.0

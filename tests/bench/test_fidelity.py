@@ -1,0 +1,105 @@
+"""What several runs of the demo say together: medians, spread, and what fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from measured import result
+
+from skipjoin.bench.fidelity import Fidelity, verdicts
+from skipjoin.bench.outcome import Pair
+from skipjoin.bench.scenario import FOLDER, load_scenario, scenario_names
+
+FIRST, SECOND = (load_scenario(FOLDER / f"{name}.toml") for name in scenario_names())
+
+
+def _pair(
+    policy: str, live_s: float | None, simulated_s: float | None = 1.0, *, failures: tuple[str, ...] = ()
+) -> Pair:
+    live = replace(result(policy), mean_jct_s=live_s)
+    simulated = replace(result(policy), mean_jct_s=simulated_s)
+    return Pair(policy, live, simulated, failures, lag_p99_ms=0.5, trustworthy=True)
+
+
+def _round(**live_s: float | None) -> dict[str, Pair]:
+    return {policy: _pair(policy, jct_s) for policy, jct_s in live_s.items()}
+
+
+def _fidelity(**more: object) -> Fidelity:
+    return replace(Fidelity("a scenario", "adaptive", (1.0,), (4.0,)), **more)  # type: ignore[arg-type]
+
+
+def test_the_fidelity_of_a_pair() -> None:
+    assert _pair("fcfs", 4.0).fidelity == 0.25
+    assert _pair("fcfs", None).fidelity is None
+    assert _pair("fcfs", 4.0, None).fidelity is None
+
+
+@pytest.mark.parametrize(
+    ("ratios", "median", "holds"),
+    [
+        ((1.0,), 1.0, True),
+        ((0.5, 1.05, 3.0), 1.05, True),
+        ((1.0, 1.0, 1.2, 1.2, 1.2), 1.2, False),
+        ((0.85, 0.89, 1.0), 0.89, False),
+        ((0.88, 0.94), 0.91, True),
+    ],
+)
+def test_the_simulator_is_judged_by_the_median(ratios: tuple[float, ...], median: float, holds: bool) -> None:
+    verdict = _fidelity(ratios=ratios)
+    assert verdict.median == pytest.approx(median)
+    assert verdict.faithful is verdict.holds is holds
+
+
+@pytest.mark.parametrize(
+    ("over_base", "most", "early", "holds"),
+    [
+        ((), 0.8, None, True),
+        ((0.9,), None, None, True),
+        ((0.8,), 0.8, True, True),
+        ((0.5, 0.81, 0.9), 0.8, False, False),
+        ((0.5, 0.79, 3.0), 0.8, True, True),
+    ],
+)
+def test_mean_jct_over_that_of_fcfs_is_judged_by_the_median(
+    over_base: tuple[float, ...], most: float | None, early: bool | None, holds: bool
+) -> None:
+    verdict = _fidelity(over_base=over_base, most_over_base=most)
+    assert (verdict.early, verdict.holds) == (early, holds)
+
+
+def test_a_failed_request_spoils_it() -> None:
+    assert not _fidelity(failed=1).holds
+
+
+def test_equal_live_runs_differ() -> None:
+    assert _fidelity(live_jct_s=(4.0, 5.0, 4.5)).live_spread == pytest.approx(0.25)
+    assert _fidelity(live_jct_s=(4.0,)).live_spread == 0.0
+
+
+def test_a_run_is_compared_with_fcfs_of_its_own_round() -> None:
+    rounds = [_round(fcfs=2.0, skipjoin=3.0, adaptive=1.0), _round(fcfs=8.0, skipjoin=2.0, adaptive=2.0)]
+    fcfs, skipjoin, adaptive = verdicts(FIRST, rounds)
+    assert (fcfs.policy, fcfs.over_base, fcfs.live_jct_s, fcfs.ratios) == ("fcfs", (), (2.0, 8.0), (0.5, 0.125))
+    assert (skipjoin.over_base, adaptive.over_base) == ((1.5, 0.25), (0.5, 0.25))
+    assert adaptive.median_over_base == 0.375 and fcfs.median_over_base is None
+    assert {one.scenario for one in (fcfs, skipjoin, adaptive)} == {"many short, few long"}
+    assert [one.most_over_base for one in (fcfs, skipjoin, adaptive)] == [None, None, 0.8]
+    assert [one.most_over_base for one in verdicts(SECOND, rounds)] == [None, None, 1.0]
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    rounds = [_round(fcfs=None, skipjoin=3.0), _round(fcfs=4.0, skipjoin=2.0)]
+    fcfs, skipjoin = verdicts(FIRST, rounds)
+    assert (fcfs.live_jct_s, skipjoin.live_jct_s, skipjoin.over_base) == ((4.0,), (3.0, 2.0), (0.5,))
+    (alone,) = verdicts(FIRST, [_round(adaptive=3.0)])
+    assert (alone.over_base, alone.early) == ((), None)
+    assert [one.policy for one in verdicts(FIRST, [_round(fcfs=None, adaptive=1.0)])] == ["adaptive"]
+    assert list(verdicts(FIRST, [])) == []
+
+
+def test_failures_of_all_runs_are_counted() -> None:
+    rounds = [{"fcfs": _pair("fcfs", 1.0, failures=("lost", "late"))}, {"fcfs": _pair("fcfs", 1.0, failures=("lost",))}]
+    (verdict,) = verdicts(FIRST, rounds)
+    assert verdict.failed == 3 and verdict.faithful and not verdict.holds
