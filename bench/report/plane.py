@@ -60,9 +60,12 @@ LETTER, LABEL_HIGH = 6.4, 12.0
 
 
 def label_box(x: float, y: float, wide: float, taken: Sequence[Box]) -> Box:
-    """Left, top, right, bottom of a label near (x, y) that covers nothing of `taken`: to the right if it can be, else ever further off."""
+    """Left, top, right, bottom of a label near (x, y) that covers nothing of `taken` and begins on the picture.
+
+    To the right of its place if it can be, else ever further off.
+    """
     shifts = (-13.0 + way * away for away in range(0, 120, 5) for way in (-1, 1))
-    places = [(left, y + shift) for shift in shifts for left in (x + 7, x - 7 - wide)]
+    places = [(left, y + shift) for shift in shifts for left in (x + 7, x - 7 - wide) if left >= 0]
     boxes = [(left, top, left + wide, top + LABEL_HIGH) for left, top in places]
     return next((box for box in boxes if not any(_meet(box, other) for other in taken)), boxes[0])
 

@@ -89,6 +89,13 @@ def test_labels_do_not_cover_each_other_where_there_is_room() -> None:
     assert taken[1][2] < 100.0
 
 
+def test_no_label_is_cut_at_the_left() -> None:
+    taken: list[tuple[float, float, float, float]] = []
+    for _ in range(6):
+        taken.append(label_box(40.0, 100.0, 60.0, taken))
+    assert all(left > 40.0 for left, *_ in taken)
+
+
 def test_a_line_keeps_what_can_be_seen_of_it() -> None:
     points = [(at * 0.1, 0.0) for at in range(100)]
     kept = thinned(points)
