@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..core.ports import CostModel, ExecutorFacts, Policy
 from ..kvstore.ledger import Ledger
 from ..kvstore.planner import Planner
+from ..scheduler.learned import fresh, read
 from ..scheduler.params import LadderParams
 from ..scheduler.registry import make_policy
 from .emission import Emission
@@ -30,8 +31,12 @@ def assemble(
     *,
     end_tokens: frozenset[int] = frozenset(),
     token_bytes: Sequence[bytes] | None = None,
+    learned: bytes | None = None,
 ) -> EngineState:
-    """An engine without jobs. `token_bytes` (token id -> bytes) is needed for stop strings only. Raises InvalidSettings."""
+    """An engine without jobs. `token_bytes` (token id -> bytes) is needed for stop strings only; `learned` is what `EngineState.learned` said in an
+    earlier life, or nothing. Raises InvalidSettings, and InvalidInput for `learned` of another form.
+    """
+    forecast = fresh() if learned is None else read(learned)  # one for all policies to come: a switch forgets nothing
     room_tokens = facts.device_pages * facts.page_tokens
     ladder = params.ladder or LadderParams()
     # Quanta are those of the start even where a policy is chosen later, when a corrected model predicts something else.
@@ -47,6 +52,7 @@ def assemble(
             max_batch=params.max_batch,
             room_tokens=room_tokens,
             tail=params.tail if tail is None else tail,
+            forecast=forecast,
         )
 
     ledger = Ledger(facts.device_pages, facts.host_pages, facts.page_tokens, facts.generation)
@@ -66,4 +72,4 @@ def assemble(
 
     most = room_tokens if facts.max_context_tokens is None else min(room_tokens, facts.max_context_tokens)
     emission = Emission(params.max_batch, facts.vocab_size, end_tokens, token_bytes)
-    return EngineState(policy_of(policy), planner_of, emission, cost, policy_of, max_tokens=most)
+    return EngineState(policy_of(policy), planner_of, emission, cost, policy_of, forecast, max_tokens=most)

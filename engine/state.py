@@ -31,6 +31,8 @@ from ..core.ports import CostModel, Policy, Tick
 from ..kvstore.decision import Decision
 from ..kvstore.ledger import Ledger
 from ..kvstore.planner import Planner
+from ..scheduler.forecast import Forecast
+from ..scheduler.learned import write
 from .dues import DueHeap
 from .emission import Emission, Ending
 from .rows import Phase, Row
@@ -49,7 +51,7 @@ class InFlight:
 
 
 class EngineState:
-    """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as configured), for a live switch."""
+    """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as configured), for a live switch; all learn in `forecast`."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class EngineState:
         emission: Emission,
         cost: CostModel,
         make_policy: Callable[[str, float | None], Policy],
+        forecast: Forecast,
         *,
         max_tokens: int,
     ) -> None:
@@ -65,6 +68,7 @@ class EngineState:
         self.policy = policy
         self.cost = cost
         self.make_policy = make_policy
+        self._forecast = forecast
         self.max_tokens = max_tokens
         self.rows: dict[Handle, Row] = {}
         self.emission = emission
@@ -80,6 +84,10 @@ class EngineState:
     def ledger(self) -> Ledger:
         """The books of both pools."""
         return self.planner.ledger
+
+    def learned(self) -> bytes:
+        """What policies learned so far, for an engine to come."""
+        return write(self._forecast)
 
     def tick(self, now_ns: int) -> Tick:
         """This instant on the three clocks."""

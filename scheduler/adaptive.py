@@ -18,8 +18,9 @@ from .calendar import Calendar
 from .cells import COLD, Cells, Kind
 from .demand import Demand
 from .demand_table import SHARES, DemandTable
+from .forecast import Forecast
 from .ladder import Ladder
-from .lengths import BINS, EDGES, LengthParams, Lengths, bin_of
+from .lengths import BINS, EDGES, bin_of
 from .mlfq import descent
 from .params import LadderParams
 from .standing import AdaptiveJob, Standing
@@ -46,15 +47,16 @@ class AdaptivePolicy:
         params: LadderParams | None = None,
         *,
         tail: float = DEFAULT_TAIL,
-        learning: LengthParams | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
+        """`forecast` may have learned before; none: a fresh one that goes by prompts alone."""
         params = params or LadderParams()
         base_ns = params.base_quantum_ns or cost.decode_ns(1, 0)
         self.version = 0
         self._cost = cost
         self.ladder = Ladder(base_ns, 2.0)
-        self.lengths = Lengths(learning)
-        self._table = DemandTable(demand, self.lengths)
+        self.forecast = forecast or Forecast()
+        self._table = DemandTable(demand, self.forecast)
         self._backlog = Backlog(base_ns, tail)
         self._standing = Standing(Cells(self._table, base_ns), self._backlog)
         self._jobs: dict[Handle, AdaptiveJob] = {}
@@ -75,8 +77,7 @@ class AdaptivePolicy:
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """Join the cell of the prompt."""
         entry = self.ladder.entry_level(facts.entry_ns)
-        bucket, age_bin = self.lengths.bucket(facts.prompt_tokens), bin_of(facts.generated_tokens)
-        job = AdaptiveJob(facts, entry, bucket, age_bin, tick)
+        job = AdaptiveJob(facts, entry, self.forecast.expect(facts), bin_of(facts.generated_tokens), tick)
         self._jobs[facts.handle] = job
         self._standing.enter(job, self._kind(job))
         self._standing.wait(job)
@@ -129,7 +130,7 @@ class AdaptivePolicy:
         self._standing.leave(job)
         # A job that ends at an edge ends in the bin before it.
         self._passes(job, bin_of(max(tokens - 1, 0)))
-        if finished and self.lengths.ended(job.bucket, job.age_bin):
+        if finished and self.forecast.ended(job.life, job.age_bin, tokens):
             self._learn(tick)
         self._reorder(tick)
 
@@ -221,19 +222,19 @@ class AdaptivePolicy:
     # inside ---------------------------------------------------------------------------------------------------
     @property
     def _learned(self) -> bool:
-        return self.lengths.rebuilds > 0
+        return self.forecast.rebuilds > 0
 
     def _kind(self, job: AdaptiveJob) -> Kind:
         if not self._learned:
             return Kind(COLD, 0, job.level)
         left = job.prefill_left_tokens
         quarters = min(-(-left * SHARES // job.facts.prompt_tokens), SHARES) if left else 0
-        return Kind(job.prompt_class, quarters, job.age_bin)
+        return Kind(job.prompt_class, quarters, job.age_bin, job.life.score)
 
     def _passes(self, job: AdaptiveJob, age_bin: int) -> None:
         """The job reached this bin, and left those before it alive."""
         if age_bin > job.age_bin:
-            self.lengths.passed(job.bucket, job.age_bin, age_bin)
+            self.forecast.passed(job.life, job.age_bin, age_bin)
             job.age_bin = age_bin
 
     def _move(self, job: AdaptiveJob, tick: Tick) -> None:
@@ -262,7 +263,7 @@ class AdaptivePolicy:
     def _learn(self, tick: Tick) -> None:
         """Hazards are made anew; the first time, everybody leaves the ladder of quanta for the cells."""
         first = not self._learned
-        self.lengths.rebuild()
+        self.forecast.rebuild()
         self._table.clear()
         if first:
             for job in self._jobs.values():

@@ -24,6 +24,7 @@ class Kind(NamedTuple):
     prompt_class: int
     quarters: int
     age_bin: int
+    score: int = 0
 
 
 COLD = -1
@@ -97,10 +98,10 @@ class Cells:
         return sum(cell.live * cell.expected_ns for cell in self.used.values())
 
     def _price(self, cell: Cell) -> None:
-        prompt_class, quarters, age_bin = cell.kind
+        prompt_class, quarters, age_bin, score = cell.kind
         if prompt_class == COLD:
             # Lomax lives of shape 1.5 have twice as much to come as they had; the level's quantum stands for that.
             cell.rung, cell.expected_ns = age_bin, 2 * (self._base_ns << (age_bin - 1))
         else:
-            price = self._table.price(prompt_class, quarters, age_bin)
+            price = self._table.price(prompt_class, quarters, age_bin, score)
             cell.rung, cell.expected_ns = rung_of(price.index_ns, self._base_ns), price.expected_ns

@@ -1,6 +1,6 @@
 """What jobs of one kind still ask of the machine, at every age: the expected demand and its Gittins index.
 
-Owns the tables made of hazards and prices, one a prompt class, and the rule of prompt classes. It does not know jobs, levels or who counts lives;
+Owns the tables made of hazards and prices, one a prompt class and score, and the rule of prompt classes. It does not know jobs, levels or who counts;
 `cells` asks it for the price of a cell, and everything is made anew when hazards are.
 """
 
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from .demand import Demand
-from .lengths import BINS, EDGES, Floats, Lengths
+from .lengths import BINS, EDGES
+from .life_counts import Floats
 
 _CLASSES_PER_OCTAVE = 4
 CLASS_EDGES: tuple[int, ...] = tuple(
@@ -40,21 +42,33 @@ class Price:
     expected_ns: int
 
 
+class Curves(Protocol):
+    """Who knows hazards: `lengths` by prompt, `forecast` by prompt and score."""
+
+    def bucket(self, prompt_tokens: int) -> int:
+        """The bucket of a prompt."""
+        ...
+
+    def curve(self, bucket: int, score: int) -> Floats:
+        """float64[bins]: the share of those who reach a bin that end in it."""
+        ...
+
+
 class DemandTable:
-    """Prices by (prompt class, quarters of the prompt left, age bin), made when asked for and kept until the hazards change.
+    """Prices by (prompt class, quarters of the prompt left, age bin, score), made when asked for and kept until the hazards change.
 
     The index is the least ratio of demand to success over all horizons (Gittins 1979; Aalto, Ayesta and Righter, "On the Gittins index in the
     M/G/1 queue", 2009): min over m >= k of (prefill left + expected demand in bins k..m) / P(the job ends in bins k..m). A job that ends within a
     bin is charged half of it.
     """
 
-    def __init__(self, demand: Demand, lengths: Lengths) -> None:
+    def __init__(self, demand: Demand, curves: Curves) -> None:
         self._demand = demand
-        self._lengths = lengths
+        self._curves = curves
         self._bin_costs: dict[int, Floats] = {}  # a class's demand of each whole bin; hazards do not change it
         self._unit_ns = self._probe_ns()  # what they were priced by
-        self._rows: dict[int, tuple[Floats, Floats, Floats]] = {}
-        self._prices: dict[tuple[int, int, int], Price] = {}
+        self._rows: dict[tuple[int, int], tuple[Floats, Floats, Floats]] = {}
+        self._prices: dict[tuple[int, int, int, int], Price] = {}
 
     def clear(self) -> None:
         """The hazards are new, and where the cost model was corrected meanwhile so are the prices: classes must be priced alike."""
@@ -68,12 +82,12 @@ class DemandTable:
     def _probe_ns(self) -> int:
         return self._demand.decode_ns(256, 256)
 
-    def price(self, prompt_class: int, quarters: int, age_bin: int) -> Price:
+    def price(self, prompt_class: int, quarters: int, age_bin: int, score: int = 0) -> Price:
         """Of the jobs of one cell."""
-        cell = (prompt_class, quarters, age_bin)
+        cell = (prompt_class, quarters, age_bin, score)
         found = self._prices.get(cell)
         if found is None:
-            costs, success, decoded = self._rows.get(prompt_class) or self._make(prompt_class)
+            costs, success, decoded = self._rows.get((prompt_class, score)) or self._make(prompt_class, score)
             if quarters:
                 prompt = middle(prompt_class)
                 left = -(-prompt * quarters // SHARES)
@@ -85,9 +99,9 @@ class DemandTable:
             self._prices[cell] = found
         return found
 
-    def _make(self, prompt_class: int) -> tuple[Floats, Floats, Floats]:
+    def _make(self, prompt_class: int, score: int) -> tuple[Floats, Floats, Floats]:
         """Rows k, columns m >= k: expected demand in bins k..m of a job at the beginning of k, its chance to end there; and the least ratio."""
-        hazards = self._lengths.hazards[self._lengths.bucket(CLASS_EDGES[prompt_class])]
+        hazards = self._curves.curve(self._curves.bucket(CLASS_EDGES[prompt_class]), score)
         bin_costs = self._bin_costs.get(prompt_class)
         if bin_costs is None:
             bin_costs = self._bin_costs[prompt_class] = self._price_bins(middle(prompt_class))
@@ -96,7 +110,7 @@ class DemandTable:
         costs: Floats = np.cumsum(np.where(_FROM_HERE, reached * (bin_costs * (1.0 - hazards / 2.0)), 0.0), axis=1)
         success: Floats = 1.0 - reached * (1.0 - hazards)
         decoded: Floats = np.min(np.where(_FROM_HERE, costs, np.inf) / success, axis=1)
-        row = self._rows[prompt_class] = (costs, success, decoded)
+        row = self._rows[prompt_class, score] = (costs, success, decoded)
         return row
 
     def _price_bins(self, prompt_tokens: int) -> Floats:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from .life_counts import Floats, LifeCounts
 
 FIRST_EDGE, EDGE_RATIO, LAST_EDGE = 8, 1.25, 1 << 17
 
@@ -64,10 +63,7 @@ class Lengths:
 
     def __init__(self, params: LengthParams | None = None) -> None:
         self._params = params = params or LengthParams()
-        shape = (params.buckets + 1, BINS)  # row 0: all prompts
-        self._ended = np.zeros(shape)
-        self._passed = np.zeros(shape)
-        self._weight = 1.0  # of one count now: growing weights are fading counts
+        self.counts = LifeCounts(params.buckets + 1, BINS, params.memory)  # row 0: all prompts
         self._since_rebuild = 0
         edges = np.asarray(EDGES, dtype=np.float64) + params.scale
         cold = 1.0 - (edges[:-1] / edges[1:]) ** params.shape
@@ -84,14 +80,14 @@ class Lengths:
 
     def passed(self, bucket: int, first: int, last: int) -> None:
         """A job left the bins from `first` up to, not including, `last` alive."""
-        self._passed[0, first:last] += self._weight
-        self._passed[bucket, first:last] += self._weight
+        self.counts.passed(0, first, last)
+        self.counts.passed(bucket, first, last)
 
     def ended(self, bucket: int, age_bin: int) -> bool:
         """A job had all its tokens in this bin; answers whether hazards are due to be made anew."""
-        self._ended[0, age_bin] += self._weight
-        self._ended[bucket, age_bin] += self._weight
-        self._weight /= 1.0 - 1.0 / self._params.memory
+        self.counts.ended(0, age_bin)
+        self.counts.ended(bucket, age_bin)
+        self.counts.fade()
         self._since_rebuild += 1
         return self._since_rebuild >= self._params.rebuild_every
 
@@ -100,10 +96,11 @@ class Lengths:
         self.hazards = self._hazards()
         self._since_rebuild = 0
         self.rebuilds += 1
-        if self._weight > 1e6:
-            self._ended /= self._weight
-            self._passed /= self._weight
-            self._weight = 1.0
+
+    def curve(self, bucket: int, score: int = 0) -> Floats:
+        """float64[bins]: the hazards of a bucket, whatever else is known of the job."""
+        curve: Floats = self.hazards[bucket]
+        return curve
 
     def expected_tokens(self, bucket: int, age_bin: int) -> float:
         """Tokens that a job at the beginning of a bin has before it, those who end in a bin ending in its middle."""
@@ -113,7 +110,7 @@ class Lengths:
         return tokens
 
     def _hazards(self) -> Floats:
-        ended, passed = self._ended / self._weight, self._passed / self._weight
+        ended, passed = self.counts.read()
         seen = ended + passed
         everybody = (ended[0] + self._cold) / (seen[0] + 1.0)
         shrinkage = self._params.shrinkage

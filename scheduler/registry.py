@@ -15,6 +15,7 @@ from .adaptive import AdaptivePolicy
 from .backlog import DEFAULT_TAIL
 from .baselines import Fcfs, FcfsSwap, LeastAttainedService, Priority, ProcessorSharing
 from .demand import Demand
+from .forecast import Forecast
 from .lines import HighestResponseRatio, TokenCounters
 from .mlfq import MlfqPolicy
 from .oracles import GammaBoost, SjfOracle, SrptHalf, SrptOne, SrptOracle, Trail
@@ -34,6 +35,7 @@ class PolicyInputs:
     starvation: Starvation
     demand: Demand
     tail: float = DEFAULT_TAIL
+    forecast: Forecast | None = None
 
     @property
     def slice_ns(self) -> int:
@@ -44,7 +46,9 @@ class PolicyInputs:
 _MAKERS: dict[str, Callable[[PolicyInputs], Policy]] = {
     "skipjoin": lambda given: MlfqPolicy("skipjoin", given.cost, given.params, given.starvation),
     "fcfs": lambda given: Fcfs(),
-    "adaptive": lambda given: AdaptivePolicy(given.cost, given.demand, given.params, tail=given.tail),
+    "adaptive": lambda given: AdaptivePolicy(
+        given.cost, given.demand, given.params, tail=given.tail, forecast=given.forecast
+    ),
     "mlfq": lambda given: MlfqPolicy("mlfq", given.cost, given.params, given.starvation, skip_join=False),
     "srpt-oracle": lambda given: SrptOracle(given.demand),
     "fcfs-swap": lambda given: FcfsSwap(),
@@ -78,12 +82,15 @@ def make_policy(
     max_batch: int = 64,
     room_tokens: int | None = None,
     tail: float = DEFAULT_TAIL,
+    forecast: Forecast | None = None,
 ) -> Policy:
-    """A fresh policy. `max_batch` and `room_tokens` (KV room in tokens) price demand; `tail` is the dial of `adaptive`. Raises InvalidSettings."""
+    """A fresh policy. `max_batch` and `room_tokens` (KV room in tokens) price demand; `tail` is the dial of `adaptive`, `forecast` what it learned
+    before (none: it starts cold and goes by prompts alone). Raises InvalidSettings.
+    """
     maker = _MAKERS.get(name)
     if maker is None:
         raise InvalidSettings(
             f"There is no policy {name!r}.", field="policy", limit=f"one of {', '.join(POLICY_NAMES)}"
         )
     demand = Demand(cost, max_batch, room_tokens)
-    return maker(PolicyInputs(cost, params or LadderParams(), check_starvation(starvation), demand, tail))
+    return maker(PolicyInputs(cost, params or LadderParams(), check_starvation(starvation), demand, tail, forecast))

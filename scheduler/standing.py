@@ -14,20 +14,21 @@ from .backlog import Backlog
 from .cells import Cell, Cells, Kind
 from .census import Census
 from .demand_table import class_of
+from .forecast import Life
 from .mlfq import MlfqJob
 
 
 class AdaptiveJob(MlfqJob):
     """A job in a cell. `level` and `spent_before_ns` are the ladder's while nothing is learned; `age_bin` is the last bin that was counted."""
 
-    __slots__ = ("age_bin", "bucket", "cell", "prompt_class")
+    __slots__ = ("age_bin", "cell", "life", "prompt_class")
 
     cell: Cell
 
-    def __init__(self, facts: JobFacts, level: Level, bucket: int, age_bin: int, tick: Tick) -> None:
+    def __init__(self, facts: JobFacts, level: Level, life: Life, age_bin: int, tick: Tick) -> None:
         super().__init__(facts, level, tick)
         self.prompt_class = class_of(facts.prompt_tokens)
-        self.bucket = bucket
+        self.life = life
         self.age_bin = age_bin
 
 

@@ -27,6 +27,7 @@ from ..engine.params import EngineParams
 from ..engine.turn import Turn
 from ..engine.unchanged import run_on
 from ..profiler.online import CorrectedCostModel
+from ..workload.origins import Origins
 from ..workload.requests import Workload
 from ..workload.statistics import JobResults
 from .executor import SAMPLED, SimExecutor
@@ -54,27 +55,36 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a workload: the counted jobs, when every job ended (int64 ns, in order of ending), and the
-    turns it took.
+    """What came of a workload: the counted jobs, when every job ended (int64 ns, in order of ending), the
+    turns it took, and what the policy learned, for a run that goes on from there.
     """
 
     jobs: JobResults
     ends_ns: tuple[int, ...]
     turns: int
     virtual_ns: int
+    learned: bytes
 
 
 class World:
     """One run: a clock at 0, an engine, an executor, and the columns that the results are read from."""
 
     def __init__(
-        self, machine: Machine, policy: str, workload: Workload, *, strict: bool = False, fold: bool = True
+        self,
+        machine: Machine,
+        policy: str,
+        workload: Workload,
+        *,
+        strict: bool = False,
+        fold: bool = True,
+        learned: bytes | None = None,
     ) -> None:
         count = len(workload)
         self._machine = machine
         self._workload = workload
+        self._origins = workload.origins or Origins.unknown(count)
         self._clock = ManualClock(0)
-        state = assemble(policy, machine.cost, machine.facts, machine.params)
+        self._state = state = assemble(policy, machine.cost, machine.facts, machine.params, learned=learned)
         executor = SimExecutor(
             machine.cost,
             machine.facts,
@@ -146,6 +156,8 @@ class World:
             prompt_tokens=int(self._workload.prompt_tokens[index]),
             sampling=_sampling(output_tokens),
             arrival_ns=arrival_ns,
+            tenant=self._origins.tenants[index],
+            earlier_output_tokens=int(self._origins.earlier_output_tokens[index]),
             output_tokens=output_tokens,
         )
 
@@ -187,7 +199,7 @@ class World:
             bytes_moved=self._pages_moved * self._machine.facts.page_bytes,
             tokens_recomputed=self._recomputed,
         )
-        return Run(jobs, tuple(self._ended), turns, self._clock.now_ns())
+        return Run(jobs, tuple(self._ended), turns, self._clock.now_ns(), self._state.learned())
 
 
 def simulate(
@@ -199,14 +211,16 @@ def simulate(
     strict: bool = False,
     watch: Watch | None = None,
     fold: bool = True,
+    learned: bytes | None = None,
 ) -> Run:
     """Serve `workload` under `policy` in virtual time. The same arguments give the same result to the last bit.
 
     `strict` checks every plan against the rules of core/plan.py, at the cost of speed; `watch` sees every turn. Where nobody
     watches, unchanged turns in a row are taken as one: `fold` False takes them one by one, and gives the same result.
-    Raises InvalidSettings for a policy that does not exist and InvariantViolation when the engine breaks its word.
+    `learned` is an earlier run's. Raises InvalidSettings for a policy that does not exist, InvalidInput for `learned` of
+    another form and InvariantViolation when the engine breaks its word.
     """
-    return World(machine, policy, workload, strict=strict, fold=fold).run(progress, watch)
+    return World(machine, policy, workload, strict=strict, fold=fold, learned=learned).run(progress, watch)
 
 
 @lru_cache(maxsize=65_536)

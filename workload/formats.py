@@ -3,10 +3,10 @@
 Owns the table of formats and every check of a row. It does not know what a trace is for; `source` calls it. Formats,
 told apart by the header:
 
-* own CSV        arrival_s, prompt_tokens, output_tokens (more columns are ignored)
+* own CSV        arrival_s, prompt_tokens, output_tokens; client_id and hash_ids_512tok are read, other columns ignored
 * Azure LLM      TIMESTAMP, ContextTokens, GeneratedTokens
 * BurstGPT       Timestamp (s), Request tokens, Response tokens
-* Mooncake JSONL timestamp (ms), input_length, output_length
+* Mooncake JSONL timestamp (ms), input_length, output_length, hash_ids if there are any
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import NoReturn, TextIO
 import numpy as np
 
 from ..core.errors import InvalidTrace
+from ..core.ids import DEFAULT_TENANT, TenantId
+from .origins import Conversations, Origins
 from .trace import MAX_ARRIVAL_S, MAX_OUTPUT_TOKENS, MAX_PROMPT_TOKENS, MAX_ROWS, Trace
 
 MAX_LINE_CHARS = 4 * 2**20
@@ -116,6 +118,8 @@ OWN = _Format("arrival_s", "prompt_tokens", "output_tokens", _seconds, drops_emp
 AZURE = _Format("TIMESTAMP", "ContextTokens", "GeneratedTokens", _timestamp)
 BURSTGPT = _Format("Timestamp", "Request tokens", "Response tokens", _seconds)
 MOONCAKE = _Format("timestamp", "input_length", "output_length", _milliseconds)
+CLIENT = "client_id"
+BLOCKS = ("hash_ids_512tok", "hash_ids")
 _CSV_FORMATS = (OWN, AZURE, BURSTGPT)
 
 
@@ -222,6 +226,9 @@ def _collect(rows: Rows, fmt: _Format, file: str, limit: int | None) -> Trace:
     arrivals: list[int] = []
     prompts: list[int] = []
     outputs: list[int] = []
+    tenants: list[TenantId] = []
+    earlier: list[int] = []
+    conversations = Conversations()
     dropped = 0
     origin: int | None = None
     last = 0
@@ -251,6 +258,8 @@ def _collect(rows: Rows, fmt: _Format, file: str, limit: int | None) -> Trace:
         arrivals.append(now - origin)
         prompts.append(prompt)
         outputs.append(output)
+        tenants.append(TenantId(str(row.get(CLIENT, DEFAULT_TENANT))))
+        earlier.append(conversations.add(_blocks(row), output))
     if not arrivals:
         raise InvalidTrace(f"{file} holds a header and no usable row.", field="trace", limit="at least 1 row")
     arrival_ns = np.asarray(arrivals, dtype=np.int64)
@@ -260,4 +269,13 @@ def _collect(rows: Rows, fmt: _Format, file: str, limit: int | None) -> Trace:
         prompt_tokens=np.asarray(prompts, dtype=np.int32),
         output_tokens=np.asarray(outputs, dtype=np.int32),
         dropped_rows=dropped,
+        origins=Origins(tuple(tenants), np.asarray(earlier, dtype=np.int32)),
     )
+
+
+def _blocks(row: Mapping[str, object]) -> list[str]:
+    """Names of the blocks of a prompt, whatever they are; none where the row does not tell."""
+    named = next((row[column] for column in BLOCKS if column in row), None)
+    if isinstance(named, list):
+        return [str(block) for block in named]
+    return str(named).split() if named is not None else []

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.errors import InvalidSettings
 from ..core.plan import Int32s, Int64s
 from . import arrivals
+from .origins import Origins
 from .shape import Shape
 from .source import Source
 from .trace import Trace
@@ -31,7 +32,7 @@ class Workload:
 
     `refused` counts requests left out because they fit no pool or context. `recorded` tells arrivals of a trace from
     drawn ones; `timed` is False while drawn arrivals wait for their rate. `notes` are sentences for the person who
-    started the run.
+    started the run. `origins` is None where every request is a tenant's like any other, and begins a conversation.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Workload:
     recorded: bool
     timed: bool
     notes: tuple[str, ...] = ()
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_ns)
@@ -99,6 +101,7 @@ def make_workload(
     """
     _check(requests, warmup, seed, scale_lengths)
     notes: list[str] = []
+    origins: Origins | None = None
     if isinstance(source, Shape):
         total = warmup + (DEFAULT_REQUESTS if requests is None else requests)
         prompts, outputs = source.draw(total, seed)
@@ -107,6 +110,7 @@ def make_workload(
         total = _trace_total(source, requests, warmup)
         rows = np.arange(total) % len(source)
         prompts, outputs = source.prompt_tokens[rows], source.output_tokens[rows]
+        origins = None if source.origins is None else source.origins.take(rows)
         arrival_ns, recorded, timed, notes = _trace_arrivals(source, total, seed, poisson)
     if scale_lengths != 1.0:
         prompts, outputs = _scaled(prompts, scale_lengths), _scaled(outputs, scale_lengths)
@@ -129,6 +133,7 @@ def make_workload(
         recorded=recorded,
         timed=timed,
         notes=tuple(notes),
+        origins=None if origins is None else origins.take(np.flatnonzero(fits)),
     )
 
 

@@ -1,6 +1,6 @@
 """A recorded sequence of requests.
 
-Owns `Trace`, three columns of equal length. It does not know the file it came from beyond its name; `formats` reads
+Owns `Trace`, columns of equal length. It does not know the file it came from beyond its name; `formats` reads
 one, `workload` draws requests from it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.plan import Int32s, Int64s
+from .origins import Origins
 
 MAX_ROWS = 20_000_000
 MAX_PROMPT_TOKENS = 2**24
@@ -30,6 +31,7 @@ class Trace:
     prompt_tokens: Int32s
     output_tokens: Int32s
     dropped_rows: int = 0
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_ns)

@@ -96,16 +96,23 @@ def _window(trace: Trace, seed: int, total: int, spread_s: float) -> tuple[Trace
     first = seed * total
     if first + total > len(trace):
         turn = -first % len(trace)
-        return replace(
-            trace, prompt_tokens=np.roll(trace.prompt_tokens, turn), output_tokens=np.roll(trace.output_tokens, turn)
-        ), True
-    rows = slice(first, first + total)
+        return _rows(trace, np.roll(np.arange(len(trace)), turn), trace.arrival_ns), True
+    rows = np.arange(first, first + total)
     arrival_ns = trace.arrival_ns[rows] - trace.arrival_ns[first]
     if spread_s > 0:
         arrival_ns = spread(arrival_ns, spread_s, seed)
+    return _rows(trace, rows, arrival_ns), False
+
+
+def _rows(trace: Trace, rows: Int64s, arrival_ns: Int64s) -> Trace:
+    """What a trace says of these rows, at other arrivals."""
     return replace(
-        trace, arrival_ns=arrival_ns, prompt_tokens=trace.prompt_tokens[rows], output_tokens=trace.output_tokens[rows]
-    ), False
+        trace,
+        arrival_ns=arrival_ns,
+        prompt_tokens=trace.prompt_tokens[rows],
+        output_tokens=trace.output_tokens[rows],
+        origins=None if trace.origins is None else trace.origins.take(rows),
+    )
 
 
 def spread(arrival_ns: Int64s, step_s: float, seed: int) -> Int64s:
@@ -120,6 +127,9 @@ def _digest(profile: Profile, workload: Workload) -> str:
     digest = hashlib.sha256(repr((profile.cost, profile.kv_tokens, profile.token_bytes)).encode())
     for column in (workload.arrival_ns, workload.prompt_tokens, workload.output_tokens):
         digest.update(column.tobytes())
+    if workload.origins is not None:
+        digest.update(repr(workload.origins.tenants).encode())
+        digest.update(workload.origins.earlier_output_tokens.tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -98,11 +98,11 @@ def test_a_cancelled_job_teaches_nothing_about_its_end() -> None:
     for number in range(50):
         subject.submitted(facts(number, 100), T0)
         subject.removed(Handle(number), T0, finished=False)
-    assert subject.lengths.rebuilds == 0
+    assert subject.forecast.rebuilds == 0
     for number in range(8):
         subject.submitted(facts(number, 100), T0)
         subject.removed(Handle(number), T0)
-    assert subject.lengths.rebuilds == 1
+    assert subject.forecast.rebuilds == 1
 
 
 def test_no_job_waits_for_ever_behind_newcomers() -> None:

@@ -21,6 +21,7 @@ from skipjoin.scheduler.backlog import Backlog
 from skipjoin.scheduler.cells import rung_of
 from skipjoin.scheduler.demand import Demand
 from skipjoin.scheduler.demand_table import DemandTable, class_of
+from skipjoin.scheduler.forecast import Forecast
 from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, Lengths, bin_of
 
 from .test_random_events import BATCH, COST, PARAMS, ROOM, PolicyMachine, SlowJob, SlowPolicy
@@ -185,7 +186,7 @@ class AdaptiveMachine(PolicyMachine):
     tail = 0.5
 
     def make(self) -> Policy:
-        policy = AdaptivePolicy(COST, Demand(COST, BATCH, ROOM), PARAMS, tail=self.tail, learning=LEARNING)
+        policy = AdaptivePolicy(COST, Demand(COST, BATCH, ROOM), PARAMS, tail=self.tail, forecast=Forecast(LEARNING))
         vars(policy)["cut_off"] = partial(policy.removed, finished=False)
         return policy
 
