@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..core.ids import Handle, Level
 from ..core.ports import Key
 from .demand_table import DemandTable
+from .lengths import NO_SCORE
 from .ranking import Ranking
 
 _HALF_STEP = math.sqrt(0.5)
@@ -24,7 +25,7 @@ class Kind(NamedTuple):
     prompt_class: int
     quarters: int
     age_bin: int
-    score: int = 0
+    score: int = NO_SCORE
 
 
 COLD = -1

@@ -1,6 +1,6 @@
 """What jobs of one kind still ask of the machine, at every age: the expected demand and its Gittins index.
 
-Owns the tables made of hazards and prices, one a prompt class and score, and the rule of prompt classes. It does not know jobs, levels or who counts;
+Owns the tables made of hazards and prices and the rule of prompt classes. It does not know jobs, levels or who counts;
 `cells` asks it for the price of a cell, and everything is made anew when hazards are.
 """
 
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from .demand import Demand
-from .lengths import BINS, EDGES
+from .lengths import BINS, EDGES, NO_SCORE
 from .life_counts import Floats
 
 _CLASSES_PER_OCTAVE = 4
@@ -36,7 +36,7 @@ def class_of(prompt_tokens: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Whole nanoseconds: the Gittins index of a cell's remaining demand, and its expectation."""
+    """Whole nanoseconds: the Gittins index of a cell's remaining demand, and what is expected of such prompts at such an age."""
 
     index_ns: int
     expected_ns: int
@@ -67,7 +67,7 @@ class DemandTable:
         self._curves = curves
         self._bin_costs: dict[int, Floats] = {}  # a class's demand of each whole bin; hazards do not change it
         self._unit_ns = self._probe_ns()  # what they were priced by
-        self._rows: dict[tuple[int, int], tuple[Floats, Floats, Floats]] = {}
+        self._rows: dict[tuple[int, int, int], tuple[Floats, Floats]] = {}
         self._prices: dict[tuple[int, int, int, int], Price] = {}
 
     def clear(self) -> None:
@@ -82,36 +82,35 @@ class DemandTable:
     def _probe_ns(self) -> int:
         return self._demand.decode_ns(256, 256)
 
-    def price(self, prompt_class: int, quarters: int, age_bin: int, score: int = 0) -> Price:
+    def price(self, prompt_class: int, quarters: int, age_bin: int, score: int = NO_SCORE) -> Price:
         """Of the jobs of one cell."""
         cell = (prompt_class, quarters, age_bin, score)
         found = self._prices.get(cell)
         if found is None:
-            costs, success, decoded = self._rows.get((prompt_class, score)) or self._make(prompt_class, score)
-            if quarters:
-                prompt = middle(prompt_class)
-                left = -(-prompt * quarters // SHARES)
-                prefill_ns = float(self._demand.prefill_ns(left, prompt - left))
-                index_ns = float(np.min((prefill_ns + costs[age_bin, age_bin:]) / success[age_bin, age_bin:]))
-            else:
-                prefill_ns, index_ns = 0.0, float(decoded[age_bin])
-            found = Price(max(round(index_ns), 1), max(round(prefill_ns + float(costs[age_bin, -1])), 1))
+            prompt = middle(prompt_class)
+            left = -(-prompt * quarters // SHARES)
+            prefill_ns = float(self._demand.prefill_ns(left, prompt - left))
+            costs, success = self._row(prompt_class, age_bin, score)
+            index_ns = float(((prefill_ns + costs) / success).min())
+            # Sums of the expectation scale the head starts of all: they go by prompts, so that no score can move them.
+            expected_ns = prefill_ns + float(self._row(prompt_class, age_bin, NO_SCORE)[0][-1])
+            found = Price(max(round(index_ns), 1), max(round(expected_ns), 1))
             self._prices[cell] = found
         return found
 
-    def _make(self, prompt_class: int, score: int) -> tuple[Floats, Floats, Floats]:
-        """Rows k, columns m >= k: expected demand in bins k..m of a job at the beginning of k, its chance to end there; and the least ratio."""
-        hazards = self._curves.curve(self._curves.bucket(CLASS_EDGES[prompt_class]), score)
-        bin_costs = self._bin_costs.get(prompt_class)
-        if bin_costs is None:
-            bin_costs = self._bin_costs[prompt_class] = self._price_bins(middle(prompt_class))
-        survival = np.where(_LATER, np.concatenate(([1.0], 1.0 - hazards[:-1])), 1.0)
-        reached = np.cumprod(survival, axis=1)
-        costs: Floats = np.cumsum(np.where(_FROM_HERE, reached * (bin_costs * (1.0 - hazards / 2.0)), 0.0), axis=1)
-        success: Floats = 1.0 - reached * (1.0 - hazards)
-        decoded: Floats = np.min(np.where(_FROM_HERE, costs, np.inf) / success, axis=1)
-        row = self._rows[prompt_class, score] = (costs, success, decoded)
-        return row
+    def _row(self, prompt_class: int, age_bin: int, score: int) -> tuple[Floats, Floats]:
+        """For m from `age_bin` on: expected demand until the end of bin m of a job that begins the first, and its chance to end by then."""
+        found = self._rows.get((prompt_class, age_bin, score))
+        if found is None:
+            bin_costs = self._bin_costs.get(prompt_class)
+            if bin_costs is None:
+                bin_costs = self._bin_costs[prompt_class] = self._price_bins(middle(prompt_class))
+            hazards = self._curves.curve(self._curves.bucket(CLASS_EDGES[prompt_class]), score)[age_bin:]
+            survived = (1.0 - hazards).cumprod()
+            costs = bin_costs[age_bin:] * (1.0 - hazards / 2.0)
+            costs[1:] *= survived[:-1]
+            found = self._rows[prompt_class, age_bin, score] = (costs.cumsum(), 1.0 - survived)
+        return found
 
     def _price_bins(self, prompt_tokens: int) -> Floats:
         ends = (*EDGES[1:], EDGES[-1] + EDGES[-1] // 4)
@@ -126,7 +125,3 @@ def middle(prompt_class: int) -> int:
     begin = CLASS_EDGES[prompt_class]
     end = CLASS_EDGES[prompt_class + 1] if prompt_class + 1 < len(CLASS_EDGES) else begin
     return (begin + max(end - 1, begin)) // 2
-
-
-_LATER = np.triu(np.ones((BINS, BINS), dtype=bool), 1)
-_FROM_HERE = np.triu(np.ones((BINS, BINS), dtype=bool))

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.ports import JobFacts
 from .guard import Guard
 from .length_score import Score
-from .lengths import EDGES, LengthParams, Lengths
+from .lengths import EDGES, NO_SCORE, LengthParams, Lengths
 from .life_counts import Floats
 from .score_table import ScoreTable, score_bucket
 
@@ -23,7 +23,7 @@ class Life:
     """What a job's length is judged by from its arrival to its end: the bucket of its prompt, and its guess, if there is one."""
 
     bucket: int
-    score: int = 0
+    score: int = NO_SCORE
     mu: float = 0.0
     keys: tuple[int, ...] = ()
 
@@ -87,8 +87,8 @@ class Forecast:
         return self.lengths.bucket(prompt_tokens)
 
     def curve(self, bucket: int, score: int) -> Floats:
-        """float64[bins]: hazards of jobs with prompts and scores of these buckets, as of the last rebuild."""
-        if self.score is None or not self.rebuilds:
+        """float64[bins]: hazards of jobs with prompts and scores of these buckets, as of the last rebuild; NO_SCORE: of all such prompts."""
+        if score == NO_SCORE or not self.rebuilds:
             return self.lengths.curve(bucket)
         curve = self._curves.get((bucket, score))
         if curve is None:

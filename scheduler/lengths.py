@@ -18,6 +18,9 @@ import numpy as np
 
 from .life_counts import Floats, LifeCounts
 
+NO_SCORE = -1
+"""In place of a score bucket: the prompt's bucket says all."""
+
 FIRST_EDGE, EDGE_RATIO, LAST_EDGE = 8, 1.25, 1 << 17
 
 
@@ -97,7 +100,7 @@ class Lengths:
         self._since_rebuild = 0
         self.rebuilds += 1
 
-    def curve(self, bucket: int, score: int = 0) -> Floats:
+    def curve(self, bucket: int, score: int = NO_SCORE) -> Floats:
         """float64[bins]: the hazards of a bucket, whatever else is known of the job."""
         curve: Floats = self.hazards[bucket]
         return curve

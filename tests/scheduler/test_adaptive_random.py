@@ -21,8 +21,9 @@ from skipjoin.scheduler.backlog import Backlog
 from skipjoin.scheduler.cells import rung_of
 from skipjoin.scheduler.demand import Demand
 from skipjoin.scheduler.demand_table import DemandTable, class_of
-from skipjoin.scheduler.forecast import Forecast
-from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, Lengths, bin_of
+from skipjoin.scheduler.forecast import Forecast, Life
+from skipjoin.scheduler.length_score import LengthScore
+from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, bin_of
 
 from .test_random_events import BATCH, COST, PARAMS, ROOM, PolicyMachine, SlowJob, SlowPolicy
 
@@ -31,10 +32,11 @@ LEARNING = LengthParams(rebuild_every=2)
 
 
 class SlowAdaptive(SlowPolicy):
-    def __init__(self, tail: float) -> None:
+    def __init__(self, tail: float, forecast: Forecast) -> None:
         super().__init__()
-        self.lengths = Lengths(LEARNING)
-        self.table = DemandTable(Demand(COST, BATCH, ROOM), self.lengths)
+        self.forecast = forecast
+        self.table = DemandTable(Demand(COST, BATCH, ROOM), forecast)
+        self.lives: dict[Handle, Life] = {}
         self.backlog = Backlog(BASE, tail)
         self.decode = 0
         self.cold: dict[Handle, int] = {}
@@ -43,7 +45,7 @@ class SlowAdaptive(SlowPolicy):
 
     @property
     def learned(self) -> bool:
-        return self.lengths.rebuilds > 0
+        return self.forecast.rebuilds > 0
 
     def price(self, handle: Handle) -> tuple[int, int]:
         """Rung and expected demand."""
@@ -53,7 +55,7 @@ class SlowAdaptive(SlowPolicy):
             return level, 2 * BASE * 2 ** (level - 1)
         prompt = job.facts.prompt_tokens
         quarters = next(q for q in range(5) if q == 4 or 4 * job.left <= q * prompt)
-        price = self.table.price(class_of(prompt), quarters, self.bins[handle])
+        price = self.table.price(class_of(prompt), quarters, self.bins[handle], self.lives[handle].score)
         return rung_of(price.index_ns, BASE), price.expected_ns
 
     def settle(self, tick: Tick) -> None:
@@ -65,9 +67,9 @@ class SlowAdaptive(SlowPolicy):
             job.level = max(self.price(handle)[0], 1)
 
     def ages(self, handle: Handle, new: int) -> None:
-        job, old = self.jobs[handle], self.bins[handle]
+        old = self.bins[handle]
         if new > old:
-            self.lengths.passed(self.lengths.bucket(job.facts.prompt_tokens), old, new)
+            self.forecast.passed(self.lives[handle], old, new)
             self.bins[handle] = new
 
     def look(self, handle: Handle) -> None:
@@ -93,6 +95,7 @@ class SlowAdaptive(SlowPolicy):
             level += 1
         self.cold[facts.handle] = level
         self.bins[facts.handle] = bin_of(facts.generated_tokens)
+        self.lives[facts.handle] = self.forecast.expect(facts)
         self.settle(tick)
         self.relevel()
         return self.jobs[facts.handle].level
@@ -125,12 +128,12 @@ class SlowAdaptive(SlowPolicy):
     def ended(self, handle: Handle, tick: Tick, *, finished: bool) -> None:
         job = self.jobs[handle]
         self.ages(handle, bin_of(max(job.tokens - 1, 0)))
-        bucket, last = self.lengths.bucket(job.facts.prompt_tokens), self.bins[handle]
+        life, last = self.lives.pop(handle), self.bins[handle]
         self.due.pop(handle, None)
         super().removed(handle, tick)
-        if finished and self.lengths.ended(bucket, last):
+        if finished and self.forecast.ended(life, last, job.tokens):
             first = not self.learned
-            self.lengths.rebuild()
+            self.forecast.rebuild()
             self.table.clear()
             for other in self.jobs if first else ():
                 self.look(other)
@@ -184,14 +187,18 @@ class AdaptiveMachine(PolicyMachine):
     """Jobs are cut off, too, and the dial is turned nowhere: it stands at `tail`."""
 
     tail = 0.5
+    guesses = True
+
+    def forecast(self) -> Forecast:
+        return Forecast(LEARNING, LengthScore(b"salt") if self.guesses else None)
 
     def make(self) -> Policy:
-        policy = AdaptivePolicy(COST, Demand(COST, BATCH, ROOM), PARAMS, tail=self.tail, forecast=Forecast(LEARNING))
+        policy = AdaptivePolicy(COST, Demand(COST, BATCH, ROOM), PARAMS, tail=self.tail, forecast=self.forecast())
         vars(policy)["cut_off"] = partial(policy.removed, finished=False)
         return policy
 
     def make_slow(self) -> Any:
-        return SlowAdaptive(self.tail)
+        return SlowAdaptive(self.tail, self.forecast())
 
     @rule(data=st.data())
     def cut_off(self, data: st.DataObject) -> None:
@@ -210,9 +217,9 @@ class AdaptiveMachine(PolicyMachine):
             assert self.fast.version > version
 
 
-@pytest.mark.parametrize("tail", [0.0, 0.5, 1.0])
-def test_the_adaptive_ladder_agrees_with_its_slow_model(tail: float) -> None:
-    machine = type("Machine", (AdaptiveMachine,), {"tail": tail})
+@pytest.mark.parametrize(("tail", "guesses"), [(0.0, True), (0.5, True), (0.5, False), (1.0, True)])
+def test_the_adaptive_ladder_agrees_with_its_slow_model(tail: float, guesses: bool) -> None:
+    machine = type("Machine", (AdaptiveMachine,), {"tail": tail, "guesses": guesses})
     case = machine.TestCase
     case.settings = settings(max_examples=50, stateful_step_count=60)
     case().runTest()
