@@ -18,7 +18,7 @@ import numpy as np
 from ..core.errors import InvalidInput
 from .forecast import Forecast
 from .guard import LARGEST_LEAD
-from .length_features import PLACES
+from .length_features import LONGEST_SALT, PLACES
 from .length_score import LARGEST_VARIANCE, LengthScore
 from .life_counts import Floats, LifeCounts
 
@@ -36,7 +36,7 @@ def fresh(salt: bytes = b"") -> Forecast:
 
 def write(forecast: Forecast) -> bytes:
     """As `read` takes it; at most `MAX_BYTES`, ASCII. Float64 becomes float32."""
-    state: dict[str, Any] = {"rebuilds": forecast.rebuilds, "lead": forecast.guard.lead}
+    state: dict[str, Any] = {"warm": forecast.rebuilds > 0, "lead": forecast.guard.lead}
     for name, counts in (("prompts", forecast.lengths.counts), ("scores", forecast.table.counts)):
         ended, passed = counts.read()
         state[name] = {"ended": _pack(ended, "<f4"), "passed": _pack(passed, "<f4")}
@@ -59,12 +59,15 @@ def read(data: bytes) -> Forecast:
     """The forecast that was written. Raises InvalidInput for another version, a torn or changed text, numbers out of bounds."""
     state = _state(data)
     try:
-        forecast = fresh(bytes.fromhex(state["salt"]))
+        salt = bytes.fromhex(state["salt"])
+        if len(salt) > LONGEST_SALT:
+            raise ValueError("salt")
+        forecast = fresh(salt)
         _fill(forecast, state)
+        if state["warm"]:
+            forecast.rebuild()
     except (KeyError, TypeError, ValueError, OverflowError, binascii.Error):
         raise _refusal("It holds what no policy writes.") from None
-    if int(state["rebuilds"]) > 0:
-        forecast.rebuild()
     return forecast
 
 

@@ -14,7 +14,8 @@ from ..core.ports import JobFacts
 PLACES = 1 << 13
 """Of the table. Features that share one are told apart by the others that come with them; more tenants than places cost accuracy, no memory."""
 
-SALT_BYTES = 16
+LONGEST_SALT = 64
+"""Bytes that the hash takes as a key."""
 
 
 def keys_of(facts: JobFacts, salt: bytes) -> tuple[int, ...]:
