@@ -58,6 +58,7 @@ def replay(path: Path) -> ReplayReport:
         header.params,
         end_tokens=header.end_tokens,
         token_bytes=header.token_bytes,
+        learned=header.learned,
     )
     replayer = _Replayer(state)
     turns = identical = 0

@@ -44,6 +44,7 @@ class RecordHeader:
     end_tokens: frozenset[int] = frozenset()
     token_bytes: tuple[bytes, ...] | None = None
     corrected: bool = False
+    learned: bytes | None = None
 
     def engine_cost(self) -> CostModel:
         """The cost model to assemble with; a correction that nobody has told anything yet, each time."""
@@ -60,6 +61,7 @@ class RecordHeader:
             "params": dataclasses.asdict(self.params),
             "end_tokens": sorted(self.end_tokens),
             "token_bytes": None if self.token_bytes is None else [piece.hex() for piece in self.token_bytes],
+            "learned": None if self.learned is None else self.learned.decode(),
         }
 
     @classmethod
@@ -71,7 +73,7 @@ class RecordHeader:
         params = dict(line["params"])
         params["kv"] = KvParams(**params["kv"])
         params["ladder"] = None if params["ladder"] is None else LadderParams(**params["ladder"])
-        pieces = line["token_bytes"]
+        pieces, learned = line["token_bytes"], line.get("learned")
         return cls(
             policy=line["policy"],
             cost=cost_of({"kind": "coefficients", **line["cost"]} if old else line["cost"]),
@@ -80,6 +82,7 @@ class RecordHeader:
             end_tokens=frozenset(line["end_tokens"]),
             token_bytes=None if pieces is None else tuple(bytes.fromhex(piece) for piece in pieces),
             corrected=not old and line["corrected"],
+            learned=None if learned is None else str(learned).encode(),
         )
 
 

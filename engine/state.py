@@ -51,7 +51,10 @@ class InFlight:
 
 
 class EngineState:
-    """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as configured), for a live switch; all learn in `forecast`."""
+    """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as configured), for a live switch.
+
+    All of them learn in the same `forecast`, so that a switch forgets nothing.
+    """
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from ..profiler.profiles import load_profile
 from .announce import AnnouncingExecutor
 from .computing import ROOFLINE, Computing
 from .facts import EngineFacts, EngineWords
+from .learned_file import LearnedFile, place_of
 from .link import EngineEnd
 from .settings import ServeSettings
 from .tokenizers import tokenizer_for
@@ -37,16 +38,22 @@ class Engine:
     turn: Turn
     executor: Executor
     recorder: Recorder | None
+    learned: LearnedFile
+
+    def keep(self, now_ns: int) -> None:
+        """Write down what was learned if it is time to."""
+        self.learned.keep(now_ns, self.turn.state.learned)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give everything back, and keep what was learned."""
+        self.learned.write(self.turn.state.learned)
         if self.recorder is not None:
             self.recorder.close()
         self.executor.close()
 
 
 def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | None, clock: Clock) -> Engine:
-    """Load, allocate, join; with a `link` the door is told of launches.
+    """Load, allocate, join; with a `link` the door is told of launches, and what is learned is kept.
 
     Raises InvalidModel, InvalidProfile, InvalidSettings, InvalidInput, ExecutorLost.
     """
@@ -65,6 +72,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         kv=KvParams(mode=settings.kv_mode),
         preempt_every_turn=settings.preempt_every_turn,
     )
+    learned = LearnedFile(place_of(settings.pool_path) if link is not None else None)
     header = RecordHeader(
         settings.policy,
         computing.cost,
@@ -73,6 +81,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         tokenizer.end_tokens,
         tuple(tokenizer.token_bytes),
         corrected=True,
+        learned=learned.load(),
     )
     state = assemble(
         header.policy,
@@ -81,6 +90,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         params,
         end_tokens=header.end_tokens,
         token_bytes=header.token_bytes,
+        learned=header.learned,
     )
     executor: Executor = computing.executor
     if link is not None:
@@ -95,7 +105,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         costs=cost_values(computing.cost),
     )
     turn = Turn(state, executor, clock, recorder=recorder)
-    return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder)
+    return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder, learned)
 
 
 def model_name(settings: ServeSettings) -> str:

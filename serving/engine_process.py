@@ -16,9 +16,8 @@ import sys
 from ..core.clock import Clock, MonotonicClock
 from ..core.errors import InternalError, SkipjoinError
 from ..core.events import Event
-from ..engine.turn import Turn
 from ..proto.frames import Effects, Events, FromDoor, Hello, StopAsked
-from .engine_parts import build_engine
+from .engine_parts import Engine, build_engine
 from .facts import failure_frame
 from .link import EngineEnd, LinkClosed
 from .logs import log_to_stderr
@@ -31,9 +30,11 @@ OUT_OF_MEMORY = (
 )
 
 
-def serve(link: EngineEnd, turn: Turn, clock: Clock, incarnation: int) -> None:
+def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int) -> None:
     """Turn after turn until the door closes the link. Raises LinkClosed then, or what the turn raises."""
+    turn = engine.turn
     while True:
+        engine.keep(clock.now_ns())
         events = _events(link.drain(), incarnation)
         if not events and not turn.busy:
             due_ns = turn.next_due_ns()
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> int:
         incarnation = hello.incarnation
         engine = build_engine(ServeSettings.model_validate_json(hello.settings_json), incarnation, link, clock)
         link.send(engine.facts.to_frame(incarnation, os.getpid()))
-        serve(link, engine.turn, clock, incarnation)
+        serve(link, engine, clock, incarnation)
     except LinkClosed:
         return 0
     except SkipjoinError as error:

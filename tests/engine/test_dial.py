@@ -75,7 +75,7 @@ def learned() -> Engine:
     for _ in range(10):
         engine.step()
     assert isinstance(engine.state.policy, AdaptivePolicy)
-    assert engine.state.policy.lengths.rebuilds > 0
+    assert engine.state.policy.forecast.rebuilds > 0
     return engine
 
 
@@ -83,15 +83,29 @@ def test_turning_the_dial_forgets_nothing() -> None:
     engine = learned()
     policy = engine.state.policy
     assert isinstance(policy, AdaptivePolicy)
-    rebuilds = policy.lengths.rebuilds
+    rebuilds = policy.forecast.rebuilds
     tick = engine.state.tick(engine.clock.now_ns())
     places = [policy.key(handle, tick)[0] for handle in sorted(engine.state.rows)]
     effects = engine.step(PolicyChosen("adaptive", 0.1), SnapshotAsked(7))
     assert engine.state.policy is policy
-    assert policy.lengths.rebuilds == rebuilds
+    assert policy.forecast.rebuilds == rebuilds
     assert not [effect for effect in effects if isinstance(effect, LevelChanged) and effect.cause is LevelCause.POLICY]
     assert [policy.key(handle, tick)[0] for handle in sorted(engine.state.rows)] != places
     assert [effect.tail for effect in effects if isinstance(effect, SnapshotGiven)] == [0.1]
+    engine.drain()
+    assert not engine.state.rows
+
+
+def test_a_switch_to_another_policy_and_back_forgets_no_lengths() -> None:
+    engine = learned()
+    before = engine.state.policy
+    assert isinstance(before, AdaptivePolicy)
+    engine.step(PolicyChosen("fcfs"))
+    engine.step(PolicyChosen("adaptive"))
+    after = engine.state.policy
+    assert isinstance(after, AdaptivePolicy) and after is not before
+    assert after.forecast is before.forecast
+    assert after.forecast.rebuilds > 0
     engine.drain()
     assert not engine.state.rows
 
