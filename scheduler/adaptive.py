@@ -25,9 +25,12 @@ from .mlfq import descent
 from .params import LadderParams
 from .standing import AdaptiveJob, Standing
 
+MOVES_SPARED = 120
+"""A runner's place is worth so many copies of its KV: who would have to be copied out and in is not passed for little."""
+
 
 class AdaptivePolicy:
-    """Level = round(log2 of the Gittins index of the remaining demand); rank = arrival - head start of the level - bonus of a runner.
+    """Level = round(log2 of the Gittins index of the remaining demand); rank = arrival - head start of the cell - bonus of a runner.
 
     Levels rise and fall with what is learned. While no hazard is made of counts, a job joins and drops as under `skipjoin`. `tail` is the dial:
     1 holds the tail, 0 the mean.
@@ -38,7 +41,7 @@ class AdaptivePolicy:
     preempts = True
     swaps = True
     moves_are_free = False
-    admission = Admission(spare_tokens=32, holds_below=0.15)
+    admission = Admission(spare_tokens=48, holds_below=0.15)
 
     def __init__(
         self,
@@ -168,9 +171,11 @@ class AdaptivePolicy:
     def key(self, handle: Handle, tick: Tick) -> Key:
         """(boosted arrival, handle)."""
         job = self._jobs[handle]
-        cell = job.cell
-        rank_ns = job.facts.arrival_ns - self._backlog.boost_ns(cell.rung)
-        return (rank_ns - self._backlog.runner_ns if job.running else rank_ns, handle)
+        rank_ns = job.facts.arrival_ns - self._standing.cells.boost_ns(job.cell, self._backlog)
+        if job.running:
+            tokens = job.facts.prompt_tokens + job.output_tokens(tick)
+            rank_ns -= self._backlog.runner_ns + MOVES_SPARED * self._cost.move_ns(tokens)
+        return (rank_ns, handle)
 
     def level(self, handle: Handle) -> Level:
         """The level of the job's cell."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..core.ids import Handle, Level
 from ..core.ports import Key
+from .backlog import Backlog, width_at
 from .demand_table import DemandTable
 from .lengths import NO_SCORE
 from .ranking import Ranking
@@ -41,9 +42,10 @@ class Cell:
     """Jobs of one kind. `place` numbers the cells of a policy in the order of their first use.
 
     `rung` is the level, but goes on below 1: the expected demand of a job may be less than one iteration, for it shares it with others.
+    `start` is the head start in units of W, for W at `step` of its grid.
     """
 
-    __slots__ = ("expected_ns", "kind", "live", "place", "rung", "waiting")
+    __slots__ = ("expected_ns", "kind", "live", "place", "rung", "start", "step", "waiting")
 
     def __init__(self, kind: Kind, place: int) -> None:
         self.kind = kind
@@ -52,6 +54,8 @@ class Cell:
         self.waiting = Ranking()
         self.rung = 1
         self.expected_ns = 1
+        self.start = 0.0
+        self.step: int | None = None
 
     @property
     def level(self) -> Level:
@@ -98,7 +102,17 @@ class Cells:
             self._price(cell)
         return sum(cell.live * cell.expected_ns for cell in self.used.values())
 
+    def boost_ns(self, cell: Cell, backlog: Backlog) -> int:
+        """The head start of a cell's jobs."""
+        if cell.kind.prompt_class == COLD:
+            return backlog.boost_ns(cell.rung)
+        if cell.step != backlog.step:
+            cell.step = backlog.step
+            cell.start = self._table.head_start(*cell.kind, width_ns=width_at(cell.step))
+        return round(cell.start * backlog.width_ns)
+
     def _price(self, cell: Cell) -> None:
+        cell.step = None
         prompt_class, quarters, age_bin, score = cell.kind
         if prompt_class == COLD:
             # Lomax lives of shape 1.5 have twice as much to come as they had; the level's quantum stands for that.

@@ -1,4 +1,4 @@
-"""What jobs of one kind still ask of the machine, at every age: the expected demand and its Gittins index.
+"""What jobs of one kind still ask of the machine, at every age: the expected demand, its Gittins index, and the head start that it deserves.
 
 Owns the tables made of hazards and prices and the rule of prompt classes. It does not know jobs, levels or who counts;
 `cells` asks it for the price of a cell, and everything is made anew when hazards are.
@@ -6,6 +6,7 @@ Owns the tables made of hazards and prices and the rule of prompt classes. It do
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,6 +33,9 @@ SHARES = 4
 def class_of(prompt_tokens: int) -> int:
     """The class of a prompt."""
     return bisect_right(CLASS_EDGES, prompt_tokens) - 1
+
+
+_LARGEST_EXPONENT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,7 @@ class DemandTable:
         cell = (prompt_class, quarters, age_bin, score)
         found = self._prices.get(cell)
         if found is None:
-            prompt = middle(prompt_class)
-            left = -(-prompt * quarters // SHARES)
-            prefill_ns = float(self._demand.prefill_ns(left, prompt - left))
+            prefill_ns = self._prefill_ns(prompt_class, quarters)
             costs, success = self._row(prompt_class, age_bin, score)
             index_ns = float(((prefill_ns + costs) / success).min())
             # Sums of the expectation scale the head starts of all: they go by prompts, so that no score can move them.
@@ -98,16 +100,48 @@ class DemandTable:
             self._prices[cell] = found
         return found
 
+    def head_start(
+        self, prompt_class: int, quarters: int, age_bin: int, score: int = NO_SCORE, *, width_ns: float
+    ) -> float:
+        """Of the jobs of one cell, in units of the width W: ln max_m E[exp(S/W); S ends in a bin up to m] / E[exp(min(S, m)/W) - 1], 0 at least.
+
+        S is the demand to come. This is the Gittins index under a discount rate of -1/W, which minimises the tail of response times where sizes
+        are not known (Harlev, Yu and Scully, "A Gittins policy for optimizing tail latency", POMACS 2025); for a known S it is the boost
+        ln 1 / (1 - exp(-S/W)).
+        """
+        hazards = self._hazards(prompt_class, age_bin, score)
+        steps = self._bins(prompt_class)[age_bin:] / width_ns
+        spent = self._prefill_ns(prompt_class, quarters) / width_ns + steps.cumsum()
+        alive = (1.0 - hazards).cumprod()
+        ends = hazards.copy()
+        ends[1:] *= alive[:-1]
+        # Beyond e^60 a ratio is 1 as good as exactly, and its logarithm nothing.
+        early = np.minimum(spent - steps / 2.0, _LARGEST_EXPONENT)
+        reward = (ends * np.exp(early)).cumsum()
+        price = (ends * np.expm1(early)).cumsum() + alive * np.expm1(np.minimum(spent, _LARGEST_EXPONENT))
+        return max(math.log(float((reward / price).max())), 0.0)
+
+    def _prefill_ns(self, prompt_class: int, quarters: int) -> float:
+        prompt = middle(prompt_class)
+        left = -(-prompt * quarters // SHARES)
+        return float(self._demand.prefill_ns(left, prompt - left))
+
+    def _hazards(self, prompt_class: int, age_bin: int, score: int) -> Floats:
+        return self._curves.curve(self._curves.bucket(CLASS_EDGES[prompt_class]), score)[age_bin:]
+
+    def _bins(self, prompt_class: int) -> Floats:
+        bin_costs = self._bin_costs.get(prompt_class)
+        if bin_costs is None:
+            bin_costs = self._bin_costs[prompt_class] = self._price_bins(middle(prompt_class))
+        return bin_costs
+
     def _row(self, prompt_class: int, age_bin: int, score: int) -> tuple[Floats, Floats]:
         """For m from `age_bin` on: expected demand until the end of bin m of a job that begins the first, and its chance to end by then."""
         found = self._rows.get((prompt_class, age_bin, score))
         if found is None:
-            bin_costs = self._bin_costs.get(prompt_class)
-            if bin_costs is None:
-                bin_costs = self._bin_costs[prompt_class] = self._price_bins(middle(prompt_class))
-            hazards = self._curves.curve(self._curves.bucket(CLASS_EDGES[prompt_class]), score)[age_bin:]
+            hazards = self._hazards(prompt_class, age_bin, score)
             survived = (1.0 - hazards).cumprod()
-            costs = bin_costs[age_bin:] * (1.0 - hazards / 2.0)
+            costs = self._bins(prompt_class)[age_bin:] * (1.0 - hazards / 2.0)
             costs[1:] *= survived[:-1]
             found = self._rows[prompt_class, age_bin, score] = (costs.cumsum(), 1.0 - survived)
         return found

@@ -81,8 +81,8 @@ class Standing:
 
     def lines(self) -> list[Iterator[tuple[Key, Handle]]]:
         """The waiting jobs of every cell, each line by boosted arrival."""
-        boost_ns = self.backlog.boost_ns
-        return [cell.ranked(boost_ns(cell.rung)) for cell in self.cells.used.values() if cell.waiting]
+        boost_ns, backlog = self.cells.boost_ns, self.backlog
+        return [cell.ranked(boost_ns(cell, backlog)) for cell in self.cells.used.values() if cell.waiting]
 
     def depths(self, now_ns: int) -> Sequence[tuple[Level, int, int, int]]:
         """Level, live jobs, running jobs and the longest wait, summed over the cells of each level."""

@@ -153,6 +153,60 @@ def test_prices_are_the_least_ratio_of_demand_to_success_over_all_horizons() -> 
         assert price.expected_ns == pytest.approx(spent, rel=1e-9, abs=1.0)
 
 
+def lived(ends: list[int], bucket: int) -> Lengths:
+    """Lives that ended after so many tokens each, counted until what was believed before no longer shows."""
+    lengths = Lengths(LengthParams(rebuild_every=1, shrinkage=1e-9, memory=1e9))
+    for tokens in ends:
+        lengths.passed(bucket, 0, bin_of(tokens - 1))
+        lengths.ended(bucket, bin_of(tokens - 1))
+    lengths.rebuild()
+    return lengths
+
+
+@pytest.mark.parametrize("width_ms", [50.0, 2_000.0, 1e5])
+def test_the_head_start_of_a_known_length_is_the_boost_of_its_demand(width_ms: float) -> None:
+    prompt_class = class_of(300)
+    prompt, bucket, width_ns = middle(prompt_class), Lengths().bucket(300), width_ms * MS
+    last = bin_of(400)
+    table = DemandTable(DEMAND, lived([400] * 50_000, bucket))
+    demand = float(DEMAND.prefill_ns(prompt, 0))
+    for k in range(last + 1):
+        bin_ns = DEMAND.decode_ns(EDGES[k + 1] - EDGES[k], prompt + EDGES[k])
+        demand += bin_ns / 2 if k == last else bin_ns
+    start = table.head_start(prompt_class, SHARES, 0, width_ns=width_ns)
+    assert start == pytest.approx(-np.log(-np.expm1(-demand / width_ns)), rel=0.02, abs=1e-4)
+
+
+def test_a_head_start_is_the_best_discounted_reward_over_all_horizons() -> None:
+    """By definition, life by life: E[exp(S/W) of those who end by m] over E[exp(min(S, m)/W) - 1], at the best m."""
+    prompt_class = class_of(300)
+    prompt, bucket, width_ns = middle(prompt_class), Lengths().bucket(300), 3e9
+    ends = np.random.default_rng(5).choice([10, 60, 1_500, 6_000], 20_000, p=[0.3, 0.4, 0.2, 0.1]).tolist()
+    table = DemandTable(DEMAND, lived(ends, bucket))
+    passed = [float(DEMAND.decode_ns(b - a, prompt + a)) for a, b in pairwise(EDGES)]
+    until = np.concatenate(([0.0], np.cumsum(passed)))
+    bins = np.array([bin_of(tokens - 1) for tokens in ends])
+    lives = (until[bins] + until[bins + 1]) / 2 / width_ns
+    best = 0.0
+    for m in sorted(set(bins.tolist())):
+        ended, cut = bins <= m, until[m + 1] / width_ns
+        reward = np.exp(lives[ended]).sum()
+        best = max(best, reward / (np.expm1(lives[ended]).sum() + np.expm1(cut) * (~ended).sum()))
+    assert table.head_start(prompt_class, 0, 0, width_ns=width_ns) == pytest.approx(np.log(best), rel=0.01)
+
+
+def test_the_wider_the_scale_the_closer_head_starts_come_to_the_index() -> None:
+    """W without bound: the differences of head starts are those of the logarithm of the Gittins index."""
+    bucket = Lengths().bucket(300)
+    table = DemandTable(DEMAND, lived(np.random.default_rng(6).geometric(1 / 300, 5_000).tolist(), bucket))
+    prompt_class = class_of(300)
+    width_ns = 1e18
+    for age_bin in (0, 6, 15):
+        index_ns = table.price(prompt_class, 0, age_bin).index_ns
+        start = table.head_start(prompt_class, 0, age_bin, width_ns=width_ns)
+        assert start == pytest.approx(np.log(width_ns / index_ns), abs=1e-3)
+
+
 @pytest.mark.parametrize(("first", "second"), [(300, 9_000), (9_000, 300)])
 def test_what_a_corrected_cost_model_predicts_later_prices_all_classes_alike(first: int, second: int) -> None:
     correction = OnlineCorrection()
@@ -183,7 +237,7 @@ def test_head_starts_follow_the_peak_of_the_backlog_and_fade() -> None:
     backlog.work_ns = 10_000 * MS
     backlog.settle(0)
     first = backlog.boost_ns(1)
-    assert first == pytest.approx(1000 * MS * np.log(1 / (1 - np.exp(-0.01))), rel=1e-6)
+    assert first == pytest.approx(600 * MS * np.log(1 / (1 - np.exp(-10 / 600))), rel=1e-6)
     backlog.work_ns = 0
     backlog.settle(25_000 * MS)  # the peak has sunk by a fifth of that, to a half
     assert backlog.boost_ns(1) < 0.6 * first
@@ -191,8 +245,8 @@ def test_head_starts_follow_the_peak_of_the_backlog_and_fade() -> None:
     assert backlog.boost_ns(1) == 0
 
 
-def test_the_dial_runs_from_no_bound_to_a_tenth_of_the_backlog() -> None:
-    assert [scale_of(tail) for tail in (1.0, 0.5)] == [0.1, 0.4]
+def test_the_dial_runs_from_no_bound_to_a_sixteenth_of_the_backlog() -> None:
+    assert [scale_of(tail) for tail in (1.0, 0.5)] == [0.06, 0.48]
     assert scale_of(0.0) >= scale_of(0.02) > 100
     for wrong in (-0.1, 1.1, float("nan"), True, "1"):
         with pytest.raises(InvalidSettings, match="tail"):

@@ -17,7 +17,7 @@ from hypothesis.stateful import rule
 from skipjoin.core.ids import Handle
 from skipjoin.core.ports import JobFacts, Policy, Tick
 from skipjoin.scheduler.adaptive import AdaptivePolicy
-from skipjoin.scheduler.backlog import Backlog
+from skipjoin.scheduler.backlog import Backlog, width_at
 from skipjoin.scheduler.cells import rung_of
 from skipjoin.scheduler.demand import Demand
 from skipjoin.scheduler.demand_table import DemandTable, class_of
@@ -47,16 +47,25 @@ class SlowAdaptive(SlowPolicy):
     def learned(self) -> bool:
         return self.forecast.rebuilds > 0
 
+    def kind(self, handle: Handle) -> tuple[int, int, int, int]:
+        job = self.jobs[handle]
+        prompt = job.facts.prompt_tokens
+        quarters = next(q for q in range(5) if q == 4 or 4 * job.left <= q * prompt)
+        return class_of(prompt), quarters, self.bins[handle], self.lives[handle].score
+
     def price(self, handle: Handle) -> tuple[int, int]:
         """Rung and expected demand."""
-        job = self.jobs[handle]
         if not self.learned:
             level = self.cold[handle]
             return level, 2 * BASE * 2 ** (level - 1)
-        prompt = job.facts.prompt_tokens
-        quarters = next(q for q in range(5) if q == 4 or 4 * job.left <= q * prompt)
-        price = self.table.price(class_of(prompt), quarters, self.bins[handle], self.lives[handle].score)
+        price = self.table.price(*self.kind(handle))
         return rung_of(price.index_ns, BASE), price.expected_ns
+
+    def head_start(self, handle: Handle) -> int:
+        if not self.learned:
+            return self.backlog.boost_ns(self.cold[handle])
+        width = width_at(self.backlog.step)
+        return round(self.backlog.width_ns * self.table.head_start(*self.kind(handle), width_ns=width))
 
     def settle(self, tick: Tick) -> None:
         self.backlog.work_ns = sum(self.price(handle)[1] for handle in self.jobs)
@@ -177,7 +186,9 @@ class SlowAdaptive(SlowPolicy):
     def order(self, tick: Tick) -> list[Handle]:
         def rank(handle: Handle) -> tuple[int, Handle]:
             job = self.jobs[handle]
-            start = self.backlog.boost_ns(self.price(handle)[0]) + (self.backlog.runner_ns if job.running else 0)
+            start = self.head_start(handle)
+            if job.running:
+                start += self.backlog.runner_ns + 120 * COST.move_ns(job.facts.prompt_tokens + job.tokens)
             return job.facts.arrival_ns - start, handle
 
         return sorted(self.jobs, key=rank)

@@ -22,7 +22,7 @@ from skipjoin.scheduler.invariants import check
 from skipjoin.scheduler.params import LadderParams
 from skipjoin.scheduler.registry import make_policy
 
-COST = LinearCostModel(100.0, 2.0, 0.01, 0.5, 3.0)
+COST = LinearCostModel(100.0, 2.0, 0.01, 0.5, 3.0, 0.25)
 PARAMS = LadderParams(starvation_floor_ns=500, starvation_factor=2.0, starvation_share=0.25, paper_alpha_ns=300)
 BATCH, ROOM = 4, 4_000
 
