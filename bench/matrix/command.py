@@ -80,5 +80,7 @@ def run(args: argparse.Namespace) -> int:
             bar.note("The last line of results.jsonl was torn and is cut off")
         failed = run_matrix(plan, store, bar, processes)
         rows = summary(collect(store.lines()))
+    named = [row.policy for row in rows]
+    rows.sort(key=lambda row: (row.policy not in plan.policies, [*plan.policies, *named].index(row.policy)))
     print_summary(rows, args.out or folder.name)
     return 1 if failed else 0

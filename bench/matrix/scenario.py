@@ -13,7 +13,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ...core.errors import InvalidSettings
-from .series import WITH_DIAL, parse
+from ...scheduler.registry import DIAL_NAMES
+from .series import parse
 
 FOLDER = Path(__file__).parent.parent / "matrices"
 ALL = "all"
@@ -125,26 +126,40 @@ def load_matrix(path: Path, instead: dict[str, object]) -> Matrix:
     except tomllib.TOMLDecodeError as error:
         raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
     matrix = _checked(raw, path.name)
-    if matrix.tails and not {ALL, *WITH_DIAL} & set(matrix.policies):
-        raise InvalidSettings(
-            f"{path.name}: tails: none of the policies has a dial that is left to set.",
-            field="tails",
-            limit=f"with {', '.join(WITH_DIAL)}",
-        )
+    _tails_turn_something(matrix, path.name)
     if "traces" in instead:
         known = {one.name: one.model_dump() for one in matrix.traces}
         names = instead["traces"]
         assert isinstance(names, tuple)
         instead = instead | {"traces": tuple(known.get(name, {"name": name}) for name in names)}
-    return _checked(matrix.model_dump() | instead, "What was asked for") if instead else matrix
+    if not instead:
+        return matrix
+    asked = _checked(matrix.model_dump() | instead, None)
+    if "tails" in instead:
+        _tails_turn_something(asked, None)
+    return asked
 
 
-def _checked(raw: dict[str, object], source: str) -> Matrix:
+def _tails_turn_something(matrix: Matrix, file: str | None) -> None:
+    if matrix.tails and not {ALL, *DIAL_NAMES} & set(matrix.policies):
+        raise InvalidSettings(
+            f"{_place(file, 'tails')}: none of the policies has a dial that is left to set.",
+            field="tails",
+            limit=f"with {', '.join(DIAL_NAMES)}",
+        )
+
+
+def _place(file: str | None, where: str) -> str:
+    """A field of a file, or the flag that was given in its stead."""
+    return f"{file}: {where}" if file is not None else f"--{where.partition('.')[0]}"
+
+
+def _checked(raw: dict[str, object], file: str | None) -> Matrix:
     try:
         return Matrix.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "matrix"
         raise InvalidSettings(
-            f"{source}: {where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}.", field=where
+            f"{_place(file, where)}: {first['msg'].removeprefix('Value error, ').rstrip('.')}.", field=where
         ) from None

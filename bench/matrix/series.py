@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from ...core.errors import InvalidSettings
 from ...scheduler.backlog import scale_of
+from ...scheduler.registry import DIAL_NAMES
 from ...sim.world import Machine
 
-WITH_DIAL = ("adaptive",)
 MARK = ":"
 
 
@@ -34,9 +34,9 @@ def parse(name: str) -> Series:
     policy, mark, dial = name.partition(MARK)
     if not mark:
         return Series(policy)
-    if policy not in WITH_DIAL:
+    if policy not in DIAL_NAMES:
         raise InvalidSettings(
-            f"{policy} has no dial to be set to {dial!r}, {', '.join(WITH_DIAL)} has one.", field="policies"
+            f"{policy} has no dial to be set to {dial!r}, {', '.join(DIAL_NAMES)} has one.", field="policies"
         )
     try:
         tail = float(dial)
@@ -49,7 +49,7 @@ def parse(name: str) -> Series:
 def spread(name: str, tails: tuple[float, ...]) -> tuple[str, ...]:
     """The series of `name`: one a tail where the policy has a dial that the name leaves alone."""
     series = parse(name)
-    if series.tail is not None or series.policy not in WITH_DIAL or not tails:
+    if series.tail is not None or series.policy not in DIAL_NAMES or not tails:
         return (series.name,)
     return tuple(Series(series.policy, tail).name for tail in tails)
 

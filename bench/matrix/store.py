@@ -1,7 +1,7 @@
 """The results of a matrix on disk: `results.jsonl`, a line a run, added as it ends.
 
-Owns the file: one writer at a time, a last line that a crash tore is cut off, a line that is no result is an error with its number. It does not know
-what a run is beyond kind, key and code version. `runner` appends, the report reads.
+Owns the file: one writer at a time, a last line that a crash tore is cut off, a line that is no result is an error with its number. Of a run it
+knows kind, key and code version; what else a line of this code must hold stands in `lines`. `runner` appends, the report reads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...core.errors import InvalidInput, Unavailable
+from .lines import fault
 
 FILE = "results.jsonl"
 Line = dict[str, Any]
@@ -54,7 +55,7 @@ class Store:
         if whole < len(data):
             self.torn = True
             self._stream.truncate(whole)
-        for line in parse(data[:whole]):
+        for line in parse(data[:whole], self.code):
             self._known[identity(line["kind"], line["key"], line["code"])] = line
 
     def __enter__(self) -> Self:
@@ -82,8 +83,8 @@ class Store:
         self._known[identity(line["kind"], line["key"], self.code)] = line
 
 
-def parse(data: bytes) -> list[Line]:
-    """The lines of whole results. Raises InvalidInput with the number of one that is none."""
+def parse(data: bytes, code: str | None) -> list[Line]:
+    """The lines of whole results; None: the last one's code. Raises InvalidInput naming one that is none, and a field that one of `code` lacks."""
     lines = []
     for number, text in enumerate(data.splitlines(), start=1):
         try:
@@ -94,6 +95,12 @@ def parse(data: bytes) -> list[Line]:
         if not fits:
             raise InvalidInput(f"{FILE}, line {number} is no result: delete that line, or the file.", field="out")
         lines.append(line)
+    for number, line in enumerate(lines, start=1):
+        lacking = fault(line) if line["code"] == (code or lines[-1]["code"]) else None
+        if lacking is not None:
+            raise InvalidInput(
+                f"{FILE}, line {number}: {lacking} is missing or cannot be: delete that line, or the file.", field="out"
+            )
     return lines
 
 
@@ -103,7 +110,7 @@ def read_results(folder: Path) -> list[Line]:
         data = (folder / FILE).read_bytes()
     except OSError as bad:
         raise InvalidInput(f"{FILE} in {folder.name} cannot be read: {bad.strerror}.", field="DIR") from None
-    lines = parse(data[: data.rfind(b"\n") + 1])
+    lines = parse(data[: data.rfind(b"\n") + 1], None)
     if not lines:
         raise InvalidInput(f"{FILE} in {folder.name} holds no result yet.", field="DIR")
     code = lines[-1]["code"]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...scheduler.registry import ORACLE_NAMES
+
 Line = dict[str, Any]
 ORACLE = "srpt-oracle"
 FCFS = ("fcfs", "fcfs-swap")
@@ -21,7 +23,7 @@ HIGHEST_EDGE = 0.95
 
 def knows_lengths(policy: str) -> bool:
     """Whether a policy is told what no server can know, exactly or with an error: a yardstick and no competitor."""
-    return policy.startswith("srpt") or policy.endswith("-oracle") or policy in ("trail", "gamma-boost")
+    return policy in ORACLE_NAMES
 
 
 class Cell(NamedTuple):

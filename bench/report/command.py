@@ -20,11 +20,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page. Raises SkipjoinError."""
-    from ..matrix.store import read_results
+    from ..matrix.store import FILE, read_results
     from .markdown import markdown
     from .page import page
 
     lines = read_results(Path(args.folder))
+    if not any(line["kind"] == "run" for line in lines):
+        raise InvalidInput(f"{FILE} in {Path(args.folder).name} holds no run yet.", field="DIR")
     _write(args.out, page(lines), "out")
     if args.markdown is not None:
         _write(args.markdown, markdown(lines), "markdown")

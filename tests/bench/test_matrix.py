@@ -78,6 +78,7 @@ def test_a_matrix_is_run_once_and_gone_on_with(mine: Path, tmp_path: Path, capsy
     again = capsys.readouterr()
     assert f"{RUNS} of {RUNS} runs are there already" in again.err
     assert again.out == said.out
+    assert said.out.split()[:3] == ["fcfs", "skipjoin", "srpt-oracle"]
     assert _lines(tmp_path / "out") == lines
 
     file = tmp_path / "out" / "results.jsonl"
@@ -87,6 +88,8 @@ def test_a_matrix_is_run_once_and_gone_on_with(mine: Path, tmp_path: Path, capsy
     more = _lines(tmp_path / "out")
     assert len(more) == len(lines) + 3
     assert all(line in more for line in lines)
+    assert _matrix(*words, "--policies", "mlfq,srpt-oracle,skipjoin,fcfs") == 0
+    assert capsys.readouterr().out.split()[:4] == ["mlfq", "srpt-oracle", "skipjoin", "fcfs"]
 
 
 def test_several_processes_write_the_same(mine: Path, tmp_path: Path) -> None:
@@ -149,13 +152,15 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
     ("words", "said"),
     [
         (("--jobs", "0"), "--jobs"),
-        (("--loads", "0"), "loads.0"),
-        (("--loads", "0.9,0.9"), "loads"),
-        (("--loads", "fast"), "loads.0"),
-        (("--loads", "nan"), "loads.0"),
-        (("--batches", "1.5"), "batches.0"),
-        (("--seeds", "-1"), "seeds.0"),
-        (("--requests", "0"), "requests"),
+        (("--loads", "0"), "--loads: "),
+        (("--loads", "0.9,0.9"), "--loads: each value once"),
+        (("--loads", "fast"), "--loads: "),
+        (("--loads", "nan"), "--loads: "),
+        (("--batches", "1.5"), "--batches: "),
+        (("--seeds", "-1"), "--seeds: "),
+        (("--requests", "0"), "--requests: "),
+        (("--tails", "2"), "--tails: "),
+        (("--tails", "0.5", "--policies", "fcfs"), "--tails: none of the policies has a dial"),
         (("--policies", "nobody"), "policies"),
         (("--policies", ","), "policies"),
         (("--traces", "nowhere"), "--data"),
@@ -273,6 +278,13 @@ def test_a_page_that_needs_nothing_else(mine: Path, tmp_path: Path, capsys: pyte
     assert len(rows) == 1 and rows[0].count("|") == lines[0].count("|")
     assert sum(line.startswith("| shape:azure-conv |") for line in lines) == 2
     assert str(tmp_path) not in text + table.read_text()
+
+
+def test_a_report_before_the_first_run(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _matrix("--scenario", mine, "--out", tmp_path, "--requests", 1, "--warmup", 0, "--jobs", 1) == 1
+    assert main(["bench", "report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
+    heard = capsys.readouterr().err
+    assert "holds no run yet" in heard and "Traceback" not in heard
 
 
 def test_a_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

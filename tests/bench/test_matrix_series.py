@@ -13,7 +13,7 @@ import pytest
 from skipjoin.bench.matrix.cell import Jobs, Run, drain, measure, prepare
 from skipjoin.bench.matrix.plan import make_plan
 from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
-from skipjoin.bench.matrix.series import WITH_DIAL, Series, parse, spread, turned
+from skipjoin.bench.matrix.series import Series, parse, spread, turned
 from skipjoin.bench.matrix.summary import knows_lengths
 from skipjoin.bench.report.plane import Others, Spot, dialled, plane
 from skipjoin.bench.report.style import LOOKS, PLAIN, look, ordered
@@ -21,7 +21,7 @@ from skipjoin.cli import main
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.engine.params import EngineParams
 from skipjoin.profiler.profiles import load_profile
-from skipjoin.scheduler.registry import ORACLE_NAMES, POLICY_NAMES, make_policy
+from skipjoin.scheduler.registry import DIAL_NAMES, ORACLE_NAMES, POLICY_NAMES, make_policy
 
 MINE = """
 title = "mine"
@@ -44,7 +44,7 @@ points = [[0.9, 1.1], [0.8, 1.4]]
 
 def test_who_has_a_dial() -> None:
     cost = load_profile("opt-13b-a100").model
-    assert {name for name in POLICY_NAMES if hasattr(make_policy(name, cost), "set_tail")} == set(WITH_DIAL)
+    assert {name for name in POLICY_NAMES if hasattr(make_policy(name, cost), "set_tail")} == set(DIAL_NAMES)
 
 
 def test_a_name_says_where_the_dial_stands() -> None:

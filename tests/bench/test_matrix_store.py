@@ -17,7 +17,7 @@ from skipjoin.core.errors import InvalidInput, Unavailable
 def _add(folder: Path, code: str, *loads: float) -> None:
     with Store(folder, code) as store:
         for load in loads:
-            store.add({"kind": "run", "key": {"load": load}, "value": load * 10})
+            store.add({"kind": "some", "key": {"load": load}, "value": load * 10})
 
 
 def test_what_was_added_is_found_by_the_next(tmp_path: Path) -> None:
@@ -25,9 +25,9 @@ def test_what_was_added_is_found_by_the_next(tmp_path: Path) -> None:
     _add(folder, "a", 0.9, 1.2)
     with Store(folder, "a") as store:
         assert not store.torn
-        found = store.find("run", {"load": 0.9})
+        found = store.find("some", {"load": 0.9})
         assert found is not None and found["value"] == 9.0
-        assert store.find("run", {"load": 0.5}) is None
+        assert store.find("some", {"load": 0.5}) is None
         assert store.find("drain", {"load": 0.9}) is None
         assert len(store.lines()) == 2
     assert len((folder / FILE).read_text().splitlines()) == 2
@@ -36,9 +36,9 @@ def test_what_was_added_is_found_by_the_next(tmp_path: Path) -> None:
 def test_other_code_knows_nothing_of_it(tmp_path: Path) -> None:
     _add(tmp_path, "a", 0.9, 1.2)
     with Store(tmp_path, "b") as store:
-        assert store.find("run", {"load": 0.9}) is None
+        assert store.find("some", {"load": 0.9}) is None
         assert store.lines() == []
-        store.add({"kind": "run", "key": {"load": 0.9}, "value": 1})
+        store.add({"kind": "some", "key": {"load": 0.9}, "value": 1})
     assert [line["value"] for line in read_results(tmp_path)] == [1]
 
 
@@ -51,9 +51,9 @@ def test_a_torn_last_line_is_cut_off_and_done_again(tmp_path: Path, cut: int) ->
     assert [line["key"] for line in read_results(tmp_path)] == [{"load": 0.9}]
     with Store(tmp_path, "a") as store:
         assert store.torn
-        assert store.find("run", {"load": 0.9}) is not None
-        assert store.find("run", {"load": 1.2}) is None
-        store.add({"kind": "run", "key": {"load": 1.2}, "value": 12.0})
+        assert store.find("some", {"load": 0.9}) is not None
+        assert store.find("some", {"load": 1.2}) is None
+        store.add({"kind": "some", "key": {"load": 1.2}, "value": 12.0})
     assert file.read_bytes() == whole
 
 
@@ -67,6 +67,61 @@ def test_a_line_that_is_no_result_is_named(tmp_path: Path, bad: str) -> None:
     with pytest.raises(InvalidInput, match=r"results\.jsonl, line 2"):
         Store(tmp_path, "a")
     with pytest.raises(InvalidInput, match=r"results\.jsonl, line 2"):
+        read_results(tmp_path)
+
+
+JOB = {"prompt_tokens": 9, "output_tokens": 2, "arrival_s": 0.0, "first_token_s": 0.5, "end_s": 1.0, "runs_s": [[0, 1]]}
+RESULT = dict.fromkeys(("mean_jct_s", "p99_jct_s", "mean_normalized_latency_s", "mean_ttft_s", "max_slowdown"), 1.5)
+RESULT |= {"requests": 1, "preemptions": 0, "bytes_moved": 0, "mean_tpot_s": None, "output_token_throughput": 2.0}
+KEY = {"trace": "a", "seed": 0, "batch": 4, "requests": 1, "warmup": 0, "profile": "p", "inputs": "0"}
+WHOLE: list[dict[str, object]] = [
+    {"kind": "drain", "key": KEY, "drain_rate_per_s": 1.0},
+    {
+        "kind": "run",
+        "key": {**KEY, "load": 0.9, "policy": "adaptive:0.5"},
+        "bounds": {"alone": 1.0, "work": 0.5},
+        "result": RESULT,
+        "jct_s": [1.5],
+    },
+    {"kind": "timeline", "key": {"policy": "fcfs"}, "jobs": [JOB]},
+    {"kind": "reference", "key": {"name": "a", "source": "b", "points": [[0.8, 1.1]]}},
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "field"),
+    [
+        (1, {"drain_rate_per_s": float("nan")}, "drain_rate_per_s"),
+        (1, {"drain_rate_per_s": 10**400}, "drain_rate_per_s"),
+        (2, {"jct_s": [1.0, None]}, "jct_s"),
+        (2, {"jct_s": [0.0]}, "jct_s"),
+        (2, {"jct_s": []}, "jct_s"),
+        (2, {"result": {}}, "result.requests"),
+        (2, {"result": RESULT | {"mean_jct_s": "1"}}, "result.mean_jct_s"),
+        (2, {"bounds": {"alone": 1}}, "bounds.work"),
+        (2, {"bounds": 3}, "bounds.alone"),
+        (2, {"key": {"trace": "a"}}, "key.seed"),
+        (3, {"jobs": [JOB, {}]}, "jobs"),
+        (3, {"jobs": [JOB | {"runs_s": [[1]]}]}, "jobs"),
+        (3, {"key": {"policy": "fcfs:1"}}, "key.policy"),
+        (4, {"key": {"name": "a", "source": "b", "points": [1]}}, "key.points"),
+    ],
+)
+def test_a_field_that_was_edited_is_named_unless_other_code_wrote_it(
+    tmp_path: Path, number: int, change: dict[str, object], field: str
+) -> None:
+    with Store(tmp_path, "a") as store:
+        for line in WHOLE:
+            store.add(line)
+    assert len(read_results(tmp_path)) == len(WHOLE)
+    lines = [{"code": "a"} | line | (change if at == number else {}) for at, line in enumerate(WHOLE, start=1)]
+    (tmp_path / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Store(tmp_path, "b") as store:
+        assert store.lines() == []
+    said = rf"results\.jsonl, line {number}: {field} is missing or cannot be"
+    with pytest.raises(InvalidInput, match=said):
+        Store(tmp_path, "a")
+    with pytest.raises(InvalidInput, match=said):
         read_results(tmp_path)
 
 
