@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
+from ..core.places import place
 from .matrix import command as matrix
 from .measured import command as measured
 from .published import command as published
@@ -118,6 +119,9 @@ def run(args: argparse.Namespace) -> int:
         "matrix": matrix.run,
         "report": report.run,
     }
+    for flag in ("json", "plot", "markdown"):
+        if (file := getattr(args, flag, None)) not in (None, "-"):
+            place(file, flag)
     return actions[args.action](args)
 
 

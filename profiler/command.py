@@ -7,11 +7,11 @@ Owns the flags and the output. It knows how to load a model for measuring only i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from ..core.errors import InvalidInput
+from ..core.places import place
 from .profiles import load_profile, profile_names
 from .schema import FitError, Profile, render_profile
 from .sources.detect import FORMATS, read_source
@@ -116,9 +116,10 @@ def _check(field: str, value: float | None, low: float, high: float) -> None:
 
 
 def _place(name: str) -> Path:
-    out = Path(name)
-    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InvalidInput(f"--out {name} is no place to write a file.", field="out")
+    """As everywhere, and no device: what is there already is replaced by another file."""
+    out = place(name, "out")
+    if out.exists() and not out.is_file():
+        raise InvalidInput(f"--out {name} is no file, and a profile would take its place.", field="out")
     return out
 
 

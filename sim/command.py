@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InvalidInput, InvalidSettings, InvariantViolation
+from ..core.places import place
 
 DEFAULTS: dict[str, Any] = {
     "policies": ("fcfs", "skipjoin"),
@@ -93,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
 
     names = {field.name for field in fields(Question)}
     given: dict[str, Any] = {name: value for name, value in vars(args).items() if name in names}
+    if args.json not in (None, "-"):
+        place(args.json, "json")
     if args.replay is not None:
         return _replay(args.replay, given, args.json)
     if "trace" not in given:

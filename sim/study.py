@@ -20,7 +20,7 @@ from ..profiler.profiles import load_profile
 from ..profiler.schema import Profile
 from ..scheduler.backlog import DEFAULT_TAIL, scale_of
 from ..scheduler.params import check_starvation
-from ..scheduler.registry import POLICY_NAMES
+from ..scheduler.registry import DIAL_NAMES, POLICY_NAMES
 from ..workload.requests import DEFAULT_WARMUP, Workload, make_workload
 from ..workload.source import open_source
 from ..workload.statistics import RunResult, summarize
@@ -72,7 +72,7 @@ class Question:
     kv_tokens: int | None = None
     host_kv_tokens: int | None = None
     starvation: str = "granted"
-    tail: float = DEFAULT_TAIL
+    tail: float | None = None
     kv_mode: KvMode = "proactive"
     seed: int = 0
     bounds: bool = False
@@ -96,7 +96,11 @@ class Question:
             if value is not None and not low <= value <= high:
                 raise InvalidSettings(f"--{field.replace('_', '-')} is {value}.", field=field, limit=f"{low}..{high}")
         check_starvation(self.starvation)
-        scale_of(self.tail)
+        if self.tail is not None:
+            if not set(DIAL_NAMES) & set(self.policies):
+                limit = f"only with {', '.join(DIAL_NAMES)}"
+                raise InvalidSettings("--tail is given and no policy has a dial.", field="tail", limit=limit)
+            scale_of(self.tail)
         KvParams(mode=self.kv_mode)
 
 
@@ -137,7 +141,8 @@ def answer(question: Question, reporter: Reporter) -> Study:
         profile, workload, question.max_batch, question.kv_tokens, question.host_kv_tokens, question.starvation
     )
     kv = KvParams(mode=question.kv_mode)
-    machine = replace(machine, params=replace(machine.params, tail=question.tail, kv=kv))
+    tail = DEFAULT_TAIL if question.tail is None else question.tail
+    machine = replace(machine, params=replace(machine.params, tail=tail, kv=kv))
     drained: float | None = None
     load = question.load
     if load is None and question.rate is None and not workload.timed:

@@ -117,4 +117,8 @@ def test_both_pools_are_measured_and_nothing_stays(tmp_path: Path, capsys: pytes
 
 def test_a_json_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *TURN, "--json", str(tmp_path / "none" / "out.json")]) == 2
-    assert "out.json cannot be written" in capsys.readouterr().err
+    heard = capsys.readouterr()
+    assert "out.json is no place to write a file" in heard.err and heard.out == ""
+    assert main(["bench", *TURN, "--json", "/dev/full"]) == 2
+    heard = capsys.readouterr()
+    assert "full cannot be written: No space left" in heard.err and heard.out != ""

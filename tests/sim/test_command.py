@@ -111,7 +111,9 @@ def test_seeds_differ_and_a_trace_is_repeated_aloud(tmp_path: Path, capsys: pyte
         (("--trace", "shape:azure-conv", "--kv-tokens", "16"), "none is left"),
         (("--trace", "shape:azure-conv", "--host-kv-tokens", "-1"), "host-kv-tokens"),
         (("--trace", "shape:azure-conv", "--starvation", "often"), "starvation"),
-        (("--trace", "shape:azure-conv", "--tail", "1.5"), "tail"),
+        (("--trace", "shape:azure-conv", "--policy", "adaptive", "--tail", "1.5"), "tail is 1.5"),
+        (("--trace", "shape:azure-conv", "--tail", "0.5"), "no policy has a dial"),
+        (("--trace", "shape:azure-conv", "--json", "nowhere/out.json"), "--json nowhere/out.json is no place"),
         (("--trace", "shape:azure-conv", "--seed", "-1"), "seed"),
         (("--trace", "shape:azure-conv", "--profile", "h100"), "opt-13b-a100"),
     ],
@@ -127,7 +129,11 @@ def test_bad_input_is_told_in_a_sentence(words: tuple[str, ...], said: str, caps
 def test_a_json_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--trace", "shape:azure-code", "--rate", "1", "--policy", "fcfs", *FAST)
     assert _simulate(*words, "--json", str(tmp_path / "none" / "out.json")) == 2
-    assert "out.json cannot be written" in capsys.readouterr().err
+    heard = capsys.readouterr()
+    assert "out.json is no place to write a file" in heard.err and heard.out == ""
+    assert _simulate(*words, "--json", "/dev/full") == 2
+    heard = capsys.readouterr()
+    assert "full cannot be written: No space left" in heard.err and "mean JCT" in heard.out
 
 
 def test_a_profile_with_tables_is_simulated_by_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
