@@ -60,12 +60,12 @@ def read(files: Sequence[Path], wish: Wish) -> Profile:
     """The profile of one model at one degree of parallelism. Raises InvalidProfile."""
     operators = single(_about(column_named(files, OPERATORS), wish), "table of operators for the model")
     name = _name(operators)
-    shape, ranks = shape_of(name), wish.tensor_parallel or 1
+    shape, attention = shape_of(name), single(column_named(files, ATTENTION), "sweep of attention")
+    ranks = wish.tensor_parallel or _smallest_degree(operators, attention)
     rows = _at_degree(read_rows(operators, OPERATORS), ranks)
     hidden, kv_heads = rows[0].whole("n_embd", 1), rows[0].whole("n_kv_head", 1)
     if kv_heads != shape.kv_heads:
         rows[0].fail("n_kv_head", f"{kv_heads} is another model than {name}", str(shape.kv_heads))
-    attention = single(column_named(files, ATTENTION), "sweep of attention")
     parts = [operators, attention]
     reduce: Curve | None = None
     if ranks > 1:
@@ -86,7 +86,7 @@ def read(files: Sequence[Path], wish: Wish) -> Profile:
 
 
 def _about(found: Sequence[Path], wish: Wish) -> list[Path]:
-    if wish.model is None:
+    if wish.model is None or not found:
         return list(found)
     named = [path for path in found if plain_name(_name(path)) == plain_name(wish.model)]
     if not named:
@@ -97,6 +97,19 @@ def _about(found: Sequence[Path], wish: Wish) -> list[Path]:
 
 def _name(path: Path) -> str:
     return re.sub(r"^.*?mlp_", "", path.stem)
+
+
+def _smallest_degree(operators: Path, attention: Path) -> int:
+    """The smallest that both were measured at."""
+    one, two = (
+        {row.whole(_RANKS, 1) for row in read_rows(path, columns)}
+        for path, columns in ((operators, OPERATORS), (attention, ATTENTION))
+    )
+    if not one & two:
+        raise InvalidProfile(
+            f"{operators.name} and {attention.name} have no tensor parallel in common.", field="tensor_parallel"
+        )
+    return min(one & two)
 
 
 def _at_degree(rows: list[Row], ranks: int) -> list[Row]:

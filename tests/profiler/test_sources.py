@@ -111,6 +111,21 @@ def test_sweeps_add_up_and_more_ranks_pay_collectives(tmp_path: Path) -> None:
     assert two.cost.decode_ns(8, 8 * 256) / 1e6 == pytest.approx(wanted_ms, rel=1e-3)
 
 
+def test_the_default_degree_is_the_smallest_of_operators_and_attention(tmp_path: Path) -> None:
+    write_sweeps(tmp_path)
+    assert read_source(str(tmp_path), ROOM).tensor_parallel == 1
+    attention = tmp_path / SWEEP
+    head, *rows = attention.read_text().splitlines()
+    two = [row for row in rows if row.split(",")[4] == "2"]
+    assert 0 < len(two) < len(rows)
+    attention.write_text("\n".join([head, *two]) + "\n")
+    assert read_source(str(tmp_path), ROOM).tensor_parallel == 2
+    attention.write_text("\n".join([head, *(",".join((*row.split(",")[:4], "3", *row.split(",")[5:])) for row in two)]))
+    with pytest.raises(InvalidProfile, match="in common") as caught:
+        read_source(str(tmp_path), ROOM)
+    assert caught.value.field == "tensor_parallel"
+
+
 # detection and command ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("write", "form", "flags"),
@@ -202,6 +217,7 @@ SWEEP, OPERATORS = "a100_attention.csv", "a100_mlp_Meta-Llama-3-8B.csv"
         (write_sweeps, replaced(OPERATORS, "n_kv_head", "heads"), ROOM, "known format", "format"),
         (write_sweeps, lambda folder: (folder / SWEEP).unlink(), ROOM, "no sweep of attention", "source"),
         (write_sweeps, lambda _: None, Wish(kv_tokens=9, model="phi-2"), "no model phi-2", "model"),
+        (write_sweeps, lambda folder: (folder / OPERATORS).unlink(), Wish(kv_tokens=9, model="phi-2"), "known format", "format"),
         (write_sweeps, lambda _: None, Wish(kv_tokens=9, tensor_parallel=3), "tensor parallel 3", "tensor_parallel"),
     ],
 )  # fmt: skip
@@ -214,6 +230,18 @@ def test_malformed_sources_are_refused_by_place(
         read_source(str(tmp_path), wish)
     assert says in str(caught.value)
     assert caught.value.field == field
+
+
+def test_a_format_that_the_source_has_not_is_told_whichever_model_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InvalidProfile, match="no table of operators"):
+        read_source(str(write_coefficients(tmp_path)), Wish(model="opt-13b"), "vidur")
+
+
+def test_a_device_is_not_replaced_by_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(write_coefficients(tmp_path))
+    assert main(["profile", "import", source, "--out", os.devnull, "--model", "opt-13b"]) == 2
+    assert "would take its place" in capsys.readouterr().err
+    assert not Path(os.devnull).is_file()
 
 
 def test_bad_flags_are_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
