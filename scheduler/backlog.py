@@ -26,12 +26,12 @@ def scale_of(tail: float) -> float:
     number = isinstance(tail, (int, float)) and not isinstance(tail, bool)
     if not number or not 0.0 <= tail <= 1.0:
         raise InvalidSettings(f"tail is {tail!r}.", field="tail", limit="0 (lowest mean) to 1 (safest tail)")
-    return LARGEST_SCALE if tail == 0.0 else min(0.065 / tail**3, LARGEST_SCALE)
+    return LARGEST_SCALE if tail == 0.0 else min(0.065 / (tail * tail * tail), LARGEST_SCALE)
 
 
 def width_at(step: int) -> float:
     """Nanoseconds of W on the grid."""
-    return 2.0 ** (step / STEPS_PER_OCTAVE)
+    return math.exp2(step / STEPS_PER_OCTAVE)
 
 
 class Backlog:
