@@ -22,11 +22,11 @@ RUNNER_SHARE = 4
 
 
 def scale_of(tail: float) -> float:
-    """W in units of the backlog: 0.065 at `tail` 1, 0.24 at 0.65, without bound towards 0. Raises InvalidSettings."""
+    """W in units of the backlog: 0.06 at `tail` 1, 0.22 at 0.65, without bound towards 0. Raises InvalidSettings."""
     number = isinstance(tail, (int, float)) and not isinstance(tail, bool)
     if not number or not 0.0 <= tail <= 1.0:
         raise InvalidSettings(f"tail is {tail!r}.", field="tail", limit="0 (lowest mean) to 1 (safest tail)")
-    return LARGEST_SCALE if tail == 0.0 else min(0.065 / (tail * tail * tail), LARGEST_SCALE)
+    return LARGEST_SCALE if tail == 0.0 else min(0.06 / (tail * tail * tail), LARGEST_SCALE)
 
 
 def width_at(step: int) -> float:

@@ -237,7 +237,7 @@ def test_head_starts_follow_the_peak_of_the_backlog_and_fade() -> None:
     backlog.work_ns = 10_000 * MS
     backlog.settle(0)
     first = backlog.boost_ns(1)
-    assert first == pytest.approx(650 * MS * np.log(1 / (1 - np.exp(-10 / 650))), rel=1e-6)
+    assert first == pytest.approx(600 * MS * np.log(1 / (1 - np.exp(-10 / 600))), rel=1e-6)
     backlog.work_ns = 0
     backlog.settle(25_000 * MS)  # the peak has sunk by a fifth of that, to a half
     assert backlog.boost_ns(1) < 0.6 * first
@@ -245,8 +245,8 @@ def test_head_starts_follow_the_peak_of_the_backlog_and_fade() -> None:
     assert backlog.boost_ns(1) == 0
 
 
-def test_the_dial_runs_from_no_bound_to_a_fifteenth_of_the_backlog() -> None:
-    assert [scale_of(tail) for tail in (1.0, 0.5)] == [0.065, 0.52]
+def test_the_dial_runs_from_no_bound_to_a_sixteenth_of_the_backlog() -> None:
+    assert [scale_of(tail) for tail in (1.0, 0.5)] == pytest.approx([0.06, 0.48])
     assert scale_of(0.0) >= scale_of(0.02) > 100
     for wrong in (-0.1, 1.1, float("nan"), True, "1"):
         with pytest.raises(InvalidSettings, match="tail"):
