@@ -48,9 +48,10 @@ class Jobs:
 
     def key(self) -> Line:
         """What identifies these jobs; a folder does not, the digest of what was read does."""
-        names = ("seed", "batch", "requests", "warmup", "profile")
+        names = ("seed", "batch", "requests", "warmup")
         plain = self.trace if self.trace.startswith("shape:") else Path(self.trace).name
-        return {"trace": plain} | {name: getattr(self, name) for name in names} | {"inputs": prepare(self)[2]}
+        named = {"trace": plain} | {name: getattr(self, name) for name in names}
+        return named | {"profile": Path(self.profile).name, "inputs": prepare(self)[2]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ matrix, the report draws the line that comes of it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ...core.effects import Finished, Preempted, Resumed, Started, TurnEffects
@@ -27,7 +28,14 @@ class SmallRun:
 
     def key(self) -> Line:
         """What identifies the run."""
-        return self.small.model_dump() | {"profile": self.profile, "policy": self.policy}
+        named = {"profile": Path(self.profile).name, "policy": self.policy}
+        return self.small.model_dump() | named | {"inputs": prepare(self.jobs)[2]}
+
+    @property
+    def jobs(self) -> Jobs:
+        """All of them counted, none to warm up."""
+        small = self.small
+        return Jobs(f"shape:{small.shape}", small.seed, small.batch, small.requests, 0, self.profile)
 
 
 @dataclass(slots=True)
@@ -49,10 +57,8 @@ class Stretches:
 
 def draw(run: SmallRun) -> Line:
     """The small cell under the policy, as a line: a job is its lengths, arrival, first token, end and stretches of running, in seconds."""
-    small = run.small
-    jobs = Jobs(f"shape:{small.shape}", small.seed, small.batch, small.requests, 0, run.profile)
-    machine, workload, _ = prepare(jobs)
-    workload = workload.at_rate(small.load * drain_rate(machine, workload))
+    machine, workload, _ = prepare(run.jobs)
+    workload = workload.at_rate(run.small.load * drain_rate(machine, workload))
     watch = Stretches()
     machine, policy = turned(machine, run.policy)
     done = simulate(machine, policy, workload, watch=watch).jobs

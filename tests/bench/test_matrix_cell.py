@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,8 @@ from skipjoin.bench.matrix.cell import QUANTILES, Jobs, Run, _drawn, drain, jct_
 from skipjoin.bench.matrix.scenario import Small
 from skipjoin.bench.matrix.timeline import SmallRun, draw
 from skipjoin.core.plan import Int64s
+from skipjoin.profiler.profiles import load_profile
+from skipjoin.profiler.schema import render_profile
 from skipjoin.sim.world import simulate
 from skipjoin.workload.statistics import JobResults, summarize
 
@@ -71,6 +74,17 @@ def test_the_key_names_no_folder_and_follows_what_was_read(trace: Jobs, tmp_path
     file.write_text(file.read_text().replace("0,100,5", "0,100,6"))
     _drawn.cache_clear()
     assert trace.key()["inputs"] != key["inputs"]
+    small = Small(shape="reasoning", requests=12, load=1.5, batch=2)
+    keys = []
+    for fixed_ms in (20, 40):
+        profile = json.loads(render_profile(load_profile("opt-13b-a100")))
+        profile["coefficients"]["fixed_ms"] = fixed_ms
+        (tmp_path / "mine.json").write_text(json.dumps(profile))
+        _drawn.cache_clear()
+        mine = str(tmp_path / "mine.json")
+        keys += [replace(trace, profile=mine).key(), SmallRun(small, mine, "fcfs").key()]
+    assert all(one["profile"] == "mine.json" for one in keys)
+    assert keys[0]["inputs"] != keys[2]["inputs"] and keys[1]["inputs"] != keys[3]["inputs"]
     assert Run(trace, 0.9, "fcfs").key() != Run(trace, 1.2, "fcfs").key() != Run(trace, 1.2, "mlfq").key()
 
 
