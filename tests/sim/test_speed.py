@@ -15,8 +15,8 @@ from skipjoin.workload.shape import load_shape
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["fcfs", "skipjoin"])
-def test_two_hundred_times_real_time_on_the_chat_shape(policy: str) -> None:
+@pytest.mark.parametrize(("policy", "least"), [("fcfs", 200), ("skipjoin", 200), ("adaptive", 100)])
+def test_many_times_real_time_on_the_chat_shape(policy: str, least: int) -> None:
     profile = load_profile("opt-13b-a100")
     pages = profile.kv_tokens // 16
     facts = ExecutorFacts(1, pages, 32 * pages, 16, 16 * profile.token_bytes, None, 1)
@@ -30,4 +30,4 @@ def test_two_hundred_times_real_time_on_the_chat_shape(policy: str) -> None:
         before_ns = thread_cpu_ns()
         run = simulate(machine, policy, workload)
         ratios.append(run.virtual_ns / (thread_cpu_ns() - before_ns))
-    assert max(ratios) >= 200, ratios
+    assert max(ratios) >= least, ratios
