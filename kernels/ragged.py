@@ -1,0 +1,47 @@
+"""Which rows of an iteration belong to which sequence, and where each sequence's pages are.
+
+Owns `RaggedBatch`: decode rows and prefill chunks side by side, each a sequence with its own number of queries and its own context. It does not
+know jobs, layers or how a kernel cuts the work. The attention kernels and their reference read it; whoever builds an iteration's batch makes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RaggedBatch:
+    """`tables` int32 or int64[s, width] on the device; `starts` int64[s + 1] and `contexts` int64[s] on the host.
+
+    Sequence i has the query rows [starts[i], starts[i + 1]), which are the last tokens of its `contexts[i]`: one row is a decode, several are a
+    prefill chunk, none is a sequence that sits out. The first ceil(context / page_tokens) entries of a table are its pages; what lies behind
+    them is never read.
+    """
+
+    tables: Tensor
+    starts: NDArray[np.int64]
+    contexts: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        counts = np.diff(self.starts)
+        assert len(self.contexts) == len(counts) == len(self.tables), "one table and one context for each sequence"
+        assert bool((counts >= 0).all()) and bool((counts <= self.contexts).all()), "queries are part of their context"
+
+    @property
+    def rows(self) -> int:
+        """Query rows of all sequences."""
+        return int(self.starts[-1])
+
+    @property
+    def longest(self) -> int:
+        """The most rows that one sequence has; 1 when all are decodes."""
+        return int(np.diff(self.starts).max(initial=0))
+
+
+def pages_of(contexts: NDArray[np.int64], page_tokens: int) -> NDArray[np.int64]:
+    """int64[s]: pages that hold so many tokens."""
+    return -(-contexts // page_tokens)
