@@ -67,3 +67,40 @@ def test_silu_gate():
     gate_up = torch.tensor([[0.5, -2.0, 3.0, 4.0]], dtype=torch.float64)
     expected = [[0.5 / (1 + math.exp(-0.5)) * 3.0, -2.0 / (1 + math.exp(2.0)) * 4.0]]
     torch.testing.assert_close(elementwise.silu_gate(gate_up), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_gelu_gate():
+    gate_up = torch.tensor([[0.5, -2.0, 3.0, 4.0]], dtype=torch.float64)
+
+    def gelu(x):
+        return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+    expected = torch.tensor([[gelu(0.5) * 3.0, gelu(-2.0) * 4.0]], dtype=torch.float64)
+    torch.testing.assert_close(elementwise.gelu_gate(gate_up), expected)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_layer_norm_is_its_formula(biased):
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(*shape, dtype=torch.float64) for shape in ((3, 5), (5,), (5,)))
+    got = elementwise.layer_norm(x, weight, bias if biased else None, 1e-5)
+    for row in range(3):
+        values = x[row].tolist()
+        mean = sum(values) / 5
+        root = math.sqrt(sum((v - mean) ** 2 for v in values) / 5 + 1e-5)
+        for column in range(5):
+            want = (values[column] - mean) / root * float(weight[column]) + (float(bias[column]) if biased else 0.0)
+            assert float(got[row, column]) == pytest.approx(want, rel=1e-12)
+
+
+def test_a_fused_sum_stays_in_the_residual():
+    torch.manual_seed(0)
+    x, residual, weight = (torch.randn(*shape, dtype=torch.float64) for shape in ((2, 5), (2, 5), (5,)))
+    total = x + residual
+    for fused, plain, extra in (
+        (elementwise.add_rms_norm_, elementwise.rms_norm, ()),
+        (elementwise.add_layer_norm_, elementwise.layer_norm, (None,)),
+    ):
+        kept = residual.clone()
+        torch.testing.assert_close(fused(x, kept, weight, *extra, 1e-5), plain(total, weight, *extra, 1e-5))
+        assert torch.equal(kept, total)
