@@ -48,7 +48,7 @@ ANYWHERE = ("",)
 THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "numpy": ANYWHERE,
     "torch": ("kernels", "executor", "kvstore.device", "profiler.measure"),
-    "triton": ("kernels",),
+    "triton": ("kernels.compiled",),
     "safetensors": ("executor",),
     "tokenizers": ("executor", "serving"),
     "jinja2": ("executor", "serving"),
