@@ -1,0 +1,88 @@
+"""The compiled sampler's tokens against those of the executor's plain-torch sampler, which are the same."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from nearness import DTYPES
+
+from skipjoin.core.plan import Admit
+from skipjoin.core.sampling import SamplingParams
+from skipjoin.executor import draw
+from skipjoin.executor.handles import HandleTable
+from skipjoin.executor.sampler import sample, seen_tokens
+from skipjoin.kernels.compiled import sampling
+from skipjoin.kernels.compiled.draw import uniform
+
+_FLOATS = ("temperature", "top_p", "min_p", "repetition", "presence", "frequency")
+
+
+def _params(source, vocab, penalised):
+    def pick(*options):
+        return source.choice(options)
+
+    penalties = {
+        "repetition_penalty": pick(1.0, 1.3, 0.7),
+        "presence_penalty": pick(0.0, 0.6, -0.5),
+        "frequency_penalty": pick(0.0, 0.4),
+    }
+    return SamplingParams(
+        temperature=pick(0.0, 0.5, 1.0, 3.0, 1e-6),
+        top_k=pick(0, 0, 1, 2, 5, vocab, vocab + 3),
+        top_p=pick(1.0, 0.9, 0.3, 1e-9),
+        min_p=pick(0.0, 0.0, 0.05, 1.0),
+        **(penalties if penalised else {}),
+    )
+
+
+def _columns(table, rows, device):
+    held = {
+        name: torch.from_numpy(table.columns[name][rows]).to(device) for name in (*_FLOATS, "top_k", "seed", "greedy")
+    }
+    return sampling.SamplingColumns(position=torch.from_numpy(table.columns["known"][rows]).to(device), **held)
+
+
+def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken=False):
+    """Both samplers on the same logits; `ties` leaves a handful of values, `broken` puts NaN or infinity into every third row."""
+    source = random.Random(seed)
+    torch.manual_seed(seed)
+    table = HandleTable()
+    for handle in range(rows):
+        history = np.array([source.randrange(vocab) for _ in range(12)], np.int32)
+        table.admit(Admit(handle, history, 12, 7, _params(source, vocab, penalised), 0), source.randrange(2**63))
+    handles = np.arange(rows)
+    at = table.rows_of(handles)
+    logits = torch.randn(rows, vocab) * 3
+    logits = (logits.round() if ties else logits).to(DTYPES[dtype])
+    logits[:, source.randrange(vocab)] = -math.inf
+    if broken:
+        logits[::3, source.randrange(vocab)] = source.choice([math.nan, math.inf])
+    seen = seen_tokens(table, handles, torch.zeros(rows, dtype=torch.int64), vocab) if penalised else None
+    want = sample(logits, table, at, table.columns["known"][at], seen)
+    counts = () if seen is None else (seen.output.to(device), seen.anywhere.to(device))
+    got, finite = sampling.sample(logits.to(device), _columns(table, at, device), *counts)
+    assert torch.equal(finite.cpu(), want.finite)
+    assert torch.equal(got.cpu()[want.finite], want.tokens[want.finite]), (got, want.tokens)
+    return int(want.finite.sum())
+
+
+@triton.jit
+def _uniforms(seeds, positions, out, COUNT: tl.constexpr):  # noqa: N803 - as kernels name what is known when they are compiled
+    lane = tl.arange(0, COUNT)
+    tl.store(out + lane, uniform(tl.load(seeds + lane), tl.load(positions + lane)))
+
+
+def random_numbers(device, seed, count=1024):
+    """The generator inside kernels gives the bits of the one outside."""
+    torch.manual_seed(seed)
+    seeds, positions = torch.randint(0, 2**63 - 1, (count,)), torch.randint(0, 2**40, (count,))
+    seeds[:2], positions[:2] = torch.tensor([0, 2**63 - 1]), torch.tensor([0, 2**62])
+    out = torch.empty(count, dtype=torch.float64, device=device)
+    _uniforms[(1,)](seeds.to(device), positions.to(device), out, COUNT=count, enable_fp_fusion=True)
+    assert torch.equal(out.cpu(), draw.uniform(seeds, positions))
+    assert bool(((out > 0) & (out < 1)).all())

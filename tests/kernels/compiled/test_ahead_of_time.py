@@ -1,0 +1,54 @@
+"""Every kernel compiles for Ampere and Hopper where there is neither, fits their shared memory, and multiplies in the dtype it is given."""
+
+from __future__ import annotations
+
+import pytest
+
+FORMS = {"bfloat16": "bf16.bf16", "float16": "f16.f16"}
+KERNELS = {"_rotate_and_write", "_copy", "_norm", "_gate", "_score", "_choose"}
+LLAMA = {"heads": 8, "kv_heads": 2, "head_dim": 128}
+
+
+def multiplies_in(facts, dtype):
+    return any(f".{FORMS[dtype]}" in product for product in facts["_attend"]["products"])
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_attention(compiler, capability):
+    facts = compiler.ask("ahead_cases.attend", capability=capability, dtype="bfloat16", chunks=True, **LLAMA)
+    assert facts.keys() == {"_attend", "_merge"}
+    assert all(fact["target"] for fact in facts.values())
+    assert multiplies_in(facts, "bfloat16") and not multiplies_in(facts, "float16")
+
+
+def test_control_an_upcast_would_be_seen(compiler):
+    """What runs in the interpreter, which multiplies bfloat16 wrongly, must not be what a device runs."""
+    options = {"capability": 80, "dtype": "bfloat16", "chunks": False, "heads": 2, "kv_heads": 1, "head_dim": 64}
+    assert multiplies_in(compiler.ask("ahead_cases.attend", **options), "bfloat16")
+    assert not multiplies_in(compiler.ask("ahead_cases.attend", **options, upcast=True), "bfloat16")
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [(80, "bfloat16"), (90, "float32")])
+def test_all_others(compiler, capability, dtype):
+    facts = compiler.ask("ahead_cases.others", capability=capability, dtype=dtype)
+    assert facts.keys() == KERNELS
+    assert all(fact["target"] for fact in facts.values())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("head_dim", [64, 80, 128, 192, 256])
+@pytest.mark.parametrize("chunks", [False, True])
+def test_every_attention(compiler, capability, dtype, head_dim, chunks):
+    for options in ({}, {"window": 100, "softcap": 30.0}, {"heads": 32, "kv_heads": 1}):
+        shape = {"heads": 8, "kv_heads": 2, "head_dim": head_dim, "chunks": chunks, **options}
+        facts = compiler.ask("ahead_cases.attend", capability=capability, dtype=dtype, **shape)
+        assert dtype == "float32" or multiplies_in(facts, dtype)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_all_others_in_every_dtype(compiler, capability, dtype):
+    assert compiler.ask("ahead_cases.others", capability=capability, dtype=dtype).keys() == KERNELS

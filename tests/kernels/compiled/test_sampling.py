@@ -1,0 +1,29 @@
+"""The compiled sampler gives the tokens of the plain one, for every mix of parameters in one batch."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("dtype", "vocab"), [("float32", 1), ("float16", 257), ("bfloat16", 2500)])
+def test_tokens_are_the_plain_samplers(run, seed, dtype, vocab, ties, penalised):
+    # One token that is minus infinity leaves nothing to draw: a vocabulary of one has no finite row.
+    drawn = run("sampling_cases.tokens", dtype=dtype, rows=16, vocab=vocab, seed=seed, ties=ties, penalised=penalised)
+    assert drawn == (16 if vocab > 1 else 0)
+
+
+def test_rows_that_are_not_finite_say_so(run, seed):
+    assert run("sampling_cases.tokens", dtype="float32", rows=9, vocab=50, seed=seed, broken=True) == 6
+
+
+def test_random_numbers_are_those_outside_of_kernels(run, seed):
+    run("sampling_cases.random_numbers", seed=seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", range(20))
+def test_tokens_of_many_batches(run, seed, case):
+    options = {"ties": case % 2 == 0, "penalised": case % 3 == 0}
+    run("sampling_cases.tokens", dtype="float32", rows=60, vocab=3000 + case, seed=seed + case, **options)
