@@ -15,7 +15,7 @@ from torch import Tensor
 from ..layout import PagedKv
 from ..ragged import RaggedBatch
 from ..ragged_attention import AttentionShape, check_tables
-from .launch import OPTIONS, is_interpreted
+from .launch import DTYPES, OPTIONS, is_interpreted
 from .tiles import Tiles, cut
 from .tuning import attention_sizes, power_of_two
 
@@ -146,6 +146,7 @@ def attend(
     layout = kv.layout
     assert shape.heads % layout.kv_heads == 0 and queries.shape[1:] == out.shape[1:] == (shape.heads, layout.head_dim)
     assert queries.stride(2) == out.stride(2) == 1 and queries.stride(1) == out.stride(1) == layout.head_dim
+    assert queries.dtype == out.dtype == kv.pool.dtype and out.dtype in DTYPES
     assert batch.tables.stride(1) == 1 or batch.tables.shape[1] == 1
     if checked:
         check_tables(kv, batch)

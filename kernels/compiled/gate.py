@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import OPTIONS
+from .launch import DTYPES, OPTIONS
 
 _COLUMNS = 1024
 _ROOT_2_OVER_PI = tl.constexpr(0.7978845608028654)
@@ -42,7 +42,7 @@ def gelu_gate(gate_up: Tensor) -> Tensor:
 
 
 def _launch(gate_up: Tensor, *, gelu: bool) -> Tensor:
-    assert gate_up.stride(1) == 1 and gate_up.shape[1] % 2 == 0
+    assert gate_up.dtype in DTYPES and gate_up.stride(1) == 1 and gate_up.shape[1] % 2 == 0
     rows, width = len(gate_up), gate_up.shape[1] // 2
     out = torch.empty(rows, width, dtype=gate_up.dtype, device=gate_up.device)
     if out.numel():

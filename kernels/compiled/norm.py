@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import OPTIONS
+from .launch import DTYPES, OPTIONS
 
 _WIDEST = 4096
 """Columns of a row that are looked at together; a longer row takes several steps."""
@@ -88,6 +88,7 @@ def add_layer_norm_(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | 
 def _launch(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | None, eps: float, *, centre: bool
 ) -> Tensor:
+    assert x.dtype in DTYPES and weight.dtype == x.dtype and (residual is None or residual.dtype == x.dtype)
     assert x.is_contiguous() and (residual is None or (residual.is_contiguous() and residual.shape == x.shape))
     out = torch.empty_like(x)
     if not x.numel():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..layout import PagedKv
 from ..slots import check_slots
-from .launch import OPTIONS
+from .launch import DTYPES, OPTIONS
 from .tuning import power_of_two
 
 _ELEMENTS = 2048
@@ -55,7 +55,8 @@ def rotate_and_write(
 ) -> None:
     """As the reference; products and sums are float32 and rounded once."""
     layout = kv.layout
-    assert qkv.stride(2) == 1 and qkv.stride(1) == qkv.shape[2] == layout.head_dim and qkv.dtype == kv.pool.dtype
+    assert qkv.dtype in DTYPES and qkv.dtype == kv.pool.dtype
+    assert qkv.stride(2) == 1 and qkv.stride(1) == qkv.shape[2] == layout.head_dim
     assert cos.is_contiguous() and sin.is_contiguous() and 2 * cos.shape[-1] <= layout.head_dim
     if checked:
         check_slots(kv, slots)

@@ -16,7 +16,7 @@ class AttentionSizes:
     """`rows`: (query, head) pairs of a tile, a power of two of at least 16; `keys`: keys that are looked at together, likewise.
 
     `decode_split` and `chunk_split`: tokens of context after which the context of a decode or of a chunk's tile is cut and computed side by
-    side. The cuts depend on positions alone, so that a job's numbers do not change with its neighbours. `warps` and `stages` are Triton's.
+    side. The cuts depend on positions alone: neighbours do not change where a row's sums are cut. `warps` and `stages` are Triton's.
     """
 
     rows: int
