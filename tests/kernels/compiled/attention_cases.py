@@ -104,8 +104,9 @@ def checked(device, page, entry):
 
 
 def neighbours_stay_apart(device, dtype):
-    """A sequence whose own keys are NaN gives NaN, and nobody else does."""
+    """A sequence whose own keys are NaN gives NaN, and nobody else does; the tables are int64 here."""
     world = World(device, DTYPES[dtype], 4, 2, 16, 4, [20, 9, 30], [1, 5, 1], seed=3)
     world.kv.pool[world.batch.tables[1, :3].long()] = math.nan
-    attention.attend(world.kv, LAYER, AttentionShape(4, 0.25), world.batch, world.queries, world.out)
+    wide = RaggedBatch(world.batch.tables.long(), world.batch.starts, world.batch.contexts)
+    attention.attend(world.kv, LAYER, AttentionShape(4, 0.25), wide, world.queries, world.out)
     assert world.out[1:6].isnan().all() and world.out[[0, 6]].isfinite().all()

@@ -68,6 +68,15 @@ def test_a_neighbours_bad_numbers_stay_there(run):
     run("attention_cases.neighbours_stay_apart", dtype="bfloat16")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("window", [None, 1000])
+def test_a_device_at_full_size(compiler, seed, dtype, window):
+    layout = {"heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 16}
+    batch = {"contexts": [4100, 1, 2500, 5000], "counts": [1, 1, 1, 700], "window": window}
+    compiler.ask("attention_cases.batch", device="cuda", dtype=dtype, seed=seed, **layout, **batch)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("case", range(60))
 def test_any_batch(run, seed, case):

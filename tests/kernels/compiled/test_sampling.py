@@ -22,6 +22,13 @@ def test_random_numbers_are_those_outside_of_kernels(run, seed):
     run("sampling_cases.random_numbers", seed=seed)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("penalised", [False, True])
+def test_a_device_at_full_size(compiler, seed, penalised):
+    options = {"dtype": "float32", "rows": 64, "vocab": 128256, "penalised": penalised}
+    compiler.ask("sampling_cases.tokens", device="cuda", seed=seed, **options)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("case", range(20))
 def test_tokens_of_many_batches(run, seed, case):
