@@ -36,6 +36,7 @@ def test_every_key_of_every_row_is_seen_once(members, group, window, sizes):
     slots = []
     for sequence, row, rows, position, first, end, slot, _ in tiles.items.tolist():
         assert 0 < rows * group <= sizes.rows and first < end
+        assert window is None or first > position - window, "a key that no row sees"
         slots += [slot] if slot >= 0 else []
         for i in range(rows):
             low = 0 if window is None else max(0, position + i - window + 1)

@@ -53,8 +53,8 @@ def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken
     torch.manual_seed(seed)
     table = HandleTable()
     for handle in range(rows):
-        history = np.array([source.randrange(vocab) for _ in range(12)], np.int32)
-        table.admit(Admit(handle, history, 12, 7, _params(source, vocab, penalised), 0), source.randrange(2**63))
+        history = np.array([source.randrange(vocab) for _ in range(15)], np.int32)
+        table.admit(Admit(handle, history, 15, 5, _params(source, vocab, penalised), 0), source.randrange(2**63))
     handles = np.arange(rows)
     at = table.rows_of(handles)
     logits = torch.randn(rows, vocab) * 3

@@ -28,6 +28,14 @@ def test_control_an_upcast_would_be_seen(compiler):
     assert not multiplies_in(compiler.ask("ahead_cases.attend", **options, upcast=True), "bfloat16")
 
 
+@pytest.mark.parametrize("capability", [80, 90])
+def test_float32_keeps_its_digits(compiler, capability):
+    """The matrix units know float32 only with 10 bits."""
+    options = {"dtype": "float32", "chunks": False, "heads": 2, "kv_heads": 1, "head_dim": 64}
+    facts = compiler.ask("ahead_cases.attend", capability=capability, **options)
+    assert facts["_attend"]["products"] == []
+
+
 @pytest.mark.parametrize(("capability", "dtype"), [(80, "bfloat16"), (90, "float32")])
 def test_all_others(compiler, capability, dtype):
     facts = compiler.ask("ahead_cases.others", capability=capability, dtype=dtype)
