@@ -64,9 +64,9 @@ COMMANDS = (
     Command("serve", "serving.command", "serve a model over gRPC and HTTP"),
     Command("generate", "client.command", "send a prompt to a server and print the answer as it comes"),
     Command("simulate", "sim.command", "run a trace through the scheduler in virtual time"),
-    Command("profile", "profiler.command", "measure how long iterations take on this machine"),
+    Command("profile", "profiler.command", "what iterations cost: measure, import, estimate or show a profile"),
     Command("model", "executor.command", "make a model folder with random weights"),
-    Command("bench", "bench.command", "measure a server, or the scheduler's own time"),
+    Command("bench", "bench.command", "measure servers and the scheduler, compare policies in the simulator"),
     Command("admin", "admin.command", "look into a running server and steer it"),
 )
 
