@@ -134,7 +134,7 @@ def test_a_report_that_cannot_be_written(
 ) -> None:
     file = _put(tmp_path, recorded)
     assert main(["simulate", "--replay", file, "--json", str(tmp_path / "none" / "out.json")]) == 2
-    assert "out.json cannot be written" in capsys.readouterr().err
+    assert "out.json is no place to write a file" in capsys.readouterr().err
 
 
 def test_whatever_was_done_to_a_record_a_sentence_comes_of_it(
