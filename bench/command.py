@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
-from ..core.places import place
+from ..core.places import place, write
 from .matrix import command as matrix
 from .measured import command as measured
 from .published import command as published
@@ -226,9 +226,5 @@ def _make(folder: Path) -> None:
 
 
 def _write(file: str | None, value: dict[str, object]) -> None:
-    if file is None:
-        return
-    try:
-        Path(file).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    except OSError as bad:
-        raise InvalidInput(f"{Path(file).name} cannot be written: {bad.strerror}.", field="json") from None
+    if file is not None:
+        write(file, json.dumps(value, indent=2) + "\n", "json")

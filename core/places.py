@@ -1,7 +1,7 @@
-"""Whether a result can be written where somebody wants it, asked before the work that makes it.
+"""Whether a result can be written where somebody wants it, asked before the work that makes it; and the writing, after it.
 
-Owns that question and its answer's words. It writes nothing, and a disk that fills up later is the writer's to tell; commands with a flag for a file
-call it first.
+Owns that question, the writing of a text and the words for what goes wrong. Commands with a flag for a file call `place` first and `write` last: a
+disk that fills up later is told then.
 """
 
 from __future__ import annotations
@@ -19,3 +19,12 @@ def place(name: str, flag: str) -> Path:
     if path.is_dir() or not fits:
         raise InvalidInput(f"--{flag} {name} is no place to write a file.", field=flag)
     return path
+
+
+def write(name: str, text: str, flag: str) -> None:
+    """`text` into the file that `--flag` names. Raises InvalidInput."""
+    path = Path(name)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as bad:
+        raise InvalidInput(f"{path.name} cannot be written: {bad.strerror or 'output error'}.", field=flag) from None

@@ -11,7 +11,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...core.errors import InvalidInput, InvalidSettings
+from ...core.errors import InvalidSettings
+from ...core.places import write
 from .pairs import Figure, figures, runs_in
 
 HEAD = ("run", "costs", "", "measured", "simulated", "ratio", "bar")
@@ -34,10 +35,7 @@ def run(args: argparse.Namespace) -> int:
     found = [figure for requests in runs_in(Path(named)) for figure in figures(requests)]
     print(rendered(found))
     if args.json is not None:
-        try:
-            Path(args.json).write_text(json.dumps({"figures": [one.as_json() for one in found]}, indent=2) + "\n")
-        except OSError as problem:
-            raise InvalidInput(f"{args.json} cannot be written: {problem.strerror}.", field="json") from None
+        write(args.json, json.dumps({"figures": [one.as_json() for one in found]}, indent=2) + "\n", "json")
     return 0 if all(figure.holds for figure in found) else 1
 
 

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from ...core.errors import InvalidInput
+from ...core.places import write
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +28,7 @@ def run(args: argparse.Namespace) -> int:
     lines = read_results(Path(args.folder))
     if not any(line["kind"] == "run" for line in lines):
         raise InvalidInput(f"{FILE} in {Path(args.folder).name} holds no run yet.", field="DIR")
-    _write(args.out, page(lines), "out")
+    write(args.out, page(lines), "out")
     if args.markdown is not None:
-        _write(args.markdown, markdown(lines), "markdown")
+        write(args.markdown, markdown(lines), "markdown")
     return 0
-
-
-def _write(file: str, text: str, field: str) -> None:
-    try:
-        Path(file).write_text(text, encoding="utf-8")
-    except OSError as bad:
-        raise InvalidInput(f"{Path(file).name} cannot be written: {bad.strerror}.", field=field) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skipjoin.core.errors import InvalidInput
-from skipjoin.core.places import place
+from skipjoin.core.places import place, write
 
 
 def test_files_that_are_there_and_files_to_be(tmp_path: Path) -> None:
@@ -37,3 +37,21 @@ def test_rights_are_looked_at(tmp_path: Path) -> None:
     for name in ("old", "new"):
         with pytest.raises(InvalidInput):
             place(str(tmp_path / name), "out")
+
+
+def test_a_text_is_written_or_it_is_told_why_not(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    for text in ("a longer text\n", "ä\n"):
+        write(str(file), text, "json")
+        assert file.read_bytes() == text.encode()
+    for name, says in ((str(tmp_path), "Is a directory"), (str(tmp_path / "none" / "out.json"), "No such file")):
+        with pytest.raises(InvalidInput, match=says) as caught:
+            write(name, "text", "plot")
+        assert caught.value.field == "plot"
+        assert caught.value.message.startswith(f"{Path(name).name} cannot be written: ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_told() -> None:
+    with pytest.raises(InvalidInput, match="full cannot be written: No space left"):
+        write("/dev/full", "text", "json")
