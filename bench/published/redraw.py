@@ -110,12 +110,26 @@ class Redrawn:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the target is reached; None where there is none."""
+        """Whether the target is reached; None where there is none and where nobody can tell: `unknown` says why."""
         if self.panel.target is None:
             return None
         base, times = self.panel.target
-        ratio = self.ratio(base)
-        return ratio is not None and ratio.rate >= times
+        found = self.crossings()
+        return reaches(found[self.panel.best], found[base], times)
+
+    @property
+    def unknown(self) -> str | None:
+        """Why nobody can tell whether the target is reached; None where it is told or there is none."""
+        if self.panel.target is None or self.holds is not None:
+            return None
+        best, base = self.panel.best, self.panel.target[0]
+        found, level = self.crossings(), f"{self.setting.level_s:g} s per token"
+        if found[base] is None:
+            return f"{base} is above {level} at the lowest rate already"
+        name = next(name for name in (base, best) if (one := found[name]) is not None and one.beyond)
+        return (
+            f"{name} stays below {level} up to {self.points(name)[-1].rate:g} jobs a second; more --jobs load it longer"
+        )
 
     def rates(self) -> tuple[float, ...]:
         """All that are drawn."""
@@ -125,6 +139,18 @@ class Redrawn:
 def over(best: Crossing | None, base: Crossing | None) -> Crossing | None:
     """The ratio of two rates, if it is known or has a lower bound."""
     return None if best is None or base is None or base.beyond else Crossing(best.rate / base.rate, best.beyond)
+
+
+def reaches(best: Crossing | None, base: Crossing | None, times: float) -> bool | None:
+    """Whether `best` is at least `times` `base`, `times` being 1 or more; None where what is known of the two does not say."""
+    if base is None:
+        return None
+    if best is None:  # at the lowest rate it is above the limit already, and `base` is not
+        return False
+    ratio = best.rate / base.rate
+    if ratio >= times:
+        return None if base.beyond else True
+    return None if best.beyond else False
 
 
 def rate_of(point: Point) -> float:

@@ -16,7 +16,7 @@ def rendered(drawn: Redrawn) -> str:
     jobs = f"{setting.jobs} jobs" if setting.jobs else f"{panel.span.least} to {panel.span.most} jobs"
     lines = [
         f"{panel.title}: mean latency per output token (s) by jobs a second",
-        f"Ours: lengths of {lengths.name} ({len(lengths.prompt_tokens):,} rows, {lengths.left_out:,} too long; means "
+        f"Ours: lengths of {lengths.name} ({len(lengths.prompt_tokens):,} rows, beside {lengths.left_out:,} left out as too long; means "
         f"{lengths.prompt_tokens.mean():.0f} in, {lengths.output_tokens.mean():.0f} out), {jobs}, {setting.seeds} seeds, batch "
         f"{setting.batch}, KV of {setting.kv_tokens:,} tokens, starvation {setting.starvation}; all waiting, "
         f"fcfs finishes {drawn.drain_per_s:.2f} a second",
@@ -26,9 +26,9 @@ def rendered(drawn: Redrawn) -> str:
         "",
         grid(_crossings(drawn)),
     ]
-    if drawn.holds is not None and panel.target is not None:
+    if panel.target is not None:
         base, times = panel.target
-        word = "reached" if drawn.holds else "MISSED"
+        word = f"unknown, {drawn.unknown}" if drawn.unknown else "reached" if drawn.holds else "MISSED"
         lines.append(f"Target: {panel.best} bears {times:g} times the rate of {base}: {word}\n")
     return "\n".join(lines)
 
@@ -130,6 +130,7 @@ def as_json(drawn: Redrawn) -> dict[str, object]:
         ],
         "ratios": {base: _crossing_json(drawn.ratio(base)) for base in drawn.panel.bases},
         "holds": drawn.holds,
+        "unknown": drawn.unknown,
     }
 
 

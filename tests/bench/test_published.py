@@ -11,7 +11,7 @@ import pytest
 from skipjoin.bench.published.curves import COLUMNS, FILE, Crossing, Point, crossing, read_curves
 from skipjoin.bench.published.panels import PANELS, Span, named
 from skipjoin.bench.published.plot import cut
-from skipjoin.bench.published.redraw import Redrawn, Setting, over, redraw
+from skipjoin.bench.published.redraw import Redrawn, Setting, over, reaches, redraw
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidInput, InvalidSettings, InvalidTrace
 
@@ -164,11 +164,45 @@ def test_published_and_ours_stand_side_by_side(
     assert len(root.findall(f".//{SVG}polyline")) == 2 + 4
 
 
-def test_a_missed_target_is_the_exit_code(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # With room for everybody at once there is nothing to schedule.
-    words = ("--panel", "sharegpt", "--jobs", "20", "--seeds", "1", "--batch", "64", "--level", "0.02")
+def test_a_missed_target_is_the_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    equal = tmp_path / "equal.csv"  # nobody is shorter than anybody: no order of jobs gains
+    rows = [f"{at},50,20" for at in range(80)]
+    equal.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]) + "\n")
+    file = tmp_path / "told.json"
+    words = ("--panel", "sharegpt", *FAST, "--batch", "1", "--lengths", str(equal), "--json", str(file))
     assert main(["bench", "published", "--data", str(data), *words]) == 1
-    assert "MISSED" in capsys.readouterr().out
+    assert "the rate of fcfs: MISSED" in capsys.readouterr().out
+    panel = json.loads(file.read_text())["panels"][0]
+    assert (panel["holds"], panel["unknown"]) == (False, None)
+    assert not panel["ratios"]["fcfs"]["beyond"]
+    assert panel["ratios"]["fcfs"]["rate"] < 1.6
+
+
+@pytest.mark.parametrize(
+    ("level", "why"), [("5", "fcfs stays below 5 s per token up to"), ("0.001", "fcfs is above 0.001 s per token at")]
+)
+def test_a_target_of_which_nobody_can_tell_is_no_miss(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], level: str, why: str
+) -> None:
+    file = tmp_path / "told.json"
+    words = ("--panel", "sharegpt", "--jobs", "20", "--seeds", "1", "--batch", "64", "--level", level)
+    assert main(["bench", "published", "--data", str(data), *words, "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert f"unknown, {why}" in printed and "MISSED" not in printed
+    assert "(80 rows, beside 1 left out as too long;" in printed
+    panel = json.loads(file.read_text())["panels"][0]
+    assert panel["holds"] is None and why in panel["unknown"]
+
+
+def test_bounds_decide_a_target_where_they_can() -> None:
+    two, five = Crossing(2.0), Crossing(5.0)
+    assert [reaches(five, two, times) for times in (2.5, 2.6)] == [True, False]
+    at_least = Crossing(5.0, beyond=True)
+    assert [reaches(at_least, two, times) for times in (2.5, 2.6)] == [True, None]
+    far = Crossing(2.0, beyond=True)
+    assert [reaches(five, far, times) for times in (2.5, 2.6)] == [None, False]
+    assert reaches(at_least, far, 2.6) is None
+    assert (reaches(None, two, 1.6), reaches(five, None, 1.6)) == (False, None)
 
 
 def test_a_curve_is_not_followed_far_beyond_the_limit(data: Path) -> None:
@@ -176,7 +210,7 @@ def test_a_curve_is_not_followed_far_beyond_the_limit(data: Path) -> None:
     assert panel.rates() == (0.5,)
     assert panel.crossings() == dict.fromkeys(panel.ours)
     assert panel.ratio("fcfs") is None
-    assert panel.holds is False
+    assert panel.holds is None
 
 
 def test_manners_of_keeping_kv_differ_as_they_must(data: Path) -> None:
