@@ -25,6 +25,10 @@ from .mlfq import descent
 from .params import LadderParams
 from .standing import AdaptiveJob, Standing
 
+SPARE_TOKENS = 48
+SPARE_SHARE = 8
+"""Room for growth per chosen job: so many tokens, and no more than an eighth of a job's fair share of the room, or a small pool would stand empty."""
+
 MOVES_SPARED = 120
 """A runner's place is worth so many copies of its KV: who would have to be copied out and in is not passed for little."""
 
@@ -41,7 +45,6 @@ class AdaptivePolicy:
     preempts = True
     swaps = True
     moves_are_free = False
-    admission = Admission(spare_tokens=48, holds_below=0.15)
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class AdaptivePolicy:
         base_ns = params.base_quantum_ns or cost.decode_ns(1, 0)
         self.version = 0
         self._cost = cost
+        self.admission = Admission(spare_tokens=_spare_tokens(demand), holds_below=0.15)
         self.ladder = Ladder(base_ns, 2.0)
         self.forecast = forecast or Forecast()
         self._table = DemandTable(demand, self.forecast)
@@ -281,3 +285,9 @@ class AdaptivePolicy:
         """The order changes: head starts may follow the backlog."""
         self._backlog.settle(tick.now_ns)
         self.version += 1
+
+
+def _spare_tokens(demand: Demand) -> int:
+    if demand.room_tokens is None:
+        return SPARE_TOKENS
+    return min(SPARE_TOKENS, max(demand.room_tokens // (demand.max_batch * SPARE_SHARE), 1))

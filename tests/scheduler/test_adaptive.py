@@ -222,6 +222,13 @@ def test_what_a_corrected_cost_model_predicts_later_prices_all_classes_alike(fir
     assert table.price(class_of(first), 0, 0).index_ns == pytest.approx(3 * before, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("batch", "room", "spare"), [(64, 66_000, 48), (64, None, 48), (8, 624, 9), (256, 66_000, 32), (8, 8, 1)]
+)
+def test_room_for_growth_leaves_a_small_pool_in_use(batch: int, room: int | None, spare: int) -> None:
+    assert AdaptivePolicy(COST, Demand(COST, batch, room)).admission.spare_tokens == spare
+
+
 def test_classes_lie_in_one_bucket_each() -> None:
     lengths = Lengths()
     for first, end in pairwise(CLASS_EDGES):
