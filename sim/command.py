@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InvalidInput, InvalidSettings, InvariantViolation
-from ..core.places import place
+from ..core.places import place, write
 
 DEFAULTS: dict[str, Any] = {
-    "policies": ("fcfs", "skipjoin"),
+    "policies": ("fcfs", "skipjoin", "adaptive"),
     "profile": "opt-13b-a100",
     "max_batch": 64,
     "starvation": "granted",
@@ -46,7 +46,7 @@ def _configure_workload(group: argparse._ArgumentGroup) -> None:
         dest="policies",
         type=_names,
         metavar="A,B,C",
-        help=f"policies (default {','.join(DEFAULTS['policies'])})",
+        help=f"policies, adaptive:0.5 for a dial set (default {','.join(DEFAULTS['policies'])})",
     )
     group.add_argument("--profile", metavar="NAME|FILE", help=f"cost profile (default {DEFAULTS['profile']})")
     rate = group.add_mutually_exclusive_group()
@@ -75,7 +75,12 @@ def _configure_workload(group: argparse._ArgumentGroup) -> None:
         choices=("proactive", "reactive", "recompute"),
         help="how victims leave the device (default proactive)",
     )
-    group.add_argument("--tail", type=float, metavar="T", help="dial of adaptive: 0 lowest mean, 1 safest tail")
+    group.add_argument(
+        "--tail",
+        type=float,
+        metavar="T",
+        help="dial of adaptive where its name does not set it: 0 lowest mean, 1 safest tail",
+    )
     group.add_argument(
         "--bounds",
         action="store_true",
@@ -141,8 +146,4 @@ def _tell(text: str, value: dict[str, object], file: str | None) -> None:
     written = json.dumps(value, indent=2) + "\n"
     print(written if file == "-" else text, end="")
     if file not in (None, "-"):
-        try:
-            Path(file).write_text(written, encoding="utf-8")
-        except OSError as bad:
-            name = Path(file).name
-            raise InvalidInput(f"{name} cannot be written: {bad.strerror or 'output error'}.", field="json") from None
+        write(file, written, "json")

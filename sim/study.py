@@ -8,6 +8,7 @@ read `Study.runs`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..profiler.schema import Profile
 from ..scheduler.backlog import DEFAULT_TAIL, scale_of
 from ..scheduler.params import check_starvation
 from ..scheduler.registry import DIAL_NAMES, POLICY_NAMES
+from ..scheduler.series import parse
 from ..workload.requests import DEFAULT_WARMUP, Workload, make_workload
 from ..workload.source import open_source
 from ..workload.statistics import RunResult, summarize
@@ -82,7 +84,7 @@ class Question:
         if not self.policies:
             raise InvalidSettings("--policy names none.", field="policy", limit=f"of {', '.join(POLICY_NAMES)}")
         for name in self.policies:
-            if name not in POLICY_NAMES:
+            if parse(name).policy not in POLICY_NAMES:
                 raise InvalidSettings(
                     f"There is no policy {name!r}.", field="policy", limit=f"one of {', '.join(POLICY_NAMES)}"
                 )
@@ -97,16 +99,25 @@ class Question:
                 raise InvalidSettings(f"--{field.replace('_', '-')} is {value}.", field=field, limit=f"{low}..{high}")
         check_starvation(self.starvation)
         if self.tail is not None:
-            if not set(DIAL_NAMES) & set(self.policies):
+            if not any(parse(name).left_alone for name in self.policies):
                 limit = f"only with {', '.join(DIAL_NAMES)}"
-                raise InvalidSettings("--tail is given and no policy has a dial.", field="tail", limit=limit)
+                raise InvalidSettings(
+                    "--tail is given and no policy has a dial left to set.", field="tail", limit=limit
+                )
             scale_of(self.tail)
         KvParams(mode=self.kv_mode)
+
+    def series(self) -> tuple[str, ...]:
+        """The policies as they are shown, each once."""
+        return tuple(dict.fromkeys(parse(name).name for name in self.policies))
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The answer: the machine and the workload as they were, and a result a policy, in the order asked."""
+    """The answer: the machine and the workload as they were, and a result a policy, in the order asked.
+
+    `tails`: where the dial of each stood, None without one.
+    """
 
     trace: str
     model: str
@@ -118,14 +129,19 @@ class Study:
     rate_per_s: float | None
     drain_rate_per_s: float | None
     load: float | None
+    profile: str
+    starvation: str
+    kv_mode: KvMode
     results: tuple[RunResult, ...]
+    tails: tuple[float | None, ...]
     bounds: Bounds | None = None
 
     def as_json(self) -> dict[str, object]:
         """Plain values; the same question gives the same bytes. The bounds stand there when they were asked for."""
-        head = {name: getattr(self, name) for name in self.__slots__ if name not in ("results", "bounds")}
+        head = {name: getattr(self, name) for name in self.__slots__ if name not in ("results", "tails", "bounds")}
         told = {} if self.bounds is None else {"bounds": self.bounds.as_json()}
-        return {**head, **told, "results": [dict(result.as_json()) for result in self.results]}
+        results = [{**result.as_json(), "tail": tail} for result, tail in zip(self.results, self.tails, strict=True)]
+        return {**head, **told, "results": results}
 
 
 def answer(question: Question, reporter: Reporter) -> Study:
@@ -154,7 +170,8 @@ def answer(question: Question, reporter: Reporter) -> Study:
         workload = workload.at_rate(load * drained)
     elif question.rate is not None:
         workload = workload.at_rate(question.rate)
-    results = [_result(machine, policy, workload, reporter) for policy in question.policies]
+    series = question.series()
+    results = [_result(machine, name, workload, reporter) for name in series]
     return Study(
         trace=workload.name,
         model=profile.model_name,
@@ -166,16 +183,33 @@ def answer(question: Question, reporter: Reporter) -> Study:
         rate_per_s=workload.rate_per_s,
         drain_rate_per_s=drained,
         load=load,
+        profile=Path(question.profile).name,
+        starvation=question.starvation,
+        kv_mode=question.kv_mode,
         results=tuple(results),
+        tails=tuple(_tail(machine, name) for name in series),
         bounds=_bounds(machine, workload, results, reporter) if question.bounds else None,
     )
 
 
-def _result(machine: Machine, policy: str, workload: Workload, reporter: Reporter) -> RunResult:
-    reporter.begin(policy, len(workload))
-    run = simulate(machine, policy, workload, reporter.ended)
+def _result(machine: Machine, name: str, workload: Workload, reporter: Reporter) -> RunResult:
+    reporter.begin(name, len(workload))
+    run = simulate(*turned(machine, name), workload, reporter.ended)
     reporter.end(run.virtual_ns)
-    return summarize(policy, workload.refused, run.jobs)
+    return summarize(name, workload.refused, run.jobs)
+
+
+def turned(machine: Machine, name: str) -> tuple[Machine, str]:
+    """The machine with the dial where `name` says (scheduler/series), and the policy. Raises InvalidSettings."""
+    series = parse(name)
+    if series.tail is None:
+        return machine, series.policy
+    return replace(machine, params=replace(machine.params, tail=series.tail)), series.policy
+
+
+def _tail(machine: Machine, name: str) -> float | None:
+    at, policy = turned(machine, name)
+    return at.params.tail if policy in DIAL_NAMES else None
 
 
 def _bounds(machine: Machine, workload: Workload, results: list[RunResult], reporter: Reporter) -> Bounds:

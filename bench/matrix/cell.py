@@ -20,13 +20,12 @@ from ...profiler.profiles import load_profile
 from ...profiler.schema import Profile
 from ...sim.bounds import bounds
 from ...sim.drain import drain_rate
-from ...sim.study import PAGE_TOKENS, make_machine
+from ...sim.study import PAGE_TOKENS, make_machine, turned
 from ...sim.world import Machine, simulate
 from ...workload.requests import Workload, make_workload
 from ...workload.source import open_source
 from ...workload.statistics import JobResults, percentile, summarize
 from ...workload.trace import Trace
-from .series import turned
 
 NS = 1e9
 QUANTILES = 200
@@ -56,7 +55,7 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The jobs at `load` times `drain_rate_per_s` under a policy, which may name its dial (`series`)."""
+    """The jobs at `load` times `drain_rate_per_s` under a policy, which may name its dial (`scheduler/series`)."""
 
     jobs: Jobs
     load: float

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 FOLDERS = ("core", "scheduler", "kvstore", "engine", "workload", "profiler")
 MORE = (
     *(f"sim/{name}.py" for name in ("bounds", "drain", "executor", "link", "strict", "study", "world")),
-    *(f"bench/matrix/{name}.py" for name in ("cell", "scenario", "series", "timeline")),
+    *(f"bench/matrix/{name}.py" for name in ("cell", "scenario", "timeline")),
 )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...core.errors import SkipjoinError
-from .series import parse
+from ...scheduler.series import parse
 
 Test = Callable[[Any], bool]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ...core.errors import InvalidSettings
 from ...scheduler.registry import POLICY_NAMES
+from ...scheduler.series import parse, spread
 from ...workload.source import DATA_VARIABLE
 from .cell import Jobs, Run
 from .scenario import ALL, Matrix, Reference, TraceSource
-from .series import parse, spread
 from .timeline import SmallRun
 
 

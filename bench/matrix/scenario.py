@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ...core.errors import InvalidSettings
 from ...scheduler.registry import DIAL_NAMES
-from .series import parse
+from ...scheduler.series import parse
 
 FOLDER = Path(__file__).parent.parent / "matrices"
 ALL = "all"

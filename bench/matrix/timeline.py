@@ -12,10 +12,10 @@ from typing import Any
 
 from ...core.effects import Finished, Preempted, Resumed, Started, TurnEffects
 from ...sim.drain import drain_rate
+from ...sim.study import turned
 from ...sim.world import simulate
 from .cell import NS, Jobs, Line, prepare
 from .scenario import Small
-from .series import turned
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..matrix.series import parse
+from ...scheduler.series import parse
 from ..matrix.summary import knows_lengths
 from .charts import BOTTOM, LEFT, TOP, axes
 from .style import look

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from html import escape
 
-from ..matrix.series import parse
+from ...scheduler.series import parse
 from .svg import line, tag
 
 

@@ -13,7 +13,6 @@ import pytest
 from skipjoin.bench.matrix.cell import Jobs, Run, drain, measure, prepare
 from skipjoin.bench.matrix.plan import make_plan
 from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
-from skipjoin.bench.matrix.series import Series, parse, spread, turned
 from skipjoin.bench.matrix.summary import knows_lengths
 from skipjoin.bench.report.plane import Others, Spot, dialled, plane
 from skipjoin.bench.report.style import LOOKS, PLAIN, look, ordered
@@ -22,6 +21,8 @@ from skipjoin.core.errors import InvalidSettings
 from skipjoin.engine.params import EngineParams
 from skipjoin.profiler.profiles import load_profile
 from skipjoin.scheduler.registry import DIAL_NAMES, ORACLE_NAMES, POLICY_NAMES, make_policy
+from skipjoin.scheduler.series import Series, parse, spread
+from skipjoin.sim.study import turned
 
 MINE = """
 title = "mine"

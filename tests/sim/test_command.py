@@ -12,12 +12,13 @@ from skipjoin.cli import main
 from skipjoin.profiler.profiles import load_profile
 from skipjoin.profiler.schema import Tables, render_profile
 from skipjoin.profiler.table import Curve, Grid, TableCostModel
+from skipjoin.scheduler.backlog import DEFAULT_TAIL
 
 FAST = ("--requests", "60", "--warmup", "10", "--max-batch", "16", "--kv-tokens", "12000")
 KEYS = [
     *("policy", "requests", "refused", "mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s"),
     *("mean_normalized_latency_s", "mean_ttft_s", "p99_ttft_s", "mean_tpot_s", "output_token_throughput"),
-    *("makespan_s", "max_slowdown", "preemptions", "bytes_moved", "tokens_recomputed"),
+    *("makespan_s", "max_slowdown", "preemptions", "bytes_moved", "tokens_recomputed", "tail"),
 ]
 
 
@@ -112,7 +113,10 @@ def test_seeds_differ_and_a_trace_is_repeated_aloud(tmp_path: Path, capsys: pyte
         (("--trace", "shape:azure-conv", "--host-kv-tokens", "-1"), "host-kv-tokens"),
         (("--trace", "shape:azure-conv", "--starvation", "often"), "starvation"),
         (("--trace", "shape:azure-conv", "--policy", "adaptive", "--tail", "1.5"), "tail is 1.5"),
-        (("--trace", "shape:azure-conv", "--tail", "0.5"), "no policy has a dial"),
+        (("--trace", "shape:azure-conv", "--policy", "fcfs,adaptive:1", "--tail", "0.5"), "no policy has a dial left"),
+        (("--trace", "shape:azure-conv", "--policy", "fcfs:0.5"), "fcfs has no dial"),
+        (("--trace", "shape:azure-conv", "--policy", "adaptive:2"), "the dial of adaptive:2"),
+        (("--trace", "shape:azure-conv", "--policy", "lifo:1"), "lifo has no dial"),
         (("--trace", "shape:azure-conv", "--json", "nowhere/out.json"), "--json nowhere/out.json is no place"),
         (("--trace", "shape:azure-conv", "--seed", "-1"), "seed"),
         (("--trace", "shape:azure-conv", "--profile", "h100"), "opt-13b-a100"),
@@ -157,6 +161,37 @@ def test_the_dial_trades_the_mean_for_the_tail(capsys: pytest.CaptureFixture[str
         told[tail] = json.loads(capsys.readouterr().out)["results"][0]
     assert told["0"]["mean_jct_s"] < told["1"]["mean_jct_s"]
     assert told["0"]["p99_jct_s"] > told["1"]["p99_jct_s"]
+
+
+def test_a_name_sets_the_dial_and_each_policy_runs_once(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--trace", "shape:azure-conv", "--load", "1.5", *FAST, "--json", "-")
+    names = "fcfs,adaptive:0,adaptive,fcfs,adaptive:0.0"
+    assert _simulate(*words, "--policy", names, "--tail", "1") == 0
+    results = {one["policy"]: one for one in json.loads(capsys.readouterr().out)["results"]}
+    assert {name: one["tail"] for name, one in results.items()} == {"fcfs": None, "adaptive:0": 0.0, "adaptive": 1.0}
+    assert _simulate(*words, "--policy", "fcfs,fcfs,adaptive:0,adaptive:1") == 0
+    told = json.loads(capsys.readouterr().out)["results"]
+    assert [one["policy"] for one in told] == ["fcfs", "adaptive:0", "adaptive:1"]
+    assert told[:2] == [results["fcfs"], results["adaptive:0"]]
+    assert told[2] == results["adaptive"] | {"policy": "adaptive:1"}
+    assert told[1]["mean_jct_s"] != told[2]["mean_jct_s"]
+
+
+def test_json_holds_what_was_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(render_profile(load_profile("opt-13b-a100")))
+    words = ("--trace", "shape:azure-code", "--rate", "1", *FAST, "--json", "-")
+    assert _simulate(*words) == 0
+    told = json.loads(capsys.readouterr().out)
+    dials = {one["policy"]: one["tail"] for one in told["results"]}
+    assert dials == {"fcfs": None, "skipjoin": None, "adaptive": DEFAULT_TAIL}
+    assert (told["profile"], told["starvation"], told["kv_mode"]) == ("opt-13b-a100", "granted", "proactive")
+    more = ("--profile", str(file), "--starvation", "off", "--kv-mode", "recompute")
+    assert _simulate(*words, *more) == 0
+    said = capsys.readouterr().out
+    told = json.loads(said)
+    assert (told["profile"], told["starvation"], told["kv_mode"]) == ("mine.json", "off", "recompute")
+    assert str(tmp_path) not in said
 
 
 def test_kv_mode_says_how_victims_leave(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
