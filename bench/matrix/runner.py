@@ -109,7 +109,7 @@ class Matrix:
     def _fail(self, line: Line, runs: int) -> None:
         self.failed += runs
         key = line["key"]
-        what = " ".join(str(key[name]) for name in ("trace", "batch", "seed", "load", "policy") if name in key)
+        what = " ".join(str(key[name]) for name in ("trace", "shape", "batch", "seed", "load", "policy") if name in key)
         self._reporter.note(f"{what} failed: {line['error']}")
         self._reporter.ended(runs)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.effects import Finished, Preempted, Resumed, Started, TurnEffects
+from ...core.errors import SkipjoinError
 from ...sim.drain import drain_rate
 from ...sim.study import turned
 from ...sim.world import simulate
@@ -56,12 +57,15 @@ class Stretches:
 
 
 def draw(run: SmallRun) -> Line:
-    """The small cell under the policy, as a line: a job is its lengths, arrival, first token, end and stretches of running, in seconds."""
+    """The small cell under the policy, as a line: lengths, arrival, first token, end and stretches of running of each job, in seconds; or why not."""
     machine, workload, _ = prepare(run.jobs)
-    workload = workload.at_rate(run.small.load * drain_rate(machine, workload))
     watch = Stretches()
-    machine, policy = turned(machine, run.policy)
-    done = simulate(machine, policy, workload, watch=watch).jobs
+    try:
+        workload = workload.at_rate(run.small.load * drain_rate(machine, workload))
+        machine, policy = turned(machine, run.policy)
+        done = simulate(machine, policy, workload, watch=watch).jobs
+    except SkipjoinError as error:
+        return {"kind": "failed", "key": run.key(), "error": str(error)}
     columns = zip(
         workload.prompt_tokens.tolist(),
         workload.output_tokens.tolist(),

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from skipjoin.bench.matrix.cell import QUANTILES, Jobs, Run, _drawn, drain, jct_quantiles, measure, prepare, spread
+from skipjoin.bench.matrix.plan import Plan
+from skipjoin.bench.matrix.runner import run_matrix
 from skipjoin.bench.matrix.scenario import Small
+from skipjoin.bench.matrix.store import Store
 from skipjoin.bench.matrix.timeline import SmallRun, draw
 from skipjoin.core.plan import Int64s
 from skipjoin.profiler.profiles import load_profile
@@ -114,6 +117,39 @@ def test_what_cannot_be_run_is_a_line_too() -> None:
     line = measure(Run(CHAT, 1.0, "nobody", 1.0))
     assert (line["kind"], line["key"]["policy"]) == ("failed", "nobody")
     assert "nobody" in line["error"]
+
+
+class Heard:
+    """What a reporter is told."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.notes: list[str] = []
+
+    def begin(self, what: str, jobs: int) -> None:
+        pass
+
+    def ended(self, jobs: int) -> None:
+        self.done += jobs
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_small_run_that_fails_is_a_line_and_the_others_go_on(tmp_path: Path) -> None:
+    small = Small(shape="reasoning", requests=6, load=1.2, batch=2, seed=1)
+    runs = tuple(SmallRun(small, "opt-13b-a100", policy) for policy in ("nobody", "fcfs"))
+    line = draw(runs[0])
+    assert (line["kind"], line["key"]) == ("failed", runs[0].key())
+    assert "nobody" in line["error"]
+    heard = Heard()
+    with Store(tmp_path, "a") as store:
+        assert run_matrix(Plan((), (), (), runs, ()), store, heard, 1) == 1
+        assert store.find("timeline", runs[0].key()) is None
+        assert store.find("timeline", runs[1].key()) is not None
+    assert heard.done == 2
+    (note,) = heard.notes
+    assert note.startswith("reasoning 2 1 1.2 nobody failed: ")
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "skipjoin"])
