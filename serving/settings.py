@@ -10,6 +10,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -208,34 +209,40 @@ class ServeSettings(BaseSettings):
 
 
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> ServeSettings:
-    """Settings from file < SKIPJOIN_* < flags. `flags` holds only what was given. Raises InvalidSettings naming the field."""
+    """Settings from file < SKIPJOIN_* < flags. `flags` holds only what was given. Raises InvalidSettings naming the field, and the file."""
     below = _read_file(file) if file is not None else {}
     unknown = sorted(set(below) - set(ServeSettings.model_fields))
-    if unknown:
-        raise InvalidSettings(f"The settings file has an unknown key: {unknown[0]}.", field=unknown[0])
+    if unknown and file is not None:
+        like = get_close_matches(unknown[0], ServeSettings.model_fields, n=1)
+        hint = f" Is it {like[0]}?" if like else ""
+        raise InvalidSettings(f"{file.name} has an unknown key: {unknown[0]}.{hint}", field=unknown[0])
     environ = {name for name in ServeSettings.model_fields if os.environ.get(f"{ENV_PREFIX}{name.upper()}")}
-    values = {name: value for name, value in below.items() if name not in environ} | dict(flags)
+    from_file = {name: value for name, value in below.items() if name not in environ and name not in flags}
     try:
-        return ServeSettings(**values)
+        return ServeSettings(**from_file | dict(flags))
     except ValidationError as error:
-        raise _said_plainly(error) from None
+        raise _said_plainly(error, {} if file is None else dict.fromkeys(from_file, file.name)) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidSettings("The settings file does not exist.", field="settings") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSettings(f"The settings file cannot be read: {error}.", field="settings") from None
+    except UnicodeDecodeError as bad:
+        line = bad.object[: bad.start].count(b"\n") + 1
+        raise InvalidSettings(f"{path.name}, line {line} is not UTF-8.", field="settings") from None
+    except OSError as error:
+        raise InvalidSettings(f"--settings {path.name} cannot be read: {error.strerror}.", field="settings") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="settings") from None
 
 
-def _said_plainly(error: ValidationError) -> InvalidSettings:
-    """The first thing wrong, with its field."""
+def _said_plainly(error: ValidationError, files: Mapping[str, str]) -> InvalidSettings:
+    """The first thing wrong, with its field, and the file it stands in if it is one of `files`."""
     first = error.errors(include_url=False, include_input=False)[0]
     message = str(first["msg"]).removeprefix("Value error, ")
     field = str(first["loc"][0]) if first["loc"] else message.partition(":")[0]
-    return InvalidSettings(f"{field}: {message.removeprefix(field + ': ')}.", field=field)
+    place = f"{files[field]}: " if field in files else ""
+    return InvalidSettings(f"{place}{field}: {message.removeprefix(field + ': ')}.", field=field)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -105,15 +105,46 @@ def test_safe_or_said_to_be_insecure_is_taken(flags: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "field"), [("max_bach = 3\n", "max_bach"), ("max_batch = = 3", "settings"), (None, "settings")]
+    ("text", "field", "says"),
+    [
+        ("max_bach = 3\n", "max_bach", "s.toml has an unknown key: max_bach. Is it max_batch?"),
+        ("tial = 3\n", "tial", "s.toml has an unknown key: tial. Is it tail?"),
+        ("zzz = 3\n", "zzz", "s.toml has an unknown key: zzz."),
+        ('tail = "low"\n', "tail", "s.toml: tail: Input should be a valid number"),
+        ('listen = "0.0.0.0:1"\n', "listen", "s.toml: listen: 0.0.0.0:1 can be reached"),
+        ("max_batch = = 3", "settings", "s.toml is no TOML file: Invalid value (at line 1"),
+        (None, "settings", "--settings s.toml cannot be read: No such file"),
+    ],
 )
-def test_a_bad_file_is_refused(tmp_path: Path, text: str | None, field: str) -> None:
+def test_a_bad_file_is_refused_with_its_name_and_the_key(
+    tmp_path: Path, text: str | None, field: str, says: str
+) -> None:
     file = tmp_path / "s.toml"
     if text is not None:
         file.write_text(text)
     with pytest.raises(InvalidSettings) as refused:
         load_settings(SIMULATED, file)
     assert refused.value.field == field
+    assert refused.value.message.startswith(says)
+
+
+def test_a_file_of_other_bytes_is_refused_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_bytes(b"tail = 0.5\nmodel = '\xff'\n")
+    with pytest.raises(InvalidSettings, match=r"s\.toml, line 2 is not UTF-8"):
+        load_settings(SIMULATED, file)
+
+
+def test_the_file_is_not_blamed_for_what_stands_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("tail = 2\n")
+    with pytest.raises(InvalidSettings, match=r"^s\.toml: tail: "):
+        load_settings(SIMULATED, file)
+    with pytest.raises(InvalidSettings, match=r"^tail: "):
+        load_settings({**SIMULATED, "tail": 3}, file)
+    monkeypatch.setenv("SKIPJOIN_TAIL", "4")
+    with pytest.raises(InvalidSettings, match=r"^tail: "):
+        load_settings(SIMULATED, file)
 
 
 def test_settings_survive_the_way_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
