@@ -463,7 +463,7 @@ class SetPolicyRequest(_message.Message):
     TAIL_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     tail: _builtins.float
-    """0..1, for a policy that has this dial; unset: the server's setting."""
+    """0..1, for a policy that has this dial; unset: where it stands if that policy is on, else the server's setting."""
     def __init__(
         self,
         *,

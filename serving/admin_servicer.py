@@ -25,7 +25,7 @@ from .supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class AdminServicer:
-    """`begin_drain(seconds | None)` starts the end; `tail` is the configured dial of a policy that is chosen without one."""
+    """`begin_drain(seconds | None)` starts the end; `tail` is the configured dial, of a policy that is switched to without one."""
 
     jobs: Jobs
     supervisor: Supervisor
@@ -132,11 +132,14 @@ class AdminServicer:
         """Switch the policy of the engine that runs, and of those that follow it."""
         policy = request.policy
         check_policy(policy)
-        tail = dial_of(policy, request.tail if request.HasField("tail") else None, self.tail)
-        previous = (await self._snapshot()).policy
+        asked = request.tail if request.HasField("tail") else None
+        tail = dial_of(policy, asked, self.tail)
+        snapshot = await self._snapshot()
+        if asked is None and snapshot.policy == policy:
+            tail = snapshot.tail  # who says nothing of the dial turns it nowhere
         self.supervisor.choose_policy(policy, tail)
         await self.supervisor.send([PolicyChosen(policy, tail)])
-        return pb.SetPolicyResponse(previous=previous, policy=policy, tail=tail)
+        return pb.SetPolicyResponse(previous=snapshot.policy, policy=policy, tail=tail)
 
     async def drain(self, request: pb.DrainRequest, caller: Caller) -> pb.DrainResponse:
         """Begin the end."""

@@ -126,6 +126,8 @@ def test_the_dial_is_turned_live_and_outlives_the_engine(serve: Serve) -> None:
     server.kill_engine()
     _until(lambda: _json(server, "status")["engine_restarts"] == 1 and stands()[1] is not None)
     assert stands() == ("adaptive", 0.2)
+    assert _json(server, "policy", "adaptive") == {"previous": "adaptive", "policy": "adaptive", "tail": 0.2}
+    assert stands() == ("adaptive", 0.2)  # nothing was said of the dial
     assert _json(server, "policy", "fcfs")["tail"] is None
     assert stands() == ("fcfs", None)
     assert "Its tail is 0.4" in _admin(server.admin, "policy", "adaptive").stdout  # as the server was told at start
