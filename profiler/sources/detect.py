@@ -12,6 +12,7 @@ from pathlib import Path
 from ...core.errors import InvalidProfile
 from ..schema import Profile
 from . import distserve, llmservingsim, llmservingsim_layers, vidur
+from .choice import Part, lacking, several
 from .reading import Wish, files_behind
 
 
@@ -28,20 +29,31 @@ _FORMATS = {
     "vidur": _Format(vidur.fits, vidur.read),
 }
 FORMATS = tuple(_FORMATS)
-"""Tried in this order."""
+"""As `--format` takes them."""
+_SETS: tuple[tuple[Part, ...], ...] = (
+    (
+        ("dense table", llmservingsim.DENSE),
+        ("per_sequence table", llmservingsim.PER_SEQUENCE),
+        ("attention table", llmservingsim.ATTENTION),
+    ),
+    (("table of operators or of layers", vidur.OPERATORS), ("sweep of attention", vidur.ATTENTION)),
+)
+"""What belongs together, of formats that are several files and told by more than one."""
 
 
 def read_source(source: str, wish: Wish, form: str | None = None) -> Profile:
     """The profile in `source`: a file, a folder, or what the paths of several files begin with. `form` None: told by the files.
 
-    Raises InvalidProfile naming file, line and field.
+    Raises InvalidProfile naming file, line and field, or what there is to choose from.
     """
     files = files_behind(source)
     if form is not None:
         return _FORMATS[form].read(files, wish)
-    for known in _FORMATS.values():
-        if known.fits(files):
-            return known.read(files, wish)
-    raise InvalidProfile(
+    fitting = [name for name, known in _FORMATS.items() if known.fits(files)]
+    if len(fitting) > 1:
+        raise several(fitting, files)
+    if fitting:
+        return _FORMATS[fitting[0]].read(files, wish)
+    raise lacking(files, _SETS) or InvalidProfile(
         f"None of the {len(files)} files of {source!r} is of a known format.", field="format", limit=", ".join(FORMATS)
     )

@@ -18,8 +18,9 @@ from ...core.errors import InvalidProfile
 from ..fit import SweepRow, fit_error
 from ..model import LinearCostModel
 from ..schema import Profile, move_token_ns
+from .choice import single
 from .known import device_of, plain_name, shape_of
-from .reading import MAX_BYTES, Wish, read_rows, single
+from .reading import MAX_BYTES, Wish, read_rows
 
 ROOM_FILE = "max_num_tokens.csv"
 ROOM = ("model", "tp", "pp", "max_num_tokens")
@@ -49,7 +50,7 @@ def json_head(path: Path) -> str:
 
 def read(files: Sequence[Path], wish: Wish) -> Profile:
     """The profile of one model at one degree of parallelism. Raises InvalidProfile."""
-    path = single([path for path in files if path.suffix == ".json"], "JSON file of coefficients")
+    path = single([path for path in files if path.suffix == ".json"], "JSON file of coefficients", "SOURCE as its path")
     raw = _mapping(path.name, _json(path), "")
     name = _chosen(path.name, raw, wish.model)
     degrees = _mapping(path.name, raw[name], name)

@@ -21,9 +21,10 @@ from ...core.errors import InvalidProfile
 from ..fit import SweepRow
 from ..schema import Profile
 from ..table import Curve, TableCostModel
+from .choice import single
 from .grids import curve_of, grid_of, profile_of_rows
 from .known import check_model, device_of, kv_room, named_in, shape_of
-from .reading import Row, Wish, column_named, read_rows, single
+from .reading import Row, Wish, column_named, read_rows
 
 DENSE = ("layer", "tokens", "time_us")
 PER_SEQUENCE = ("layer", "sequences", "time_us")

@@ -15,9 +15,10 @@ from pathlib import Path
 from ...core.errors import InvalidProfile
 from ..schema import Profile
 from ..table import Curve
+from .choice import single
 from .grids import Points, curve_of, profile_of_halves
 from .known import Shape, check_model, named_in, shape_of
-from .reading import Row, Wish, column_named, read_rows, single
+from .reading import Row, Wish, column_named, read_rows
 from .vidur import ATTENTION, attention_points
 
 LAYERS = ("layer_name", "input", "kv_cache", "tp_size", "latency(ns)")

@@ -1,6 +1,7 @@
 """Rows of a published CSV, each value checked, each error with file, line and column.
 
-Owns `Row`, `read_rows` and how files are found behind what a person typed. It knows no format; the modules beside it ask for their columns.
+Owns `Row`, `read_rows` and how files are found behind what a person typed. It knows no format; the modules beside it ask for their
+columns, and `choice` says which of the files are meant.
 """
 
 from __future__ import annotations
@@ -118,6 +119,8 @@ def header(path: Path) -> tuple[str, ...]:
 
 def files_behind(source: str) -> tuple[Path, ...]:
     """The files of a folder, one file, or all files whose path begins with `source`. Raises InvalidProfile when there are none."""
+    if not source.strip():
+        raise InvalidProfile("SOURCE is empty; it names a file, a folder or what paths begin with.", field="source")
     path = Path(source)
     if path.is_file():
         return (path,)
@@ -132,20 +135,6 @@ def column_named(files: Sequence[Path], columns: Sequence[str]) -> tuple[Path, .
     """Those of the CSV files that have all `columns`."""
     wanted = set(columns)
     return tuple(path for path in files if path.suffix == ".csv" and wanted <= set(header(path)))
-
-
-def single(found: Sequence[Path], what: str) -> Path:
-    """The one file of a kind. Raises InvalidProfile for none and for several."""
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise InvalidProfile(f"The source has no {what}.", field="source", limit=f"one {what}")
-    names = ", ".join(path.name for path in found[:4])
-    raise InvalidProfile(
-        f"The source has {len(found)} of {what} ({names}); name one model on one device, for instance by the beginning that its files share.",
-        field="source",
-        limit=f"one {what}",
-    )
 
 
 def _literal(name: str) -> str:

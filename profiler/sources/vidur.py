@@ -20,9 +20,10 @@ from statistics import median
 from ...core.errors import InvalidProfile
 from ..schema import Profile
 from ..table import Curve
+from .choice import single
 from .grids import Points, curve_of, profile_of_halves
 from .known import plain_name, shape_of
-from .reading import Row, Wish, column_named, read_rows, single
+from .reading import Row, Wish, column_named, read_rows
 
 _OPERATORS = (
     "input_layernorm",
@@ -47,6 +48,7 @@ OPERATORS = (
 PREFILL, DECODE = "time_stats.attn_prefill.median", "time_stats.attn_decode.median"
 ATTENTION = (PREFILL, DECODE, *_SHAPE, _RANKS, "batch_size", "prefill_chunk_size", "kv_cache_size", "is_prefill")
 COLLECTIVES = ("time_stats.all_reduce.median", "num_workers", "size")
+_CHOOSE = "the model with --model, the device with SOURCE as what its paths begin with, as FOLDER/a100_"
 _NS_PER_MS = 1e6
 _HALF_PRECISION = 2
 
@@ -58,9 +60,10 @@ def fits(files: Sequence[Path]) -> bool:
 
 def read(files: Sequence[Path], wish: Wish) -> Profile:
     """The profile of one model at one degree of parallelism. Raises InvalidProfile."""
-    operators = single(_about(column_named(files, OPERATORS), wish), "table of operators for the model")
+    tables = _about(column_named(files, OPERATORS), wish)
+    operators = single(tables, "table of operators for the model", _CHOOSE)
     name = _name(operators)
-    shape, attention = shape_of(name), single(column_named(files, ATTENTION), "sweep of attention")
+    shape, attention = shape_of(name), single(column_named(files, ATTENTION), "sweep of attention", _CHOOSE)
     ranks = wish.tensor_parallel or _smallest_degree(operators, attention)
     rows = _at_degree(read_rows(operators, OPERATORS), ranks)
     hidden, kv_heads = rows[0].whole("n_embd", 1), rows[0].whole("n_kv_head", 1)
@@ -69,7 +72,7 @@ def read(files: Sequence[Path], wish: Wish) -> Profile:
     parts = [operators, attention]
     reduce: Curve | None = None
     if ranks > 1:
-        collectives = single(column_named(files, COLLECTIVES), "sweep of all_reduce")
+        collectives = single(column_named(files, COLLECTIVES), "sweep of all_reduce", _CHOOSE)
         parts.append(collectives)
         reduce = _all_reduce(collectives, ranks, hidden)
     return profile_of_halves(
