@@ -51,7 +51,8 @@ def read_source(source: str, wish: Wish, form: str | None = None) -> Profile:
         return _FORMATS[form].read(files, wish)
     fitting = [name for name, known in _FORMATS.items() if known.fits(files)]
     if len(fitting) > 1:
-        raise several(fitting, files)
+        tables = [path for path in files if path.suffix != ".json" or distserve.fits([path])]
+        raise several(fitting, tables)
     if fitting:
         return _FORMATS[fitting[0]].read(files, wish)
     raise lacking(files, _SETS) or InvalidProfile(

@@ -50,7 +50,9 @@ def json_head(path: Path) -> str:
 
 def read(files: Sequence[Path], wish: Wish) -> Profile:
     """The profile of one model at one degree of parallelism. Raises InvalidProfile."""
-    path = single([path for path in files if path.suffix == ".json"], "JSON file of coefficients", "SOURCE as its path")
+    jsons = [path for path in files if path.suffix == ".json"]
+    coefficients = [path for path in jsons if fits([path])] or jsons
+    path = single(coefficients, "JSON file of coefficients", "SOURCE as its path")
     raw = _mapping(path.name, _json(path), "")
     name = _chosen(path.name, raw, wish.model)
     degrees = _mapping(path.name, raw[name], name)

@@ -32,6 +32,7 @@ def test_a_folder_of_several_formats_says_which_and_how_to_choose(tmp_path: Path
     write_tables(tmp_path)
     write_layers(tmp_path)
     write_coefficients(tmp_path)
+    (tmp_path / f"{STEM}_measured_meta.json").write_text("{}")
     with pytest.raises(InvalidProfile) as caught:
         read_source(str(tmp_path), ROOM)
     said = caught.value.message
@@ -42,6 +43,7 @@ def test_a_folder_of_several_formats_says_which_and_how_to_choose(tmp_path: Path
         "profiler-a100-80g.json (NVIDIA A100 80GB)",
     ):
         assert told in said
+    assert "meta" not in said
     assert "--format" in said and caught.value.field == "format"
     assert read_source(str(tmp_path), ROOM, "llmservingsim-layers").device == "NVIDIA H100 80GB"
     assert read_source(str(tmp_path), OPT, "distserve").model_name == "facebook/opt-13b"
