@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from ...core.errors import InvalidSettings
 from ...core.places import write
+from ..data_folder import data_folder
 from .pairs import Figure, figures, runs_in
 
 HEAD = ("run", "costs", "", "measured", "simulated", "ratio", "bar")
@@ -28,11 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay every run below the folder. Raises InvalidSettings, InvalidTrace, InvalidProfile."""
-    named = args.data or os.environ.get("SKIPJOIN_BENCH_DATA")
-    if not named or not Path(named).is_dir():
-        what = "--data is missing" if not named else f"--data {named} is no folder"
-        raise InvalidSettings(f"{what}; it names the folder of measured runs.", field="data")
-    found = [figure for requests in runs_in(Path(named)) for figure in figures(requests)]
+    folder = data_folder(args.data, "measured runs")
+    found = [figure for requests in runs_in(folder) for figure in figures(requests)]
     print(rendered(found))
     if args.json is not None:
         write(args.json, json.dumps({"figures": [one.as_json() for one in found]}, indent=2) + "\n", "json")

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from pathlib import Path
 
-from ...core.errors import InvalidSettings
 from ...core.places import write
+from ..data_folder import data_folder
 from .curves import find_file, read_curves
 from .panels import BATCH, KV_TOKENS, LEVEL_S, PANELS, named
 
@@ -46,21 +44,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the panels again. Raises InvalidSettings, InvalidTrace."""
-    folder = args.data or os.environ.get("SKIPJOIN_BENCH_DATA")
-    if not folder or not Path(folder).is_dir():
-        what = "--data is missing" if not folder else f"--data {Path(folder).name} is no folder"
-        raise InvalidSettings(f"{what}; it names the folder of published curves and traces.", field="data")
+    folder = data_folder(args.data, "published curves and traces")
     from ..progress import Bar
     from .plot import picture_of
     from .redraw import Redrawn, Setting, redraw
     from .render import as_json, rendered
 
     setting = Setting(
-        folder, args.lengths, args.jobs, args.seeds, args.batch, args.kv_tokens, args.starvation, args.level
+        str(folder), args.lengths, args.jobs, args.seeds, args.batch, args.kv_tokens, args.starvation, args.level
     )
     setting.check()
     panels = named(args.panel)
-    curves = read_curves(find_file(Path(folder)))
+    curves = read_curves(find_file(folder))
     drawn: list[Redrawn] = []
     with Bar() as bar:
         for panel in panels:
