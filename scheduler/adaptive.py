@@ -22,6 +22,7 @@ from .forecast import Forecast
 from .ladder import Ladder
 from .lengths import BINS, EDGES, bin_of
 from .mlfq import descent
+from .no_offers import NoOffers
 from .params import LadderParams
 from .standing import AdaptiveJob, Standing
 
@@ -33,7 +34,7 @@ MOVES_SPARED = 120
 """A runner's place is worth so many copies of its KV: who would have to be copied out and in is not passed for little."""
 
 
-class AdaptivePolicy:
+class AdaptivePolicy(NoOffers):
     """Level = round(log2 of the Gittins index of the remaining demand); rank = arrival - head start of the cell - bonus of a runner.
 
     Levels rise and fall with what is learned. While no hazard is made of counts, a job joins and drops as under `skipjoin`. `tail` is the dial:
@@ -161,10 +162,6 @@ class AdaptivePolicy:
             self._reorder(tick)
         return changes
 
-    def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
-        """Nobody is offered: a head start is finite, so every job comes first in the end."""
-        return None
-
     # questions ------------------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """Runners and the heads of all cells, merged by boosted arrival."""
@@ -185,21 +182,9 @@ class AdaptivePolicy:
         """The level of the job's cell."""
         return self._jobs[handle].cell.level
 
-    def next_change_ns(self) -> int | None:
-        """Never: ranks move with events only."""
-        return None
-
     def next_crossing_ns(self) -> int | None:
         """When the first running job is expected to leave its bin."""
         return self._crossings.next_ns
-
-    def offers(self) -> Sequence[Handle]:
-        """None."""
-        return ()
-
-    def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
-        """Cannot say: whoever ranks best comes first."""
-        return None
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
         """Summed over the cells of each level."""

@@ -18,12 +18,13 @@ from ..core.ports import JobFacts, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
 from .census import Census
+from .no_offers import NoOffers
 from .ranking import Ranking
 
 ONLY = Level(1)
 
 
-class IndexPolicy(ABC):
+class IndexPolicy(NoOffers, ABC):
     """Ranks by `(*index, handle)`.
 
     The index of a waiting job is taken when it arrives and when it leaves the batch, and stands still; `next_change_ns` and `reindex` are
@@ -122,10 +123,6 @@ class IndexPolicy(ABC):
             self.version += 1
         return ()
 
-    def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
-        """Nothing is offered."""
-        return None
-
     def reindex(self, handle: Handle, tick: Tick) -> None:
         """Take a waiting job's index anew."""
         if self._unrank(handle):
@@ -149,21 +146,9 @@ class IndexPolicy(ABC):
         """1; there are no levels."""
         return ONLY
 
-    def next_change_ns(self) -> int | None:
-        """Never."""
-        return None
-
     def next_crossing_ns(self) -> int | None:
         """When the first running job's index worsens."""
         return self._crossings.next_ns
-
-    def offers(self) -> Sequence[Handle]:
-        """None."""
-        return ()
-
-    def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
-        """Cannot say."""
-        return None
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
         """One level."""
