@@ -6,7 +6,6 @@ chunks. It does not know sampling or moves; the runner calls it after it has app
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +14,11 @@ from torch import Tensor
 
 from ..core.errors import InvariantViolation
 from ..core.plan import DecodeBatch, Int32s, Int64s, IterationPlan, PrefillChunk
+from ..kernels.dispatch import Kernels
 from ..kernels.layout import PagedKv
-from ..kernels.paged_attention import ChunkSpan, DecodeGroup, chunk_span, decode_group
+from ..kernels.ragged import RaggedBatch
 from .decoder import ForwardBatch
 from .handles import HandleTable, Resident
-
-MIN_PAGES_SAVED = 32
-"""A group of its own must spare at least this many padded pages: below it one more kernel call a layer costs more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,11 +49,11 @@ class _DecodeOrder:
 class BatchBuilder:
     """Builds batches against one handle table and pool; keeps what an unchanged decode batch can use again."""
 
-    def __init__(self, table: HandleTable, kv: PagedKv, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, table: HandleTable, kv: PagedKv, device: torch.device, kernels: Kernels) -> None:
         self._table = table
         self._kv = kv
         self._device = device
-        self._dtype = dtype
+        self._kernels = kernels
         self._order: _DecodeOrder | None = None
 
     def build(self, plan: IterationPlan, last_tokens: Tensor) -> Batch:
@@ -75,9 +72,11 @@ class BatchBuilder:
         forward = ForwardBatch(
             tokens=self._tokens(order, chunks, last_tokens),
             positions=self._to_device(positions),
-            write=self._kv.write_index(self._to_device(pages), self._to_device(offsets)),
-            groups=tuple(self._groups(order.sorted_rows, decode_positions)),
-            chunks=tuple(self._spans(len(order.rows), chunks)),
+            attention=self._kernels.prepare(
+                self._kv,
+                self._ragged(order, decode_positions, chunks),
+                self._to_device(pages * self._kv.layout.page_tokens + offsets),
+            ),
             sampled=None if len(sampled) == len(rows) and not len(order.rows) else self._to_device(sampled),
         )
         return Batch(
@@ -108,26 +107,17 @@ class BatchBuilder:
         parts: list[Int32s] = [job.tokens[c.start : c.start + c.length] for c, job in chunks]
         return torch.cat([decode, self._to_device(np.concatenate(parts).astype(np.int64))])
 
-    def _groups(self, rows: Int64s, positions: Int64s) -> Iterator[DecodeGroup]:
-        """Cut the falling contexts where the rest is at most half as wide and enough padding is spared."""
-        widths = positions // self._kv.layout.page_tokens + 1
-        first = 0
-        while first < len(rows):
-            width, cut = int(widths[first]), len(rows)
-            narrow = first + int(np.searchsorted(-widths[first:], -(width // 2)))
-            if narrow < cut and (len(rows) - narrow) * (width - int(widths[narrow])) >= MIN_PAGES_SAVED:
-                cut = narrow
-            tables = self._to_device(self._table.tables[rows[first:cut], :width])
-            yield decode_group(self._kv, first, tables, self._to_device(positions[first:cut] + 1), self._dtype)
-            first = cut
-
-    def _spans(self, first: int, chunks: list[tuple[PrefillChunk, Resident]]) -> Iterator[ChunkSpan]:
-        for chunk, job in chunks:
-            context = chunk.start + chunk.length
-            pages = -(-context // self._kv.layout.page_tokens)
-            table = self._to_device(self._table.tables[job.row, :pages])
-            yield chunk_span(self._kv, first, chunk.length, table, context, self._dtype)
-            first += chunk.length
+    def _ragged(
+        self, order: _DecodeOrder, decode_positions: Int64s, chunks: list[tuple[PrefillChunk, Resident]]
+    ) -> RaggedBatch:
+        """The decode members by falling context, then the chunks."""
+        rows = np.concatenate([order.sorted_rows, np.array([job.row for _, job in chunks], dtype=np.int64)])
+        ends = np.array([chunk.start + chunk.length for chunk, _ in chunks], dtype=np.int64)
+        contexts = np.concatenate([decode_positions + 1, ends])
+        counts = np.concatenate([np.ones(len(order.rows), np.int64), np.array([c.length for c, _ in chunks], np.int64)])
+        width = int(-(-contexts.max() // self._kv.layout.page_tokens))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return RaggedBatch(self._to_device(self._table.tables[rows, :width]), starts, contexts)
 
     def _samples(
         self, plan: IterationPlan, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..kernels.dispatch import Kernels, kernels_for
+from ..kernels.dispatch import Kernels
 from ..kernels.elementwise import rotary_angles
 from ..kernels.layout import PagedKv
-from ..kernels.paged_attention import ChunkSpan, DecodeGroup
+from ..kernels.ragged_attention import AttentionShape
 from .config import RopeScaling
 from .weights import LayerWeights, LoadedModel
 
@@ -24,15 +25,13 @@ from .weights import LayerWeights, LoadedModel
 class ForwardBatch:
     """The tokens of one iteration, flattened: decode members first, then the prefill chunks.
 
-    `tokens` and `positions` int64[n]; `write` int64[n, 2 * kv_heads] as `PagedKv.write_index`; `groups` and `chunks` cover all rows;
-    `sampled` int64[s] are the rows whose logits are wanted, None for all.
+    `tokens` and `positions` int64[n]; `attention` is what `Kernels.prepare` made of pages, contexts and slots; `sampled` int64[s] are the rows
+    whose logits are wanted, None for all.
     """
 
     tokens: Tensor
     positions: Tensor
-    write: Tensor
-    groups: tuple[DecodeGroup, ...]
-    chunks: tuple[ChunkSpan, ...]
+    attention: Any
     sampled: Tensor | None
 
 
@@ -56,12 +55,14 @@ def inverse_frequencies(rope: RopeScaling, head_dim: int, device: torch.device) 
 class Decoder:
     """Runs a loaded model over a paged pool."""
 
-    def __init__(self, model: LoadedModel, kv: PagedKv, kernels: Kernels | None = None) -> None:
+    def __init__(self, model: LoadedModel, kv: PagedKv, kernels: Kernels) -> None:
         self._config = model.config
         self._weights = model.weights
         self._dtype = model.dtype
         self._kv = kv
-        self._kernels = kernels if kernels is not None else kernels_for(model.device)
+        self._kernels = kernels
+        shape = AttentionShape(model.config.heads, model.config.head_dim**-0.5)
+        self._shapes = (shape,) * model.config.layers
         self._frequencies = inverse_frequencies(model.config.rope, model.config.head_dim, model.device)
 
     @torch.inference_mode()
@@ -71,17 +72,23 @@ class Decoder:
         hidden = torch.nn.functional.embedding(batch.tokens, weights.embedding)
         cos, sin = rotary_angles(batch.positions, self._frequencies, self._dtype)
         mixed = hidden.new_empty(len(batch.tokens), config.heads, config.head_dim)
-        for index, layer in enumerate(weights.layers):
-            normed = kernels.rms_norm(hidden, layer.attention_norm, config.norm_eps)
+        normed = kernels.rms_norm(hidden, weights.layers[0].attention_norm, config.norm_eps)
+        after = [*(layer.attention_norm for layer in weights.layers[1:]), weights.final_norm]
+        for index, (layer, next_norm) in enumerate(zip(weights.layers, after, strict=True)):
             self._attend(index, layer, normed, batch, cos, sin, mixed)
-            hidden = layer.attention_out(mixed.view(len(batch.tokens), -1)).add_(hidden)
-            normed = kernels.rms_norm(hidden, layer.mlp_norm, config.norm_eps)
-            hidden = layer.down(kernels.silu_gate(layer.gate_up(normed))).add_(hidden)
-        if batch.sampled is not None:
-            hidden = hidden[batch.sampled]
+            mixed_heads = mixed.view(len(mixed), -1)
+            if index == config.layers - 1 and batch.sampled is not None:
+                # Behind the last attention rows no longer look at each other: only those that are wanted go on.
+                hidden, mixed_heads = hidden[batch.sampled], mixed_heads[batch.sampled]
+                if not len(hidden):
+                    break
+            summand = layer.attention_out(mixed_heads)
+            normed = kernels.add_rms_norm_(summand, hidden, layer.mlp_norm, config.norm_eps)
+            summand = layer.down(kernels.silu_gate(layer.gate_up(normed)))
+            normed = kernels.add_rms_norm_(summand, hidden, next_norm, config.norm_eps)
         if not len(hidden):
             return hidden.new_empty(0, config.vocab_size)
-        return weights.head(kernels.rms_norm(hidden, weights.final_norm, config.norm_eps))
+        return weights.head(normed)
 
     def _attend(
         self,
@@ -96,10 +103,5 @@ class Decoder:
         """Fill `mixed` with the attention of all rows, after their keys and values are in the pages."""
         config, kernels = self._config, self._kernels
         qkv = layer.qkv(normed).view(len(batch.tokens), -1, config.head_dim)
-        kernels.rotate_(qkv[:, : config.heads + config.kv_heads], cos, sin)
-        kernels.write_kv(self._kv, index, batch.write, qkv[:, config.heads :])
-        queries = qkv[:, : config.heads]
-        for group in batch.groups:
-            kernels.decode_attention(self._kv, index, group, queries, mixed)
-        for chunk in batch.chunks:
-            kernels.chunk_attention(self._kv, index, chunk, queries, mixed)
+        kernels.rotate_and_write(self._kv, index, qkv, cos, sin, batch.attention)
+        kernels.attend(self._kv, index, self._shapes[index], batch.attention, qkv[:, : config.heads], mixed)

@@ -20,6 +20,7 @@ from ..core.outcome import IterationOutcome
 from ..core.plan import Admit, BlockTable, DecodeBatch, Int64s, IterationPlan, PrefillChunk, no_int64
 from ..core.ports import ExecutorFacts
 from ..core.sampling import SamplingParams
+from ..kernels.dispatch import kernels_for
 from ..kernels.layout import KvLayout, PagedKv
 from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
@@ -70,8 +71,9 @@ class TorchExecutor:
         layout = KvLayout(config.layers, config.kv_heads, self._pool.page_tokens, config.head_dim)
         self.pools = PagePools(layout, self._pool, device, dtype)
         self._kv = PagedKv(self.pools.device, layout)
-        self._decoder = Decoder(self._model, self._kv)
-        self._builder = BatchBuilder(self._table, self._kv, device, dtype)
+        kernels = kernels_for(device, dtype)
+        self._decoder = Decoder(self._model, self._kv, kernels)
+        self._builder = BatchBuilder(self._table, self._kv, device, kernels)
         self._mover = mover_for(self.pools)
         self._started = True
         self._warm_up()

@@ -1,46 +1,52 @@
 """Which implementation of a kernel runs on which device.
 
 Owns the table from device type to `Kernels`. Today every device runs the plain-torch reference; a faster set for a device is one more row.
-The executor's decoder asks once, at load.
+The runner asks once, at start, and hands the answer to decoder and batch builder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import elementwise, paged_attention
+from . import elementwise, padded
 from .layout import PagedKv
-from .paged_attention import ChunkSpan, DecodeGroup
+from .ragged import RaggedBatch
+from .ragged_attention import AttentionShape
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """One implementation of each operation that a decoder needs; shapes are stated at the reference's functions."""
+    """One implementation of each operation that a decoder needs; shapes are stated at the reference's functions.
+
+    `prepare` makes what `rotate_and_write` and `attend` need of an iteration, once for all layers; each set has its own form of it, which
+    nobody else looks into.
+    """
 
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
-    rotate_: Callable[[Tensor, Tensor, Tensor], None]
+    add_rms_norm_: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     silu_gate: Callable[[Tensor], Tensor]
-    write_kv: Callable[[PagedKv, int, Tensor, Tensor], None]
-    decode_attention: Callable[[PagedKv, int, DecodeGroup, Tensor, Tensor], None]
-    chunk_attention: Callable[[PagedKv, int, ChunkSpan, Tensor, Tensor], None]
+    prepare: Callable[[PagedKv, RaggedBatch, Tensor], Any]
+    rotate_and_write: Callable[[PagedKv, int, Tensor, Tensor, Tensor, Any], None]
+    attend: Callable[[PagedKv, int, AttentionShape, Any, Tensor, Tensor], None]
 
 
 REFERENCE = Kernels(
     rms_norm=elementwise.rms_norm,
-    rotate_=elementwise.rotate_,
+    add_rms_norm_=elementwise.add_rms_norm_,
     silu_gate=elementwise.silu_gate,
-    write_kv=paged_attention.write_kv,
-    decode_attention=paged_attention.decode_attention,
-    chunk_attention=paged_attention.chunk_attention,
+    prepare=padded.prepare,
+    rotate_and_write=padded.rotate_and_write,
+    attend=padded.attend,
 )
 
 _BY_DEVICE_TYPE: dict[str, Kernels] = {}
 
 
-def kernels_for(device: torch.device) -> Kernels:
+def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
     """The kernels of a device; the reference where none of its own are known."""
     return _BY_DEVICE_TYPE.get(device.type, REFERENCE)

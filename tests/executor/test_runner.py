@@ -18,6 +18,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.batch import BatchBuilder
 from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.runner import TorchExecutor
+from skipjoin.kernels.dispatch import REFERENCE
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kvstore.device.pool import PoolShape
 
@@ -285,14 +286,14 @@ def test_padding_is_spared_by_groups_of_like_length(tiny64):
             width = -(-context // 4)
             table.set_table(BlockTable(handle, np.arange(page, page + width, dtype=np.int32)))
             page += width
-        builder = BatchBuilder(table, kv, torch.device("cpu"), torch.float64)
+        builder = BatchBuilder(table, kv, torch.device("cpu"), REFERENCE)
         plan = IterationPlan(1, 1, decode=handles(*range(len(contexts))))
         built = builder.build(plan, torch.ones(table.rows, dtype=torch.int64))
-        assert sum(group.size for group in built.forward.groups) == len(contexts)
+        assert sum(group.size for group in built.forward.attention.groups) == len(contexts)
         assert sorted(built.forward.sampled.tolist()) == list(range(len(contexts)))
         falling = [contexts[handle] for handle in np.argsort(built.forward.sampled.numpy())]
         assert falling == sorted(contexts, reverse=True)
-        return [(group.size, group.mask.shape[-1]) for group in built.forward.groups]
+        return [(group.size, group.width) for group in built.forward.attention.groups]
 
     assert groups([20] * 8) == [(8, 20)]
     assert groups([9, 400, 12, 10, 8, 11]) == [(1, 400), (5, 12)]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from skipjoin.kernels import paged_attention
 from skipjoin.kernels.dispatch import REFERENCE, kernels_for
 from skipjoin.kernels.layout import KvLayout, PagedKv
+from skipjoin.kernels.ragged_attention import AttentionShape
 
 torch.set_num_threads(1)
 
@@ -66,11 +67,12 @@ def test_decode_group_is_dense_attention(layout, group, contexts, seed):
     width = max(len(table) for table in world.tables)
     # Padding repeats a page of the row's own.
     tables = torch.tensor([table + [table[0]] * (width - len(table)) for table in world.tables])
-    metadata = paged_attention.decode_group(world.kv, 1, tables, torch.tensor(contexts), torch.float64)
+    metadata = paged_attention.decode_group(world.kv, 1, tables, torch.tensor(contexts))
+    shape = AttentionShape(world.heads, layout.head_dim**-0.5)
     queries = torch.randn(len(contexts) + 2, world.heads, layout.head_dim, dtype=torch.float64)
     for layer in range(layout.layers):
         out = torch.full_like(queries, 7.0)
-        REFERENCE.decode_attention(world.kv, layer, metadata, queries, out)
+        paged_attention.decode_attention(world.kv, layer, shape, metadata, queries, out)
         for i, truth in enumerate(world.truth):
             expected = dense(queries[i + 1 : i + 2], truth[:, layer, 0], truth[:, layer, 1])
             torch.testing.assert_close(out[i + 1 : i + 2], expected, rtol=1e-9, atol=1e-9)
@@ -84,11 +86,12 @@ def test_chunk_over_a_cached_prefix_is_dense_attention(layout, group, prefix, si
     if prefix:
         world.write(0, list(range(prefix)))
     world.write(0, list(range(prefix, context)))
-    span = paged_attention.chunk_span(world.kv, 2, size, torch.tensor(world.tables[0]), context, torch.float64)
+    span = paged_attention.chunk_span(world.kv, 2, size, torch.tensor(world.tables[0]), context)
+    shape = AttentionShape(world.heads, layout.head_dim**-0.5)
     queries = torch.randn(size + 3, world.heads, layout.head_dim, dtype=torch.float64)
     for layer in range(layout.layers):
         out = torch.full_like(queries, 7.0)
-        REFERENCE.chunk_attention(world.kv, layer, span, queries, out)
+        paged_attention.chunk_attention(world.kv, layer, shape, span, queries, out)
         expected = dense(queries[2 : 2 + size], world.truth[0][:, layer, 0], world.truth[0][:, layer, 1])
         torch.testing.assert_close(out[2 : 2 + size], expected, rtol=1e-9, atol=1e-9)
         assert (out[:2] == 7.0).all() and (out[-1] == 7.0).all()
@@ -116,12 +119,12 @@ def test_a_neighbours_bad_numbers_stay_there(poison):
     own = world.tables[1][0]
     world.kv.pool[[p for p in range(len(world.kv.pool)) if p != own]] = poison
     tables = torch.tensor([[own, own, own]])
-    metadata = paged_attention.decode_group(world.kv, 0, tables, torch.tensor([4]), torch.float64)
+    metadata = paged_attention.decode_group(world.kv, 0, tables, torch.tensor([4]))
     out = torch.empty(1, 1, 2, dtype=torch.float64)
-    REFERENCE.decode_attention(world.kv, 0, metadata, torch.ones_like(out), out)
+    paged_attention.decode_attention(world.kv, 0, AttentionShape(1, 0.5), metadata, torch.ones_like(out), out)
     assert out.isfinite().all()
 
 
 def test_every_device_has_kernels():
-    assert kernels_for(torch.device("cpu")) is REFERENCE
-    assert kernels_for(torch.device("meta")) is REFERENCE
+    assert kernels_for(torch.device("cpu"), torch.float32) is REFERENCE
+    assert kernels_for(torch.device("meta"), torch.float32) is REFERENCE

@@ -1,4 +1,4 @@
-"""The ragged reference against its formula, number by number, and against the padded groups that a CPU computes."""
+"""The ragged reference against its formula, number by number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipjoin.kernels import paged_attention
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
 from skipjoin.kernels.ragged_attention import AttentionShape, attend
@@ -80,21 +79,6 @@ def test_attend_is_its_formula(members, window, softcap, seed):
             for head in range(HEADS):
                 want = formula(kv, batch, shape, sequence, query, head)(queries[at, head].tolist())
                 assert out[at, head].tolist() == pytest.approx(want, rel=1e-9, abs=1e-12)
-
-
-def test_it_is_what_the_padded_groups_give():
-    kv, batch, queries = world([8, 5, 10], [1, 1, 4], seed=1)
-    kv.pool.nan_to_num_(0.0)
-    shape = AttentionShape(HEADS, LAYOUT.head_dim**-0.5)
-    got, want = torch.empty_like(queries), torch.empty_like(queries)
-    attend(kv, 0, shape, batch, queries, got)
-    tables = batch.tables[:2].clone()
-    tables[1, 2:] = tables[1, 0]
-    group = paged_attention.decode_group(kv, 0, tables[:, :3], torch.tensor([8, 5]), torch.float64)
-    span = paged_attention.chunk_span(kv, 2, 4, batch.tables[2], 10, torch.float64)
-    paged_attention.decode_attention(kv, 0, group, queries, want)
-    paged_attention.chunk_attention(kv, 0, span, queries, want)
-    torch.testing.assert_close(got[:6], want[:6], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("change", ["negative", "beyond", "short"])
