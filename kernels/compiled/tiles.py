@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..ragged import RaggedBatch
-from .tuning import AttentionSizes
+from .size_file import AttentionSizes
 
 ITEM_COLUMNS = 8
 MERGE_COLUMNS = 4

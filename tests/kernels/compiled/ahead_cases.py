@@ -15,6 +15,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction, mangle_type
 
 from skipjoin.kernels.compiled import attention, gate, norm, sampling, slots, staging
+from skipjoin.kernels.compiled.variants import DecoderShape, compile_variants, kernel_variants
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
 from skipjoin.kernels.ragged_attention import AttentionShape
@@ -24,8 +25,8 @@ SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
 """Shared memory that one block may have, by compute capability (CUDA programming guide, technical specifications)."""
 
 
-def _compiled(kernel, capability, args, kwargs):
-    """What the first launch with these arguments would compile: whole numbers and addresses that 16 divides are known to be such."""
+def _form(kernel, args, kwargs):
+    """Signature, constants and attributes of a launch: whole numbers and addresses that 16 divides are known to be such."""
     names = set(kernel.arg_names)
     bound = inspect.signature(kernel.fn).bind(*args, **{key: value for key, value in kwargs.items() if key in names})
     signature, constants, attributes = {}, {}, {}
@@ -39,7 +40,12 @@ def _compiled(kernel, capability, args, kwargs):
         number = value.data_ptr() if isinstance(value, torch.Tensor) else value
         if isinstance(number, int) and number % 16 == 0 and not parameter.do_not_specialize:
             attributes[(i,)] = [["tt.divisibility", 16]]
-    options = {key: value for key, value in kwargs.items() if key not in names}
+    return signature, constants, attributes, {key: value for key, value in kwargs.items() if key not in names}
+
+
+def _compiled(kernel, capability, args, kwargs):
+    """What the first launch with these arguments would compile."""
+    signature, constants, attributes, options = _form(kernel, args, kwargs)
     return triton.compile(
         ASTSource(kernel, signature, constants, attributes), target=GPUTarget("cuda", capability, 32), options=options
     )
@@ -129,3 +135,94 @@ def others(capability, dtype):
             for name, each in _facts(compiled, capability).items():
                 found[name] = each
     return found
+
+
+def _sampling_columns(rows):
+    whole, real = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.float64)
+    return real, whole, real, real, real, real, real, whole, whole, whole.bool()
+
+
+MODELS = {
+    "llama": {},
+    "gemma": {"norm": "rms", "gate": "gelu", "head_norm": True, "kinds": [(None, 50.0), (64, 50.0)]},
+    "gpt2": {"norm": "layer", "gate": None, "turned": 0},
+}
+
+
+def _shape(model, dtype):
+    options = dict(MODELS[model])
+    kinds = options.pop("kinds", [(None, None)])
+    attentions = tuple(AttentionShape(8, 0.1, window, softcap) for window, softcap in kinds)
+    options = {"turned": 64, **options}
+    return DecoderShape(DTYPES[dtype], 2, 64, 512, 1408, 8192, 16, attentions, **options)
+
+
+def variants(capability, dtype, model):
+    """Compiles every form that a model needs; gives what was told on the way and the kernels of each form."""
+    told, found = [], {}
+    with _compiling(capability) as compiled:
+
+        def progress(done, total, name):
+            if told:
+                found[told[-1][2]] = sorted(compiled)
+                _facts(compiled, capability)
+                compiled.clear()
+            told.append((done, total, name))
+
+        compile_variants(kernel_variants(_shape(model, dtype), torch.device("cpu")), progress)
+    return {"told": told, "kernels": found}
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[set]:
+    """Inside, a launch does nothing but say which form Triton would compile."""
+    forms: set[str] = set()
+    kernels = [k for module in MODULES for k in vars(module).values() if isinstance(k, JITFunction)]
+    for kernel in kernels:
+
+        def run(*args, grid, warmup, kernel=kernel, **kwargs):
+            forms.add(repr((kernel.__name__, *_form(kernel, args, kwargs))))
+
+        kernel.run = run
+    try:
+        yield forms
+    finally:
+        for kernel in kernels:
+            del kernel.run
+
+
+def not_compiled(dtype, model, seed, without=""):
+    """What batches of any size would still compile after the start: [] when the list is whole. `without`: a form that is left out."""
+    shape = _shape(model, dtype)
+    random = np.random.default_rng(seed)
+    with _watching() as ready:
+        listed = [one for one in kernel_variants(shape, torch.device("cpu")) if one.name != without]
+        compile_variants(listed, lambda done, total, name: None)
+    layout = KvLayout(3, shape.kv_heads, shape.page_tokens, shape.head_dim)
+    kv = PagedKv(torch.empty(layout.pool_shape(5), dtype=shape.dtype), layout)
+    with _watching() as forms:
+        for _ in range(12):
+            counts = random.integers(1, [2, 300][int(random.integers(2))], size=int(random.integers(1, 40)))
+            contexts = counts + random.integers(0, 9000, size=len(counts))
+            tables = torch.zeros(len(counts), int(contexts.max()) // 16 + 1, dtype=torch.int32)
+            rows = RaggedBatch(tables, np.concatenate([[0], np.cumsum(counts)]), contexts)
+            qkv = torch.empty(rows.rows, 12, shape.head_dim, dtype=shape.dtype)
+            layer = int(random.integers(3))
+            for kind in shape.attentions:
+                attention.attend(kv, layer, kind, rows, qkv[:, :8], torch.empty_like(qkv[:, :8]).contiguous())
+            angle = torch.empty(rows.rows, 1, shape.turned // 2, dtype=shape.dtype)
+            slots.rotate_and_write(kv, layer, qkv, angle, angle, torch.zeros(rows.rows, dtype=torch.int64))
+            x, weight = torch.empty(rows.rows, 512, dtype=shape.dtype), torch.empty(512, dtype=shape.dtype)
+            if shape.norm == "rms":
+                norm.add_rms_norm_(x, x.clone(), weight, 1e-5)
+            else:
+                norm.add_layer_norm_(x, x.clone(), weight, weight, 1e-5)
+            if shape.head_norm:
+                norm.rms_norm(qkv[:, :8].reshape(-1, shape.head_dim), weight[:64], 1e-5)
+            if shape.gate is not None:
+                gated = {"silu": gate.silu_gate, "gelu": gate.gelu_gate}[shape.gate]
+                gated(torch.empty(rows.rows, 2816, dtype=shape.dtype))
+            columns = sampling.SamplingColumns(*_sampling_columns(len(counts)))
+            logits = torch.empty(len(counts), 8192, dtype=shape.dtype)
+            sampling.sample(logits, columns)
+    return sorted(forms - ready)

@@ -6,6 +6,7 @@ import pytest
 
 FORMS = {"bfloat16": "bf16.bf16", "float16": "f16.f16"}
 KERNELS = {"_rotate_and_write", "_copy", "_norm", "_gate", "_score", "_choose"}
+LACKING = {"llama": set(), "gemma": set(), "gpt2": {"_gate"}}
 LLAMA = {"heads": 8, "kv_heads": 2, "head_dim": 128}
 
 
@@ -41,6 +42,29 @@ def test_all_others(compiler, capability, dtype):
     facts = compiler.ask("ahead_cases.others", capability=capability, dtype=dtype)
     assert facts.keys() == KERNELS
     assert all(fact["target"] for fact in facts.values())
+
+
+@pytest.mark.parametrize("model", ["llama", pytest.param("gemma", marks=pytest.mark.soak), "gpt2"])
+def test_every_form_of_a_model_is_compiled_at_the_start(compiler, model):
+    found = compiler.ask("ahead_cases.variants", capability=90, dtype="bfloat16", model=model)
+    told, kernels = found["told"], found["kernels"]
+    assert [done for done, _, _ in told] == list(range(len(told)))
+    assert {total for _, total, _ in told} == {len(told) - 1} and told[-1][2] == ""
+    assert len(kernels) == len(told) - 1 and all(kernels.values()), (
+        "a form without a name of its own, or without a kernel"
+    )
+    assert set().union(*kernels.values()) == {"_attend", "_merge", *KERNELS} - LACKING[model]
+
+
+@pytest.mark.parametrize("model", ["llama", "gemma", "gpt2"])
+def test_nothing_is_left_to_compile_later(compiler, seed, model):
+    assert compiler.ask("ahead_cases.not_compiled", dtype="bfloat16", model=model, seed=seed) == []
+
+
+@pytest.mark.parametrize("without", ["attention 1, chunks", "sum and norm", "rotation and write", "sampling"])
+def test_control_a_form_left_out_is_seen(compiler, seed, without):
+    options = {"dtype": "bfloat16", "model": "llama", "seed": seed}
+    assert compiler.ask("ahead_cases.not_compiled", **options, without=without) != []
 
 
 @pytest.mark.soak

@@ -1,0 +1,151 @@
+"""Every form of the kernels that a model will launch, so that all are compiled before the first job.
+
+Owns `DecoderShape`, the list of launches that bring about every specialisation Triton makes for it, and the loop that goes through them. It knows
+shapes, neither weights nor jobs. The executor calls it at its start on a device; without a device the tests compile the same list ahead of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..layout import KvLayout, PagedKv
+from ..ragged import RaggedBatch, pages_of
+from ..ragged_attention import AttentionShape
+from . import attention, gate, norm, sampling, slots, staging
+from .tuning import attention_sizes
+
+Progress = Callable[[int, int, str], None]
+"""Called with (forms done, forms in all, what is compiled next); once more at the end, with an empty name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderShape:
+    """What of a decoder its kernels depend on.
+
+    `attentions`: the distinct kinds of its layers; `turned`: elements of a head that the rotary embedding turns, 0 without one; `gate` None where
+    the MLP has none; `biased` says whether a LayerNorm has a bias; `head_norm`: queries and keys are normalised head by head.
+    """
+
+    dtype: torch.dtype
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    intermediate: int
+    vocab_size: int
+    page_tokens: int
+    attentions: tuple[AttentionShape, ...]
+    turned: int
+    norm: Literal["rms", "layer"] = "rms"
+    biased: bool = True
+    gate: Literal["silu", "gelu"] | None = "silu"
+    head_norm: bool = False
+    table_dtype: torch.dtype = torch.int32
+
+    def __post_init__(self) -> None:
+        assert self.attentions and all(one.heads == self.attentions[0].heads for one in self.attentions)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """`launch` runs kernels on small tensors of its own; the first time on a device that compiles them."""
+
+    name: str
+    launch: Callable[[], object]
+
+
+def compile_variants(variants: list[Variant], progress: Progress) -> None:
+    """Launch all of them, one after the other, and tell how far it is. Triton's errors come through."""
+    for done, variant in enumerate(variants):
+        progress(done, len(variants), variant.name)
+        variant.launch()
+    progress(len(variants), len(variants), "")
+
+
+def kernel_variants(shape: DecoderShape, device: torch.device) -> list[Variant]:
+    """One launch for each form; allocates a few MiB. Row counts, contexts and batch sizes make no further forms."""
+    kv = PagedKv(
+        torch.zeros(
+            KvLayout(2, shape.kv_heads, shape.page_tokens, shape.head_dim).pool_shape(1),
+            dtype=shape.dtype,
+            device=device,
+        ),
+        KvLayout(2, shape.kv_heads, shape.page_tokens, shape.head_dim),
+    )
+    return [
+        *_attention(shape, kv),
+        *_rows(shape, device),
+        *_pages(shape, kv),
+        *_sampling(shape, device),
+    ]
+
+
+def _attention(shape: DecoderShape, kv: PagedKv) -> Iterator[Variant]:
+    """Decodes alone and with chunks, each with a context that is cut, so that the merge is launched too."""
+    for number, kind in enumerate(shape.attentions, 1):
+        for chunks in (False, True):
+            name = f"attention {number}, {'chunks' if chunks else 'decode'}"
+            yield Variant(name, _attending(shape, kv, kind, chunks))
+
+
+def _attending(shape: DecoderShape, kv: PagedKv, kind: AttentionShape, chunks: bool) -> Callable[[], object]:
+    def launch() -> None:
+        device = kv.pool.device
+        sizes = attention_sizes(device, shape.dtype, kind.heads // shape.kv_heads, shape.head_dim, chunks)
+        split = sizes.chunk_split if chunks else sizes.decode_split
+        contexts = np.array([split + 2, 1], dtype=np.int64)
+        starts = np.array([0, 2 if chunks else 1, 3 if chunks else 2], dtype=np.int64)
+        width = int(pages_of(contexts, shape.page_tokens).max())
+        batch = RaggedBatch(torch.zeros(2, width, dtype=shape.table_dtype, device=device), starts, contexts)
+        # As the decoder has them: queries in front of keys and values, so that the stride between rows is the same.
+        qkv = kv.pool.new_zeros(batch.rows, kind.heads + 2 * shape.kv_heads, shape.head_dim)
+        out = kv.pool.new_empty(batch.rows, kind.heads, shape.head_dim)
+        attention.attend(kv, 1, kind, batch, qkv[:, : kind.heads], out)
+
+    return launch
+
+
+def _rows(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
+    def zeros(columns: int) -> Tensor:
+        return torch.zeros(2, columns, dtype=shape.dtype, device=device)
+
+    x, weight = zeros(shape.hidden), zeros(shape.hidden)[0]
+    if shape.norm == "rms":
+        yield Variant("norm", lambda: norm.rms_norm(x, weight, 1e-5))
+        yield Variant("sum and norm", lambda: norm.add_rms_norm_(x, x.clone(), weight, 1e-5))
+    else:
+        bias = weight if shape.biased else None
+        yield Variant("norm", lambda: norm.layer_norm(x, weight, bias, 1e-5))
+        yield Variant("sum and norm", lambda: norm.add_layer_norm_(x, x.clone(), weight, bias, 1e-5))
+    if shape.head_norm:
+        heads, of_head = zeros(shape.head_dim), zeros(shape.head_dim)[0]
+        yield Variant("norm of heads", lambda: norm.rms_norm(heads, of_head, 1e-5))
+    if shape.gate is not None:
+        both, gated = zeros(2 * shape.intermediate), gate.silu_gate if shape.gate == "silu" else gate.gelu_gate
+        yield Variant("gate", lambda: gated(both))
+
+
+def _pages(shape: DecoderShape, kv: PagedKv) -> Iterator[Variant]:
+    first = torch.zeros(1, dtype=torch.int64, device=kv.pool.device)
+    staging_page = torch.empty_like(kv.pool)
+    heads = shape.attentions[0].heads + 2 * shape.kv_heads
+    qkv = kv.pool.new_zeros(1, heads, shape.head_dim)
+    angle = kv.pool.new_zeros(1, 1, shape.turned // 2)
+    yield Variant("rotation and write", lambda: slots.rotate_and_write(kv, 1, qkv, angle, angle, first))
+    yield Variant("pages out", lambda: staging.gather_pages(kv.pool, first, staging_page))
+    yield Variant("pages in", lambda: staging.scatter_pages(kv.pool, first, staging_page))
+
+
+def _sampling(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
+    logits = torch.zeros(1, shape.vocab_size, dtype=shape.dtype, device=device)
+    one, zero = (torch.full((1,), value, dtype=torch.float64, device=device) for value in (1.0, 0.0))
+    whole = torch.zeros(1, dtype=torch.int64, device=device)
+    columns = sampling.SamplingColumns(one, whole, one, zero, one, zero, zero, whole, whole, whole.bool())
+    counts = torch.zeros(1, shape.vocab_size, dtype=torch.int32, device=device)
+    yield Variant("sampling", lambda: sampling.sample(logits, columns))
+    yield Variant("sampling with penalties", lambda: sampling.sample(logits, columns, counts, counts.bool()))
