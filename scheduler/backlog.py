@@ -14,7 +14,7 @@ DEFAULT_TAIL = 0.65
 LARGEST_SCALE = 1000.0
 PEAK_DECAY = 5
 """A peak sinks by a fifth of the time that passes: the time constant is five times the peak itself."""
-RUNNER_FACTOR = 4.0
+RUNNER_FACTOR = 2.0
 """A running job yields to a rival whose index is so many times smaller, or who came as much earlier."""
 STEPS_PER_OCTAVE = 4
 RUNNER_SHARE = 4

@@ -13,7 +13,9 @@ from skipjoin.core.errors import InvalidSettings
 from skipjoin.profiler.model import LinearCostModel
 from skipjoin.profiler.profiles import load_profile
 from skipjoin.profiler.schema import Profile
+from skipjoin.sim.drain import drain_rate
 from skipjoin.sim.world import simulate
+from skipjoin.workload.statistics import summarize
 
 HEAD = """
 title = "two kinds"
@@ -47,6 +49,19 @@ def _read(folder: Path, text: str) -> Scenario:
 @pytest.fixture
 def ours(tmp_path: Path) -> Scenario:
     return _read(tmp_path, HEAD + PARTS)
+
+
+def _measured(prefill_token_ns: float, decode_job_ns: float, move_token_ns: float) -> Profile:
+    """Two small cores with the small model, as they were measured one hour and the next."""
+    cost = LinearCostModel(
+        fixed_ns=9.9e6,
+        prefill_token_ns=prefill_token_ns,
+        prefill_pair_ns=1.0,
+        decode_context_ns=0.0,
+        decode_job_ns=decode_job_ns,
+        move_token_ns=move_token_ns,
+    )
+    return replace(load_profile("opt-13b-a100"), model=cost, token_bytes=16_384, max_context_tokens=8192)
 
 
 @pytest.fixture
@@ -83,6 +98,17 @@ def test_the_first_that_ships_has_the_bars_and_they_are_two() -> None:
     assert (second.max_latency_ratio, second.min_throughput_ratio) == (None, None)
     short = first.workload().output_tokens <= 40
     assert 0.8 < short.mean() < 0.97
+
+
+@pytest.mark.parametrize("measured", [_measured(3.35e5, 5.87e5, 2.4e3), _measured(3.18e5, 3.99e5, 1.6e3)])
+@pytest.mark.parametrize("requests", [185, 195, 196, 200])
+def test_few_jobs_more_or_less_do_not_change_who_goes_first(measured: Profile, requests: int) -> None:
+    # A runner that only yields to a rival four times smaller is in the way of the short jobs here in one run of eight: then the ratio is 0.7 to 0.9.
+    scenario = load_scenario(FOLDER / "1-many-short-few-long.toml")
+    machine, jobs = scenario.machine(measured), scenario.workload(requests)
+    jobs = jobs.at_rate(scenario.load * drain_rate(machine, jobs))
+    means = {name: summarize(name, 0, simulate(machine, name, jobs).jobs).mean_jct_s for name in ("fcfs", "adaptive")}
+    assert means["adaptive"] < 0.62 * means["fcfs"]
 
 
 def test_lengths_and_pools_of_parts(ours: Scenario, profile: Profile) -> None:
