@@ -6,14 +6,12 @@ Owns the defaults of device, dtype and pool sizes, from the free memory after th
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 
 from ..core.errors import InvalidInput
 from ..kernels.layout import KvLayout
 from ..kvstore.device.pool import PoolShape
+from .memory import available_bytes
 from .weights import LoadedModel, parse_device, parse_dtype
 
 AUTO = "auto"
@@ -81,14 +79,3 @@ def _device_bytes(device: torch.device) -> int:
         free, total = torch.cuda.mem_get_info(device)
         return max(0, free - int(total * _CUDA_KEPT))
     return int(available_bytes() * _CPU_SHARE)
-
-
-def available_bytes() -> int:
-    """Host memory that can be had without swapping."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -7,6 +7,7 @@ tensors a model needs; weights asks for them by name. Pickle files are refused: 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..core.errors import InvalidModel
-from .config import read_json
+from .model_json import read_json
 
 MAX_HEADER_BYTES = 100 * 2**20
 _DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -49,6 +50,10 @@ class Checkpoint:
     def names(self) -> frozenset[str]:
         """Every tensor in the folder."""
         return frozenset(self._entries)
+
+    def numbers(self, name: str) -> int:
+        """How many numbers the tensor holds."""
+        return math.prod(self._entries[name].shape)
 
     def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """The tensor on the CPU, in the file's dtype. Raises InvalidModel when it is missing or has another shape."""
@@ -157,10 +162,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> tuple[int, int, tuple[int,
             field=name[:200],
             limit="F64, F32, F16 or BF16",
         )
-    elements = 1
-    for extent in shape:
-        elements *= extent
-    if end - begin != elements * _DTYPE_BYTES[dtype]:
+    if end - begin != math.prod(shape) * _DTYPE_BYTES[dtype]:
         raise InvalidModel(
             f"{path.name} has a corrupt header at {name[:200]}: size and shape disagree.", field=path.name
         )

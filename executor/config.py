@@ -6,36 +6,40 @@ folder is ever run. It does not know tensors (no torch here): the door reads lim
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InvalidModel
-from .architectures import ARCHITECTURES, Architecture
-
-MAX_JSON_BYTES = 64 * 2**20
+from .architectures import Architecture
+from .model_json import Fields, read_json
+from .registry import find_architecture, known_architectures
+from .rope import Rope, read_ropes
+from .windows import layer_windows
 
 
 @dataclass(frozen=True, slots=True)
-class RopeScaling:
-    """Rotary frequencies: `kind` is "default", "linear" or "llama3"; the other fields are the llama3 rule's (factor also linear's)."""
+class LayerShape:
+    """One layer's attention: `scale` multiplies the products, `window` tokens are seen (None: all), `rope` is an index of `ModelConfig.ropes`."""
 
-    kind: str
-    theta: float
-    factor: float = 1.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_context_tokens: int = 8192
+    scale: float
+    window: int | None
+    rope: int
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Shape of a decoder. `max_context_tokens` bounds prompt plus output; `eos_ids` end a job unless it ignores them."""
+    """Shape of a decoder. `max_context_tokens` bounds prompt plus output; `eos_ids` end a job unless it ignores them.
+
+    `embedding_width` is `hidden` but for families that project between the two. `activation` is "silu", "gelu_tanh", "gelu" or "relu".
+    `ropes` is empty where positions are learned. Caps: scores and logits s become cap * tanh(s / cap); None: they stay. `norm_before`: norms stand in
+    front of attention and MLP and at the end, else behind each sum and not at the end.
+    """
 
     architecture: Architecture
     layers: int
     hidden: int
+    embedding_width: int
     heads: int
     kv_heads: int
     head_dim: int
@@ -43,74 +47,76 @@ class ModelConfig:
     vocab_size: int
     max_context_tokens: int
     norm_eps: float
-    rope: RopeScaling
+    norm_before: bool
+    activation: str
+    ropes: tuple[Rope, ...]
+    attention: tuple[LayerShape, ...]
+    attention_softcap: float | None
+    logit_softcap: float | None
     tied_embeddings: bool
-    attention_bias: bool
+    qkv_bias: bool
+    out_bias: bool
     mlp_bias: bool
     bos_id: int | None
     eos_ids: tuple[int, ...]
-
-
-def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, Any]:
-    """The object in folder/name; {} when it is missing and not required. Raises InvalidModel naming the file."""
-    path = folder / name
-    if not path.is_file():
-        if required:
-            raise InvalidModel(f"The model folder has no {name}; a Hugging Face model folder is needed.", field=name)
-        return {}
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise InvalidModel(f"{name} is too large.", field=name, limit=f"{MAX_JSON_BYTES} bytes")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidModel(f"{name} is not readable JSON in UTF-8.", field=name) from error
-    if not isinstance(value, dict):
-        raise InvalidModel(f"{name} must hold one JSON object.", field=name)
-    return value
 
 
 def load_config(folder: Path) -> ModelConfig:
     """Read and check config.json and generation_config.json.
 
     Raises InvalidModel for a missing or malformed file, an unknown architecture (naming the known ones), custom code, quantised weights,
-    an unsupported rotary type, or a number out of bounds.
+    an unsupported rotary type or activation, or a number out of bounds.
     """
     if not folder.is_dir():
         raise InvalidModel("The model folder does not exist or is no folder.", field="model")
     raw = read_json(folder, "config.json")
     _refuse_foreign(raw)
     architecture = _architecture(raw)
-    heads = _whole(raw, "num_attention_heads", 1, 1024)
-    hidden = _whole(raw, "hidden_size", 2, 2**17)
-    kv_heads = _whole(raw, "num_key_value_heads", 1, heads, default=heads)
-    head_dim = _whole(raw, "head_dim", 2, 1024, default=hidden // heads)
+    fields = _fields(architecture, raw)
+    _refuse_unserved(architecture, fields)
+    heads = fields.whole("num_attention_heads", 1, 1024)
+    kv_heads = fields.whole("num_key_value_heads", 1, heads, default=heads)
     if heads % kv_heads:
         raise InvalidModel(
             f"{heads} attention heads cannot share {kv_heads} key-value heads evenly.", field="num_key_value_heads"
         )
-    if head_dim % 2:
-        raise InvalidModel(f"head_dim is {head_dim}; rotary embedding needs an even number.", field="head_dim")
-    if raw.get("hidden_act", "silu") != "silu":
-        raise InvalidModel("Only the silu activation is supported.", field="hidden_act", limit="silu")
-    vocab_size = _whole(raw, "vocab_size", 2, 2**24)
-    context = _whole(raw, "max_position_embeddings", 2, 2**24, default=2048)
+    hidden = fields.whole("hidden_size", 2, 2**17)
+    head_dim = fields.whole("head_dim", 1, 1024, default=hidden // heads)
+    layers = fields.whole("num_hidden_layers", 1, 1024)
+    vocab_size = fields.whole("vocab_size", 2, 2**24)
+    context = fields.whole("max_position_embeddings", 2, 2**24, default=2048)
+    ropes: tuple[Rope, ...] = ()
+    if architecture.tensors.positions is None:
+        ropes, context = read_ropes(architecture, fields, head_dim, context)
+    bos_ids = fields.token_ids("bos_token_id", vocab_size)
     return ModelConfig(
         architecture=architecture,
-        layers=_whole(raw, "num_hidden_layers", 1, 1024),
+        layers=layers,
         hidden=hidden,
+        embedding_width=fields.whole("embedding_width", 1, 2**17, default=hidden)
+        if architecture.tensors.embedding_in is not None
+        else hidden,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        intermediate=_whole(raw, "intermediate_size", 1, 2**20),
+        intermediate=_intermediate(architecture, fields, hidden),
         vocab_size=vocab_size,
         max_context_tokens=context,
-        norm_eps=_real(raw, "rms_norm_eps", 0.0, 1.0, default=1e-6),
-        rope=_rope(raw, context),
-        tied_embeddings=_flag(raw, "tie_word_embeddings"),
-        attention_bias=_flag(raw, "attention_bias"),
-        mlp_bias=_flag(raw, "mlp_bias"),
-        bos_id=_token_ids(raw, "bos_token_id", vocab_size)[0] if raw.get("bos_token_id") is not None else None,
-        eos_ids=_eos_ids(raw, read_json(folder, "generation_config.json", required=False), vocab_size),
+        norm_eps=fields.real("norm_eps", 0.0, 1.0, default=1e-6),
+        norm_before=architecture.norm_before is None or fields.flag(architecture.norm_before),
+        activation=_activation(architecture, fields),
+        ropes=ropes,
+        attention=_attention(architecture, fields, layers, head_dim),
+        attention_softcap=fields.maybe_real("attn_logit_softcapping", 1e-3, 1e6)
+        if architecture.attention_softcap
+        else None,
+        logit_softcap=fields.maybe_real("final_logit_softcapping", 1e-3, 1e6),
+        tied_embeddings=fields.flag("tie_word_embeddings"),
+        qkv_bias=_said(architecture.qkv_bias, fields),
+        out_bias=_said(architecture.out_bias, fields),
+        mlp_bias=_said(architecture.mlp_bias, fields),
+        bos_id=bos_ids[0] if bos_ids else None,
+        eos_ids=_eos_ids(fields, read_json(folder, "generation_config.json", required=False), vocab_size),
     )
 
 
@@ -128,89 +134,77 @@ def _refuse_foreign(raw: dict[str, Any]) -> None:
 
 def _architecture(raw: dict[str, Any]) -> Architecture:
     names = raw.get("architectures")
-    known = ", ".join(sorted(ARCHITECTURES))
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
         raise InvalidModel(
-            "config.json must name exactly one architecture.", field="architectures", limit=f"one of {known}"
+            "config.json must name exactly one architecture.",
+            field="architectures",
+            limit=f"one of {', '.join(known_architectures())}",
         )
-    if names[0] not in ARCHITECTURES:
-        shown = names[0][:80]
+    return find_architecture(names[0])
+
+
+def _fields(architecture: Architecture, raw: dict[str, Any]) -> Fields:
+    if architecture.section is not None:
+        section = raw.get(architecture.section)
+        if not isinstance(section, dict):
+            raise InvalidModel(
+                f"config.json has no object {architecture.section}, which describes the text model.",
+                field=architecture.section,
+            )
+        tokens = {name: raw[name] for name in ("bos_token_id", "eos_token_id") if raw.get(name) is not None}
+        raw = {**raw, **section, **tokens}
+    return Fields(raw, {"norm_eps": "rms_norm_eps", **architecture.spelled}, architecture.defaults)
+
+
+def _refuse_unserved(architecture: Architecture, fields: Fields) -> None:
+    for name, served in architecture.required.items():
+        stated = fields.get(name)
+        if stated is not None and stated != served:
+            raise InvalidModel(
+                f"{name} in config.json is {str(stated)[:40]}, which is not supported for {architecture.name}.",
+                field=name,
+                limit=str(served),
+            )
+
+
+def _intermediate(architecture: Architecture, fields: Fields, hidden: int) -> int:
+    # Only GPT-2's files leave it out, and mean this; a family with a gate has no such habit.
+    default = None if architecture.tensors.gated else 4 * hidden
+    return fields.whole("intermediate_size", 1, 2**20, default=default)
+
+
+def _activation(architecture: Architecture, fields: Fields) -> str:
+    name = fields.get("hidden_act")
+    known = architecture.activations
+    if name is None:
+        return next(iter(known.values()))
+    if not isinstance(name, str) or name not in known:
         raise InvalidModel(
-            f"The architecture {shown!r} is not known. Known: {known}.", field="architectures", limit=f"one of {known}"
+            f"The activation {str(name)[:40]!r} is not supported for {architecture.name}.",
+            field=fields.spelling("hidden_act"),
+            limit=", ".join(known),
         )
-    return ARCHITECTURES[names[0]]
+    return known[name]
 
 
-def _rope(raw: dict[str, Any], context: int) -> RopeScaling:
-    """The newer `rope_parameters` or the older `rope_theta` with `rope_scaling`."""
-    for name in ("rope_parameters", "rope_scaling"):
-        if raw.get(name) is not None and not isinstance(raw[name], dict):
-            raise InvalidModel(f"{name} must be an object.", field=name)
-    merged: dict[str, Any] = {"rope_theta": raw.get("rope_theta", 10000.0)}
-    merged |= raw.get("rope_scaling") or {}
-    merged |= raw.get("rope_parameters") or {}
-    kind = merged.get("rope_type", merged.get("type", "default"))
-    if kind not in ("default", "linear", "llama3"):
-        raise InvalidModel(
-            f"The rotary type {str(kind)[:40]!r} is not supported.",
-            field="rope_type",
-            limit="default, linear or llama3",
-        )
-    if merged.get("partial_rotary_factor", 1.0) != 1.0:
-        raise InvalidModel("Partial rotary embedding is not supported.", field="partial_rotary_factor", limit="1")
-    theta = _real(merged, "rope_theta", 1.0, 1e12)
-    if kind == "default":
-        return RopeScaling("default", theta)
-    factor = _real(merged, "factor", 1.0, 1e6)
-    if kind == "linear":
-        return RopeScaling("linear", theta, factor)
-    low, high = _real(merged, "low_freq_factor", 1e-6, 1e6), _real(merged, "high_freq_factor", 1e-6, 1e6)
-    if not low < high:
-        raise InvalidModel("high_freq_factor must be above low_freq_factor.", field="high_freq_factor")
-    original = _whole(merged, "original_max_position_embeddings", 1, 2**24, default=context)
-    return RopeScaling("llama3", theta, factor, low, high, original)
+def _attention(architecture: Architecture, fields: Fields, layers: int, head_dim: int) -> tuple[LayerShape, ...]:
+    scale = fields.real("query_pre_attn_scalar", 1e-6, 1e6, default=float(head_dim)) ** -0.5
+    scales = [scale] * layers
+    if architecture.layer_scale:
+        scale = scale if fields.flag("scale_attn_weights", default=True) else 1.0
+        by_layer = fields.flag("scale_attn_by_inverse_layer_idx")
+        scales = [scale / (i + 1) if by_layer else scale for i in range(layers)]
+    windows = layer_windows(architecture, fields, layers)
+    return tuple(
+        LayerShape(scale, window, 1 if architecture.local_rope and window is not None else 0)
+        for scale, window in zip(scales, windows, strict=True)
+    )
 
 
-def _eos_ids(config: dict[str, Any], generation: dict[str, Any], vocab_size: int) -> tuple[int, ...]:
+def _said(bias: bool | str, fields: Fields) -> bool:
+    return fields.flag(bias) if isinstance(bias, str) else bias
+
+
+def _eos_ids(config: Fields, generation: dict[str, Any], vocab_size: int) -> tuple[int, ...]:
     """End tokens: generation_config.json decides where it names any, config.json otherwise."""
-    source = generation if generation.get("eos_token_id") is not None else config
-    return _token_ids(source, "eos_token_id", vocab_size) if source.get("eos_token_id") is not None else ()
-
-
-def _token_ids(raw: dict[str, Any], name: str, vocab_size: int) -> tuple[int, ...]:
-    value = raw[name]
-    ids = value if isinstance(value, list) else [value]
-    if not ids or len(ids) > 64 or not all(type(i) is int and 0 <= i < vocab_size for i in ids):
-        raise InvalidModel(
-            f"{name} must be a token id or a short list of them.", field=name, limit=f"0..{vocab_size - 1}"
-        )
-    return tuple(ids)
-
-
-def _whole(raw: dict[str, Any], name: str, low: int, high: int, *, default: int | None = None) -> int:
-    value = raw.get(name)
-    if value is None:
-        if default is None:
-            raise InvalidModel(f"config.json lacks {name}.", field=name, limit=f"{low}..{high}")
-        value = default
-    if type(value) is not int or not low <= value <= high:
-        raise InvalidModel(
-            f"{name} in config.json must be a whole number in {low}..{high}.", field=name, limit=f"{low}..{high}"
-        )
-    return value
-
-
-def _real(raw: dict[str, Any], name: str, low: float, high: float, *, default: float | None = None) -> float:
-    value = raw.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise InvalidModel(
-            f"{name} in config.json must be a number from {low:g} to {high:g}.", field=name, limit=f"{low:g}..{high:g}"
-        )
-    return float(value)
-
-
-def _flag(raw: dict[str, Any], name: str) -> bool:
-    value = raw.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise InvalidModel(f"{name} in config.json must be true or false.", field=name)
-    return bool(value)
+    return Fields(generation).token_ids("eos_token_id", vocab_size) or config.token_ids("eos_token_id", vocab_size)

@@ -1,24 +1,28 @@
 """The forward pass: token ids and index tensors in, logits out.
 
-Owns the order of operations of a pre-norm decoder with rotary, grouped-query attention and a gated MLP. It does not know jobs, plans or
+Owns the order of operations of a decoder; which of them a family has is chosen once, at load, by its row and config. It does not know jobs, plans or
 sampling; `batch.py` says which token sits where, the runner calls it.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding, gelu, silu
 
 from ..kernels.dispatch import Kernels
 from ..kernels.elementwise import rotary_angles
 from ..kernels.layout import PagedKv
 from ..kernels.ragged_attention import AttentionShape
-from .config import RopeScaling
-from .weights import LayerWeights, LoadedModel
+from .architectures import Norm
+from .config import ModelConfig
+from .frequencies import inverse_frequencies
+from .weights import LayerWeights, LoadedModel, ModelWeights, NormWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,47 +39,36 @@ class ForwardBatch:
     sampled: Tensor | None
 
 
-def inverse_frequencies(rope: RopeScaling, head_dim: int, device: torch.device) -> Tensor:
-    """float32[head_dim / 2]: radians per position of each pair.
-
-    "llama3" keeps pairs that turn more than `high_freq_factor` times within the original context, slows those that turn less than
-    `low_freq_factor` times by `factor`, and blends linearly between (Llama 3.1 model card and reference code).
-    """
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
-    frequencies = 1.0 / (rope.theta**exponents)
-    if rope.kind == "linear":
-        return frequencies / rope.factor
-    if rope.kind == "llama3":
-        turns = rope.original_context_tokens * frequencies / (2 * math.pi)
-        kept = ((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)).clamp(0.0, 1.0)
-        return (1 - kept) * frequencies / rope.factor + kept * frequencies
-    return frequencies
-
-
 class Decoder:
     """Runs a loaded model over a paged pool."""
 
     def __init__(self, model: LoadedModel, kv: PagedKv, kernels: Kernels) -> None:
-        self._config = model.config
+        config = model.config
+        self._config = config
         self._weights = model.weights
         self._dtype = model.dtype
         self._kv = kv
         self._kernels = kernels
-        shape = AttentionShape(model.config.heads, model.config.head_dim**-0.5)
-        self._shapes = (shape,) * model.config.layers
-        self._frequencies = inverse_frequencies(model.config.rope, model.config.head_dim, model.device)
+        self._norm, self._add_norm_ = _norms(kernels, config)
+        self._activate = _activation(kernels, config)
+        self._sums = _norms_behind_sums(config, model.weights)
+        self._shapes = tuple(
+            AttentionShape(config.heads, layer.scale, layer.window, config.attention_softcap)
+            for layer in config.attention
+        )
+        self._ropes = tuple((inverse_frequencies(rope, model.device), rope.magnitude) for rope in config.ropes)
+        self._scale = _embedding_scale(model)
 
     @torch.inference_mode()
     def forward(self, batch: ForwardBatch) -> Tensor:
         """Logits [sampled rows, vocab] in the model's dtype; keys and values of all tokens are in their pages afterwards."""
-        config, kernels, weights = self._config, self._kernels, self._weights
-        hidden = torch.nn.functional.embedding(batch.tokens, weights.embedding)
-        cos, sin = rotary_angles(batch.positions, self._frequencies, self._dtype)
+        config, weights = self._config, self._weights
+        hidden = self._embed(batch)
+        angles = self._angles(batch.positions)
         mixed = hidden.new_empty(len(batch.tokens), config.heads, config.head_dim)
-        normed = kernels.rms_norm(hidden, weights.layers[0].attention_norm, config.norm_eps)
-        after = [*(layer.attention_norm for layer in weights.layers[1:]), weights.final_norm]
-        for index, (layer, next_norm) in enumerate(zip(weights.layers, after, strict=True)):
-            self._attend(index, layer, normed, batch, cos, sin, mixed)
+        normed = self._norm(hidden, weights.layers[0].attention_norm) if config.norm_before else hidden
+        for index, (layer, (attention_sum, mlp_sum)) in enumerate(zip(weights.layers, self._sums, strict=True)):
+            self._attend(index, layer, normed, batch, angles, mixed)
             mixed_heads = mixed.view(len(mixed), -1)
             if index == config.layers - 1 and batch.sampled is not None:
                 # Behind the last attention rows no longer look at each other: only those that are wanted go on.
@@ -83,12 +76,43 @@ class Decoder:
                 if not len(hidden):
                     break
             summand = layer.attention_out(mixed_heads)
-            normed = kernels.add_rms_norm_(summand, hidden, layer.mlp_norm, config.norm_eps)
-            summand = layer.down(kernels.silu_gate(layer.gate_up(normed)))
-            normed = kernels.add_rms_norm_(summand, hidden, next_norm, config.norm_eps)
-        if not len(hidden):
-            return hidden.new_empty(0, config.vocab_size)
-        return weights.head(normed)
+            if layer.after_attention_norm is not None:
+                summand = self._norm(summand, layer.after_attention_norm)
+            normed = self._add_norm_(summand, hidden, attention_sum)
+            if not config.norm_before:
+                hidden = normed
+            summand = layer.down(self._activate(layer.gate_up(normed)))
+            if layer.after_mlp_norm is not None:
+                summand = self._norm(summand, layer.after_mlp_norm)
+            normed = self._add_norm_(summand, hidden, mlp_sum)
+            if not config.norm_before:
+                hidden = normed
+        return self._logits(normed) if len(hidden) else hidden.new_empty(0, config.vocab_size)
+
+    def _embed(self, batch: ForwardBatch) -> Tensor:
+        weights = self._weights
+        hidden = embedding(batch.tokens, weights.embedding)
+        if self._scale is not None:
+            hidden.mul_(self._scale)
+        if weights.embedding_in is not None:
+            hidden = weights.embedding_in(hidden)
+        if weights.positions is not None:
+            hidden = hidden + embedding(batch.positions, weights.positions)
+        return hidden
+
+    def _angles(self, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Cosine and sine for each rotary embedding; empty ones, by which nothing turns, where positions are learned."""
+        if not self._ropes:
+            nothing = torch.empty(len(positions), 1, 0, dtype=self._dtype, device=positions.device)
+            return [(nothing, nothing)]
+        angles = []
+        for frequencies, magnitude in self._ropes:
+            if magnitude == 1.0:
+                angles.append(rotary_angles(positions, frequencies, self._dtype))
+            else:
+                cos, sin = rotary_angles(positions, frequencies, torch.float32)
+                angles.append(((cos * magnitude).to(self._dtype), (sin * magnitude).to(self._dtype)))
+        return angles
 
     def _attend(
         self,
@@ -96,12 +120,68 @@ class Decoder:
         layer: LayerWeights,
         normed: Tensor,
         batch: ForwardBatch,
-        cos: Tensor,
-        sin: Tensor,
+        angles: list[tuple[Tensor, Tensor]],
         mixed: Tensor,
     ) -> None:
         """Fill `mixed` with the attention of all rows, after their keys and values are in the pages."""
         config, kernels = self._config, self._kernels
         qkv = layer.qkv(normed).view(len(batch.tokens), -1, config.head_dim)
+        if layer.head_norms is not None:
+            turning = qkv[:, : config.heads + config.kv_heads]
+            turning.copy_(kernels.rms_norm(turning, layer.head_norms, config.norm_eps))
+        cos, sin = angles[config.attention[index].rope]
         kernels.rotate_and_write(self._kv, index, qkv, cos, sin, batch.attention)
         kernels.attend(self._kv, index, self._shapes[index], batch.attention, qkv[:, : config.heads], mixed)
+
+    def _logits(self, normed: Tensor) -> Tensor:
+        weights, cap = self._weights, self._config.logit_softcap
+        if weights.embedding_out is not None:
+            normed = weights.embedding_out(normed)
+        logits = weights.head(normed)
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+
+def _norms(
+    kernels: Kernels, config: ModelConfig
+) -> tuple[Callable[[Tensor, NormWeights], Tensor], Callable[[Tensor, Tensor, NormWeights], Tensor]]:
+    """The family's norm, alone and fused with the sum in front of it."""
+    eps = config.norm_eps
+    if config.architecture.norm is Norm.LAYER:
+        return (
+            lambda x, norm: kernels.layer_norm(x, norm.weight, norm.bias, eps),
+            lambda x, residual, norm: kernels.add_layer_norm_(x, residual, norm.weight, norm.bias, eps),
+        )
+    return (
+        lambda x, norm: kernels.rms_norm(x, norm.weight, eps),
+        lambda x, residual, norm: kernels.add_rms_norm_(x, residual, norm.weight, eps),
+    )
+
+
+def _activation(kernels: Kernels, config: ModelConfig) -> Callable[[Tensor], Tensor]:
+    """What stands between the two products of the MLP."""
+    if config.architecture.tensors.gated:
+        return {"silu": kernels.silu_gate, "gelu_tanh": kernels.gelu_gate}[config.activation]
+    plain: dict[str, Callable[[Tensor], Tensor]] = {
+        "relu": torch.relu_,
+        "silu": silu,
+        "gelu": gelu,
+        "gelu_tanh": partial(gelu, approximate="tanh"),
+    }
+    return plain[config.activation]
+
+
+def _norms_behind_sums(config: ModelConfig, weights: ModelWeights) -> tuple[tuple[NormWeights, NormWeights], ...]:
+    """For each layer the norms that follow the sum behind attention and the sum behind the MLP."""
+    layers = weights.layers
+    if not config.norm_before:
+        return tuple((layer.attention_norm, layer.mlp_norm) for layer in layers)
+    assert weights.final_norm is not None
+    following = [*(layer.attention_norm for layer in layers[1:]), weights.final_norm]
+    return tuple((layer.mlp_norm, norm) for layer, norm in zip(layers, following, strict=True))
+
+
+def _embedding_scale(model: LoadedModel) -> float | None:
+    """sqrt(hidden), rounded as a tensor of the model's would be: that is how the models were trained."""
+    if not model.config.architecture.embedding_scaled:
+        return None
+    return float(torch.tensor(model.config.hidden**0.5, dtype=torch.float32).to(model.dtype))

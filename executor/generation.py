@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.errors import InvalidInput, InvalidModel
 from ..core.sampling import SamplingParams
-from .config import read_json
+from .model_json import read_json
 
 FILE = "generation_config.json"
 _FIELDS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")

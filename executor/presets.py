@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 
 from ..core.errors import InvalidInput
-from .architectures import ARCHITECTURES
+from .registry import find_architecture
 
 BOS, EOS, USER, ASSISTANT, SYSTEM = "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
 SPECIAL_TOKENS = (BOS, EOS, USER, ASSISTANT, SYSTEM)
@@ -158,7 +158,7 @@ def random_weights(shape: Preset, seed: int) -> dict[str, Tensor]:
     to the embedding, which would make a random model repeat its last token.
     """
     generator = torch.Generator().manual_seed(seed)
-    names = ARCHITECTURES["LlamaForCausalLM"]
+    names = find_architecture("LlamaForCausalLM").tensors
     head_dim = shape.hidden // shape.heads
 
     def normal(outputs: int, inputs: int, gain: float = 1.0) -> Tensor:
@@ -177,7 +177,7 @@ def random_weights(shape: Preset, seed: int) -> dict[str, Tensor]:
             names.up: normal(shape.intermediate, shape.hidden),
             names.down: normal(shape.hidden, shape.intermediate),
         }
-        tensors |= {f"{name.format(i=i)}.weight": tensor for name, tensor in layer.items()}
+        tensors |= {f"{name.format(i=i)}.weight": tensor for name, tensor in layer.items() if name is not None}
     tensors[f"{names.final_norm}.weight"] = torch.ones(shape.hidden)
     tensors[f"{names.head}.weight"] = normal(shape.vocab_size, shape.hidden, gain=2.0)
     return tensors

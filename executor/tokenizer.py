@@ -16,7 +16,8 @@ import tokenizers
 from ..core.errors import InvalidInput, InvalidModel
 from ..core.view import ChatMessage
 from .chat_template import ChatTemplate
-from .config import load_config, read_json
+from .config import load_config
+from .model_json import read_json
 
 _SPACE = "\u2581"  # sentencepiece writes a space so
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")

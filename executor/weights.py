@@ -1,52 +1,69 @@
 """A model's tensors, fused and laid out for the device they run on.
 
-Owns `ModelWeights` and the way from a checkpoint to it: query, key and value become one product, gate and up another. It does not compute
-anything with them; the decoder does. Every tensor of the folder must be one that the architecture knows.
+Owns `ModelWeights` and `LoadedModel`, and the names of devices and precisions. It does not read files (assembly.py fills it in) and does not compute
+anything; the decoder does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..core.errors import InvalidInput, InvalidModel
+from ..core.errors import InvalidInput
 from ..kernels.linear import Linear
-from .architectures import Architecture
-from .checkpoint import Checkpoint
-from .config import ModelConfig, load_config
+from .config import ModelConfig
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
-class LayerWeights:
-    """One layer. `qkv` gives [q heads | k heads | v heads] * head_dim, `gate_up` gives [gate | up]."""
+class NormWeights:
+    """`weight` is what is multiplied with, an offset of the family added; float32 where it must not be rounded first. `bias`: layer norms' only."""
 
-    attention_norm: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One layer. `qkv` gives [q heads | k heads | v heads] * head_dim, `gate_up` gives [gate | up], or what is activated where there is no gate.
+
+    `head_norms`[heads + kv_heads, head_dim] are the norms of query and key heads; `after_attention_norm` and `after_mlp_norm` those of what the
+    halves give before it is added. None: the family has no such norm.
+    """
+
+    attention_norm: NormWeights
     qkv: Linear
+    head_norms: Tensor | None
     attention_out: Linear
-    mlp_norm: Tensor
+    after_attention_norm: NormWeights | None
+    mlp_norm: NormWeights
     gate_up: Linear
     down: Linear
+    after_mlp_norm: NormWeights | None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
-    """embedding[vocab, hidden], the layers, the last norm and the head (hidden -> vocab)."""
+    """embedding[vocab, width], learned positions[max_context_tokens, hidden], the layers, the last norm and the head (width -> vocab).
+
+    `embedding_in` (width -> hidden) and `embedding_out` (hidden -> width) stand where the embedding is narrower than the decoder.
+    """
 
     embedding: Tensor
+    positions: Tensor | None
+    embedding_in: Linear | None
     layers: tuple[LayerWeights, ...]
-    final_norm: Tensor
+    final_norm: NormWeights | None
+    embedding_out: Linear | None
     head: Linear
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that is ready to run: what `load_model` gives and `TorchExecutor` takes."""
+    """A model that is ready to run: what `loading.load_model` gives and `TorchExecutor` takes."""
 
     config: ModelConfig
     weights: ModelWeights
@@ -82,86 +99,3 @@ def parse_device(name: str) -> torch.device:
                 limit=f"cuda:0..{torch.cuda.device_count() - 1}",
             )
     return device
-
-
-def load_model(
-    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | str = "float32"
-) -> LoadedModel:
-    """Load a Hugging Face folder of a known architecture.
-
-    Raises InvalidModel for a folder that cannot or must not be loaded, InvalidInput for an unknown device or precision.
-    """
-    device = parse_device(device) if isinstance(device, str) else device
-    dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
-    path = Path(folder)
-    config = load_config(path)
-    checkpoint = Checkpoint(path)
-    assembler = _Assembler(config, checkpoint, device, dtype)
-    weights = assembler.assemble()
-    assembler.refuse_unknown()
-    return LoadedModel(config, weights, device, dtype)
-
-
-class _Assembler:
-    """Reads what the config implies, tensor by tensor, and remembers what it has used."""
-
-    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
-        self._config = config
-        self._checkpoint = checkpoint
-        self._device = device
-        self._dtype = dtype
-        self._used: set[str] = set()
-
-    def assemble(self) -> ModelWeights:
-        config, names = self._config, self._config.architecture
-        embedding = self._tensor(f"{names.embedding}.weight", (config.vocab_size, config.hidden))
-        head_name = f"{names.head}.weight"
-        if config.tied_embeddings:
-            head = Linear(embedding)
-            self._used.add(head_name)
-        else:
-            head = Linear(self._tensor(head_name, (config.vocab_size, config.hidden)))
-        return ModelWeights(
-            embedding=embedding,
-            layers=tuple(self._layer(names, i) for i in range(config.layers)),
-            final_norm=self._tensor(f"{names.final_norm}.weight", (config.hidden,)),
-            head=head,
-        )
-
-    def _layer(self, names: Architecture, i: int) -> LayerWeights:
-        config = self._config
-        queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
-        qkv = [(names.query, queries), (names.key, keys), (names.value, keys)]
-        gate_up = [(names.gate, config.intermediate), (names.up, config.intermediate)]
-        return LayerWeights(
-            attention_norm=self._tensor(f"{names.attention_norm}.weight".format(i=i), (config.hidden,)),
-            qkv=self._linear(qkv, config.hidden, i, bias=config.attention_bias),
-            attention_out=self._linear([(names.attention_out, config.hidden)], queries, i, bias=config.attention_bias),
-            mlp_norm=self._tensor(f"{names.mlp_norm}.weight".format(i=i), (config.hidden,)),
-            gate_up=self._linear(gate_up, config.hidden, i, bias=config.mlp_bias),
-            down=self._linear([(names.down, config.hidden)], config.intermediate, i, bias=config.mlp_bias),
-        )
-
-    def _linear(self, parts: Sequence[tuple[str, int]], inputs: int, i: int, *, bias: bool) -> Linear:
-        """One product out of parts (name, outputs) that share their input."""
-        weight = torch.cat([self._tensor(f"{name}.weight".format(i=i), (outputs, inputs)) for name, outputs in parts])
-        biases = (
-            torch.cat([self._tensor(f"{name}.bias".format(i=i), (outputs,)) for name, outputs in parts])
-            if bias
-            else None
-        )
-        return Linear(weight, biases)
-
-    def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        self._used.add(name)
-        return self._checkpoint.read(name, shape).to(device=self._device, dtype=self._dtype)
-
-    def refuse_unknown(self) -> None:
-        """A tensor that nobody used means another model than config.json says."""
-        ignored = self._config.architecture.ignored
-        unknown = sorted(name for name in self._checkpoint.names - self._used if not name.endswith(ignored))
-        if unknown:
-            raise InvalidModel(
-                f"The weights hold {len(unknown)} tensors that config.json does not explain, the first is {unknown[0][:200]}.",
-                field=unknown[0][:200],
-            )

@@ -29,7 +29,10 @@ class Kernels:
 
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_rms_norm_: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    layer_norm: Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
+    add_layer_norm_: Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
     silu_gate: Callable[[Tensor], Tensor]
+    gelu_gate: Callable[[Tensor], Tensor]
     prepare: Callable[[PagedKv, RaggedBatch, Tensor], Any]
     rotate_and_write: Callable[[PagedKv, int, Tensor, Tensor, Tensor, Any], None]
     attend: Callable[[PagedKv, int, AttentionShape, Any, Tensor, Tensor], None]
@@ -38,7 +41,10 @@ class Kernels:
 REFERENCE = Kernels(
     rms_norm=elementwise.rms_norm,
     add_rms_norm_=elementwise.add_rms_norm_,
+    layer_norm=elementwise.layer_norm,
+    add_layer_norm_=elementwise.add_layer_norm_,
     silu_gate=elementwise.silu_gate,
+    gelu_gate=elementwise.gelu_gate,
     prepare=padded.prepare,
     rotate_and_write=padded.rotate_and_write,
     attend=padded.attend,

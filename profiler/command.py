@@ -147,8 +147,8 @@ def _measure(args: argparse.Namespace) -> int:
     out = _place(args.out)
     from ..core.clock import MonotonicClock
     from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
+    from ..executor.loading import load_model
     from ..executor.runner import TorchExecutor
-    from ..executor.weights import load_model
     from .measure import measure, profile_of
     from .rehearsal import rehearse, rehearsed
 

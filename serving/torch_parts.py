@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ..core.clock import Clock
 from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
+from ..executor.loading import load_model
 from ..executor.runner import TorchExecutor
-from ..executor.weights import load_model
 from .computing import Computing
 from .costs import cost_profile
 from .settings import ServeSettings

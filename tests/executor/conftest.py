@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from skipjoin.executor.loading import load_model
 from skipjoin.executor.presets import init_model
-from skipjoin.executor.weights import load_model
 
 torch.set_num_threads(1)
 
 
-def _plan_driver():
-    """tests are no package: the module beside this file is loaded by its path, once."""
-    if "plan_driver" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("plan_driver", Path(__file__).with_name("plan_driver.py"))
+def _load(name):
+    """tests are no package: a module beside this file is loaded by its path, once."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         module = importlib.util.module_from_spec(spec)
-        sys.modules["plan_driver"] = module
+        sys.modules[name] = module
         spec.loader.exec_module(module)
-    return sys.modules["plan_driver"]
 
 
-_plan_driver()
+for beside in ("plan_driver", "transformers_models"):
+    _load(beside)
 
 
 @pytest.fixture(scope="session")

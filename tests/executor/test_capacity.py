@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from skipjoin.core.errors import InvalidInput
-from skipjoin.executor.capacity import available_bytes, pool_shape
+from skipjoin.executor.capacity import pool_shape
+from skipjoin.executor.memory import available_bytes
 from skipjoin.kernels.layout import KvLayout
 
 

@@ -14,7 +14,8 @@ from skipjoin.core.errors import InvalidInput, InvalidModel
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.config import load_config
 from skipjoin.executor.generation import sampling_defaults
-from skipjoin.executor.weights import load_model, parse_device, parse_dtype
+from skipjoin.executor.loading import load_model
+from skipjoin.executor.weights import parse_device, parse_dtype
 
 
 @pytest.fixture
@@ -64,8 +65,8 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
         ({"vocab_size": 10**12}, "vocab_size"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
-        ({"rope_parameters": {"rope_type": "dynamic"}}, "dynamic"),
+        ({"rope_scaling": {"rope_type": "proportional", "factor": 4.0}}, "default, linear"),
+        ({"rope_parameters": {"rope_type": ["yarn"]}}, "yarn"),
         ({"rope_scaling": [4.0]}, "rope_scaling"),
         ({"rope_scaling": LLAMA3 | {"factor": 0.5}}, "factor"),
         ({"rope_scaling": LLAMA3 | {"high_freq_factor": 1.0}}, "high_freq_factor"),

@@ -12,9 +12,9 @@ from plan_driver import Job, PlanDriver
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.executor.loading import load_model
 from skipjoin.executor.presets import PRESETS
 from skipjoin.executor.runner import TorchExecutor
-from skipjoin.executor.weights import load_model
 from skipjoin.kvstore.device.pool import PoolShape
 
 JOBS, NEW_TOKENS = 500, 64

@@ -14,9 +14,9 @@ from plan_driver import Job, PlanDriver
 from skipjoin.core.plan import Admit, Direction, Move
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
+from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.executor.sampler import sample, seen_tokens
-from skipjoin.executor.weights import load_model
 from skipjoin.kernels.layout import KvLayout
 from skipjoin.kvstore.device.mover import StreamMover
 from skipjoin.kvstore.device.pool import PagePools, PoolShape, page_bytes_view

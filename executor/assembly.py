@@ -1,0 +1,165 @@
+"""From the tensors of a folder to the weights of a decoder.
+
+Owns which tensors a config implies, fusing query, key and value into one product and gate and up into another, and the refusal of tensors that nobody
+used: they mean another model than config.json says. It computes nothing with them. loading calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..core.errors import InvalidModel
+from ..kernels.linear import Linear
+from .architectures import Norm
+from .checkpoint import Checkpoint
+from .config import ModelConfig
+from .weights import LayerWeights, ModelWeights, NormWeights
+
+
+class Assembler:
+    """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises InvalidModel naming the tensor."""
+
+    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+        self._config = config
+        self._family = config.architecture
+        self._names = config.architecture.tensors
+        self._checkpoint = checkpoint
+        self._device = device
+        self._dtype = dtype
+        self._used: set[str] = set()
+        self._stored = self._stored_names()
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in all tensors that are served."""
+        return sum(self._checkpoint.numbers(name) for name in self._stored.values())
+
+    def assemble(self) -> ModelWeights:
+        """The weights on the device."""
+        config, names = self._config, self._names
+        embedding = self._tensor(f"{names.embedding}.weight", (config.vocab_size, config.embedding_width))
+        head_name = f"{names.head}.weight"
+        if config.tied_embeddings:
+            head = Linear(embedding)
+            self._used.add(head_name)
+        else:
+            head = Linear(self._tensor(head_name, (config.vocab_size, config.embedding_width)))
+        narrow = config.embedding_width != config.hidden
+        weights = ModelWeights(
+            embedding=embedding,
+            positions=self._positions(),
+            embedding_in=self._linear([(names.embedding_in, config.hidden)], config.embedding_width)
+            if narrow
+            else None,
+            layers=tuple(self._layer(i) for i in range(config.layers)),
+            final_norm=self._norm(names.final_norm) if config.norm_before else None,
+            embedding_out=self._linear([(names.embedding_out, config.embedding_width)], config.hidden)
+            if narrow
+            else None,
+            head=head,
+        )
+        self._refuse_unknown()
+        return weights
+
+    def _positions(self) -> Tensor | None:
+        if self._names.positions is None:
+            return None
+        offset = self._family.position_offset
+        shape = (self._config.max_context_tokens + offset, self._config.hidden)
+        return self._tensor(f"{self._names.positions}.weight", shape)[offset:]
+
+    def _layer(self, i: int) -> LayerWeights:
+        config, names = self._config, self._names
+        queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        qkv = (
+            [(names.query, queries), (names.key, keys), (names.value, keys)]
+            if names.qkv is None
+            else [(names.qkv, queries + 2 * keys)]
+        )
+        if names.gate_up is not None:
+            gate_up = [(names.gate_up, 2 * config.intermediate)]
+        else:
+            gate_up = [(name, config.intermediate) for name in (names.gate, names.up) if name is not None]
+        return LayerWeights(
+            attention_norm=self._norm(names.attention_norm, i),
+            qkv=self._linear(qkv, config.hidden, i, bias=config.qkv_bias),
+            head_norms=self._head_norms(i),
+            attention_out=self._linear([(names.attention_out, config.hidden)], queries, i, bias=config.out_bias),
+            after_attention_norm=None
+            if names.after_attention_norm is None
+            else self._norm(names.after_attention_norm, i),
+            mlp_norm=self._norm(names.mlp_norm, i),
+            gate_up=self._linear(gate_up, config.hidden, i, bias=config.mlp_bias),
+            down=self._linear([(names.down, config.hidden)], config.intermediate, i, bias=config.mlp_bias),
+            after_mlp_norm=None if names.after_mlp_norm is None else self._norm(names.after_mlp_norm, i),
+        )
+
+    def _norm(self, name: str, i: int = 0) -> NormWeights:
+        shape = (self._config.hidden,)
+        bias = self._tensor(f"{name}.bias".format(i=i), shape) if self._family.norm is Norm.LAYER else None
+        return NormWeights(self._norm_weight(name, shape, i), bias)
+
+    def _head_norms(self, i: int) -> Tensor | None:
+        config, names = self._config, self._names
+        if names.query_norm is None or names.key_norm is None:
+            return None
+        query, key = (self._norm_weight(name, (config.head_dim,), i) for name in (names.query_norm, names.key_norm))
+        return torch.cat([query.expand(config.heads, -1), key.expand(config.kv_heads, -1)]).contiguous()
+
+    def _norm_weight(self, name: str, shape: tuple[int, ...], i: int) -> Tensor:
+        name = f"{name}.weight".format(i=i)
+        if self._family.norm is not Norm.RMS_OFFSET:
+            return self._tensor(name, shape)
+        # 1 + w in a half precision would lose most of what w says, so that it stays in float32.
+        wide = torch.float32 if self._dtype.itemsize == 2 else self._dtype
+        return self._tensor(name, shape, wide) + 1
+
+    def _linear(
+        self, parts: Sequence[tuple[str | None, int]], inputs: int, i: int = 0, *, bias: bool = False
+    ) -> Linear:
+        """One product out of parts (name, outputs) that share their input."""
+        weights, biases = [], []
+        for name, outputs in parts:
+            assert name is not None, "a row names the tensors that its flags imply"
+            name = name.format(i=i)
+            if self._family.transposed:
+                weights.append(self._tensor(f"{name}.weight", (inputs, outputs)).t())
+            else:
+                weights.append(self._tensor(f"{name}.weight", (outputs, inputs)))
+            if bias:
+                biases.append(self._tensor(f"{name}.bias", (outputs,)))
+        return Linear(torch.cat(weights), torch.cat(biases) if bias else None)
+
+    def _tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+        self._used.add(name)
+        tensor = self._checkpoint.read(self._stored.get(name, name), shape)
+        return tensor.to(device=self._device, dtype=self._dtype if dtype is None else dtype)
+
+    def _stored_names(self) -> dict[str, str]:
+        """What a tensor is called in the row -> what it is called in the file, without what nobody needs."""
+        stored: dict[str, str] = {}
+        for name in sorted(self._checkpoint.names):
+            if name.startswith(self._family.other_parts) or name.endswith(self._family.ignored):
+                continue
+            renamed = self._renamed(name)
+            if renamed in stored:
+                raise InvalidModel(f"The tensors {stored[renamed]} and {name} are the same one.", field=name[:200])
+            stored[renamed] = name
+        return stored
+
+    def _renamed(self, name: str) -> str:
+        for found, wanted in self._family.prefixes:
+            if name.startswith(found):
+                return wanted + name.removeprefix(found)
+        return name
+
+    def _refuse_unknown(self) -> None:
+        unknown = sorted(name for wanted, name in self._stored.items() if wanted not in self._used)
+        if unknown:
+            raise InvalidModel(
+                f"The weights hold {len(unknown)} tensors that config.json does not explain, the first is {unknown[0][:200]}.",
+                field=unknown[0][:200],
+            )

@@ -1,0 +1,38 @@
+"""A model folder becomes a model that can run.
+
+Owns `load_model`: the order of config, file headers, the question whether there is memory for it, and weights. It does not know how a tensor is
+read or laid out. Servers, `skipjoin.LLM`, the profiler and tests call it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..kernels.linear import can_pack
+from .assembly import Assembler
+from .checkpoint import Checkpoint
+from .config import load_config
+from .memory import refuse_too_large
+from .weights import LoadedModel, parse_device, parse_dtype
+
+
+def load_model(
+    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | str = "float32"
+) -> LoadedModel:
+    """Load a Hugging Face folder of a known architecture.
+
+    Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the memory that is free, InvalidInput for an unknown
+    device or precision.
+    """
+    device = parse_device(device) if isinstance(device, str) else device
+    dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
+    path = Path(folder)
+    config = load_config(path)
+    assembler = Assembler(config, Checkpoint(path), device, dtype)
+    numbers = assembler.numbers
+    if config.tied_embeddings and device.type == "cpu" and can_pack(dtype):
+        numbers += config.vocab_size * config.embedding_width  # the head is packed, the embedding is not
+    refuse_too_large(numbers * dtype.itemsize, device, dtype)
+    return LoadedModel(config, assembler.assemble(), device, dtype)
