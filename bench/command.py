@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|pool|fidelity|published|demo|matrix|report`.
+"""`skipjoin bench run|turn|kernels|pool|fidelity|published|demo|matrix|report`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured (and, for the demo, every bar held), 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -18,6 +18,7 @@ from pathlib import Path
 from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
 from ..core.places import place, write
+from .kernels import command as kernels
 from .matrix import command as matrix
 from .measured import command as measured
 from .published import command as published
@@ -29,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     _configure_run(actions.add_parser("run", help="open-loop load against a server; latency from the scheduled time"))
     _configure_turn(actions.add_parser("turn", help="the scheduler's and planner's own time per iteration"))
+    kernels.configure(actions.add_parser("kernels", help="each kernel beside its reference, torch's and the rooflines"))
     _configure_pool(actions.add_parser("pool", help="submits and token-log commits a second of the job pools"))
     measured.configure(actions.add_parser("fidelity", help="measured runs of another server beside their replays"))
     published.configure(
@@ -112,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
         "run": _run,
         "turn": _turn,
+        "kernels": kernels.run,
         "pool": _pool,
         "fidelity": measured.run,
         "published": published.run,

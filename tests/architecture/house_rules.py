@@ -47,7 +47,7 @@ SAME_FLOOR = {
 ANYWHERE = ("",)
 THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "numpy": ANYWHERE,
-    "torch": ("kernels", "executor", "kvstore.device", "profiler.measure"),
+    "torch": ("kernels", "executor", "kvstore.device", "profiler.measure", "bench.kernels"),
     "triton": ("kernels.compiled",),
     "safetensors": ("executor",),
     "tokenizers": ("executor", "serving"),

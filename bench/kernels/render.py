@@ -1,0 +1,115 @@
+"""The study as a table for a person and as lines of JSON for a program.
+
+Owns labels, units and rounding. It computes nothing that is not in the rows; the command calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from .machine import MachineFacts
+from .study import KernelRow, SpeedRow
+
+DASH = "-"
+COLUMNS = (
+    ("kernel", -26),
+    ("", -12),
+    ("us", 10),
+    ("spread", 7),
+    ("GB/s", 8),
+    ("GFLOP/s", 9),
+    ("roofline", 9),
+    ("skipjoin/it", 12),
+    ("error", 9),
+)
+
+
+def _line(cells: Sequence[str]) -> str:
+    padded = [
+        cell.rjust(width) if width > 0 else cell.ljust(-width) for cell, (_, width) in zip(cells, COLUMNS, strict=True)
+    ]
+    return " ".join(padded).rstrip()
+
+
+def head(title: str, facts: MachineFacts, rounds: int) -> str:
+    """Which machine, and what the columns are."""
+    versions = f"torch {facts.torch}, triton {facts.triton}, Python {facts.python}"
+    device = facts.device if facts.device == facts.processor else f"{facts.device} ({facts.processor})"
+    lines = [
+        f"Kernels for {title}, {facts.dtype}",
+        f"{device}, {facts.threads} CPU threads, {versions}",
+        f"Medians of {rounds} rounds in which all take turns; spread: largest less smallest, over the median",
+    ]
+    if facts.device == facts.processor:
+        lines.append(
+            "No CUDA device: these are the CPU's kernels. Triton's interpreter is a check, not a speed, and is not timed"
+        )
+    return "\n".join([*lines, "", _line([name for name, _ in COLUMNS])])
+
+
+def row_line(row: KernelRow, *, first: bool) -> str:
+    """A line of the table; the case's name stands at its first."""
+    name = row.case if first else ""
+    if not row.right:
+        error = DASH if row.error is None else _error(row)
+        said = f"did not run: {row.absent}" if row.absent else f"WRONG, {error} of {row.bound:g} allowed"
+        return f"{name:<26} {row.contestant:<12} {said}"
+    spread = DASH
+    if row.us and row.us_min is not None and row.us_max is not None:
+        spread = f"{(row.us_max - row.us_min) / row.us:.0%}"
+    cells = [
+        name,
+        row.contestant,
+        _number(row.us),
+        spread,
+        _number(row.gb_s),
+        _number(row.gflop_s),
+        DASH if row.roofline is None else f"{row.roofline:.0%}",
+        DASH if row.ours_over_it is None else f"{row.ours_over_it:.2f}",
+        _error(row),
+    ]
+    return _line(cells)
+
+
+def tail(speeds: Sequence[SpeedRow]) -> str:
+    """The rooflines."""
+    names = {
+        "copy": "copy, read and written",
+        "gemm": "matrix product",
+        "out": "pinned copy out",
+        "in": "pinned copy in",
+    }
+    lines = [
+        f"{names[one.name]:<24} {one.median:,.1f} {one.unit} ({one.low:,.1f} to {one.high:,.1f})" for one in speeds
+    ]
+    lines.append(
+        "Above 100 %: the data stayed in a cache that the copy does not fit, or torch's product is slow in this dtype"
+    )
+    return "\n".join(["", "Rooflines, measured between the kernels", *lines])
+
+
+def json_lines(title: str, facts: MachineFacts, rounds: int, rows: Sequence[KernelRow | SpeedRow]) -> str:
+    """The machine first, then a line a row. What is not finite is null: JSON has no word for it."""
+    lines = [{"kind": "machine", "title": title, "rounds": rounds, **asdict(facts)}, *(row.as_json() for row in rows)]
+    return "".join(json.dumps(_finite(line)) + "\n" for line in lines)
+
+
+def _finite(line: dict[str, object]) -> dict[str, object]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
+    }
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _error(row: KernelRow) -> str:
+    if row.error is None:
+        return DASH
+    return "0" if row.error == 0 else f"{row.error:.1e}"

@@ -1,0 +1,56 @@
+"""What is measured: the implementations that the product runs on a device.
+
+Owns the list and how it is filled from the product; a test fills it with wrong ones. It knows no shape and no clock. The makers of contests call what
+it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.plan import Int64s
+from ...executor.handles import HandleTable
+from ...executor.sampler import sample
+from ...kernels import staging
+from ...kernels.dispatch import Kernels, kernels_for
+from ...kernels.linear import Linear
+
+Copy = Callable[[Tensor, Tensor, Tensor], None]
+Sample = Callable[[Tensor, HandleTable, Int64s], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`kernels` as the runner gets them; `gather` and `scatter` (pool, pages, staging) as `kernels.staging`; `sample` (logits, table, rows) gives
+    int64[n] tokens; `linear` lays a weight out and gives the product with it.
+    """
+
+    kernels: Kernels
+    gather: Copy
+    scatter: Copy
+    sample: Sample
+    linear: Callable[[Tensor], Callable[[Tensor], Tensor]]
+
+
+def product_on(device: torch.device, dtype: torch.dtype) -> Subject:
+    """What runs there today."""
+    gather, scatter = _staging(device)
+    return Subject(kernels_for(device, dtype), gather, scatter, plain_sample, Linear)
+
+
+def plain_sample(logits: Tensor, table: HandleTable, rows: Int64s) -> Tensor:
+    """The executor's sampler, jobs without penalties."""
+    return sample(logits, table, rows, np.asarray(table.columns["known"][rows]), None).tokens
+
+
+def _staging(device: torch.device) -> tuple[Copy, Copy]:
+    if device.type != "cuda":
+        return staging.gather_pages, staging.scatter_pages
+    from ...kernels.compiled import staging as compiled
+
+    return compiled.gather_pages, compiled.scatter_pages

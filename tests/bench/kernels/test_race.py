@@ -1,0 +1,42 @@
+"""Contestants take turns, a sample is long enough, and a share of the roofline is what the formula says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from skipjoin.bench.kernels.contest import Contestant, Work
+from skipjoin.bench.kernels.race import MOST_RUNS, race
+from skipjoin.bench.kernels.speeds import roofline_ns
+from skipjoin.core.clock import ManualClock
+
+CPU = torch.device("cpu")
+
+
+def test_they_take_turns_and_fill_a_sample():
+    clock, ran = ManualClock(), []
+
+    def takes(name, ns):
+        def run():
+            ran.append(name)
+            clock.advance(ns)
+
+        return Contestant(name, run, None)
+
+    times = race([takes("a", 40), takes("b", 10), takes("c", 1000)], 3, CPU, clock, sample_ns=100)
+    assert times == {"a": [40.0] * 3, "b": [10.0] * 3, "c": [1000.0] * 3}
+    assert ran == ["a"] * 2 + ["b"] * 2 + ["c"] * 2 + (["a"] * 2 + ["b"] * 10 + ["c"]) * 3
+
+
+def test_what_takes_no_time_ends_too():
+    ran = []
+    race([Contestant("a", lambda: ran.append(1), None)], 3, CPU, ManualClock())
+    assert len(ran) == 2 + 3 * MOST_RUNS
+
+
+@pytest.mark.parametrize(
+    ("work", "ns"),
+    [(Work(100), 50.0), (Work(100, 1000), 100.0), (Work(0, 0, "out", 30), 60.0), (Work(0, 0, "in", 30), 0.0)],
+)
+def test_the_roofline_is_the_slowest_part(work, ns):
+    assert roofline_ns(work, {"copy": 2.0, "gemm": 10.0, "out": 0.5}) == ns

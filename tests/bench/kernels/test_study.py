@@ -1,0 +1,126 @@
+"""A kernel that is wrong is told as wrong, whichever it is; a right one is timed between the rooflines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from skipjoin.bench.kernels.contest import BOUNDS
+from skipjoin.bench.kernels.render import row_line
+from skipjoin.bench.kernels.scenario import KERNELS
+from skipjoin.bench.kernels.study import KernelRow, SpeedRow
+from skipjoin.bench.kernels.subject import Subject, product_on
+
+CPU = torch.device("cpu")
+
+
+def product() -> Subject:
+    return product_on(CPU, torch.float32)
+
+
+def of_kernels(**wrong: Callable[..., object]) -> Subject:
+    return replace(product(), kernels=replace(product().kernels, **wrong))
+
+
+def half_attention(kv, layer, shape, prepared, queries, out):
+    product().kernels.attend(kv, layer, shape, prepared, queries, out)
+    out[-1, -1] *= 1.001
+
+
+def no_attention(kv, layer, shape, prepared, queries, out):
+    return None
+
+
+def unwritten(kv, layer, qkv, cos, sin, prepared):
+    product().kernels.rotate_and_write(kv, layer, qkv, cos, sin, prepared)
+    kv.pool[:, layer, 1] = 0
+
+
+def no_sum(x, residual, weight, eps):
+    return product().kernels.rms_norm(x + residual, weight, eps)
+
+
+def forgetful(pool, pages, staging):
+    product().gather(pool, pages, staging)
+    staging[-1] = staging[0]
+
+
+def scattered_too_far(pool, pages, staging):
+    product().scatter(pool, pages, staging)
+    pool[(int(pages.max()) + 1) % len(pool)] = 1.0
+
+
+def best_only(logits, table, rows):
+    return logits.argmax(-1)
+
+
+def narrow(weight):
+    return lambda x: x.bfloat16().float() @ weight.T
+
+
+WRONG = {
+    "attention": [of_kernels(attend=half_attention), of_kernels(attend=no_attention)],
+    "write": [of_kernels(rotate_and_write=unwritten)],
+    "norm": [of_kernels(add_rms_norm_=no_sum)],
+    "gate": [of_kernels(silu_gate=lambda both: both[:, : both.shape[1] // 2])],
+    "staging": [replace(product(), gather=forgetful), replace(product(), scatter=scattered_too_far)],
+    "sampling": [replace(product(), sample=best_only)],
+    "linear": [replace(product(), linear=narrow)],
+}
+
+
+def kernel_rows(rows):
+    return [row for row in rows if isinstance(row, KernelRow)]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "number"), [(kernel, n) for kernel, many in WRONG.items() for n in range(len(many))]
+)
+def test_a_wrong_kernel_is_wrong_and_not_timed(studied, kernel, number):
+    rows = kernel_rows(studied(WRONG[kernel][number], only=kernel))
+    ours = [row for row in rows if row.contestant == "skipjoin"]
+    assert ours and all(row.fails and row.us is None for row in ours)
+    assert all("WRONG" in row_line(row, first=True) for row in ours)
+    others = [row for row in rows if row.contestant != "skipjoin"]
+    assert others and all(row.right and row.us and row.ours_over_it is None for row in others)
+
+
+def test_a_kernel_that_breaks_does_not_end_the_study(studied):
+    def broken(both):
+        raise RuntimeError("CUDA out of memory\nand more")
+
+    rows = kernel_rows(studied(of_kernels(silu_gate=broken)))
+    failed = [row for row in rows if row.fails]
+    assert [(row.case, row.absent) for row in failed] == [("gate", "CUDA out of memory")]
+    assert "did not run: CUDA out of memory" in row_line(failed[0], first=False)
+    assert rows[-1].case == "linear" and rows[-1].right
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_what_the_product_runs_is_right_in_every_dtype(studied, dtype):
+    rows = studied(product_on(CPU, dtype), dtype)
+    kernels = kernel_rows(rows)
+    assert {row.kernel for row in kernels} == set(KERNELS)
+    for row in kernels:
+        assert row.right and not row.fails
+        assert 0 < row.us_min <= row.us <= row.us_max and row.roofline > 0
+        if row.contestant == "skipjoin":
+            assert row.ours_over_it == 1.0
+            assert row.bound == (0.0 if row.kernel in ("staging", "move", "sampling") else BOUNDS[dtype])
+    speeds = [row for row in rows if isinstance(row, SpeedRow)]
+    assert [(one.name, one.unit) for one in speeds] == [("copy", "GB/s"), ("gemm", "GFLOP/s")]
+    assert all(0 < one.low <= one.median <= one.high for one in speeds)
+
+
+@pytest.mark.soak
+def test_flex_attention_takes_part_where_it_compiles(quick):
+    from skipjoin.bench.kernels.study import Setting, study
+    from skipjoin.core.clock import MonotonicClock
+
+    setting = Setting(CPU, torch.float32, 3, flex=True, sample_ns=1)
+    rows = kernel_rows(study(quick.only("mixed"), product(), setting, MonotonicClock()))
+    (flex,) = (row for row in rows if row.contestant == "flex")
+    assert flex.absent or (flex.right and flex.error <= 1e-5)
