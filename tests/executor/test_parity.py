@@ -72,7 +72,7 @@ MANNERS = {
 }
 
 
-@pytest.mark.parametrize("everybody", [False, pytest.param(True, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("everybody", [False, pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("manner", MANNERS)
 def test_greedy_tokens_do_not_depend_on_how_a_job_is_run(tiny64, expected, manner, everybody):
     count, page_tokens, options = MANNERS[manner]
