@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|kernels|pool|fidelity|published|demo|matrix|report`.
+"""`skipjoin bench run|turn|kernels|pool|fidelity|published|demo|matrix|report|peers|engine`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured (and, for the demo, every bar held), 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -21,6 +21,8 @@ from ..core.places import place, write
 from .kernels import command as kernels
 from .matrix import command as matrix
 from .measured import command as measured
+from .offline import command as offline
+from .peers import command as peers
 from .published import command as published
 from .report import command as report
 
@@ -39,6 +41,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_demo(actions.add_parser("demo", help="a small model, a server, the same jobs under each policy"))
     matrix.configure(actions.add_parser("matrix", help="policies x traces x loads x batches in the simulator"))
     report.configure(actions.add_parser("report", help="a matrix's results as a page with charts"))
+    peers.configure(
+        actions.add_parser("peers", help="install other engines, each by itself, to be measured beside ours")
+    )
+    offline.configure(actions.add_parser("engine", help="tokens a second without a server, beside the peers' engines"))
 
 
 def _configure_run(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         "demo": _demo,
         "matrix": matrix.run,
         "report": report.run,
+        "peers": peers.run,
+        "engine": offline.run,
     }
     for flag in ("json", "plot", "markdown"):
         if (file := getattr(args, flag, None)) not in (None, "-"):

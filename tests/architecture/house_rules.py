@@ -47,7 +47,15 @@ SAME_FLOOR = {
 ANYWHERE = ("",)
 THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "numpy": ANYWHERE,
-    "torch": ("kernels", "executor", "kvstore.device", "profiler.measure", "bench.kernels"),
+    "torch": (
+        "kernels",
+        "executor",
+        "kvstore.device",
+        "profiler.measure",
+        "bench.kernels",
+        "bench.peers.transformers_runner",
+        "bench.peers.vllm_runner",
+    ),
     "triton": ("kernels.compiled",),
     "safetensors": ("executor",),
     "tokenizers": ("executor", "serving"),
@@ -65,6 +73,9 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("serving.tracing",),
     "ray": ("serving.placement",),
     "matplotlib": ("bench.plot",),
+    "transformers": ("bench.peers",),
+    "ctranslate2": ("bench.peers",),
+    "vllm": ("bench.peers",),
 }
 """Third party -> where it may be imported: a component or module with all below it, or `*.NAME` for modules of that name anywhere."""
 

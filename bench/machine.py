@@ -1,0 +1,76 @@
+"""On what a measurement was made: the header of tables and files.
+
+Owns the questions to the operating system and the checkout. It knows no benchmark; those that compare with others print what it says.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTRUCTIONS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")
+"""What decides how fast matrices are multiplied, the most first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """`processors` are those this process may use; `commit` is None outside a checkout, with a + where files differ from it."""
+
+    cpu: str
+    instructions: str
+    processors: int
+    memory_gib: int
+    system: str
+    python: str
+    skipjoin: str
+    commit: str | None
+
+    def sentence(self) -> str:
+        """All of it on a line."""
+        code = self.skipjoin if self.commit is None else f"{self.skipjoin} at {self.commit}"
+        return (
+            f"CPU: {self.cpu} ({self.instructions}), {self.processors} processors, {self.memory_gib} GiB, {self.system},"
+            f" Python {self.python}, skipjoin {code}"
+        )
+
+
+def machine_facts() -> MachineFacts:
+    """Of this machine, now."""
+    described = _described()
+    flags = set((described.get("flags") or described.get("Features") or "").split())
+    return MachineFacts(
+        cpu=described.get("model name") or platform.machine(),
+        instructions=next((name for name in INSTRUCTIONS if name in flags), "no vector instructions known"),
+        processors=len(os.sched_getaffinity(0)),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        system=f"{platform.system()} {platform.release().split('-')[0]}",
+        python=platform.python_version(),
+        skipjoin=__version__,
+        commit=_commit(),
+    )
+
+
+def _described() -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo."""
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _commit() -> str | None:
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        asked = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=8", "--dirty=+", "--exclude=*"]
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None

@@ -1,0 +1,105 @@
+"""`skipjoin bench engine`.
+
+Owns the flags, the files and the exit code: 0 measured and every bar that could be judged holds, 1 one does not or a peer failed. It measures nothing
+itself; `bench/command.py` calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
+
+from ...core.errors import InvalidInput, InvalidSettings
+from ...core.places import write
+
+KV_GIB = 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bench engine`."""
+    parser.add_argument("--scenario", metavar="FILE", help="instead of the one that ships")
+    parser.add_argument("--peers", metavar="A,B", help="of bench peers (default: all; `none`: ours alone)")
+    parser.add_argument("--repeats", type=int, metavar="N", help="instead of the scenario's")
+    parser.add_argument("--model", metavar="DIR", help="instead of the scenario's preset; float32")
+    parser.add_argument("--json", metavar="FILE", help="write every run there, a JSON object a line, as it ends")
+    parser.add_argument("--plot", metavar="FILE", help="draw the rates there (SVG)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure. Raises InvalidSettings, InvalidModel, Unavailable."""
+    from ...core.clock import MonotonicClock, unix_ns
+    from ...executor.config import load_config
+    from ..demo import ensure_model
+    from ..machine import machine_facts
+    from ..peers.catalogue import PEERS, peer_named
+    from ..peers.home import Home, install_words
+    from ..peers.runner import own_runner, peer_runner
+    from ..progress import Bar
+    from .figures import OURS, Study
+    from .measure import measure
+    from .plot import picture_of
+    from .render import line_of, print_head, print_study, summary_of
+    from .scenario import FILE, load_scenario
+
+    scenario = load_scenario(FILE if args.scenario is None else Path(args.scenario))
+    if args.repeats is not None:
+        if not 1 <= args.repeats <= 100:
+            raise InvalidSettings(f"--repeats is {args.repeats}.", field="repeats", limit="1..100")
+        scenario = scenario.model_copy(update={"repeats": args.repeats})
+    names = list(PEERS) if args.peers is None else [name.strip() for name in args.peers.split(",") if name.strip()]
+    peers = [] if names == ["none"] else [peer_named(name, "peers") for name in names]
+    facts, study, begun_ns = machine_facts(), Study(scenario), MonotonicClock().now_ns()
+    head = {"kind": "head", "machine": asdict(facts), "scenario": scenario.model_dump(), "unix_ns": unix_ns()}
+    with Bar() as bar, _lines(args.json) as lines, tempfile.TemporaryDirectory(prefix="skipjoin-bench-") as folder:
+        model = ensure_model(scenario.model, bar) if args.model is None else Path(args.model)
+        vocabulary = load_config(model).vocab_size
+        print_head(study, facts)
+        lines(head)
+        threads = scenario.threads
+        systems = [(own_runner(OURS, "bench.offline.own_runner", threads, Path(folder) / "ours.log"), Path(folder))]
+        for peer in peers:
+            if peer.runner is not None and Home(peer).version() is not None:
+                systems.append((peer_runner(peer, threads, KV_GIB), Home(peer).kept))
+            elif peer.runner is not None:
+                study.absent[peer.name] = f"not installed: run `{install_words(peer)}`"
+        roof = own_runner("linear layers", "bench.offline.roof_runner", threads, Path(folder) / "roof.log")
+        for said in measure(study, model, vocabulary, systems, roof, bar):
+            lines(line_of(said))
+        lines(summary_of(study))
+    print_study(study)
+    print(f"\nMeasured in {(MonotonicClock().now_ns() - begun_ns) / 1e9:.0f} s")
+    if args.plot is not None:
+        write(args.plot, picture_of(study, facts.sentence()), "plot")
+    return 0 if all(verdict.holds is not False for verdict in study.verdicts()) and not study.failed else 1
+
+
+class _Lines:
+    """JSON objects, a line each, on disk at once."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __call__(self, value: dict[str, object]) -> None:
+        if self._stream is not None:
+            try:
+                self._stream.write(json.dumps(value) + "\n")
+                self._stream.flush()
+            except OSError as bad:
+                raise InvalidInput(
+                    f"--json cannot be written: {bad.strerror or 'output error'}.", field="json"
+                ) from None
+
+
+@contextmanager
+def _lines(file: str | None) -> Iterator[_Lines]:
+    if file is None:
+        yield _Lines(None)
+        return
+    with Path(file).open("w", encoding="utf-8") as stream:
+        yield _Lines(stream)

@@ -1,0 +1,66 @@
+"""The scenario of an offline comparison: which model, how many tokens, which batches, what is hoped for.
+
+Owns the file format (TOML, checked by pydantic) and the prompts, which follow from its seed. It knows no engine; `measure` runs it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...core.errors import InvalidSettings
+
+FILE = Path(__file__).parent / "engine.toml"
+BEST_PEER, LINEAR = "best peer", "linear layers"
+Batch = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Bar(BaseModel):
+    """Our rate at `batch` shall be at least `least` times that of `over`: a peer, "best peer" or "linear layers"."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    batch: int
+    least: float = Field(gt=0)
+    over: str
+
+
+class Scenario(BaseModel):
+    """Equal prompts of random tokens; each repeat has its own."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    about: str
+    model: Literal["tiny", "small"] = "small"
+    threads: int = Field(ge=1, le=1024)
+    prompt_tokens: int = Field(ge=2, le=100_000)
+    output_tokens: int = Field(ge=2, le=100_000)
+    batches: tuple[Batch, ...] = Field(min_length=1, max_length=16)
+    repeats: int = Field(ge=1, le=100)
+    seed: int = Field(ge=0, lt=2**31)
+    bars: tuple[Bar, ...] = ()
+
+    def prompts(self, batch: int, repeat: int, vocabulary: int) -> list[list[int]]:
+        """[batch][prompt_tokens] token ids below `vocabulary`, the same for whoever decodes them."""
+        generator = np.random.Generator(np.random.PCG64([self.seed, batch, repeat + 1]))
+        ids: list[list[int]] = generator.integers(0, vocabulary, (batch, self.prompt_tokens)).tolist()
+        return ids
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read a scenario. Raises InvalidSettings naming file and field."""
+    try:
+        return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InvalidSettings(f"{path.name} cannot be read: {error.strerror}.", field="scenario") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "scenario"
+        raise InvalidSettings(f"{path.name}: {where}: {first['msg']}.", field=where) from None

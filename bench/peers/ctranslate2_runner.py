@@ -1,0 +1,78 @@
+"""CTranslate2 behind JSON lines.
+
+Owns the conversion of a model folder, kept for the next time, and the call, in the peer's own environment. It does not know who is compared; `boot`
+starts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...core.clock import MonotonicClock
+from .talk import serve
+
+_CLOCK = MonotonicClock()
+
+
+def converted(model: Path, kept: Path) -> Path:
+    """The folder that CTranslate2 reads, made of `model` when it is not there yet for the same files."""
+    digest = hashlib.sha256()
+    for path in sorted(model.glob("*.json")) + sorted(model.glob("*.safetensors")):
+        stat = path.stat()
+        digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    folder = kept / digest.hexdigest()[:16]
+    if not folder.is_dir():
+        from ctranslate2.converters import TransformersConverter
+
+        making = kept / f"{folder.name}.new"
+        shutil.rmtree(making, ignore_errors=True)
+        making.parent.mkdir(parents=True, exist_ok=True)
+        TransformersConverter(str(model)).convert(str(making))
+        making.rename(folder)
+    return folder
+
+
+class Decoding:
+    """A loaded model."""
+
+    def __init__(self) -> None:
+        self._generator: Any = None
+        self._words: list[str] = []
+
+    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
+        """Convert, and load in float32 on the CPU."""
+        import ctranslate2
+
+        folder = converted(Path(asked["model"]), Path(asked["kept"]))
+        self._words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self._generator = ctranslate2.Generator(
+            str(folder), device="cpu", compute_type="float32", inter_threads=1, intra_threads=asked["threads"]
+        )
+        return {"versions": {"ctranslate2": ctranslate2.__version__}}
+
+    def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
+        """Greedy. `min_length` keeps the end token out, where the others only go on behind it: such outputs differ from there."""
+        prompts = [[self._words[token] for token in prompt] for prompt in asked["prompts"]]
+        begun_ns = _CLOCK.now_ns()
+        results = self._generator.generate_batch(
+            prompts,
+            max_batch_size=len(prompts),
+            max_length=asked["new_tokens"],
+            min_length=asked["new_tokens"],
+            beam_size=1,
+            sampling_topk=1,
+            include_prompt_in_result=False,
+        )
+        taken_ns = _CLOCK.now_ns() - begun_ns
+        return {"ns": taken_ns, "tokens": [result.sequences_ids[0] for result in results]}
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    decoding = Decoding()
+    serve({"load": decoding.load, "generate": decoding.generate})

@@ -1,0 +1,102 @@
+"""Where peers live, and which of them do.
+
+Owns the folders below the XDG cache and the stamp that says what was installed to the end. It installs nothing; `install` writes the stamp, everybody
+else asks here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.errors import InvalidSettings, Unavailable
+from .catalogue import Peer
+
+STAMP = "installed.json"
+
+
+def peers_folder() -> Path:
+    """Below the XDG cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skipjoin" / "peers"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of one peer: its virtual environment, what it keeps (converted models, compiled code), its last log."""
+
+    peer: Peer
+
+    @property
+    def folder(self) -> Path:
+        """All of it."""
+        return peers_folder() / self.peer.name
+
+    @property
+    def prefix(self) -> Path:
+        """The virtual environment."""
+        return self.folder / "venv"
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.prefix / "bin" / "python"
+
+    @property
+    def kept(self) -> Path:
+        """What the peer may keep between runs."""
+        return self.folder / "kept"
+
+    @property
+    def log(self) -> Path:
+        """What the last process of it said."""
+        return self.folder / "last.log"
+
+    def wanted(self) -> str:
+        """A digest of what is pinned and of the interpreter's version: another one means to install again."""
+        digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
+        for path in (self.peer.alone, self.peer.requirements):
+            digest.update(b"" if path is None else path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def version(self) -> str | None:
+        """The installed version; None when it is not installed, only half, or as other pins asked."""
+        try:
+            stamp = json.loads((self.folder / STAMP).read_text(encoding="utf-8"))
+            found = str(stamp["version"]) if stamp["wanted"] == self.wanted() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return found if self.python.exists() else None
+
+    def stamp(self, version: str) -> None:
+        """Note that everything is there, in one step."""
+        waiting = self.folder / f"{STAMP}.new"
+        waiting.write_text(json.dumps({"version": version, "wanted": self.wanted()}) + "\n", encoding="utf-8")
+        waiting.replace(self.folder / STAMP)
+
+    def require(self) -> str:
+        """The installed version. Raises InvalidSettings saying how to install it."""
+        version = self.version()
+        if version is None:
+            raise InvalidSettings(f"{self.peer.name} is not installed: run `{install_words(self.peer)}`.", field="peer")
+        return version
+
+    def remove(self) -> bool:
+        """Delete all of it; False when there was nothing. Raises Unavailable when it cannot be deleted."""
+        if not self.folder.exists():
+            return False
+        try:
+            (self.folder / STAMP).unlink(missing_ok=True)
+            shutil.rmtree(self.folder)
+        except OSError as bad:
+            raise Unavailable(f"{self.peer.name} cannot be removed: {bad.strerror}.") from None
+        return True
+
+
+def install_words(peer: Peer) -> str:
+    """The command that installs it."""
+    return f"skipjoin bench peers install {peer.name}"

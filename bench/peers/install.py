@@ -1,0 +1,139 @@
+"""A peer into a virtual environment of its own.
+
+Owns the steps: environment, what is installed by itself, the pinned rest, the proof that it can be imported. Interrupted, it goes on where it was,
+because what pip has fetched and installed stays; the stamp comes last. It knows no peer by name; the command calls it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from ...core.errors import Unavailable
+from ..live import Reporter
+from .environment import clean
+from .home import Home, install_words
+from .process import kill_group
+
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+PROBE_S = 3.0
+FREE_BYTES = 6 << 30
+"""What the largest peer takes with pip's copies while it is installed (measured: 3.4 GB in the end)."""
+_SHOWN = 3
+
+
+def install(home: Home, reporter: Reporter) -> str:
+    """Install what is pinned; the version. Raises Unavailable with pip's own words and what to do."""
+    peer = home.peer
+    if (version := home.version()) is not None:
+        reporter.note(f"{peer.name} {version} is installed")
+        return version
+    home.folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(home.folder).free < FREE_BYTES and not home.prefix.exists():
+        raise Unavailable(
+            f"{peer.name} needs about {FREE_BYTES >> 30} GiB of disk; make room, or let XDG_CACHE_HOME name a larger disk."
+        )
+    lines = _pins(peer.requirements) + (_pins(peer.alone) if peer.alone else 0)
+    reporter.begin(f"installing {peer.name}", lines)
+    try:
+        _venv(home)
+        for path, flags in ((peer.alone, ["--no-deps"]), (peer.requirements, _torch_index())):
+            if path is not None:
+                _pip(home, ["install", *flags, "--requirement", str(path)], lambda: reporter.ended(1))
+        version = _proof(home)
+    finally:
+        reporter.end()
+    home.stamp(version)
+    reporter.note(f"{peer.name} {version} is installed")
+    return version
+
+
+def _pins(path: Path) -> int:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return sum(1 for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _venv(home: Home) -> None:
+    """A half-made environment, or one whose interpreter is gone, is made anew."""
+    if home.python.exists() and _run([str(home.python), "-m", "pip", "--version"], home)[0] == 0:
+        return
+    code, said = _run([sys.executable, "-m", "venv", "--clear", str(home.prefix)], home)
+    if code:
+        raise Unavailable(
+            f"No virtual environment could be made for {home.peer.name}: {said}. On Debian and Ubuntu: apt-get install python3-venv."
+        )
+
+
+def _torch_index() -> list[str]:
+    """The index of torch's CPU builds, when it answers: without it pip may choose the build for CUDA, which is gigabytes larger."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{TORCH_CPU_INDEX}/torch/", method="HEAD"), timeout=PROBE_S
+        ):
+            return ["--extra-index-url", TORCH_CPU_INDEX]
+    except (urllib.error.URLError, TimeoutError, OSError):
+        return []
+
+
+def _pip(home: Home, words: list[str], counted: Callable[[], None]) -> None:
+    code, said = _run(
+        [str(home.python), "-m", "pip", "--disable-pip-version-check", "--no-input", *words], home, counted
+    )
+    if code:
+        raise Unavailable(
+            f"pip could not install {home.peer.name}: {said}. Look whether the package index answers, then run "
+            f"`{install_words(home.peer)}` again: it goes on where it was."
+        )
+
+
+def _proof(home: Home) -> str:
+    """Its version, asked of the environment itself."""
+    asked = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+    code, said = _run([str(home.python), "-c", asked, home.peer.distribution], home)
+    if code:
+        raise Unavailable(f"{home.peer.name} was installed and cannot be found: {said}.")
+    return said
+
+
+def _run(words: list[str], home: Home, counted: Callable[[], None] | None = None) -> tuple[int, str]:
+    """Run to the end, counting lines of packages looked at; its code and its last words (errors first). Ctrl-C ends it and what it started."""
+    last: deque[str] = deque(maxlen=_SHOWN)
+    errors: deque[str] = deque(maxlen=_SHOWN)
+    with home.log.open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=_environment(),
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                if not (line := line.strip()):
+                    continue
+                last.append(line)
+                if line.startswith("ERROR"):
+                    errors.append(line)
+                if counted is not None and line.startswith(("Collecting ", "Requirement already satisfied: ")):
+                    counted()
+            process.wait()
+        finally:
+            kill_group(process)
+    return process.returncode, " / ".join(errors or list(last)[-1:]).rstrip(".") or "it said nothing"
+
+
+def _environment() -> dict[str, str]:
+    """pip keeps its own settings and its index; offline switches are for what runs later."""
+    left_out = ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")
+    return {name: value for name, value in clean(1).items() if name not in left_out}

@@ -1,0 +1,34 @@
+"""JSON lines between a measurement and the process that decodes for it.
+
+Owns the loop on the side of the runner: a line {"do": WHAT, ...} in, a line {"ok": ...} or {"error": ...} out, until the input ends. It
+imports nothing beyond Python, because it runs in the peers' environments; the runners here and in bench/offline serve with it, `runner` asks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+
+def serve(handlers: Mapping[str, Handler]) -> None:
+    """Answer every line. What libraries print goes to standard error, so that it never stands between the answers."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        for line in sys.stdin:
+            answers.write(json.dumps(_answered(handlers, line)) + "\n")
+            answers.flush()
+
+
+def _answered(handlers: Mapping[str, Handler], line: str) -> dict[str, Any]:
+    try:
+        asked = json.loads(line)
+        return {"ok": dict(handlers[asked["do"]](asked))}
+    except Exception as error:  # noqa: BLE001  whatever a library raises is told, with its trace in the log
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}"[:500]}

@@ -1,0 +1,53 @@
+"""Transformers `generate` behind JSON lines.
+
+Owns the model and the call, in the peer's own environment. It does not know who is compared; `boot` starts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...core.clock import MonotonicClock
+from .talk import serve
+
+_CLOCK = MonotonicClock()
+
+
+class Decoding:
+    """A loaded model."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+
+    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
+        """Load the folder in float32 on the CPU."""
+        import torch
+        import transformers
+
+        torch.set_num_threads(asked["threads"])
+        self._model = transformers.AutoModelForCausalLM.from_pretrained(asked["model"], dtype=torch.float32).eval()
+        # A run is to have as many tokens as it was asked for.
+        self._model.generation_config = transformers.GenerationConfig(
+            do_sample=False, eos_token_id=None, pad_token_id=0, use_cache=True
+        )
+        return {"versions": {"transformers": transformers.__version__, "torch": torch.__version__}}
+
+    def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
+        """Greedy; prompts are of one length, so nothing is padded."""
+        import torch
+
+        prompts = torch.tensor(asked["prompts"], dtype=torch.int64)
+        begun_ns = _CLOCK.now_ns()
+        with torch.inference_mode():
+            rows = self._model.generate(
+                prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=asked["new_tokens"]
+            )
+        taken_ns = _CLOCK.now_ns() - begun_ns
+        return {"ns": taken_ns, "tokens": rows[:, prompts.shape[1] :].tolist()}
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    decoding = Decoding()
+    serve({"load": decoding.load, "generate": decoding.generate})

@@ -1,0 +1,87 @@
+"""What a device allows a model at most: its linear layers alone, and reading its weights alone.
+
+Owns the timing of both. It knows weights, no batch, attention or sampler; `bench engine` sets the engines' rates beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from ...core.clock import MonotonicClock
+from ...executor.weights import load_model
+from ...kernels.linear import Linear
+
+FEWEST, LONGEST_NS = 3, 400_000_000
+PROMPT_ROWS_AT_ONCE = 1024
+"""A prompt pass is timed in pieces of so many rows, as engines take prompts in chunks."""
+
+
+class LinearRoof:
+    """A loaded model's, on the CPU."""
+
+    def __init__(self, folder: str | Path, dtype: str, threads: int) -> None:
+        """Raises InvalidModel, InvalidInput."""
+        torch.set_num_threads(threads)
+        model = load_model(folder, "cpu", dtype)
+        self._dtype = model.dtype
+        self._layers = [linear for layer in model.weights.layers for linear in linears_of(layer)]
+        self._head = model.weights.head
+        self._clock = MonotonicClock()
+        read = sum(linear.in_features * linear.out_features for linear in (*self._layers, self._head))
+        self._weights = torch.ones(read, dtype=self._dtype)
+
+    def versions(self) -> dict[str, str]:
+        """What computes."""
+        return {"torch": torch.__version__}
+
+    def step_ns(self, rows: int) -> int:
+        """Median time of all products of one decode step of `rows` tokens."""
+        return self._median(lambda: self._products(rows, rows))
+
+    def prompt_ns(self, rows: int, sampled: int) -> int:
+        """Median time of all products of a prompt pass over `rows` tokens of which `sampled` reach the head."""
+        whole, rest = divmod(rows, PROMPT_ROWS_AT_ONCE)
+        pieces = [PROMPT_ROWS_AT_ONCE] * whole + ([rest] if rest else [])
+
+        def passes() -> None:
+            for piece in pieces:
+                self._products(piece, 0)
+            self._products(0, sampled)
+
+        return self._median(passes)
+
+    def read_ns(self) -> int:
+        """Median time of reading as many bytes as the linear layers have, once, by a sum."""
+        return self._median(lambda: self._weights.sum())
+
+    @torch.inference_mode()
+    def _products(self, rows: int, head_rows: int) -> None:
+        inputs: dict[int, torch.Tensor] = {}
+        for linear in self._layers if rows else ():
+            if linear.in_features not in inputs:
+                inputs[linear.in_features] = torch.ones(rows, linear.in_features, dtype=self._dtype)
+            linear(inputs[linear.in_features])
+        if head_rows:
+            self._head(torch.ones(head_rows, self._head.in_features, dtype=self._dtype))
+
+    def _median(self, what: Callable[[], object]) -> int:
+        what()
+        times: list[int] = []
+        while len(times) < FEWEST or sum(times) < LONGEST_NS:
+            begun_ns = self._clock.now_ns()
+            what()
+            times.append(self._clock.now_ns() - begun_ns)
+        return int(median(times))
+
+
+def linears_of(layer: object) -> Iterator[Linear]:
+    """The products of a layer, whatever its family calls them. `layer` is a dataclass."""
+    for field in fields(layer):  # type: ignore[arg-type]
+        value = getattr(layer, field.name)
+        if isinstance(value, Linear):
+            yield value

