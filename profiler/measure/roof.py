@@ -13,7 +13,7 @@ from statistics import median
 import torch
 
 from ...core.clock import MonotonicClock
-from ...executor.weights import load_model
+from ...executor.loading import load_model
 from ...kernels.linear import Linear
 
 FEWEST, LONGEST_NS = 3, 400_000_000
@@ -29,8 +29,9 @@ class LinearRoof:
         torch.set_num_threads(threads)
         model = load_model(folder, "cpu", dtype)
         self._dtype = model.dtype
-        self._layers = [linear for layer in model.weights.layers for linear in linears_of(layer)]
         self._head = model.weights.head
+        self._layers = [linear for layer in model.weights.layers for linear in linears_of(layer)]
+        self._layers += [linear for linear in linears_of(model.weights) if linear is not self._head]
         self._clock = MonotonicClock()
         read = sum(linear.in_features * linear.out_features for linear in (*self._layers, self._head))
         self._weights = torch.ones(read, dtype=self._dtype)
@@ -80,7 +81,7 @@ class LinearRoof:
 
 
 def linears_of(layer: object) -> Iterator[Linear]:
-    """The products of a layer, whatever its family calls them. `layer` is a dataclass."""
+    """The products of a layer (or of what stands around the layers), whatever its family calls them. `layer` is a dataclass."""
     for field in fields(layer):  # type: ignore[arg-type]
         value = getattr(layer, field.name)
         if isinstance(value, Linear):
