@@ -6,11 +6,14 @@ Owns flags, files and the exit code: 0 measured, 1 a kernel of ours is wrong or 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...core.errors import InvalidSettings
 from ...core.places import write
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_ROUNDS = 1000
 
@@ -19,19 +22,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The flags of `bench kernels`."""
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N (default: auto)")
     parser.add_argument("--dtype", default="auto", metavar="DTYPE", help="float32, float16, bfloat16 (default: auto)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores but one, as serve)")
     parser.add_argument("--scenario", metavar="FILE", help="shapes of your own, as those in bench/kernels/shapes")
     parser.add_argument("--only", metavar="NAME", help="a kernel (attention, norm, ...), or part of a case's name")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, at least 3 (default %(default)s)")
     parser.add_argument("--no-flex", action="store_true", help="leave FlexAttention out, which takes long to compile")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, a line each (- is standard output)")
     parser.add_argument("--plot", metavar="FILE", help="write a picture there (SVG)")
+    parser.add_argument(
+        "--tune", action="store_true", help="instead: find the quickest kernel sizes of this GPU and write them down"
+    )
+    parser.add_argument(
+        "--head-dims", default="64,128", metavar="D,D", help="for --tune: head sizes (default %(default)s)"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="for --tune: where to write them (default: where every start looks)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure. Raises InvalidSettings, InvalidInput."""
     from ...core.clock import MonotonicClock
-    from ...executor.capacity import resolve_device, resolve_dtype
+    from ...executor.capacity import resolve_device, resolve_dtype, use_threads
     from ..progress import Bar
     from .contest import BOUNDS
     from .machine import facts
@@ -47,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
     dtype = resolve_dtype(args.dtype, device)
     if dtype not in BOUNDS:
         raise InvalidSettings(f"--dtype is {args.dtype}.", field="dtype", limit="float32, float16, bfloat16")
-    use_cores(args.threads)
+    if args.threads is not None and not 1 <= args.threads <= 1024:
+        raise InvalidSettings(f"--threads is {args.threads}.", field="threads", limit="1..1024")
+    use_threads(args.threads)
+    if args.tune:
+        return _tune(args, device, dtype)
     file = Path(args.scenario) if args.scenario else FOLDER / SHIPPED[device.type]
     scenario = load_shapes(file).only(args.only)
     here = facts(device, dtype)
@@ -80,11 +96,45 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(row.fails for row in kernels) else 0
 
 
-def use_cores(count: int | None) -> None:
-    """Let torch compute on so many threads; None: as many as there are processors for this process. Raises InvalidSettings."""
-    import torch
+def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:
+    """Search, show and write. 1 when for some kind of batch no size runs."""
+    if device.type != "cuda":
+        raise InvalidSettings(
+            f"--tune finds the kernel sizes of a GPU, and this run would be on {device}: a CPU has none. Run it where CUDA is.",
+            field="tune",
+        )
+    from ...core.clock import MonotonicClock
+    from ...executor.kernel_sizes import sizes_folder
+    from ...kernels.compiled.size_file import SizeKey
+    from ..progress import Bar
+    from .machine import facts
+    from .render import found_line, tune_head, tune_tail
+    from .scenario import FOLDER, TUNED, load_shapes
+    from .search import Found, Space
+    from .tune import Place, file_name, read_older, size_file, tune, write_sizes
 
-    there = len(os.sched_getaffinity(0))
-    if count is not None and not 1 <= count <= 1024:
-        raise InvalidSettings(f"--threads is {count}.", field="threads", limit="1..1024")
-    torch.set_num_threads(there if count is None else count)
+    dims = head_dims(args.head_dims)
+    path = Path(args.out) if args.out else sizes_folder() / file_name(device)
+    older = read_older(path, device)
+    scenario = load_shapes(Path(args.scenario) if args.scenario else FOLDER / TUNED).only(args.only)
+    space, here, place = Space(), facts(device, dtype), Place(device, dtype, MonotonicClock())
+    print(tune_head(here), flush=True)
+    with Bar() as bar:
+        bar.begin("candidates at most", space.most() * len(dims) * len(scenario.cases))
+
+        def told(key: SizeKey, best: Found | None) -> None:
+            print(found_line(key, best), flush=True)
+
+        found = tune(scenario, dims, place, space, told, lambda: bar.ended(1))
+    if found:
+        write_sizes(size_file(found, place, here, older), path)
+        print(tune_tail(str(path), own=args.out is None))
+    return 0 if len(found) == len(dims) * len(scenario.cases) else 1
+
+
+def head_dims(text: str) -> list[int]:
+    """Head sizes as the flag lists them. Raises InvalidSettings."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and 16 <= int(word) <= 512 and int(word) % 2 == 0 for word in words):
+        raise InvalidSettings(f"--head-dims is {text}.", field="head-dims", limit="even numbers in 16..512")
+    return [int(word) for word in dict.fromkeys(words)]

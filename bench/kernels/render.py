@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from ...kernels.compiled.size_file import SizeKey
 from .machine import MachineFacts
+from .search import Found
 from .study import KernelRow, SpeedRow
 
 DASH = "-"
@@ -113,3 +115,30 @@ def _error(row: KernelRow) -> str:
     if row.error is None:
         return DASH
     return "0" if row.error == 0 else f"{row.error:.1e}"
+
+
+def tune_head(facts: MachineFacts) -> str:
+    """Which device, and what the columns are."""
+    columns = f"{'attention':<24} {'us':>9} {'by rule':>9} {'gain':>6} {'tried':>6} {'refused':>8}  sizes"
+    return f"Kernel sizes for {facts.device}, {facts.dtype}, torch {facts.torch}, triton {facts.triton}\n\n{columns}"
+
+
+def found_line(key: SizeKey, best: Found | None) -> str:
+    """The choice for one kind of batch."""
+    name = f"{'chunks' if key.chunks else 'decode'}, head size {key.head_dim}"
+    if best is None:
+        return f"{name:<24} no candidate runs here and computes what it should; the rule stays"
+    gain = DASH if best.gain is None else f"{best.gain:.0%}"
+    sizes = ", ".join(f"{field} {value}" for field, value in asdict(best.sizes).items())
+    times = f"{_number(best.us):>9} {_number(best.rule_us):>9} {gain:>6}"
+    return f"{name:<24} {times} {best.tried:>6} {best.refused:>8}  {sizes}"
+
+
+def tune_tail(path: str, *, own: bool) -> str:
+    """Where they are, and who uses them."""
+    use = (
+        "Every start on this device uses them from now on."
+        if own
+        else "They are used when the file lies in skipjoin/kernel-sizes of the user's configuration folder (~/.config)."
+    )
+    return f"\nwritten to {path}\n{use} To ship them, put the file into kernels/compiled/sizes."

@@ -18,6 +18,9 @@ FOLDER = Path(__file__).parent / "shapes"
 SHIPPED = {"cpu": "small.toml", "cuda": "llama-3-8b.toml"}
 """Device type -> the file that is measured unless another is named."""
 
+TUNED = "tune.toml"
+"""The batches that `--tune` measures on."""
+
 KERNELS = ("attention", "write", "norm", "gate", "staging", "move", "sampling", "linear")
 OF_SEQUENCES, OF_PAGES = ("attention",), ("staging", "move")
 

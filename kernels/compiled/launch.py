@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from triton.errors import TritonError
 from triton.runtime.jit import JITFunction
 
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
@@ -22,3 +23,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 def is_interpreted(kernel: object) -> bool:
     """Whether `kernel` runs in Triton's interpreter, whose matrix product takes the bits of bfloat16 for whole numbers."""
     return not isinstance(kernel, JITFunction)
+
+
+REFUSED = (TritonError, RuntimeError)
+"""What a launch raises when its sizes do not fit the device, or cannot be compiled for it."""
