@@ -27,6 +27,7 @@ from ..kvstore.device.pool import PagePools, PoolShape
 from .batch import Batch, BatchBuilder
 from .decoder import Decoder
 from .handles import HandleTable
+from .kernel_sizes import use_own_sizes
 from .sampler import SampledTokens, SeenTokens, sample, seen_tokens
 from .weights import LoadedModel
 
@@ -67,6 +68,8 @@ class TorchExecutor:
 
     def start(self) -> ExecutorFacts:
         """Allocate the pools and run one token through the model. Raises InvalidInput when the pools do not fit into memory."""
+        if self._model.device.type == "cuda":
+            use_own_sizes()
         config, device, dtype = self._model.config, self._model.device, self._model.dtype
         layout = KvLayout(config.layers, config.kv_heads, self._pool.page_tokens, config.head_dim)
         self.pools = PagePools(layout, self._pool, device, dtype)

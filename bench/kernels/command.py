@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     last = ""
     with Bar() as bar:
         bar.begin("kernels", len(scenario.cases))
-        for row in study(scenario, product_on(device, dtype), setting, MonotonicClock()):
+        for row in study(scenario, product_on(device, dtype, scenario.model), setting, MonotonicClock()):
             rows.append(row)
             if isinstance(row, SpeedRow):
                 continue

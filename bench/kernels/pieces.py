@@ -67,46 +67,60 @@ def write_contest(case: Case, model: ModelShape, subject: Subject, device: torch
     return _contest(case, [ours, plain], truth, dtype, Work(2 * fresh.numel() * dtype.itemsize))
 
 
+Norm = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x, residual, weight): the norm of their sum, which the residual becomes."""
+
+
 def norm_contest(case: Case, model: ModelShape, subject: Subject, device: torch.device, dtype: torch.dtype) -> Contest:
-    """The sum into the residual and its RMSNorm."""
+    """The sum into the residual and its norm."""
     x, residual = (torch.randn(_rows(case), model.hidden, device=device, dtype=dtype) for _ in range(2))
-    weight = torch.randn(model.hidden, device=device, dtype=dtype)
+    weight, bias = (torch.randn(model.hidden, device=device, dtype=dtype) for _ in range(2))
+    kernels, layer = subject.kernels, case.form == "layer"
 
-    def torchs(a: Tensor, b: Tensor, w: Tensor, eps: float) -> Tensor:
-        return functional.rms_norm(b.add_(a), w.shape, w, eps)
+    def ours(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+        return kernels.add_layer_norm_(a, b, w, bias, EPS) if layer else kernels.add_rms_norm_(a, b, w, EPS)
 
-    def contestant(name: str, norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Contestant:
+    def plain(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+        return elementwise.add_layer_norm_(a, b, w, bias, EPS) if layer else elementwise.add_rms_norm_(a, b, w, EPS)
+
+    def torchs(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+        return functional.rms_norm(b.add_(a), w.shape, w, EPS)
+
+    def contestant(name: str, norm: Norm) -> Contestant:
         # What is timed adds zeros: the residual would else grow from run to run.
         still, kept = torch.zeros_like(x), residual.clone()
 
         def result() -> Tensor:
             total = residual.clone()
-            return torch.cat([norm(x, total, weight, EPS), total])
+            return torch.cat([norm(x, total, weight), total])
 
-        return Contestant(name, lambda: norm(still, kept, weight, EPS), result)
+        return Contestant(name, lambda: norm(still, kept, weight), result)
 
     def truth() -> Tensor:
-        total = (x.double() + residual.double()).to(dtype).double()
-        return torch.cat([elementwise.rms_norm(total, weight.double(), EPS), total])
+        total, wide = (x.double() + residual.double()).to(dtype).double(), weight.double()
+        if layer:
+            return torch.cat([elementwise.layer_norm(total, wide, bias.double(), EPS), total])
+        return torch.cat([elementwise.rms_norm(total, wide, EPS), total])
 
-    contestants = [
-        contestant(OURS, subject.kernels.add_rms_norm_),
-        contestant(REFERENCE, elementwise.add_rms_norm_),
-        contestant("torch", torchs),
-    ]
+    # The plain LayerNorm is torch's own already.
+    contestants = [contestant(OURS, ours), contestant(REFERENCE, plain)]
+    contestants += [] if layer else [contestant("torch", torchs)]
     return _contest(case, contestants, truth, dtype, Work(4 * x.numel() * dtype.itemsize))
 
 
 def gate_contest(case: Case, model: ModelShape, subject: Subject, device: torch.device, dtype: torch.dtype) -> Contest:
-    """SwiGLU of gate and up side by side."""
+    """SwiGLU or GeGLU of gate and up side by side."""
     both = torch.randn(_rows(case), 2 * model.intermediate, device=device, dtype=dtype)
+    gelu = case.form == "gelu"
+    ours = subject.kernels.gelu_gate if gelu else subject.kernels.silu_gate
+    plain = elementwise.gelu_gate if gelu else elementwise.silu_gate
 
     def contestant(name: str, gate: Callable[[Tensor], Tensor]) -> Contestant:
         return Contestant(name, lambda: gate(both), lambda: gate(both))
 
-    contestants = [contestant(OURS, subject.kernels.silu_gate), contestant(REFERENCE, elementwise.silu_gate)]
+    contestants = [contestant(OURS, ours), contestant(REFERENCE, plain)]
     work = Work(3 * both.numel() // 2 * dtype.itemsize)
-    return _contest(case, contestants, lambda: elementwise.silu_gate(both.double()), dtype, work)
+    return _contest(case, contestants, lambda: plain(both.double()), dtype, work)
 
 
 def linear_contest(

@@ -22,6 +22,7 @@ TUNED = "tune.toml"
 """The batches that `--tune` measures on."""
 
 KERNELS = ("attention", "write", "norm", "gate", "staging", "move", "sampling", "linear")
+FORMS = {"gate": (None, "silu", "gelu"), "norm": (None, "rms", "layer")}
 OF_SEQUENCES, OF_PAGES = ("attention",), ("staging", "move")
 
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -66,16 +67,22 @@ class Sequences(_Part):
 
 
 class Case(_Part):
-    """One line of the table: a kernel on one shape. Attention has `sequences`, moves have `pages`, all others `rows`."""
+    """One line of the table: a kernel on one shape. Attention has `sequences`, moves have `pages`, all others `rows`.
+
+    `form` of a gate (default silu) or of a norm (default rms).
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=40)]
     kernel: Literal["attention", "write", "norm", "gate", "staging", "move", "sampling", "linear"]
     sequences: tuple[Sequences, ...] = ()
     rows: Size | None = None
     pages: Size | None = None
+    form: Literal["silu", "gelu", "rms", "layer"] | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Case:
+        if self.form not in FORMS.get(self.kernel, (None,)):
+            raise ValueError(f"form: of a gate silu or gelu, of a norm rms or layer, of {self.kernel} not {self.form}")
         wanted = "sequences" if self.kernel in OF_SEQUENCES else "pages" if self.kernel in OF_PAGES else "rows"
         given = [name for name in ("sequences", "rows", "pages") if getattr(self, name)]
         if given != [wanted]:

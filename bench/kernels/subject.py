@@ -19,6 +19,7 @@ from ...executor.sampler import sample
 from ...kernels import staging
 from ...kernels.dispatch import Kernels, kernels_for
 from ...kernels.linear import Linear
+from .scenario import ModelShape
 
 Copy = Callable[[Tensor, Tensor, Tensor], None]
 Sample = Callable[[Tensor, HandleTable, Int64s], Tensor]
@@ -37,8 +38,8 @@ class Subject:
     linear: Callable[[Tensor], Callable[[Tensor], Tensor]]
 
 
-def product_on(device: torch.device, dtype: torch.dtype) -> Subject:
-    """What runs there today."""
+def product_on(device: torch.device, dtype: torch.dtype, model: ModelShape) -> Subject:
+    """What runs there today for a model of that shape, on which it may depend."""
     gather, scatter = _staging(device)
     return Subject(kernels_for(device, dtype), gather, scatter, plain_sample, Linear)
 

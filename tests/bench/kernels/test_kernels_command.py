@@ -52,7 +52,7 @@ def test_table_lines_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_lines_alone_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*WORDS, "--only", "gate", "--dtype", "bfloat16", "--json", "-"]) == 0
+    assert main([*WORDS, "--only", "gelu", "--dtype", "bfloat16", "--json", "-"]) == 0
     machine, *lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert machine["dtype"] == "bfloat16"
     assert [line.get("contestant") for line in lines] == ["skipjoin", "reference", None, None]
@@ -93,6 +93,7 @@ def test_shipped_shapes_have_every_kernel(name: str) -> None:
     [
         ("heads = 4", "heads = 3", "heads: a multiple of kv_heads"),
         ("rows = 5", "pages = 5", "rows: write needs that"),
+        ('form = "gelu"', 'form = "rms"', "form: of a gate silu or gelu"),
         ("context = 20", "context = 19", "queries: at most context"),
         ('"decode"', '"mixed"', "every name once"),
         ('title = "a test"', "", "title"),

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from skipjoin.bench.kernels.contest import BOUNDS
 from skipjoin.bench.kernels.render import row_line
-from skipjoin.bench.kernels.scenario import KERNELS
+from skipjoin.bench.kernels.scenario import KERNELS, load_shapes
 from skipjoin.bench.kernels.study import KernelRow, SpeedRow
 from skipjoin.bench.kernels.subject import Subject, product_on
 
 CPU = torch.device("cpu")
 
 
+MODEL = load_shapes(Path(__file__).with_name("quick.toml")).model
+
+
 def product() -> Subject:
-    return product_on(CPU, torch.float32)
+    return product_on(CPU, torch.float32, MODEL)
 
 
 def of_kernels(**wrong: Callable[..., object]) -> Subject:
@@ -57,6 +61,10 @@ def best_only(logits, table, rows):
     return logits.argmax(-1)
 
 
+def half(both):
+    return both[:, : both.shape[1] // 2]
+
+
 def narrow(weight):
     return lambda x: x.bfloat16().float() @ weight.T
 
@@ -64,8 +72,8 @@ def narrow(weight):
 WRONG = {
     "attention": [of_kernels(attend=half_attention), of_kernels(attend=no_attention)],
     "write": [of_kernels(rotate_and_write=unwritten)],
-    "norm": [of_kernels(add_rms_norm_=no_sum)],
-    "gate": [of_kernels(silu_gate=lambda both: both[:, : both.shape[1] // 2])],
+    "norm": [of_kernels(add_rms_norm_=no_sum, add_layer_norm_=lambda x, residual, *rest: residual.add_(x))],
+    "gate": [of_kernels(silu_gate=half, gelu_gate=lambda both: product().kernels.silu_gate(both))],
     "staging": [replace(product(), gather=forgetful), replace(product(), scatter=scattered_too_far)],
     "sampling": [replace(product(), sample=best_only)],
     "linear": [replace(product(), linear=narrow)],
@@ -101,7 +109,7 @@ def test_a_kernel_that_breaks_does_not_end_the_study(studied):
 
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_what_the_product_runs_is_right_in_every_dtype(studied, dtype):
-    rows = studied(product_on(CPU, dtype), dtype)
+    rows = studied(product_on(CPU, dtype, MODEL), dtype)
     kernels = kernel_rows(rows)
     assert {row.kernel for row in kernels} == set(KERNELS)
     for row in kernels:
