@@ -37,6 +37,10 @@ SILU = {"silu": "silu", "swish": "silu"}
 GELU_TANH = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
 """What config.json may call an activation -> what it is. `gelu_new` is the same tanh form, written out."""
 
+GATED_ACTIVATIONS = frozenset({"silu", "gelu_tanh"})
+PLAIN_ACTIVATIONS = frozenset({"silu", "gelu_tanh", "gelu", "relu"})
+"""What an MLP with a gate, and one without, can compute."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorNames:
@@ -116,3 +120,19 @@ class Architecture:
     attention_softcap: bool = False
     layer_scale: bool = False
     norm_before: str | None = None
+
+    def contradiction(self) -> str | None:
+        """What keeps this row from describing a decoder; None where nothing does."""
+        names = self.tensors
+        if (names.qkv is None) == (None in (names.query, names.key, names.value)):
+            return "it must name either qkv, or query, key and value"
+        if names.gate_up is None and names.up is None:
+            return "it must name gate_up or up"
+        if (names.query_norm is None) != (names.key_norm is None):
+            return "it must name both head norms or none"
+        if (names.embedding_in is None) != (names.embedding_out is None):
+            return "it must name both embedding_in and embedding_out or none"
+        known = GATED_ACTIVATIONS if names.gated else PLAIN_ACTIVATIONS
+        if not self.activations or not set(self.activations.values()) <= known:
+            return f"its activations can be {', '.join(sorted(known))}"
+        return None

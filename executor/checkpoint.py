@@ -121,7 +121,7 @@ def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
         if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise InvalidModel(f"{path.name} is truncated or no safetensors file.", field=path.name)
+            raise InvalidModel(f"{path.name} is truncated or no safetensors file. Download it again.", field=path.name)
         try:
             header = json.loads(file.read(length).decode("utf-8"))
         except (ValueError, RecursionError) as error:
@@ -142,7 +142,7 @@ def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
         position = end
     if 8 + length + position != size:
         raise InvalidModel(
-            f"{path.name} has {size} bytes where its header says {8 + length + position}: it is truncated or damaged.",
+            f"{path.name} has {size} bytes where its header says {8 + length + position}: it is truncated or damaged. Download it again.",
             field=path.name,
         )
     return shapes
@@ -158,7 +158,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> tuple[int, int, tuple[int,
         raise InvalidModel(f"{path.name} has a corrupt header at {name[:200]}.", field=path.name)
     if dtype not in _DTYPE_BYTES:
         raise InvalidModel(
-            f"The tensor {name[:200]} is stored as {str(dtype)[:16]}, which is not supported.",
+            f"The tensor {name[:200]} is stored as {str(dtype)[:16]}, which is not supported; take the unquantised model.",
             field=name[:200],
             limit="F64, F32, F16 or BF16",
         )

@@ -207,4 +207,5 @@ def _said(bias: bool | str, fields: Fields) -> bool:
 
 def _eos_ids(config: Fields, generation: dict[str, Any], vocab_size: int) -> tuple[int, ...]:
     """End tokens: generation_config.json decides where it names any, config.json otherwise."""
-    return Fields(generation).token_ids("eos_token_id", vocab_size) or config.token_ids("eos_token_id", vocab_size)
+    stated = config.token_ids("eos_token_id", vocab_size)
+    return Fields(generation).token_ids("eos_token_id", vocab_size) or stated

@@ -21,7 +21,12 @@ def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, An
     path = folder / name
     if not path.is_file():
         if required:
-            raise InvalidModel(f"The model folder has no {name}; a Hugging Face model folder is needed.", field=name)
+            how = "; AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) in Transformers makes one" * (
+                name == "tokenizer.json"
+            )
+            raise InvalidModel(
+                f"The model folder has no {name}; a Hugging Face model folder is needed{how}.", field=name
+            )
         return {}
     try:
         if path.stat().st_size > MAX_JSON_BYTES:

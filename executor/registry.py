@@ -18,10 +18,12 @@ _registered: dict[str, Architecture] = {}
 
 
 def register(row: Architecture) -> None:
-    """Make a row known in this process. Raises InvalidInput when another row has its name."""
+    """Make a row known in this process. Raises InvalidInput when another row has its name, or it contradicts itself."""
+    if (wrong := row.contradiction()) is not None:
+        raise InvalidInput(f"The architecture {row.name[:80]!r} cannot be: {wrong}.", field="architectures")
     known = _registered.get(row.name) or _shipped().get(row.name)
     if known is not None and known is not row:
-        raise InvalidInput(f"The architecture {row.name[:80]!r} is known already.", field="name")
+        raise InvalidInput(f"The architecture {row.name[:80]!r} is known already.", field="architectures")
     _registered[row.name] = row
 
 
@@ -36,7 +38,7 @@ def find_architecture(name: str) -> Architecture:
     if row is None:
         known = ", ".join(known_architectures())
         raise InvalidModel(
-            f"The architecture {name[:80]!r} is not known. Known: {known}.",
+            f"The architecture {name[:80]!r} is not known. Known: {known}. docs/models.md says how to add one.",
             field="architectures",
             limit=f"one of {known}",
         )
@@ -65,5 +67,7 @@ def _installed() -> dict[str, Architecture]:
                 f"The entry point {point.name} in {ENTRY_POINTS} must name an Architecture with a name of its own: {point.value}.",
                 field="architectures",
             )
+        if (wrong := row.contradiction()) is not None:
+            raise InvalidModel(f"The architecture {row.name[:80]!r} cannot be: {wrong}.", field="architectures")
         rows[row.name] = row
     return rows

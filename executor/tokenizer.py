@@ -38,11 +38,13 @@ class ModelTokenizer:
         self.vocab_size = config.vocab_size
         self.end_tokens = frozenset(config.eos_ids)
         added = self._plain.get_added_tokens_decoder()
-        highest = max(self._plain.get_vocab(with_added_tokens=True).values(), default=-1)
-        if highest >= config.vocab_size:
+        # An empty prompt holds what is put around every one, which the vocabulary need not list.
+        known = [*self._plain.get_vocab(with_added_tokens=True).values(), *self.encode("")]
+        if max(known, default=-1) >= config.vocab_size:
             raise InvalidModel(
-                f"The tokenizer knows token {highest}, the model only {config.vocab_size} tokens.",
+                f"The tokenizer knows token {max(known)}, the model only {config.vocab_size} tokens; take the tokenizer that belongs to the model.",
                 field="tokenizer.json",
+                limit=f"0..{config.vocab_size - 1}",
             )
         self._specials = {token.content for token in added.values() if token.special and token.content}
         self.token_bytes: Sequence[bytes] = _token_bytes(self._plain, _is_byte_level(raw), config.vocab_size)
@@ -105,7 +107,8 @@ def _load(folder: Path) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:
         raise InvalidModel(
-            "tokenizer.json cannot be used by this version of the tokenizers library.", field="tokenizer.json"
+            "tokenizer.json is damaged, or made for a newer tokenizers library than the installed one.",
+            field="tokenizer.json",
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

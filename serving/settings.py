@@ -45,7 +45,8 @@ class ServeSettings(BaseSettings):
     )
 
     model: Path | None = Field(
-        None, description="Folder of a Hugging Face model (Llama family); not needed by the simulated executor"
+        None,
+        description="Folder of a Hugging Face model (families: docs/models.md); not needed by the simulated executor",
     )
     executor: Literal["torch", "simulated"] = Field(
         "torch", description="Who computes; simulated needs no torch and makes up tokens"

@@ -236,6 +236,24 @@ def test_end_tokens(folder):
     change(folder, eos_token_id=[1, 512])
     with pytest.raises(InvalidModel, match="eos_token_id"):
         load_config(folder)
+    # What the other file says does not make an end token that the model lacks a good one.
+    (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
+    with pytest.raises(InvalidModel, match="eos_token_id"):
+        load_config(folder)
+
+
+def test_weights_that_do_not_fit_into_memory(folder):
+    """Told from the headers alone: the file is a hole of half a terabyte, and nobody reads it."""
+    vocab_size, hidden = 2**22, 2**15
+    change(folder, vocab_size=vocab_size, hidden_size=hidden, num_attention_heads=64, head_dim=512)
+    size = vocab_size * hidden * 4
+    entry = {"dtype": "F32", "shape": [vocab_size, hidden], "data_offsets": [0, size]}
+    header = json.dumps({"model.embed_tokens.weight": entry}).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + size)
+    said = refusal(folder)
+    assert "512.0 GiB in float32" in said and "smaller dtype" in said and "GiB that are free" in said
 
 
 def test_sampling_that_the_makers_recommend(folder):

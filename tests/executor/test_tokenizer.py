@@ -132,6 +132,14 @@ def change(folder, name, **fields):
     (folder / name).write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))
 
 
+def begin_with(folder, token):
+    """A begin token that the vocabulary does not list and the model does not have."""
+    processor = json.loads((folder / "tokenizer.json").read_text())["post_processor"]
+    for special in processor["special_tokens"].values():
+        special["ids"] = [token]
+    change(folder, "tokenizer.json", post_processor=processor)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -144,6 +152,7 @@ def change(folder, name, **fields):
             "byte-level",
         ),
         (lambda f: change(f, "config.json", vocab_size=400), "400"),
+        (lambda f: begin_with(f, 9999), "9999"),
         (lambda f: change(f, "tokenizer_config.json", chat_template="{% for %}"), "compile"),
         (lambda f: change(f, "tokenizer_config.json", chat_template=7), "text"),
         (lambda f: change(f, "tokenizer_config.json", chat_template="x" * 2**19), "too long"),
