@@ -42,7 +42,7 @@ def head(title: str, facts: MachineFacts, rounds: int) -> str:
     device = facts.device if facts.device == facts.processor else f"{facts.device} ({facts.processor})"
     lines = [
         f"Kernels for {title}, {facts.dtype}",
-        f"{device}, {facts.threads} CPU threads, {versions}",
+        f"{device}, {facts.threads} CPU thread{'' if facts.threads == 1 else 's'}, {versions}",
         f"Medians of {rounds} rounds in which all take turns; spread: largest less smallest, over the median",
     ]
     if facts.device == facts.processor:
