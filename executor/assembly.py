@@ -86,7 +86,8 @@ class Assembler:
         return LayerWeights(
             attention_norm=self._norm(names.attention_norm, i),
             qkv=self._linear(qkv, config.hidden, i, bias=config.qkv_bias),
-            head_norms=self._head_norms(i),
+            query_norm=self._head_norm(names.query_norm, i),
+            key_norm=self._head_norm(names.key_norm, i),
             attention_out=self._linear([(names.attention_out, config.hidden)], queries, i, bias=config.out_bias),
             after_attention_norm=None
             if names.after_attention_norm is None
@@ -102,12 +103,8 @@ class Assembler:
         bias = self._tensor(f"{name}.bias".format(i=i), shape) if self._family.norm is Norm.LAYER else None
         return NormWeights(self._norm_weight(name, shape, i), bias)
 
-    def _head_norms(self, i: int) -> Tensor | None:
-        config, names = self._config, self._names
-        if names.query_norm is None or names.key_norm is None:
-            return None
-        query, key = (self._norm_weight(name, (config.head_dim,), i) for name in (names.query_norm, names.key_norm))
-        return torch.cat([query.expand(config.heads, -1), key.expand(config.kv_heads, -1)]).contiguous()
+    def _head_norm(self, name: str | None, i: int) -> Tensor | None:
+        return None if name is None else self._norm_weight(name, (self._config.head_dim,), i)
 
     def _norm_weight(self, name: str, shape: tuple[int, ...], i: int) -> Tensor:
         name = f"{name}.weight".format(i=i)

@@ -126,12 +126,16 @@ class Decoder:
         """Fill `mixed` with the attention of all rows, after their keys and values are in the pages."""
         config, kernels = self._config, self._kernels
         qkv = layer.qkv(normed).view(len(batch.tokens), -1, config.head_dim)
-        if layer.head_norms is not None:
-            turning = qkv[:, : config.heads + config.kv_heads]
-            turning.copy_(kernels.rms_norm(turning, layer.head_norms, config.norm_eps))
+        if layer.query_norm is not None and layer.key_norm is not None:
+            self._norm_heads_(qkv[:, : config.heads], layer.query_norm)
+            self._norm_heads_(qkv[:, config.heads : config.heads + config.kv_heads], layer.key_norm)
         cos, sin = angles[config.attention[index].rope]
         kernels.rotate_and_write(self._kv, index, qkv, cos, sin, batch.attention)
         kernels.attend(self._kv, index, self._shapes[index], batch.attention, qkv[:, : config.heads], mixed)
+
+    def _norm_heads_(self, heads: Tensor, weight: Tensor) -> None:
+        rows = heads.reshape(-1, self._config.head_dim)
+        heads.copy_(self._kernels.rms_norm(rows, weight, self._config.norm_eps).view(heads.shape))
 
     def _logits(self, normed: Tensor) -> Tensor:
         weights, cap = self._weights, self._config.logit_softcap

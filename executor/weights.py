@@ -30,13 +30,14 @@ class NormWeights:
 class LayerWeights:
     """One layer. `qkv` gives [q heads | k heads | v heads] * head_dim, `gate_up` gives [gate | up], or what is activated where there is no gate.
 
-    `head_norms`[heads + kv_heads, head_dim] are the norms of query and key heads; `after_attention_norm` and `after_mlp_norm` those of what the
-    halves give before it is added. None: the family has no such norm.
+    `query_norm` and `key_norm` [head_dim] are of each head; `after_attention_norm` and `after_mlp_norm` are of what the halves give before it is
+    added. None: the family has no such norm.
     """
 
     attention_norm: NormWeights
     qkv: Linear
-    head_norms: Tensor | None
+    query_norm: Tensor | None
+    key_norm: Tensor | None
     attention_out: Linear
     after_attention_norm: NormWeights | None
     mlp_norm: NormWeights

@@ -25,7 +25,7 @@ _BESIDE = (8, 64)
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """A decoder with gated feed-forward parts: sizes of one layer, how many layers, and the bytes of a number."""
+    """Sizes of one layer, how many layers, the bytes of a number, and whether the feed-forward parts have a gate."""
 
     layers: int
     hidden: int
@@ -35,12 +35,13 @@ class Decoder:
     intermediate: int
     vocab_size: int
     number_bytes: int
+    gated: bool = True
 
     @property
     def layer_weights(self) -> int:
-        """Numbers in all layers' matrices: queries, keys, values, output, and three of the feed-forward part."""
+        """Numbers in all layers' matrices: queries, keys, values, output, and two or three of the feed-forward part."""
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
-        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+        return self.layers * (attention + (2 + self.gated) * self.hidden * self.intermediate)
 
     @property
     def head_weights(self) -> int:

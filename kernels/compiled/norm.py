@@ -30,7 +30,7 @@ def _summed(x, residual, place, there, ADD: tl.constexpr):  # type: ignore[no-un
 @triton.jit
 def _norm(  # type: ignore[no-untyped-def]
     x, residual, weight, bias, out, hidden, eps,
-    ADD: tl.constexpr, CENTRE: tl.constexpr, BIASED: tl.constexpr, BLOCK: tl.constexpr,
+    ADD: tl.constexpr, CENTRE: tl.constexpr, BIASED: tl.constexpr, ROUNDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * hidden
     lane = tl.arange(0, BLOCK)
@@ -56,7 +56,7 @@ def _norm(  # type: ignore[no-untyped-def]
             tl.store(residual + place, value.to(x.dtype.element_ty), mask=there)
         scale = tl.load(weight + start + lane, mask=there, other=0.0).to(tl.float32)
         normed = (value - mean) * inverse
-        if not CENTRE:
+        if ROUNDED:
             # Rounded before the weight is applied, as the reference says and as Llama models were trained.
             normed = normed.to(x.dtype.element_ty).to(tl.float32)
         normed *= scale
@@ -88,7 +88,12 @@ def add_layer_norm_(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | 
 def _launch(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | None, eps: float, *, centre: bool
 ) -> Tensor:
-    assert x.dtype in DTYPES and weight.dtype == x.dtype and (residual is None or residual.dtype == x.dtype)
+    # A weight that is float32 beside a half precision is applied before the rounding, as Gemma's are.
+    assert (
+        x.dtype in DTYPES
+        and weight.dtype in (x.dtype, torch.float32)
+        and (residual is None or residual.dtype == x.dtype)
+    )
     assert x.is_contiguous() and (residual is None or (residual.is_contiguous() and residual.shape == x.shape))
     out = torch.empty_like(x)
     if not x.numel():
@@ -97,7 +102,8 @@ def _launch(
     block = min(_WIDEST, 1 << (hidden - 1).bit_length())
     _norm[(x.numel() // hidden,)](
         x, x if residual is None else residual, weight, weight if bias is None else bias, out, hidden, eps,
-        ADD=residual is not None, CENTRE=centre, BIASED=bias is not None, BLOCK=block,
+        ADD=residual is not None, CENTRE=centre, BIASED=bias is not None,
+        ROUNDED=not centre and weight.dtype == x.dtype, BLOCK=block,
         num_warps=max(1, min(8, block // 512)), **OPTIONS,
     )  # fmt: skip
     return out

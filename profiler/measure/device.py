@@ -77,6 +77,7 @@ def _decoder(config: ModelConfig, number_bytes: int) -> Decoder:
         config.intermediate,
         config.vocab_size,
         number_bytes,
+        config.architecture.tensors.gated,
     )
 
 

@@ -70,3 +70,10 @@ def test_the_command_measures_here_or_takes_what_it_is_given(
     assert "copy-gb-s" in capsys.readouterr().err
     assert main(["profile", "roofline", "--model", str(tmp_path), "--out", str(out)]) == 2
     assert "config.json" in capsys.readouterr().err
+
+
+def test_a_feed_forward_part_without_a_gate_has_two_matrices():
+    """GPT-2 of 124 million: 12 layers of 12 times 768 squared, and 50,257 embeddings."""
+    gpt2 = Decoder(12, 768, 12, 12, 64, 3072, 50257, 4, gated=False)
+    assert gpt2.layer_weights == 12 * 12 * 768**2
+    assert gpt2.layer_weights + gpt2.head_weights == pytest.approx(124e6, rel=0.01)

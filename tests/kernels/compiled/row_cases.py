@@ -10,11 +10,14 @@ from skipjoin.kernels.compiled import gate as compiled_gate
 from skipjoin.kernels.compiled import norm as compiled_norm
 
 
-def norm(device, dtype, rows, hidden, seed, kind="rms", residual=False, biased=False, offset=0.0):
-    """`offset` moves the mean away from 0, where a variance from sums of squares would lose its digits."""
+def norm(device, dtype, rows, hidden, seed, kind="rms", residual=False, biased=False, offset=0.0, wide_weight=False):
+    """`wide_weight`: the weight is float32 whatever the dtype.
+    `offset` moves the mean away from 0, where a variance from sums of squares would lose its digits."""
     torch.manual_seed(seed)
     x, other = (torch.randn(rows, hidden, device=device).add(offset).to(DTYPES[dtype]) for _ in range(2))
     weight, bias = (torch.randn(hidden, device=device).to(DTYPES[dtype]) for _ in range(2))
+    if wide_weight:
+        weight = torch.randn(hidden, device=device)
     extra = () if kind == "rms" else (bias if biased else None,)
     wide = tuple(None if part is None else part.double() for part in extra)
     name = f"add_{kind}_norm_" if residual else f"{kind}_norm"
@@ -34,5 +37,7 @@ def norm(device, dtype, rows, hidden, seed, kind="rms", residual=False, biased=F
 def gate(device, dtype, rows, width, seed, kind):
     torch.manual_seed(seed)
     gate_up = (torch.randn(rows, 2 * width, device=device) * 4).to(DTYPES[dtype])
+    if gate_up.numel() == 2:
+        gate_up = gate_up.abs()  # one number alone that underflows would be off by all of itself
     name = f"{kind}_gate"
     return assert_near(getattr(compiled_gate, name)(gate_up), getattr(elementwise, name)(gate_up.double()))

@@ -25,6 +25,12 @@ def test_norms(run, seed, rows, hidden, residual, dtype):
             )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("residual", [False, True])
+def test_weights_in_float32(run, seed, residual, dtype):
+    run("row_cases.norm", dtype=dtype, rows=3, hidden=37, seed=seed, residual=residual, wide_weight=True)
+
+
 def test_a_mean_far_from_zero_costs_no_digits(run, seed):
     run("row_cases.norm", dtype="float32", rows=2, hidden=300, seed=seed, kind="layer", offset=30.0)
 
