@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|kernels|pool|fidelity|published|demo|matrix|report|peers|engine`.
+"""`skipjoin bench run|turn|kernels|pool|fidelity|published|demo|matrix|report|peers|engine|live`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured (and, for the demo, every bar held), 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -22,6 +22,7 @@ from .kernels import command as kernels
 from .matrix import command as matrix
 from .measured import command as measured
 from .offline import command as offline
+from .peer_live import command as peer_live
 from .peers import command as peers
 from .published import command as published
 from .report import command as report
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("peers", help="install other engines, each by itself, to be measured beside ours")
     )
     offline.configure(actions.add_parser("engine", help="tokens a second without a server, beside the peers' engines"))
+    peer_live.configure(actions.add_parser("live", help="a peer's server and ours behind HTTP, with the same requests"))
 
 
 def _configure_run(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         "report": report.run,
         "peers": peers.run,
         "engine": offline.run,
+        "live": peer_live.run,
     }
     for flag in ("json", "plot", "markdown"):
         if (file := getattr(args, flag, None)) not in (None, "-"):

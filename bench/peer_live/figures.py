@@ -1,0 +1,101 @@
+"""What a live comparison amounts to: medians, ratios within a repeat, verdicts.
+
+Owns the arithmetic on the lines of a ledger. It neither measures nor renders; `render` and `plot` show what is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..offline.figures import Spread
+from .scenario import CLOSED, Scenario
+from .visit import Line
+
+MEASURES: tuple[tuple[str, str, str], ...] = (
+    ("mean JCT", "mean_jct_s", "mean_jct"),
+    ("P99 JCT", "p99_jct_s", "p99_jct"),
+    ("mean TTFT", "mean_ttft_s", "mean_ttft"),
+)
+"""Label, field of a result, bar."""
+THROUGHPUT = "output_token_throughput"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Ours over the peer's in one cell; `ratio` is None when one of them is not known."""
+
+    cell: str
+    label: str
+    ratio: Spread | None
+    limit: float
+    at_most: bool
+
+    @property
+    def holds(self) -> bool | None:
+        """None when nobody can tell."""
+        if self.ratio is None:
+            return None
+        return self.ratio.median <= self.limit if self.at_most else self.ratio.median >= self.limit
+
+
+class Standings:
+    """The lines of one scenario."""
+
+    def __init__(self, scenario: Scenario, peer: str, lines: Sequence[Line]) -> None:
+        self.scenario = scenario
+        self.peer = peer
+        self.saturation = next((line for line in lines if line["kind"] == "saturation"), None)
+        self.visits = [line for line in lines if line["kind"] == "visit"]
+
+    @property
+    def systems(self) -> list[str]:
+        """Ours in the scenario's order, then the peer; only those that were visited."""
+        visited = {line["system"] for line in self.visits}
+        return [name for name in (*self.scenario.policies, self.peer) if name in visited]
+
+    def values(self, system: str, cell: str, field: str) -> dict[int, float]:
+        """Repeat -> the figure."""
+        found = {}
+        for line in self.visits:
+            for one in line["cells"] if line["system"] == system else ():
+                if one["cell"] == cell and (value := one["result"].get(field)) is not None:
+                    found[line["repeat"]] = float(value)
+        return found
+
+    def spread(self, system: str, cell: str, field: str) -> Spread | None:
+        """Of the repeats."""
+        values = self.values(system, cell, field)
+        return Spread.of(list(values.values())) if values else None
+
+    def ratio(self, system: str, over: str, cell: str, field: str) -> Spread | None:
+        """Of the repeats that both have, each ratio within its repeat: the same requests, one server after the other."""
+        others = self.values(over, cell, field)
+        ratios = [value / others[at] for at, value in self.values(system, cell, field).items() if others.get(at)]
+        return Spread.of(ratios) if ratios else None
+
+    def verdicts(self) -> list[Verdict]:
+        """Our first policy over the peer, cell by cell."""
+        ours, bars = self.scenario.policies[0], self.scenario.bars
+        told = []
+        for cell in self.scenario.cells:
+            if cell.load is None:
+                ratio = self.ratio(ours, self.peer, CLOSED, THROUGHPUT)
+                told.append(Verdict(CLOSED, "throughput", ratio, bars.closed_throughput, at_most=False))
+                continue
+            for label, field, bar in MEASURES:
+                ratio = self.ratio(ours, self.peer, cell.name, field)
+                told.append(Verdict(cell.name, label, ratio, getattr(bars, bar), at_most=True))
+        return told
+
+    def troubles(self) -> list[str]:
+        """Sentences about cells that are not to be trusted as they are."""
+        told = []
+        for line in self.visits:
+            for one in line["cells"]:
+                where = f"{line['system']}, repeat {line['repeat'] + 1}, {one['cell']}"
+                if one["failed"]:
+                    told.append(f"{where}: {one['failed']} requests failed, the first: {one['first_failure']}")
+                if not one["trustworthy"]:
+                    told.append(f"{where}: the generator was {one['lag_p99_ms']:.0f} ms late (P99), do not trust it")
+        return told

@@ -1,0 +1,121 @@
+"""A peer's server: started, waited for, ended.
+
+Owns the port, the process with all it starts, and the words for one that does not come up. It sends no load; bench/peer_live does, over HTTP.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ...core.clock import MonotonicClock, sleep_s
+from ...core.errors import InvalidSettings, Unavailable
+from .catalogue import Peer, ServeWish
+from .environment import Machine, clean
+from .home import Home
+from .process import fate, kill_group
+
+START_S = 600.0
+POLL_S = 0.2
+HOST = "127.0.0.1"
+
+
+def free_port(wanted: int | None) -> int:
+    """`wanted`, or one that nobody has. Raises InvalidSettings when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted or 0))
+        except OSError as bad:
+            raise InvalidSettings(
+                f"Port {wanted} cannot be used ({bad.strerror}): end who has it, or leave --port out.", field="port"
+            ) from None
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PeerServer:
+    """Use it in a `with`: it answers when the block begins and is gone, with all it started, when the block ends."""
+
+    def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path, port: int) -> None:
+        """`words` is the command that serves on `port`; what it says goes to `log`."""
+        self.name = name
+        self.url = f"http://{HOST}:{port}"
+        self._words = list(words)
+        self._environment = dict(environment)
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                self._words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=self._environment,
+                start_new_session=True,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process, and the session of all that it started."""
+        assert self._process is not None, "entered"
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise Unavailable with its last words when it has ended."""
+        assert self._process is not None, "entered"
+        if (code := self._process.poll()) is not None:
+            raise Unavailable(f"{self.name} {fate(code, self._log)}")
+
+    def stop(self) -> None:
+        """Ask it to end, then end it and what it started. Idempotent."""
+        if self._process is not None:
+            kill_group(self._process, gently=True)
+
+    def _wait(self) -> None:
+        clock = MonotonicClock()
+        limit_ns = clock.now_ns() + int(START_S * 1e9)
+        while clock.now_ns() < limit_ns:
+            self.check()
+            try:
+                with urllib.request.urlopen(f"{self.url}/v1/models", timeout=5) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                sleep_s(POLL_S)
+        raise Unavailable(f"{self.name} did not answer within {START_S:g} s; {fate(None, self._log)}")
+
+
+def peer_server(
+    peer: Peer, model: Path, port: int, machine: tuple[int, int], slots: int, context_tokens: int
+) -> PeerServer:
+    """The peer's own; `machine`: CPU threads and GiB of KV. Raises InvalidSettings when it only decodes or is not installed."""
+    if peer.serve is None:
+        raise InvalidSettings(f"{peer.name} has no server; `bench engine` compares with it.", field="peer")
+    home = Home(peer)
+    home.require()
+    threads, kv_gib = machine
+    words = [str(home.python), *peer.serve(ServeWish(model, port, slots, context_tokens))]
+    wanted = peer.environment(Machine(threads, kv_gib, home.prefix, home.kept))
+    return PeerServer(peer.name, words, clean(threads, wanted), home.log, port)
