@@ -20,7 +20,7 @@ from ..core.outcome import IterationOutcome
 from ..core.plan import Admit, BlockTable, DecodeBatch, Int64s, IterationPlan, PrefillChunk, no_int64
 from ..core.ports import ExecutorFacts
 from ..core.sampling import SamplingParams
-from ..kernels.dispatch import kernels_for
+from ..kernels.dispatch import Kernels, checking, kernels_for
 from ..kernels.layout import KvLayout, PagedKv
 from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
@@ -54,8 +54,21 @@ class TorchExecutor:
     plans may be submitted before the first is polled; a decode member's newest token stays on the device for the next plan.
     """
 
-    def __init__(self, model: LoadedModel, pool: PoolShape, *, generation: int = 1, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        pool: PoolShape,
+        *,
+        generation: int = 1,
+        clock: Clock | None = None,
+        kernels: Kernels | None = None,
+        checked: bool = False,
+    ) -> None:
+        """`kernels` None: the quickest for the model's device. `checked`: every iteration's tables and slots are looked at before anything reads
+        or writes by them, for tests and for hunting a bug; on a device this waits for them."""
         self._model = model
+        self._kernels = kernels
+        self._checked = checked
         self._pool = pool
         self._generation = generation
         self._clock = clock if clock is not None else MonotonicClock()
@@ -74,7 +87,9 @@ class TorchExecutor:
         layout = KvLayout(config.layers, config.kv_heads, self._pool.page_tokens, config.head_dim)
         self.pools = PagePools(layout, self._pool, device, dtype)
         self._kv = PagedKv(self.pools.device, layout)
-        kernels = kernels_for(device, dtype)
+        kernels = self._kernels or kernels_for(device, dtype)
+        if self._checked:
+            kernels = checking(kernels)
         self._decoder = Decoder(self._model, self._kv, kernels)
         self._builder = BatchBuilder(self._table, self._kv, device, kernels)
         self._mover = mover_for(self.pools)

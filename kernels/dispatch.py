@@ -7,7 +7,7 @@ The runner asks once, at start, and hands the answer to decoder and batch builde
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from . import elementwise, padded
 from .layout import PagedKv
+from .native.library import library
+from .native.operations import NativeOperations
 from .ragged import RaggedBatch
-from .ragged_attention import AttentionShape
+from .ragged_attention import AttentionShape, check_tables
+from .slots import check_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,38 @@ REFERENCE = Kernels(
     attend=padded.attend,
 )
 
-_BY_DEVICE_TYPE: dict[str, Kernels] = {}
-
 
 def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
-    """The kernels of a device; the reference where none of its own are known."""
-    return _BY_DEVICE_TYPE.get(device.type, REFERENCE)
+    """The quickest kernels that a device has for a precision; the reference at worst."""
+    if device.type == "cpu":
+        return _native(dtype) or REFERENCE
+    return REFERENCE
+
+
+def checking(kernels: Kernels) -> Kernels:
+    """The same kernels, which refuse an iteration whose tables or slots leave the pool, or that writes a slot twice, with IndexError."""
+
+    def prepare(kv: PagedKv, batch: RaggedBatch, slots: Tensor) -> Any:
+        check_tables(kv, batch)
+        check_slots(kv, slots)
+        return kernels.prepare(kv, batch, slots)
+
+    return replace(kernels, prepare=prepare)
+
+
+def _native(dtype: torch.dtype) -> Kernels | None:
+    """What is compiled from C for this machine's processor."""
+    found = library(dtype)
+    if found is None:
+        return None
+    native = NativeOperations(found, dtype)
+    return replace(
+        REFERENCE,
+        rms_norm=native.rms_norm,
+        add_rms_norm_=native.add_rms_norm_,
+        silu_gate=native.silu_gate,
+        gelu_gate=native.gelu_gate,
+        prepare=native.prepare,
+        rotate_and_write=native.rotate_and_write,
+        attend=native.attend,
+    )

@@ -53,6 +53,12 @@ class PagedKv:
         self.token_rows = [tokens[layer * heads * layout.page_tokens :] for layer in range(layout.layers)]
         self.head_blocks = [blocks[layer * heads :] for layer in range(layout.layers)]
 
+    def layer_pointer(self, layer: int) -> int:
+        """Address of layer `layer` of page 0."""
+        layout = self.layout
+        elements = layer * 2 * layout.kv_heads * layout.page_tokens * layout.head_dim
+        return self.pool.data_ptr() + elements * self.pool.element_size()
+
     def write_index(self, pages: Tensor, offsets: Tensor) -> Tensor:
         """int64[n, 2 * kv_heads]: rows of `token_rows` where n tokens at (page, offset), int64[n] each, put their keys and values."""
         layout = self.layout

@@ -15,6 +15,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.loading import load_model
 from skipjoin.executor.presets import PRESETS
 from skipjoin.executor.runner import TorchExecutor
+from skipjoin.kernels.dispatch import REFERENCE
 from skipjoin.kvstore.device.pool import PoolShape
 
 JOBS, NEW_TOKENS = 500, 64
@@ -73,13 +74,14 @@ MANNERS = {
 
 
 @pytest.mark.parametrize("everybody", [False, pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("kernels", [None, REFERENCE], ids=["quickest", "reference"])
 @pytest.mark.parametrize("manner", MANNERS)
-def test_greedy_tokens_do_not_depend_on_how_a_job_is_run(tiny64, expected, manner, everybody):
+def test_greedy_tokens_do_not_depend_on_how_a_job_is_run(tiny64, expected, manner, kernels, everybody):
     count, page_tokens, options = MANNERS[manner]
     if everybody:  # all 500 jobs in every manner, with `make soak`
         count = JOBS
     pages = 9 * count * 16 // page_tokens
-    executor = TorchExecutor(tiny64, PoolShape(pages, pages, page_tokens))
+    executor = TorchExecutor(tiny64, PoolShape(pages, pages, page_tokens), kernels=kernels, checked=True)
     driver = PlanDriver(executor, **options, shuffle_seed=page_tokens)
     assert driver.run(make_jobs(count)) == expected[:count]
     if "swap" in options:

@@ -35,9 +35,11 @@ def handles(*values):
     return DecodeBatch(ints(*values, kind=np.int64))
 
 
-@pytest.fixture
-def executor(tiny64):
-    executor = TorchExecutor(tiny64, PoolShape(20, 20, 4))
+@pytest.fixture(params=["quickest", "reference"])
+def executor(tiny64, request):
+    executor = TorchExecutor(
+        tiny64, PoolShape(20, 20, 4), kernels=REFERENCE if request.param == "reference" else None, checked=True
+    )
     executor.start()
     yield executor
     executor.close()
@@ -246,7 +248,8 @@ def test_a_plan_that_contradicts_itself_is_our_bug_and_says_so(executor, parts):
         Turns(executor).launch(**parts)
 
 
-def test_numbers_that_are_not_finite_fail_one_job(tiny64):
+@pytest.mark.parametrize("kernels", [None, REFERENCE])
+def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
     """An embedding row of NaN: the job that speaks that token fails, its neighbours' tokens are what they were, also in its old pages."""
     poisoned = tiny64.weights.embedding.clone()
     poisoned[300] = math.nan
@@ -258,7 +261,7 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64):
 
     expected = PlanDriver(TorchExecutor(tiny64, PoolShape(12, 0, 4))).run(fresh(0))
     assert all(300 not in tokens for tokens in expected)
-    executor = TorchExecutor(model, PoolShape(13, 0, 4))
+    executor = TorchExecutor(model, PoolShape(13, 0, 4), kernels=kernels)
     driver = PlanDriver(executor)
 
     def bad(handle):
@@ -271,6 +274,22 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64):
         assert driver.run(jobs) == [[], *expected]
         assert "finite" in jobs[0].failed
         assert all(len(job.logprobs) == 12 and job.logprobs[0] is not None for job in jobs[1:])
+
+
+def test_checked_refuses_a_page_that_the_pool_does_not_have(executor):
+    """The table of handles refuses such plans; behind its back, checked mode does before anything is read or written."""
+    turn = Turns(executor)
+    turn(
+        admits=(admit(1, [1, 2, 3, 4, 5]),),
+        tables=(BlockTable(1, ints(0, 1)),),
+        prefills=(PrefillChunk(1, 0, 5, last=True),),
+    )
+    before = executor.pools.device.clone()
+    executor._table.tables[executor._table.resident(1).row, 0] = 20
+    with pytest.raises(ExecutorLost) as refused:
+        turn.launch(decode=handles(1))
+    assert "outside of the pool of 20" in str(refused.value.__cause__)
+    assert torch.equal(executor.pools.device, before)
 
 
 def test_padding_is_spared_by_groups_of_like_length(tiny64):

@@ -1,0 +1,285 @@
+/* The operations of a decoder between its matrix products, for one precision (REAL: float or double) on a CPU.
+
+   Owns norms, the gated activations, rotary embedding with the write into pages, and attention over block tables. It knows neither jobs nor layers'
+   weights, allocates nothing and keeps nothing. `operations.py` calls it with shapes it has checked; what each function computes is stated at
+   the plain-torch reference of the same name. Every row is computed by itself, in an order of sums that its own position decides.
+
+   Nothing here may be compiled with -ffast-math: a NaN must come through to the sampler, which then fails the one job whose it is. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define KEYS_AT_ONCE 4
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#define KEYS_AT_ONCE 2
+#else
+#define VECTOR_BYTES 16
+#define KEYS_AT_ONCE 2
+#endif
+#define LANES (VECTOR_BYTES / (int64_t)sizeof(REAL))
+#define CHUNK 256    /* keys that are scored before they are mixed */
+#define TILE 32      /* (query, head) pairs that go through a chunk together */
+#define MAX_HEAD 512 /* elements of a head */
+#define ABREAST 4    /* vectors of a head that are mixed at once */
+
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef REAL loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec load(const REAL *p) { return *(const loose *)p; }
+INLINE void store(REAL *p, vec v) { *(loose *)p = v; }
+
+INLINE REAL sum_of(vec v) {
+    REAL parts[LANES];
+    memcpy(parts, &v, sizeof v);
+    for (int64_t width = LANES / 2; width > 0; width /= 2)
+        for (int64_t i = 0; i < width; i++) parts[i] += parts[i + width];
+    return parts[0];
+}
+
+/* exp to the last digit or two: 2^n times a polynomial of the rest, n rounded by adding a number so large that only whole ones fit behind it. */
+INLINE REAL exp_of(REAL x) {
+    const int wide = sizeof(REAL) == 8;
+    const REAL low = wide ? -708.0 : -87.0, high = wide ? 709.0 : 88.0;
+    const REAL round = wide ? 6755399441055744.0 : 12582912.0;
+    x = x < low ? low : x;
+    x = x > high ? high : x;
+    const REAL shifted = x * (REAL)1.4426950408889634 + round, n = shifted - round;
+    const REAL head = wide ? 0.693147180369123816490 : 0.693145751953125;
+    const REAL tail = wide ? 1.90821492927058770002e-10 : 1.428606765330187e-6;
+    const REAL r = (x - n * head) - n * tail;
+    REAL p = wide ? 1.0 / 6227020800.0 : 1.0 / 5040.0;
+    if (wide) {
+        p = p * r + (REAL)(1.0 / 479001600.0), p = p * r + (REAL)(1.0 / 39916800.0), p = p * r + (REAL)(1.0 / 3628800.0);
+        p = p * r + (REAL)(1.0 / 362880.0), p = p * r + (REAL)(1.0 / 40320.0), p = p * r + (REAL)(1.0 / 5040.0);
+    }
+    p = p * r + (REAL)(1.0 / 720.0), p = p * r + (REAL)(1.0 / 120.0), p = p * r + (REAL)(1.0 / 24.0);
+    p = p * r + (REAL)(1.0 / 6.0), p = p * r + (REAL)0.5, p = p * r + 1, p = p * r + 1;
+    WHOLE bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + (wide ? 1023 : 127)) << (wide ? 52 : 23);
+    REAL power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+int64_t lanes(void) { return LANES; }
+int64_t longest_head(void) { return MAX_HEAD; }
+int64_t tile_pairs(void) { return TILE; }
+
+/* out = norm(x) * weight, or with a residual: residual += x, out = norm(residual) * weight. All [rows, hidden], hidden a multiple of LANES; weights
+   [weight_rows, hidden], used in turn. */
+void rms_norm(const REAL *x, REAL *residual, const REAL *weights, REAL *out, int64_t rows, int64_t hidden, int64_t weight_rows, double eps,
+              int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t row = 0; row < rows; row++) {
+        const REAL *from = x + row * hidden, *weight = weights + row % weight_rows * hidden;
+        vec squares = {0}, more = {0};
+        int64_t i = 0;
+        if (residual) {
+            REAL *sum = residual + row * hidden;
+            for (; i < hidden; i += LANES) {
+                const vec v = load(from + i) + load(sum + i);
+                store(sum + i, v);
+                squares += v * v;
+            }
+            from = sum;
+        } else {
+            for (; i + LANES < hidden; i += 2 * LANES) {
+                const vec v = load(from + i), w = load(from + i + LANES);
+                squares += v * v, more += w * w;
+            }
+            for (; i < hidden; i += LANES) squares += load(from + i) * load(from + i);
+        }
+        const REAL inverse = (REAL)(1 / sqrt((double)sum_of(squares + more) / (double)hidden + eps));
+        for (i = 0; i < hidden; i += LANES) store(out + row * hidden + i, load(from + i) * inverse * load(weight + i));
+    }
+}
+
+/* out[rows, width] = act(gate) * up for gate_up[rows, 2 * width]; act is silu, or gelu in its tanh form. */
+void gate(const REAL *gate_up, REAL *out, int64_t rows, int64_t width, int gelu, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t row = 0; row < rows; row++) {
+        const REAL *g = gate_up + row * 2 * width, *up = g + width;
+        REAL *to = out + row * width;
+        if (gelu) {
+#pragma omp simd
+            for (int64_t i = 0; i < width; i++) {
+                const REAL inner = (REAL)1.5957691216057308 * (g[i] + (REAL)0.044715 * g[i] * g[i] * g[i]);
+                to[i] = g[i] / (1 + exp_of(-inner)) * up[i];
+            }
+        } else {
+#pragma omp simd
+            for (int64_t i = 0; i < width; i++) to[i] = g[i] / (1 + exp_of(-g[i])) * up[i];
+        }
+    }
+}
+
+/* Turn the first 2 * half elements of every query and key head of qkv[rows, heads + 2 * kv_heads, head_dim], the queries in place; keys and values
+   go to slot `slots[row]` of the layer that `pool` points to. cos and sin [rows, half]. */
+void rotate_and_write(REAL *qkv, const REAL *cos, const REAL *sin, const int64_t *slots, REAL *pool, int64_t rows, int64_t heads, int64_t kv_heads,
+                      int64_t head_dim, int64_t half, int64_t page_tokens, int64_t page_stride, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t row = 0; row < rows; row++) {
+        REAL *token = qkv + row * (heads + 2 * kv_heads) * head_dim;
+        const REAL *c = cos + row * half, *s = sin + row * half;
+        REAL *place = pool + slots[row] / page_tokens * page_stride + slots[row] % page_tokens * head_dim;
+        for (int64_t head = 0; head < heads + kv_heads; head++) {
+            REAL *from = token + head * head_dim, *to = head < heads ? from : place + (head - heads) * page_tokens * head_dim;
+#pragma omp simd
+            for (int64_t i = 0; i < half; i++) {
+                const REAL first = from[i], second = from[half + i];
+                to[i] = first * c[i] - second * s[i];
+                to[half + i] = second * c[i] + first * s[i];
+            }
+            if (to != from) memcpy(to + 2 * half, from + 2 * half, (head_dim - 2 * half) * sizeof(REAL));
+        }
+        for (int64_t head = kv_heads; head < 2 * kv_heads; head++)
+            memcpy(place + head * page_tokens * head_dim, token + (heads + head) * head_dim, head_dim * sizeof(REAL));
+    }
+}
+
+/* scores[q][k] = queries[q] . keys[k] * scale for `count` keys; QUERIES is known to the compiler. */
+INLINE void score(const int QUERIES, const REAL *const *queries, const REAL *const *keys, int64_t count, int64_t head_dim, REAL scale,
+                  REAL (*scores)[CHUNK]) {
+    for (int64_t first = 0; first < count; first += KEYS_AT_ONCE) {
+        const REAL *key[KEYS_AT_ONCE];
+        vec sums[4][KEYS_AT_ONCE];
+        /* Behind the last key its own numbers are read again: what lies there may be anybody's. */
+        for (int k = 0; k < KEYS_AT_ONCE; k++) key[k] = keys[first + k < count ? first + k : count - 1];
+        for (int q = 0; q < QUERIES; q++)
+            for (int k = 0; k < KEYS_AT_ONCE; k++) sums[q][k] = (vec){0};
+        for (int64_t d = 0; d < head_dim; d += LANES) {
+            vec part[KEYS_AT_ONCE];
+            for (int k = 0; k < KEYS_AT_ONCE; k++) part[k] = load(key[k] + d);
+            for (int q = 0; q < QUERIES; q++) {
+                const vec query = load(queries[q] + d);
+                for (int k = 0; k < KEYS_AT_ONCE; k++) sums[q][k] += query * part[k];
+            }
+        }
+        for (int q = 0; q < QUERIES; q++)
+            for (int k = 0; k < KEYS_AT_ONCE; k++) scores[q][first + k] = sum_of(sums[q][k]) * scale;
+    }
+}
+
+/* mixed[q][d] += sum of shares[q][k] * values[k][d] for WIDTH vectors of d. */
+INLINE void mix(const int QUERIES, const int WIDTH, REAL (*shares)[CHUNK], const REAL *const *keys, int64_t to_values, int64_t from, int64_t count,
+                int64_t d, REAL (*mixed)[MAX_HEAD]) {
+    vec sums[4][ABREAST];
+    for (int q = 0; q < QUERIES; q++)
+        for (int w = 0; w < WIDTH; w++) sums[q][w] = load(mixed[q] + d + w * LANES);
+    for (int64_t k = from; k < count; k++) {
+        const REAL *value = keys[k] + to_values + d;
+        vec part[ABREAST];
+        for (int w = 0; w < WIDTH; w++) part[w] = load(value + w * LANES);
+        for (int q = 0; q < QUERIES; q++)
+            for (int w = 0; w < WIDTH; w++) sums[q][w] += shares[q][k] * part[w];
+    }
+    for (int q = 0; q < QUERIES; q++)
+        for (int w = 0; w < WIDTH; w++) store(mixed[q] + d + w * LANES, sums[q][w]);
+}
+
+struct layer {
+    const REAL *queries;
+    REAL *out;
+    const REAL *pool; /* the layer's part of page 0 */
+    const int64_t *tables;
+    int64_t query_stride, table_stride, page_stride, group, kv_heads, head_dim, page_tokens, window;
+    REAL scale, softcap;
+};
+
+/* QUERIES pairs of one tile over one chunk of keys, [first, first + count). `at`: the position of each pair's query. */
+INLINE void through_chunk(const int QUERIES, const struct layer *l, const REAL *const *queries, const int64_t *at, const REAL *const *keys, int64_t first,
+                          int64_t count, REAL *best, REAL *mass, REAL (*mixed)[MAX_HEAD]) {
+    REAL shares[4][CHUNK];
+    const int64_t to_values = l->kv_heads * l->page_tokens * l->head_dim;
+    /* Pairs stand by rising position: nobody here sees behind the last one, nor before the first one's window. */
+    if (at[QUERIES - 1] - first + 1 < count) count = at[QUERIES - 1] - first + 1;
+    int64_t from = l->window && at[0] - l->window + 1 > first ? at[0] - l->window + 1 - first : 0;
+    if (from >= count) return;
+    from -= from % KEYS_AT_ONCE; /* so that the last group of keys ends where the chunk does */
+    score(QUERIES, queries, keys + from, count - from, l->head_dim, l->scale, (REAL(*)[CHUNK])(shares[0] + from));
+    for (int q = 0; q < QUERIES; q++) {
+        REAL *share = shares[q];
+        const int64_t end = at[q] - first + 1 < count ? at[q] - first + 1 : count;
+        const int64_t begin = l->window && at[q] - l->window + 1 > first ? at[q] - l->window + 1 - first : 0;
+        if (l->softcap > 0) {
+            const REAL cap = l->softcap;
+            for (int64_t k = from; k < count; k++) share[k] = cap * (REAL)tanh((double)(share[k] / cap));
+        }
+        REAL high = best[q], total = 0;
+#pragma omp simd reduction(max : high)
+        for (int64_t k = begin; k < end; k++) high = share[k] > high ? share[k] : high;
+        /* A row that has seen nothing yet would subtract infinity from infinity. */
+        const REAL anchor = begin < end ? high : 0, decay = begin < end ? exp_of(best[q] - anchor) : 1;
+#pragma omp simd reduction(+ : total)
+        for (int64_t k = begin; k < end; k++) {
+            share[k] = exp_of(share[k] - anchor);
+            total += share[k];
+        }
+        for (int64_t k = from; k < begin && k < count; k++) share[k] = 0;
+        for (int64_t k = end < from ? from : end; k < count; k++) share[k] = 0;
+        if (begin < end) {
+            if (mass[q] > 0 || mass[q] != mass[q]) {
+                mass[q] *= decay;
+                for (int64_t d = 0; d < l->head_dim; d += LANES) store(mixed[q] + d, load(mixed[q] + d) * decay);
+            }
+            mass[q] += total;
+            best[q] = high;
+        }
+    }
+    int64_t d = 0;
+    for (; d + ABREAST * LANES <= l->head_dim; d += ABREAST * LANES) mix(QUERIES, ABREAST, shares, keys, to_values, from, count, d, mixed);
+    for (; d < l->head_dim; d += LANES) mix(QUERIES, 1, shares, keys, to_values, from, count, d, mixed);
+}
+
+/* One tile: `rows` queries of a sequence from row `row` on, the first of which stands at `position`, with all heads of one KV head. */
+static void attend_tile(const struct layer *l, int64_t sequence, int64_t row, int64_t rows, int64_t position, int64_t kv_head) {
+    const REAL *queries[TILE], *keys[CHUNK + KEYS_AT_ONCE];
+    int64_t at[TILE];
+    REAL best[TILE], mass[TILE], mixed[TILE][MAX_HEAD];
+    const int64_t pairs = rows * l->group, end = position + rows;
+    const int64_t *table = l->tables + sequence * l->table_stride;
+    for (int64_t i = 0; i < pairs; i++) {
+        queries[i] = l->queries + (row + i / l->group) * l->query_stride + (kv_head * l->group + i % l->group) * l->head_dim;
+        at[i] = position + i / l->group;
+        best[i] = -INFINITY, mass[i] = 0;
+        memset(mixed[i], 0, l->head_dim * sizeof(REAL));
+    }
+    int64_t first = l->window && position - l->window + 1 > 0 ? (position - l->window + 1) / CHUNK * CHUNK : 0;
+    for (; first < end; first += CHUNK) {
+        const int64_t count = end - first < CHUNK ? end - first : CHUNK;
+        for (int64_t k = 0; k < count;) {
+            const int64_t key = first + k, offset = key % l->page_tokens;
+            const REAL *page = l->pool + table[key / l->page_tokens] * l->page_stride + kv_head * l->page_tokens * l->head_dim;
+            for (int64_t t = offset; t < l->page_tokens && k < count; t++, k++) keys[k] = page + t * l->head_dim;
+        }
+        int64_t i = 0;
+        for (; i + 4 <= pairs; i += 4) through_chunk(4, l, queries + i, at + i, keys, first, count, best + i, mass + i, mixed + i);
+        for (; i + 2 <= pairs; i += 2) through_chunk(2, l, queries + i, at + i, keys, first, count, best + i, mass + i, mixed + i);
+        for (; i < pairs; i++) through_chunk(1, l, queries + i, at + i, keys, first, count, best + i, mass + i, mixed + i);
+    }
+    for (int64_t i = 0; i < pairs; i++) {
+        REAL *to = l->out + ((row + i / l->group) * l->kv_heads * l->group + kv_head * l->group + i % l->group) * l->head_dim;
+        for (int64_t d = 0; d < l->head_dim; d += LANES) store(to + d, load(mixed[i] + d) / mass[i]);
+    }
+}
+
+/* Fill out[rows, heads, head_dim] for `count` tiles: items[count, 4] hold sequence, first row, rows and position of the first row. A window or a cap
+   of 0 is none. */
+void attend(const REAL *queries, REAL *out, const REAL *pool, const int64_t *tables, const int64_t *items, int64_t count, int64_t query_stride,
+            int64_t table_stride, int64_t page_stride, int64_t group, int64_t kv_heads, int64_t head_dim, int64_t page_tokens, int64_t window,
+            double scale, double softcap, int threads) {
+    const struct layer l = {queries,  out,      pool,        tables, query_stride,  table_stride, page_stride, group,
+                            kv_heads, head_dim, page_tokens, window, (REAL)scale, (REAL)softcap};
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < count * kv_heads; i++) {
+        const int64_t *item = items + i / kv_heads * 4;
+        attend_tile(&l, item[0], item[1], item[2], item[3], i % kv_heads);
+    }
+}

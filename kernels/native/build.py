@@ -1,0 +1,113 @@
+"""From the C source beside this file to a library of this machine.
+
+Owns the compiler's call and the folder that keeps its results. It does not know what the functions compute. `library` asks for a path; every way
+to fail is a `CannotBuild` with a reason, after which plain torch computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+_OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+_SOURCE = "arithmetic.c"
+_TIMEOUT_S = 60
+_KEPT = 8
+"""Libraries that stay in the folder: a few versions and precisions; the oldest go."""
+
+
+class CannotBuild(Exception):
+    """Why there is no library; said once in the log, not an error for anybody."""
+
+
+def built(defines: dict[str, str]) -> Path:
+    """The library compiled with those macros, from the cache where it is there. Raises CannotBuild."""
+    compiler = _compiler()
+    source = files(__package__).joinpath(_SOURCE).read_bytes()
+    options = [*_OPTIONS, *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
+    name = f"{_key(compiler, source, options)}.so"
+    try:
+        folder = _private_folder()
+        path = folder / name
+        if not path.is_file():
+            _compile(compiler, options, source, path)
+            _prune(folder)
+    except OSError as error:
+        raise CannotBuild(f"the library could not be written ({error.strerror})") from error
+    return path
+
+
+def _compiler() -> list[str]:
+    told = shlex.split(os.environ.get("CC", ""))
+    for words in ([told] if told else []) + [["cc"], ["gcc"]]:
+        found = shutil.which(words[0])
+        if found is not None:
+            return [found, *words[1:]]
+    raise CannotBuild("there is no C compiler (cc, gcc, or what CC names)")
+
+
+def _key(compiler: list[str], source: bytes, options: list[str]) -> str:
+    """Everything that the result depends on: the same home folder may be mounted on machines with other processors."""
+    told = os.stat(os.path.realpath(compiler[0]))
+    parts = (compiler, told.st_size, told.st_mtime_ns, options, platform.machine(), _processor())
+    return hashlib.sha256(repr(parts).encode() + source).hexdigest()[:32]
+
+
+def _processor() -> str:
+    """Model and features of the processor, as the kernel tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(line for line in lines if line.startswith(("model", "flags", "Features", "CPU ")))
+
+
+def _private_folder() -> Path:
+    """Where libraries are kept. Only a folder that nobody else can write to will do: what lies there is run."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(base) / "skipjoin" / "native"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CannotBuild(f"{folder} is not this user's alone; libraries from there are not run")
+    return folder
+
+
+def _compile(compiler: list[str], options: list[str], source: bytes, path: Path) -> None:
+    """In a folder of its own, then renamed: two processes that start together do not see half of a file.
+
+    Linked without OpenMP's own library: its functions are taken from the one that torch has loaded, so that there is one set of threads.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        here = Path(temporary)
+        (here / _SOURCE).write_bytes(source)
+        for step in (
+            [*compiler, *options, "-c", _SOURCE, "-o", "arithmetic.o"],
+            [*compiler, "-shared", "arithmetic.o", "-o", "arithmetic.so", "-lm"],
+        ):
+            told = here / "told.txt"
+            try:
+                # Into a file: a pipe that a killed compiler's children still hold would be waited for.
+                with told.open("wb") as output:
+                    done = subprocess.run(
+                        step, cwd=here, stdout=output, stderr=output, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
+                    )  # fmt: skip
+            except subprocess.TimeoutExpired as error:
+                raise CannotBuild(f"{compiler[0]} took longer than {_TIMEOUT_S} s") from error
+            if done.returncode:
+                raise CannotBuild(f"{compiler[0]} failed: {told.read_text(errors='replace').strip()[:300]}")
+        os.replace(here / "arithmetic.so", path)
+
+
+def _prune(folder: Path) -> None:
+    libraries = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime_ns)
+    for path in libraries[:-_KEPT]:
+        path.unlink(missing_ok=True)

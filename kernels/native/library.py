@@ -1,0 +1,64 @@
+"""The compiled functions of one precision, as Python calls them.
+
+Owns loading: signatures, the switch, and the reason where there is no library. It does not know when a function may be called; `operations`
+checks shapes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from functools import cache
+
+import torch
+
+from .build import CannotBuild, built
+
+log = logging.getLogger("skipjoin.engine")
+
+SWITCH = "SKIPJOIN_NATIVE"
+"""Environment variable; `off` keeps everything in plain torch."""
+
+_DEFINES = {
+    torch.float32: {"REAL": "float", "WHOLE": "int32_t"},
+    torch.float64: {"REAL": "double", "WHOLE": "int64_t"},
+}
+_POINTER, _WHOLE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
+_SIGNATURES = {
+    "rms_norm": [_POINTER] * 4 + [_WHOLE] * 3 + [_REAL, _INT],
+    "gate": [_POINTER] * 2 + [_WHOLE] * 2 + [_INT] * 2,
+    "rotate_and_write": [_POINTER] * 5 + [_WHOLE] * 7 + [_INT],
+    "attend": [_POINTER] * 5 + [_WHOLE] * 9 + [_REAL] * 2 + [_INT],
+}
+
+
+class Library:
+    """The functions of `arithmetic.c` for one dtype; arguments as stated there."""
+
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        for name, types in _SIGNATURES.items():
+            function = getattr(loaded, name)
+            function.argtypes, function.restype = types, None
+        for name in ("lanes", "longest_head", "tile_pairs"):
+            getattr(loaded, name).restype = _WHOLE
+        self.rms_norm = loaded.rms_norm
+        self.gate = loaded.gate
+        self.rotate_and_write = loaded.rotate_and_write
+        self.attend = loaded.attend
+        self.lanes: int = loaded.lanes()
+        self.longest_head: int = loaded.longest_head()
+        self.tile_pairs: int = loaded.tile_pairs()
+
+
+@cache
+def library(dtype: torch.dtype) -> Library | None:
+    """The library of a precision, built when first asked for; None where there is none, which the log explains once."""
+    if dtype not in _DEFINES or os.environ.get(SWITCH, "").lower() == "off":
+        return None
+    try:
+        # RTLD_NOW: a function of OpenMP's that torch did not bring along shows here, not within an iteration.
+        return Library(ctypes.CDLL(str(built(_DEFINES[dtype])), mode=os.RTLD_NOW | os.RTLD_LOCAL))
+    except (CannotBuild, OSError, AttributeError) as error:
+        log.warning("CPU kernels are not compiled: %s. Plain torch computes instead, more slowly.", error)
+        return None
