@@ -6,6 +6,8 @@ Owns the defaults of device, dtype and pool sizes, from the free memory after th
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from ..core.errors import InvalidInput
@@ -13,6 +15,8 @@ from ..kernels.layout import KvLayout
 from ..kvstore.device.pool import PoolShape
 from .memory import available_bytes
 from .weights import LoadedModel, parse_device, parse_dtype
+
+log = logging.getLogger("skipjoin.engine")
 
 AUTO = "auto"
 _CUDA_KEPT = 0.10  # of all device memory: activations, workspaces, fragmentation
@@ -22,11 +26,17 @@ _HOST_PER_DEVICE = 4
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch compute on `count` CPU threads; None: torch's own choice less one, for door and engine have work of their own.
+    """Let torch compute on `count` CPU threads; None: torch's own choice less one, for door and engine have work of their own. The log says which.
 
     With every core computing, whoever else needs one stops all threads at their next barrier: a decode step of 12 ms took 25 to 50.
     """
-    torch.set_num_threads(max(1, torch.get_num_threads() - 1) if count is None else count)
+    offered = torch.get_num_threads()
+    if count is None:
+        count, why = max(1, offered - 1), "all but one, which is the door's" if offered > 1 else "there is no other"
+    else:
+        why = "as `threads` says"
+    torch.set_num_threads(count)
+    log.info("The model computes on %d of %d CPU threads: %s.", count, offered, why)
 
 
 def resolve_device(name: str) -> torch.device:

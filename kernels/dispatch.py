@@ -1,7 +1,7 @@
 """Which implementation of a kernel runs on which device.
 
-Owns the table from device type to `Kernels`. Today every device runs the plain-torch reference; a faster set for a device is one more row.
-The runner asks once, at start, and hands the answer to decoder and batch builder.
+Owns `Kernels` and the choice: compiled by Triton on CUDA, compiled from C on a CPU, the plain-torch reference wherever neither can be had. The runner
+asks once, at start, and hands the answer to decoder and batch builder.
 """
 
 from __future__ import annotations
@@ -53,12 +53,34 @@ REFERENCE = Kernels(
     attend=padded.attend,
 )
 
+_COMPILED = (torch.float32, torch.float16, torch.bfloat16)
+
 
 def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
     """The quickest kernels that a device has for a precision; the reference at worst."""
     if device.type == "cpu":
         return _native(dtype) or REFERENCE
+    if device.type == "cuda" and dtype in _COMPILED:
+        return compiled()
     return REFERENCE
+
+
+def compiled() -> Kernels:
+    """What Triton compiles for a CUDA device, or interprets on a CPU where TRITON_INTERPRET is set; not for float64."""
+    # Not at the top: a CPU needs no triton.
+    from .compiled import gate, iteration, norm
+
+    return Kernels(
+        rms_norm=norm.rms_norm,
+        add_rms_norm_=norm.add_rms_norm_,
+        layer_norm=norm.layer_norm,
+        add_layer_norm_=norm.add_layer_norm_,
+        silu_gate=gate.silu_gate,
+        gelu_gate=gate.gelu_gate,
+        prepare=iteration.prepare,
+        rotate_and_write=iteration.rotate_and_write,
+        attend=iteration.attend,
+    )
 
 
 def checking(kernels: Kernels) -> Kernels:

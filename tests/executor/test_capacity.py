@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
+import torch
 
 from skipjoin.core.errors import InvalidInput
-from skipjoin.executor.capacity import pool_shape
+from skipjoin.executor.capacity import pool_shape, use_threads
 from skipjoin.executor.memory import available_bytes
 from skipjoin.kernels.layout import KvLayout
 
@@ -37,3 +40,23 @@ def test_more_than_there_is_is_refused_by_name(tiny64, field, other):
 def test_less_than_a_page_is_refused(tiny64):
     with pytest.raises(InvalidInput, match="room for a page"):
         pool_shape(tiny64, kv_tokens=15, host_kv_tokens=0, max_batch=2)
+
+
+@pytest.fixture
+def threads():
+    """torch's count as it was, afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked", "chosen", "why"),
+    [(4, None, 3, "door"), (1, None, 1, "no other"), (2, 2, 2, "threads"), (1, 3, 3, "threads")],
+)
+def test_threads_are_chosen_and_said(threads, caplog, offered, asked, chosen, why):
+    threads(offered)
+    with caplog.at_level(logging.INFO, "skipjoin.engine"):
+        use_threads(asked)
+    assert torch.get_num_threads() == chosen
+    assert f"{chosen} of {offered} CPU threads" in caplog.text and why in caplog.text
