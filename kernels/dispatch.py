@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import elementwise, padded
-from .layout import PagedKv
+from .layout import KvLayout, PagedKv
 from .native.library import library
 from .native.operations import NativeOperations
 from .ragged import RaggedBatch
@@ -27,7 +27,8 @@ class Kernels:
     """One implementation of each operation that a decoder needs; shapes are stated at the reference's functions.
 
     `prepare` makes what `rotate_and_write` and `attend` need of an iteration, once for all layers; each set has its own form of it, which
-    nobody else looks into.
+    nobody else looks into. `reads_behind` (layout, query heads): whether attention reads, and masks, what lies behind a context in its last page,
+    which then must be finite.
     """
 
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
@@ -39,6 +40,7 @@ class Kernels:
     prepare: Callable[[PagedKv, RaggedBatch, Tensor], Any]
     rotate_and_write: Callable[[PagedKv, int, Tensor, Tensor, Tensor, Any], None]
     attend: Callable[[PagedKv, int, AttentionShape, Any, Tensor, Tensor], None]
+    reads_behind: Callable[[KvLayout, int], bool]
 
 
 REFERENCE = Kernels(
@@ -51,6 +53,7 @@ REFERENCE = Kernels(
     prepare=padded.prepare,
     rotate_and_write=padded.rotate_and_write,
     attend=padded.attend,
+    reads_behind=lambda layout, heads: True,
 )
 
 _COMPILED = (torch.float32, torch.float16, torch.bfloat16)
@@ -80,6 +83,7 @@ def compiled() -> Kernels:
         prepare=iteration.prepare,
         rotate_and_write=iteration.rotate_and_write,
         attend=iteration.attend,
+        reads_behind=lambda layout, heads: False,
     )
 
 
@@ -109,4 +113,5 @@ def _native(dtype: torch.dtype) -> Kernels | None:
         prepare=native.prepare,
         rotate_and_write=native.rotate_and_write,
         attend=native.attend,
+        reads_behind=lambda layout, heads: not native.fits(layout, heads),
     )

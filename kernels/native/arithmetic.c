@@ -25,6 +25,7 @@
 #define TILE 32      /* (query, head) pairs that go through a chunk together */
 #define MAX_HEAD 512 /* elements of a head */
 #define ABREAST 4    /* vectors of a head that are mixed at once */
+#define AHEAD 16     /* keys that are asked for before they are needed */
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -144,14 +145,27 @@ void rotate_and_write(REAL *qkv, const REAL *cos, const REAL *sin, const int64_t
     }
 }
 
-/* scores[q][k] = queries[q] . keys[k] * scale for `count` keys; QUERIES is known to the compiler. */
+/* Ask for one key or value. Pages lie scattered, and the processor's own guess ends where a page does: without this, attention waited for memory
+   three times as long as it computed. */
+INLINE void fetch(const REAL *from, int64_t head_dim) {
+    for (int64_t d = 0; d < head_dim; d += 64 / (int64_t)sizeof(REAL)) __builtin_prefetch(from + d);
+}
+
+/* scores[q][k] = queries[q] . keys[k] * scale for `count` keys; QUERIES is known to the compiler. With
+   `cold` keys and values are not in the cache yet. */
 INLINE void score(const int QUERIES, const REAL *const *queries, const REAL *const *keys, int64_t count, int64_t head_dim, REAL scale,
-                  REAL (*scores)[CHUNK]) {
+                  int64_t to_values, int cold, REAL (*scores)[CHUNK]) {
+    for (int64_t k = 0; cold && k < AHEAD && k < count; k++) fetch(keys[k], head_dim);
     for (int64_t first = 0; first < count; first += KEYS_AT_ONCE) {
         const REAL *key[KEYS_AT_ONCE];
         vec sums[4][KEYS_AT_ONCE];
         /* Behind the last key its own numbers are read again: what lies there may be anybody's. */
         for (int k = 0; k < KEYS_AT_ONCE; k++) key[k] = keys[first + k < count ? first + k : count - 1];
+        if (cold)
+            for (int k = 0; k < KEYS_AT_ONCE; k++) {
+                if (first + k + AHEAD < count) fetch(keys[first + k + AHEAD], head_dim);
+                fetch(key[k] + to_values, head_dim);
+            }
         for (int q = 0; q < QUERIES; q++)
             for (int k = 0; k < KEYS_AT_ONCE; k++) sums[q][k] = (vec){0};
         for (int64_t d = 0; d < head_dim; d += LANES) {
@@ -195,7 +209,7 @@ struct layer {
 
 /* QUERIES pairs of one tile over one chunk of keys, [first, first + count). `at`: the position of each pair's query. */
 INLINE void through_chunk(const int QUERIES, const struct layer *l, const REAL *const *queries, const int64_t *at, const REAL *const *keys, int64_t first,
-                          int64_t count, REAL *best, REAL *mass, REAL (*mixed)[MAX_HEAD]) {
+                          int64_t count, int cold, REAL *best, REAL *mass, REAL (*mixed)[MAX_HEAD]) {
     REAL shares[4][CHUNK];
     const int64_t to_values = l->kv_heads * l->page_tokens * l->head_dim;
     /* Pairs stand by rising position: nobody here sees behind the last one, nor before the first one's window. */
@@ -203,7 +217,8 @@ INLINE void through_chunk(const int QUERIES, const struct layer *l, const REAL *
     int64_t from = l->window && at[0] - l->window + 1 > first ? at[0] - l->window + 1 - first : 0;
     if (from >= count) return;
     from -= from % KEYS_AT_ONCE; /* so that the last group of keys ends where the chunk does */
-    score(QUERIES, queries, keys + from, count - from, l->head_dim, l->scale, (REAL(*)[CHUNK])(shares[0] + from));
+    score(QUERIES, queries, keys + from, count - from, l->head_dim, l->scale, to_values, cold,
+          (REAL(*)[CHUNK])(shares[0] + from));
     for (int q = 0; q < QUERIES; q++) {
         REAL *share = shares[q];
         const int64_t end = at[q] - first + 1 < count ? at[q] - first + 1 : count;
@@ -260,9 +275,9 @@ static void attend_tile(const struct layer *l, int64_t sequence, int64_t row, in
             for (int64_t t = offset; t < l->page_tokens && k < count; t++, k++) keys[k] = page + t * l->head_dim;
         }
         int64_t i = 0;
-        for (; i + 4 <= pairs; i += 4) through_chunk(4, l, queries + i, at + i, keys, first, count, best + i, mass + i, mixed + i);
-        for (; i + 2 <= pairs; i += 2) through_chunk(2, l, queries + i, at + i, keys, first, count, best + i, mass + i, mixed + i);
-        for (; i < pairs; i++) through_chunk(1, l, queries + i, at + i, keys, first, count, best + i, mass + i, mixed + i);
+        for (; i + 4 <= pairs; i += 4) through_chunk(4, l, queries + i, at + i, keys, first, count, i == 0, best + i, mass + i, mixed + i);
+        for (; i + 2 <= pairs; i += 2) through_chunk(2, l, queries + i, at + i, keys, first, count, i == 0, best + i, mass + i, mixed + i);
+        for (; i < pairs; i++) through_chunk(1, l, queries + i, at + i, keys, first, count, i == 0, best + i, mass + i, mixed + i);
     }
     for (int64_t i = 0; i < pairs; i++) {
         REAL *to = l->out + ((row + i / l->group) * l->kv_heads * l->group + kv_head * l->group + i % l->group) * l->head_dim;
