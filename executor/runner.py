@@ -20,13 +20,14 @@ from ..core.outcome import IterationOutcome
 from ..core.plan import Admit, BlockTable, DecodeBatch, Int64s, IterationPlan, PrefillChunk, no_int64
 from ..core.ports import ExecutorFacts
 from ..core.sampling import SamplingParams
-from ..kernels.dispatch import Kernels, checking, kernels_for
+from ..kernels.dispatch import Kernels, checking, compiles, kernels_for
 from ..kernels.layout import KvLayout, PagedKv
 from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
 from .batch import Batch, BatchBuilder
 from .decoder import Decoder
 from .handles import HandleTable
+from .kernel_forms import compile_forms
 from .kernel_sizes import use_own_sizes
 from .sampler import SampledTokens, SeenTokens, sample, seen_tokens
 from .weights import LoadedModel
@@ -81,9 +82,10 @@ class TorchExecutor:
 
     def start(self) -> ExecutorFacts:
         """Allocate the pools and run one token through the model. Raises InvalidInput when the pools do not fit into memory."""
-        if self._model.device.type == "cuda":
-            use_own_sizes()
         config, device, dtype = self._model.config, self._model.device, self._model.dtype
+        if self._kernels is None and compiles(device, dtype):
+            use_own_sizes()
+            compile_forms(self._model, self._pool.page_tokens)
         layout = KvLayout(config.layers, config.kv_heads, self._pool.page_tokens, config.head_dim)
         self.pools = PagePools(layout, self._pool, device, dtype)
         self._kv = PagedKv(self.pools.device, layout)

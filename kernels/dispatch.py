@@ -63,9 +63,12 @@ def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
     """The quickest kernels that a device has for a precision; the reference at worst."""
     if device.type == "cpu":
         return _native(dtype) or REFERENCE
-    if device.type == "cuda" and dtype in _COMPILED:
-        return compiled()
-    return REFERENCE
+    return compiled() if compiles(device, dtype) else REFERENCE
+
+
+def compiles(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `kernels_for` takes what Triton compiles."""
+    return device.type == "cuda" and dtype in _COMPILED
 
 
 def compiled() -> Kernels:

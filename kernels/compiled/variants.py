@@ -1,6 +1,6 @@
 """Every form of the kernels that a model will launch, so that all are compiled before the first job.
 
-Owns `DecoderShape`, the list of launches that bring about every specialisation Triton makes for it, and the loop that goes through them. It knows
+Owns the list of launches that bring about every specialisation Triton makes for it, and the loop that goes through them. It knows
 shapes, neither weights nor jobs. The executor calls it at its start on a device; without a device the tests compile the same list ahead of time.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..decoder_shape import DecoderShape
 from ..layout import KvLayout, PagedKv
 from ..ragged import RaggedBatch, pages_of
 from ..ragged_attention import AttentionShape
@@ -22,33 +22,6 @@ from .tuning import attention_sizes
 
 Progress = Callable[[int, int, str], None]
 """Called with (forms done, forms in all, what is compiled next); once more at the end, with an empty name."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecoderShape:
-    """What of a decoder its kernels depend on.
-
-    `attentions`: the distinct kinds of its layers; `turned`: elements of a head that the rotary embedding turns, 0 without one; `gate` None where
-    the MLP has none; `biased` says whether a LayerNorm has a bias; `head_norm`: queries and keys are normalised head by head.
-    """
-
-    dtype: torch.dtype
-    kv_heads: int
-    head_dim: int
-    hidden: int
-    intermediate: int
-    vocab_size: int
-    page_tokens: int
-    attentions: tuple[AttentionShape, ...]
-    turned: int
-    norm: Literal["rms", "layer"] = "rms"
-    biased: bool = True
-    gate: Literal["silu", "gelu"] | None = "silu"
-    head_norm: bool = False
-    table_dtype: torch.dtype = torch.int32
-
-    def __post_init__(self) -> None:
-        assert self.attentions and all(one.heads == self.attentions[0].heads for one in self.attentions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +87,8 @@ def _rows(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
     def zeros(columns: int) -> Tensor:
         return torch.zeros(2, columns, dtype=shape.dtype, device=device)
 
-    x, weight = zeros(shape.hidden), zeros(shape.hidden)[0]
+    weighted = shape.norm_dtype or shape.dtype
+    x, weight = zeros(shape.hidden), torch.zeros(shape.hidden, dtype=weighted, device=device)
     if shape.norm == "rms":
         yield Variant("norm", lambda: norm.rms_norm(x, weight, 1e-5))
         yield Variant("sum and norm", lambda: norm.add_rms_norm_(x, x.clone(), weight, 1e-5))
@@ -123,7 +97,7 @@ def _rows(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
         yield Variant("norm", lambda: norm.layer_norm(x, weight, bias, 1e-5))
         yield Variant("sum and norm", lambda: norm.add_layer_norm_(x, x.clone(), weight, bias, 1e-5))
     if shape.head_norm:
-        heads, of_head = zeros(shape.head_dim), zeros(shape.head_dim)[0]
+        heads, of_head = zeros(shape.head_dim), weight[: shape.head_dim]
         yield Variant("norm of heads", lambda: norm.rms_norm(heads, of_head, 1e-5))
     if shape.gate is not None:
         both, gated = zeros(2 * shape.intermediate), gate.silu_gate if shape.gate == "silu" else gate.gelu_gate

@@ -15,7 +15,8 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction, mangle_type
 
 from skipjoin.kernels.compiled import attention, gate, norm, sampling, slots, staging
-from skipjoin.kernels.compiled.variants import DecoderShape, compile_variants, kernel_variants
+from skipjoin.kernels.compiled.variants import compile_variants, kernel_variants
+from skipjoin.kernels.decoder_shape import DecoderShape
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
 from skipjoin.kernels.ragged_attention import AttentionShape
@@ -174,7 +175,7 @@ def variants(capability, dtype, model):
 
 
 @contextlib.contextmanager
-def _watching() -> Iterator[set]:
+def watching() -> Iterator[set]:
     """Inside, a launch does nothing but say which form Triton would compile."""
     forms: set[str] = set()
     kernels = [k for module in MODULES for k in vars(module).values() if isinstance(k, JITFunction)]
@@ -195,12 +196,12 @@ def not_compiled(dtype, model, seed, without=""):
     """What batches of any size would still compile after the start: [] when the list is whole. `without`: a form that is left out."""
     shape = _shape(model, dtype)
     random = np.random.default_rng(seed)
-    with _watching() as ready:
+    with watching() as ready:
         listed = [one for one in kernel_variants(shape, torch.device("cpu")) if one.name != without]
         compile_variants(listed, lambda done, total, name: None)
     layout = KvLayout(3, shape.kv_heads, shape.page_tokens, shape.head_dim)
     kv = PagedKv(torch.empty(layout.pool_shape(5), dtype=shape.dtype), layout)
-    with _watching() as forms:
+    with watching() as forms:
         for _ in range(12):
             counts = random.integers(1, [2, 300][int(random.integers(2))], size=int(random.integers(1, 40)))
             contexts = counts + random.integers(0, 9000, size=len(counts))

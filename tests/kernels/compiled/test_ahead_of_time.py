@@ -84,3 +84,15 @@ def test_every_attention(compiler, capability, dtype, head_dim, chunks):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_all_others_in_every_dtype(compiler, capability, dtype):
     assert compiler.ask("ahead_cases.others", capability=capability, dtype=dtype).keys() == KERNELS
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype"), [("llama", "bfloat16"), ("gemma3", "bfloat16"), ("qwen3", "bfloat16"), ("gpt2", "float16")]
+)
+def test_a_start_leaves_a_decoder_nothing_to_compile(compiler, seed, family, dtype):
+    assert compiler.ask("forms_cases.not_ready", family=family, dtype=dtype, seed=seed) == []
+
+
+def test_control_without_the_start_there_is_much_to_compile(compiler, seed):
+    found = compiler.ask("forms_cases.not_ready", family="llama", dtype="bfloat16", seed=seed, start=False)
+    assert len(found) > 4

@@ -1,0 +1,61 @@
+"""The compiled kernels that a model will launch, made ready before its first job.
+
+Owns the way from a loaded model to the shape that its kernels depend on, and the lines that say how far the compiler is. It knows no kernel;
+`kernels/compiled/variants.py` lists them. The runner calls it at the start on a CUDA device.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from ..kernels.decoder_shape import DecoderShape
+from ..kernels.ragged_attention import AttentionShape
+from .architectures import Norm
+from .weights import LoadedModel
+
+log = logging.getLogger("skipjoin.engine")
+
+
+def compile_forms(model: LoadedModel, page_tokens: int) -> int:
+    """Launch every form once, so that none is compiled while a job waits; gives their number. Later starts find them in Triton's cache."""
+    # Not at the top: a CPU needs no triton.
+    from ..kernels.compiled.variants import compile_variants, kernel_variants
+
+    forms = kernel_variants(decoder_shape(model, page_tokens), model.device)
+    compile_variants(forms, _say)
+    return len(forms)
+
+
+def _say(done: int, total: int, name: str) -> None:
+    if done == total:
+        log.info("%d of %d kernel forms are ready", done, total)
+    else:
+        log.info("compiling kernel form %d of %d: %s", done + 1, total, name)
+
+
+def decoder_shape(model: LoadedModel, page_tokens: int) -> DecoderShape:
+    """What of the model its kernels depend on; tables are those of `HandleTable`."""
+    config, layer = model.config, model.weights.layers[0]
+    attentions = (
+        AttentionShape(config.heads, one.scale, one.window, config.attention_softcap) for one in config.attention
+    )
+    gated = config.architecture.tensors.gated
+    return DecoderShape(
+        dtype=model.dtype,
+        kv_heads=config.kv_heads,
+        head_dim=config.head_dim,
+        hidden=config.hidden,
+        intermediate=config.intermediate,
+        vocab_size=config.vocab_size,
+        page_tokens=page_tokens,
+        attentions=tuple(dict.fromkeys(attentions)),
+        turned=config.ropes[0].turned if config.ropes else 0,
+        norm="layer" if config.architecture.norm is Norm.LAYER else "rms",
+        biased=layer.attention_norm.bias is not None,
+        gate=None if not gated else "gelu" if config.activation == "gelu_tanh" else "silu",
+        head_norm=layer.query_norm is not None,
+        norm_dtype=layer.attention_norm.weight.dtype,
+        table_dtype=torch.int64,
+    )
