@@ -1,7 +1,7 @@
 """A process of somebody else's, and everything it started.
 
-Owns their end, and the words for how one ended too early. It knows no peer; `install`, `runner` and `server` start processes in sessions of their own
-and end them here.
+Owns their pauses, their end, and the words for how one ended too early. It knows no peer; `install`, `runner` and `server` start processes in
+sessions of their own and end them here.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ def kill_group(process: subprocess.Popen[str], *, gently: bool = False) -> None:
         if stream is not None:
             with suppress(OSError):
                 stream.close()
+
+
+def stop_group(process: subprocess.Popen[str]) -> None:
+    """Give it and whatever else is in its session no processor, until `resume_group`."""
+    _signal(process.pid, signal.SIGSTOP)
+
+
+def resume_group(process: subprocess.Popen[str]) -> None:
+    """Let a stopped session go on; nothing for one that runs."""
+    _signal(process.pid, signal.SIGCONT)
 
 
 def _signal(group: int, number: signal.Signals) -> None:

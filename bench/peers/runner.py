@@ -21,7 +21,7 @@ from ..server import PACKAGE, own_environment
 from .catalogue import Peer
 from .environment import Machine, clean
 from .home import Home
-from .process import PATIENCE_S, fate, kill_group
+from .process import PATIENCE_S, fate, kill_group, resume_group, stop_group
 
 SPIN = "10000"
 """As the executor sets it, for runners that load torch before they load it."""
@@ -29,7 +29,10 @@ BOOT = Path(__file__).parent / "boot.py"
 
 
 class Runner:
-    """Use it in a `with`: it runs when the block begins and is gone, with all it started, when the block ends."""
+    """Use it in a `with`: it starts when the block begins and is gone, with all it started, when the block ends.
+
+    Between questions it is stopped: an engine that waits for work by spinning would take a processor from whoever's turn it is.
+    """
 
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         """`words` is the command; what it says on standard error goes to `log`."""
@@ -57,6 +60,7 @@ class Runner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if (process := self._process) is not None:
+            resume_group(process)
             if error is None and process.stdin is not None:
                 # The end of its input ends it; some put away what they started, given the time.
                 with suppress(OSError):
@@ -75,6 +79,7 @@ class Runner:
         """One question and its answer. Raises Unavailable, with the runner's last words, when it fails, dies or takes too long."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None, "entered"
+        resume_group(process)
         try:
             process.stdin.write(json.dumps({"do": what, **more}) + "\n")
             process.stdin.flush()
@@ -83,6 +88,7 @@ class Runner:
             line = ""
         if not line:
             raise self._gone()
+        stop_group(process)
         answer: dict[str, Any] = json.loads(line)
         if "ok" not in answer:
             raise Unavailable(f"{self.name} cannot {what}: {answer.get('error')}.")

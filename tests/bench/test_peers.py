@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -209,6 +210,31 @@ def test_nothing_that_a_runner_started_stays(how: type[BaseException] | None, tm
     else:
         with pytest.raises(how), running:
             use(running)
+
+
+SPINNING = """
+import sys, threading
+threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()
+for line in sys.stdin:
+    print('{"ok": {}}', flush=True)
+"""
+
+
+def test_an_idle_runner_takes_no_processor_from_the_next(tmp_path: Path) -> None:
+    with _runner(SPINNING, tmp_path) as runner:
+        for _ in range(2):
+            assert runner.ask("anything", 30.0) == {}
+            deadline, before = time.monotonic() + 30, -1
+            while (now := _ticks(runner.pid)) != before:  # stopped when two looks in a row say the same
+                assert time.monotonic() < deadline, "it spins on"
+                before = now
+                time.sleep(0.2)
+
+
+def _ticks(pid: int) -> int:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def test_a_peer_that_is_not_installed_has_no_runner() -> None:
