@@ -6,14 +6,12 @@ one with the same numbers. Scenario files lie in `bench/scenarios/`, their seeds
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ..core.errors import InvalidSettings
 from ..core.ports import ExecutorFacts
 from ..engine.params import EngineParams
 from ..profiler.schema import Profile
@@ -21,6 +19,7 @@ from ..sim.drain import drain_rate
 from ..sim.world import Machine, simulate
 from ..workload.requests import Workload, make_workload
 from ..workload.shape import Group, Shape, load_shape, shape_names
+from .scenario_file import read_scenario
 
 FOLDER = Path(__file__).parent / "scenarios"
 PAGE_TOKENS = 16
@@ -164,13 +163,4 @@ def scenario_names() -> list[str]:
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario. Raises InvalidSettings naming file and field."""
-    try:
-        return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InvalidSettings(f"{path.name} cannot be read: {error.strerror}.", field="scenario") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "scenario"
-        raise InvalidSettings(f"{path.name}: {where}: {first['msg']}.", field=where) from None
+    return read_scenario(path, Scenario)

@@ -6,13 +6,13 @@ contests of it.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...core.errors import InvalidSettings
+from ..scenario_file import read_scenario
 
 FOLDER = Path(__file__).parent / "shapes"
 SHIPPED = {"cpu": "small.toml", "cuda": "llama-3-8b.toml"}
@@ -116,13 +116,4 @@ class KernelScenario(_Part):
 
 def load_shapes(path: Path) -> KernelScenario:
     """Read a file of shapes. Raises InvalidSettings naming file and field."""
-    try:
-        return KernelScenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InvalidSettings(f"{path.name} cannot be read: {error.strerror}.", field="scenario") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "scenario"
-        raise InvalidSettings(f"{path.name}: {where}: {first['msg']}.", field=where) from None
+    return read_scenario(path, KernelScenario)

@@ -5,14 +5,13 @@ Owns the file format (TOML, checked by pydantic) and the prompts, which follow f
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ...core.errors import InvalidSettings
+from ..scenario_file import read_scenario
 
 FILE = Path(__file__).parent / "engine.toml"
 BEST_PEER, LINEAR = "best peer", "linear layers"
@@ -54,13 +53,4 @@ class Scenario(BaseModel):
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario. Raises InvalidSettings naming file and field."""
-    try:
-        return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InvalidSettings(f"{path.name} cannot be read: {error.strerror}.", field="scenario") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "scenario"
-        raise InvalidSettings(f"{path.name}: {where}: {first['msg']}.", field=where) from None
+    return read_scenario(path, Scenario)

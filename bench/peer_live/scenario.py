@@ -6,17 +6,16 @@ Owns the file format (TOML, checked by pydantic) and the requests, which follow 
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...core.errors import InvalidSettings
 from ...serving.policies import LIVE_POLICIES
 from ...workload.requests import Workload, make_workload
 from ...workload.shape import load_shape, shape_names
+from ..scenario_file import read_scenario
 
 FOLDER = Path(__file__).parent
 Load = Annotated[float, Field(gt=0, le=10)]
@@ -111,13 +110,4 @@ def scenario_files() -> list[Path]:
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario. Raises InvalidSettings naming file and field."""
-    try:
-        return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InvalidSettings(f"{path.name} cannot be read: {error.strerror}.", field="scenario") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="scenario") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "scenario"
-        raise InvalidSettings(f"{path.name}: {where}: {first['msg']}.", field=where) from None
+    return read_scenario(path, Scenario)

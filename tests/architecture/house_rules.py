@@ -67,7 +67,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("serving", "bench"),
     "redis": ("jobpool.redis",),
     "prometheus_client": ("serving.metrics",),
-    "pydantic": ("*.settings", "serving.flags", "*.scenario", "*.scenarios"),
+    "pydantic": ("*.settings", "serving.flags", "*.scenario", "*.scenarios", "bench.scenario_file"),
     "pydantic_settings": ("*.settings",),
     "rich": ("*.command", "*.render", "*.progress", "serving.llm", "bench"),
     "opentelemetry": ("serving.tracing",),
