@@ -48,7 +48,6 @@ def decoder_shape(model: LoadedModel, page_tokens: int) -> DecoderShape:
         head_dim=config.head_dim,
         hidden=config.hidden,
         intermediate=config.intermediate,
-        vocab_size=config.vocab_size,
         page_tokens=page_tokens,
         attentions=tuple(dict.fromkeys(attentions)),
         turned=config.ropes[0].turned if config.ropes else 0,

@@ -28,7 +28,6 @@ class DecoderShape:
     head_dim: int
     hidden: int
     intermediate: int
-    vocab_size: int
     page_tokens: int
     attentions: tuple[AttentionShape, ...]
     turned: int

@@ -17,7 +17,7 @@ from ..decoder_shape import DecoderShape
 from ..layout import KvLayout, PagedKv
 from ..ragged import RaggedBatch, pages_of
 from ..ragged_attention import AttentionShape
-from . import attention, gate, norm, sampling, slots, staging
+from . import attention, gate, norm, slots, staging
 from .tuning import attention_sizes
 
 Progress = Callable[[int, int, str], None]
@@ -54,7 +54,6 @@ def kernel_variants(shape: DecoderShape, device: torch.device) -> list[Variant]:
         *_attention(shape, kv),
         *_rows(shape, device),
         *_pages(shape, kv),
-        *_sampling(shape, device),
     ]
 
 
@@ -113,13 +112,3 @@ def _pages(shape: DecoderShape, kv: PagedKv) -> Iterator[Variant]:
     yield Variant("rotation and write", lambda: slots.rotate_and_write(kv, 1, qkv, angle, angle, first))
     yield Variant("pages out", lambda: staging.gather_pages(kv.pool, first, staging_page))
     yield Variant("pages in", lambda: staging.scatter_pages(kv.pool, first, staging_page))
-
-
-def _sampling(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
-    logits = torch.zeros(1, shape.vocab_size, dtype=shape.dtype, device=device)
-    one, zero = (torch.full((1,), value, dtype=torch.float64, device=device) for value in (1.0, 0.0))
-    whole = torch.zeros(1, dtype=torch.int64, device=device)
-    columns = sampling.SamplingColumns(one, whole, one, zero, one, zero, zero, whole, whole, whole.bool())
-    counts = torch.zeros(1, shape.vocab_size, dtype=torch.int32, device=device)
-    yield Variant("sampling", lambda: sampling.sample(logits, columns))
-    yield Variant("sampling with penalties", lambda: sampling.sample(logits, columns, counts, counts.bool()))

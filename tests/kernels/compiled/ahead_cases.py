@@ -155,7 +155,7 @@ def _shape(model, dtype):
     kinds = options.pop("kinds", [(None, None)])
     attentions = tuple(AttentionShape(8, 0.1, window, softcap) for window, softcap in kinds)
     options = {"turned": 64, **options}
-    return DecoderShape(DTYPES[dtype], 2, 64, 512, 1408, 8192, 16, attentions, **options)
+    return DecoderShape(DTYPES[dtype], 2, 64, 512, 1408, 16, attentions, **options)
 
 
 def variants(capability, dtype, model):
@@ -223,7 +223,4 @@ def not_compiled(dtype, model, seed, without=""):
             if shape.gate is not None:
                 gated = {"silu": gate.silu_gate, "gelu": gate.gelu_gate}[shape.gate]
                 gated(torch.empty(rows.rows, 2816, dtype=shape.dtype))
-            columns = sampling.SamplingColumns(*_sampling_columns(len(counts)))
-            logits = torch.empty(len(counts), 8192, dtype=shape.dtype)
-            sampling.sample(logits, columns)
     return sorted(forms - ready)
