@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InvariantViolation
-from ..core.plan import DecodeBatch, Int32s, Int64s, IterationPlan, PrefillChunk
+from ..core.plan import DecodeBatch, Int32s, Int64s, IterationPlan, PrefillChunk, no_int64
 from ..kernels.dispatch import Kernels
 from ..kernels.layout import PagedKv
 from ..kernels.ragged import RaggedBatch
@@ -25,7 +25,8 @@ from .handles import HandleTable, Resident
 class Batch:
     """A forward pass and where its samples belong: `handles`, `rows` and `positions` int64[s] in the order core/plan.py states.
 
-    `fresh_pages` are pages that get their first token now and are not filled by it: their old content must be cleared first.
+    `fresh_pages` are pages that get their first token now, are not filled by it and must be cleared first; none where attention reads no further than
+    a context.
     """
 
     forward: ForwardBatch
@@ -49,11 +50,13 @@ class _DecodeOrder:
 class BatchBuilder:
     """Builds batches against one handle table and pool; keeps what an unchanged decode batch can use again."""
 
-    def __init__(self, table: HandleTable, kv: PagedKv, device: torch.device, kernels: Kernels) -> None:
+    def __init__(self, table: HandleTable, kv: PagedKv, device: torch.device, kernels: Kernels, heads: int) -> None:
+        """`heads`: of the model's queries."""
         self._table = table
         self._kv = kv
         self._device = device
         self._kernels = kernels
+        self._clears = kernels.reads_behind(kv.layout, heads)
         self._order: _DecodeOrder | None = None
 
     def build(self, plan: IterationPlan, last_tokens: Tensor) -> Batch:
@@ -79,9 +82,8 @@ class BatchBuilder:
             ),
             sampled=None if len(sampled) == len(rows) and not len(order.rows) else self._to_device(sampled),
         )
-        return Batch(
-            forward, handles, sampled_rows, sampled_positions, self._fresh(pages, offsets, len(order.rows), chunks)
-        )
+        fresh = self._fresh(pages, offsets, len(order.rows), chunks) if self._clears else no_int64()
+        return Batch(forward, handles, sampled_rows, sampled_positions, fresh)
 
     def _decode_order(self, members: DecodeBatch) -> _DecodeOrder:
         order = self._order

@@ -92,9 +92,8 @@ class TorchExecutor:
         kernels = self._kernels or kernels_for(device, dtype)
         if self._checked:
             kernels = checking(kernels)
-        self._reads_behind = kernels.reads_behind(layout, config.heads)
         self._decoder = Decoder(self._model, self._kv, kernels)
-        self._builder = BatchBuilder(self._table, self._kv, device, kernels)
+        self._builder = BatchBuilder(self._table, self._kv, device, kernels, config.heads)
         self._mover = mover_for(self.pools)
         self._started = True
         self._warm_up()
@@ -183,7 +182,7 @@ class TorchExecutor:
 
     @torch.inference_mode()
     def _compute(self, plan: IterationPlan, batch: Batch) -> SampledTokens | None:
-        if self._reads_behind and len(batch.fresh_pages):
+        if len(batch.fresh_pages):
             # What a page's last owner left behind the new context is masked, but infinity or NaN would survive the mask.
             self.pools.device[torch.from_numpy(batch.fresh_pages).to(self._model.device)] = 0
         logits = self._decoder.forward(batch.forward)

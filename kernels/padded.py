@@ -1,4 +1,4 @@
-"""Attention of a ragged batch in plain torch, many sequences at once: what a CPU computes.
+"""Attention of a ragged batch in plain torch, many sequences at once: what a CPU computes where nothing is compiled for it.
 
 Owns `PaddedBatch`, an iteration cut into decode groups of one width and prefill chunks, and the operations of a decoder over it. It knows neither
 jobs nor layers' weights. The decoder calls it through `dispatch`; `ragged_attention.attend` is what it must agree with.

@@ -305,7 +305,7 @@ def test_padding_is_spared_by_groups_of_like_length(tiny64):
             width = -(-context // 4)
             table.set_table(BlockTable(handle, np.arange(page, page + width, dtype=np.int32)))
             page += width
-        builder = BatchBuilder(table, kv, torch.device("cpu"), REFERENCE)
+        builder = BatchBuilder(table, kv, torch.device("cpu"), REFERENCE, heads=4)
         plan = IterationPlan(1, 1, decode=handles(*range(len(contexts))))
         built = builder.build(plan, torch.ones(table.rows, dtype=torch.int64))
         assert sum(group.size for group in built.forward.attention.groups) == len(contexts)
