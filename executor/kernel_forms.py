@@ -51,6 +51,7 @@ def decoder_shape(model: LoadedModel, page_tokens: int) -> DecoderShape:
         page_tokens=page_tokens,
         attentions=tuple(dict.fromkeys(attentions)),
         turned=config.ropes[0].turned if config.ropes else 0,
+        vocab=config.vocab_size,
         norm="layer" if config.architecture.norm is Norm.LAYER else "rms",
         biased=layer.attention_norm.bias is not None,
         gate=None if not gated else "gelu" if config.activation == "gelu_tanh" else "silu",

@@ -29,7 +29,7 @@ from .decoder import Decoder
 from .handles import HandleTable
 from .kernel_forms import compile_forms
 from .kernel_sizes import use_own_sizes
-from .sampler import SampledTokens, SeenTokens, sample, seen_tokens
+from .sampler import SampledTokens, Sampler, SeenTokens, seen_tokens
 from .weights import LoadedModel
 
 _WARM_ROWS = 128
@@ -94,6 +94,7 @@ class TorchExecutor:
             kernels = checking(kernels)
         self._decoder = Decoder(self._model, self._kv, kernels)
         self._builder = BatchBuilder(self._table, self._kv, device, kernels, config.heads)
+        self._sampler = Sampler(self._table, kernels)
         self._mover = mover_for(self.pools)
         self._started = True
         self._warm_up()
@@ -190,7 +191,7 @@ class TorchExecutor:
             return None
         rows = torch.from_numpy(batch.rows).to(self._model.device)
         seen = self._seen_tokens(plan, batch, rows)
-        sampled = sample(logits, self._table, batch.rows, batch.positions, seen)
+        sampled = self._sampler.sample(logits, batch.rows, batch.positions, seen)
         if seen is not None:
             seen.add(sampled.tokens)
         self._last_tokens[rows] = sampled.tokens

@@ -31,6 +31,7 @@ class DecoderShape:
     page_tokens: int
     attentions: tuple[AttentionShape, ...]
     turned: int
+    vocab: int
     norm: Literal["rms", "layer"] = "rms"
     biased: bool = True
     gate: Literal["silu", "gelu"] | None = "silu"

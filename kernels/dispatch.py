@@ -13,18 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import elementwise, padded
+from . import elementwise, padded, sampling
 from .layout import KvLayout, PagedKv
 from .native.library import library
 from .native.operations import NativeOperations
+from .native.sampling import NativeSampler
 from .ragged import RaggedBatch
 from .ragged_attention import AttentionShape, check_tables
+from .sampling import SamplingColumns
 from .slots import check_slots
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """One implementation of each operation that a decoder needs; shapes are stated at the reference's functions.
+    """One implementation of each operation that a decoder and the sampler behind it need; shapes are stated at the reference's functions.
 
     `prepare` makes what `rotate_and_write` and `attend` need of an iteration, once for all layers; each set has its own form of it, which
     nobody else looks into. `reads_behind` (layout, query heads): whether attention reads, and masks, what lies behind a context in its last page,
@@ -41,6 +43,7 @@ class Kernels:
     rotate_and_write: Callable[[PagedKv, int, Tensor, Tensor, Tensor, Any], None]
     attend: Callable[[PagedKv, int, AttentionShape, Any, Tensor, Tensor], None]
     reads_behind: Callable[[KvLayout, int], bool]
+    sample: Callable[[Tensor, SamplingColumns, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 
 
 REFERENCE = Kernels(
@@ -54,6 +57,7 @@ REFERENCE = Kernels(
     rotate_and_write=padded.rotate_and_write,
     attend=padded.attend,
     reads_behind=lambda layout, heads: True,
+    sample=sampling.sample,
 )
 
 _COMPILED = (torch.float32, torch.float16, torch.bfloat16)
@@ -74,7 +78,7 @@ def compiles(device: torch.device, dtype: torch.dtype) -> bool:
 def compiled() -> Kernels:
     """What Triton compiles for a CUDA device, or interprets on a CPU where TRITON_INTERPRET is set; not for float64."""
     # Not at the top: a CPU needs no triton.
-    from .compiled import gate, iteration, norm
+    from .compiled import gate, iteration, norm, sampling
 
     return Kernels(
         rms_norm=norm.rms_norm,
@@ -86,8 +90,14 @@ def compiled() -> Kernels:
         prepare=iteration.prepare,
         rotate_and_write=iteration.rotate_and_write,
         attend=iteration.attend,
-        reads_behind=lambda layout, heads: False,
+        reads_behind=_never,
+        sample=sampling.sample,
     )
+
+
+def _never(layout: KvLayout, heads: int) -> bool:
+    """A function by name, so that two sets of the same kernels are equal."""
+    return False
 
 
 def checking(kernels: Kernels) -> Kernels:
@@ -117,4 +127,5 @@ def _native(dtype: torch.dtype) -> Kernels | None:
         rotate_and_write=native.rotate_and_write,
         attend=native.attend,
         reads_behind=lambda layout, heads: not native.fits(layout, heads),
+        sample=NativeSampler(found, dtype).sample,
     )

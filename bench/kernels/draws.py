@@ -13,8 +13,8 @@ from torch import Tensor
 from ...core.ids import Handle
 from ...core.plan import Admit, Int64s
 from ...core.sampling import SamplingParams
-from ...executor.draw import uniform
 from ...executor.handles import HandleTable
+from ...kernels.draw import uniform
 from .contest import OURS, REFERENCE, Contest, Contestant, Work
 from .scenario import Case, ModelShape
 from .subject import Sample, Subject, plain_sample

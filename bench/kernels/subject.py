@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ...core.plan import Int64s
 from ...executor.handles import HandleTable
-from ...executor.sampler import sample
+from ...executor.sampler import Sampler
 from ...kernels import staging
-from ...kernels.dispatch import Kernels, kernels_for
+from ...kernels.dispatch import REFERENCE, Kernels, kernels_for
 from ...kernels.linear import Linear
 from .scenario import ModelShape
 
@@ -41,12 +41,20 @@ class Subject:
 def product_on(device: torch.device, dtype: torch.dtype, model: ModelShape) -> Subject:
     """What runs there today for a model of that shape, on which it may depend."""
     gather, scatter = _staging(device)
-    return Subject(kernels_for(device, dtype), gather, scatter, plain_sample, Linear)
+    kernels = kernels_for(device, dtype)
+    return Subject(kernels, gather, scatter, sampling_of(kernels), Linear)
 
 
-def plain_sample(logits: Tensor, table: HandleTable, rows: Int64s) -> Tensor:
-    """The executor's sampler, jobs without penalties."""
-    return sample(logits, table, rows, np.asarray(table.columns["known"][rows]), None).tokens
+def sampling_of(kernels: Kernels) -> Sample:
+    """The executor's sampler on those kernels, jobs without penalties, columns brought to the device each time."""
+
+    def sample(logits: Tensor, table: HandleTable, rows: Int64s) -> Tensor:
+        return Sampler(table, kernels).sample(logits, rows, np.asarray(table.columns["known"][rows]), None).tokens
+
+    return sample
+
+
+plain_sample = sampling_of(REFERENCE)
 
 
 def _staging(device: torch.device) -> tuple[Copy, Copy]:

@@ -1,44 +1,23 @@
 """From logits to tokens: penalties, temperature, top-k, top-p, min-p and one draw, row by row.
 
-Owns `SamplingColumns` and two kernels: one scores the vocabulary in blocks side by side, one finds each row's borders and draws. A row's token
-depends on its own logits, parameters, seed and position. It does not know jobs or what stops them. The runner's sampler calls `sample`; the
-executor's plain-torch sampler is the reference, and the tokens are the same.
+Owns two kernels: one scores the vocabulary in blocks side by side, one finds each row's borders and draws. A row's token
+depends on its own logits, parameters, seed and position. It does not know jobs or what stops them. `dispatch` hands `sample` out; the
+plain-torch one beside this folder is the reference, and the tokens are the same.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..sampling import SamplingColumns
 from .draw import uniform
 from .launch import OPTIONS
 
 _BLOCK = 2048
 _ONE_BITS = tl.constexpr(0x3FF0000000000000)  # 1.0, the largest weight
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SamplingColumns:
-    """One entry per row, on the device: float64[n], but `top_k`, `seed` and `position` int64[n] and `greedy` bool[n].
-
-    `top_k` 0, `top_p` 1 and `min_p` 0 switch a filter off; `repetition` 1, `presence` 0 and `frequency` 0 a penalty. `position` is the
-    place that the drawn token gets.
-    """
-
-    temperature: Tensor
-    top_k: Tensor
-    top_p: Tensor
-    min_p: Tensor
-    repetition: Tensor
-    presence: Tensor
-    frequency: Tensor
-    seed: Tensor
-    position: Tensor
-    greedy: Tensor
 
 
 @triton.jit
@@ -120,7 +99,7 @@ def _find(weights, vocab, border, target, BLOCK: tl.constexpr):  # type: ignore[
 
 @triton.jit
 def _choose(  # type: ignore[no-untyped-def]
-    scores, block_best, block_token, block_raw, temperature, top_k, top_p, min_p, seed, position, greedy,
+    scores, block_best, block_token, block_raw, temperature, top_k, top_p, min_p, seed, position,
     tokens, finite, vocab, blocks, BLOCKS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
@@ -128,14 +107,15 @@ def _choose(  # type: ignore[no-untyped-def]
     held = block < blocks
     best_of = tl.load(block_best + row * blocks + block, mask=held, other=float("-inf"))
     raw = tl.max(tl.load(block_raw + row * blocks + block, mask=held, other=float("-inf")), 0)
-    is_finite = (raw > float("-inf")) & (raw < float("inf"))
-    tl.store(finite + row, is_finite)
     best = tl.max(best_of, 0)
+    # Both: a penalty next to nothing drives a logit beyond the numbers there are.
+    is_finite = (raw > float("-inf")) & (raw < float("inf")) & (best > float("-inf")) & (best < float("inf"))
+    tl.store(finite + row, is_finite)
     best_token = tl.load(block_token + row * blocks + block, mask=held, other=vocab)
     chosen = tl.min(tl.where(best_of == best, best_token, vocab), 0)
     weights = scores + row * vocab
-    if is_finite & (tl.load(greedy + row) == 0):
-        heat = tl.load(temperature + row)
+    heat = tl.load(temperature + row)
+    if is_finite & (heat > 0):
         for start in range(0, vocab, BLOCK):
             token = start + tl.arange(0, BLOCK)
             score = tl.load(weights + token, mask=token < vocab, other=float("-inf"))
@@ -160,11 +140,7 @@ def _choose(  # type: ignore[no-untyped-def]
 def sample(
     logits: Tensor, columns: SamplingColumns, output: Tensor | None = None, anywhere: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(tokens int64[n], finite bool[n]) for logits[n, vocab].
-
-    `output` int32[n, vocab]: how often a row's job has given each token; `anywhere` bool[n, vocab]: whether prompt or output hold it. Without
-    them nothing is penalised. Where a row's logits are not finite its token is 0 and means nothing. Sums are float64.
-    """
+    """As the reference."""
     rows, vocab = logits.shape
     tokens = torch.zeros(rows, dtype=torch.int64, device=logits.device)
     finite = torch.zeros(rows, dtype=torch.bool, device=logits.device)
@@ -183,7 +159,7 @@ def sample(
     )  # fmt: skip
     _choose[(rows,)](
         scores, best, best_token, raw, columns.temperature, columns.top_k, columns.top_p, columns.min_p,
-        columns.seed, columns.position, columns.greedy, tokens, finite, vocab, blocks,
+        columns.seed, columns.position, tokens, finite, vocab, blocks,
         BLOCKS=1 << (blocks - 1).bit_length(), BLOCK=_BLOCK, num_warps=8, **OPTIONS,
     )  # fmt: skip
     return tokens, finite

@@ -17,7 +17,8 @@ from ..decoder_shape import DecoderShape
 from ..layout import KvLayout, PagedKv
 from ..ragged import RaggedBatch, pages_of
 from ..ragged_attention import AttentionShape
-from . import attention, gate, norm, slots, staging
+from ..sampling import COLUMNS, columns_on
+from . import attention, gate, norm, sampling, slots, staging
 from .tuning import attention_sizes
 
 Progress = Callable[[int, int, str], None]
@@ -54,6 +55,7 @@ def kernel_variants(shape: DecoderShape, device: torch.device) -> list[Variant]:
         *_attention(shape, kv),
         *_rows(shape, device),
         *_pages(shape, kv),
+        *_tokens(shape, device),
     ]
 
 
@@ -112,3 +114,12 @@ def _pages(shape: DecoderShape, kv: PagedKv) -> Iterator[Variant]:
     yield Variant("rotation and write", lambda: slots.rotate_and_write(kv, 1, qkv, angle, angle, first))
     yield Variant("pages out", lambda: staging.gather_pages(kv.pool, first, staging_page))
     yield Variant("pages in", lambda: staging.scatter_pages(kv.pool, first, staging_page))
+
+
+def _tokens(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
+    """Rows that draw with every filter, and the same with penalties."""
+    logits = torch.zeros(2, shape.vocab, dtype=shape.dtype, device=device)
+    columns = columns_on(device, {name: np.ones(2) for name in COLUMNS} | {"top_p": np.full(2, 0.5)})
+    output = torch.zeros(2, shape.vocab, dtype=torch.int32, device=device)
+    yield Variant("sampling", lambda: sampling.sample(logits, columns))
+    yield Variant("sampling with penalties", lambda: sampling.sample(logits, columns, output, output > 0))

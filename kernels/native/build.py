@@ -1,4 +1,4 @@
-"""From the C source beside this file to a library of this machine.
+"""From the C sources beside this file to a library of this machine.
 
 Owns the compiler's call and the folder that keeps its results. It does not know what the functions compute. `library` asks for a path; every way
 to fail is a `CannotBuild` with a reason, after which plain torch computes.
@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 _OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
-_SOURCE = "arithmetic.c"
+_SOURCES = ("arithmetic.c", "sampling.c")
 _TIMEOUT_S = 60
 _KEPT = 8
 """Libraries that stay in the folder: a few versions and precisions; the oldest go."""
@@ -31,14 +31,14 @@ class CannotBuild(Exception):
 def built(defines: dict[str, str]) -> Path:
     """The library compiled with those macros, from the cache where it is there. Raises CannotBuild."""
     compiler = _compiler()
-    source = files(__package__).joinpath(_SOURCE).read_bytes()
+    sources = {name: files(__package__).joinpath(name).read_bytes() for name in _SOURCES}
     options = [*_OPTIONS, *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
-    name = f"{_key(compiler, source, options)}.so"
+    name = f"{_key(compiler, sources, options)}.so"
     try:
         folder = _private_folder()
         path = folder / name
         if not path.is_file():
-            _compile(compiler, options, source, path)
+            _compile(compiler, options, sources, path)
             _prune(folder)
     except OSError as error:
         raise CannotBuild(f"the library could not be written ({error.strerror})") from error
@@ -54,11 +54,11 @@ def _compiler() -> list[str]:
     raise CannotBuild("there is no C compiler (cc, gcc, or what CC names)")
 
 
-def _key(compiler: list[str], source: bytes, options: list[str]) -> str:
+def _key(compiler: list[str], sources: dict[str, bytes], options: list[str]) -> str:
     """Everything that the result depends on: the same home folder may be mounted on machines with other processors."""
     told = os.stat(os.path.realpath(compiler[0]))
-    parts = (compiler, told.st_size, told.st_mtime_ns, options, platform.machine(), _processor())
-    return hashlib.sha256(repr(parts).encode() + source).hexdigest()[:32]
+    parts = (compiler, told.st_size, told.st_mtime_ns, options, platform.machine(), _processor(), sources)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def _processor() -> str:
@@ -81,17 +81,19 @@ def _private_folder() -> Path:
     return folder
 
 
-def _compile(compiler: list[str], options: list[str], source: bytes, path: Path) -> None:
+def _compile(compiler: list[str], options: list[str], sources: dict[str, bytes], path: Path) -> None:
     """In a folder of its own, then renamed: two processes that start together do not see half of a file.
 
     Linked without OpenMP's own library: its functions are taken from the one that torch has loaded, so that there is one set of threads.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         here = Path(temporary)
-        (here / _SOURCE).write_bytes(source)
+        for name, source in sources.items():
+            (here / name).write_bytes(source)
+        objects = [name.replace(".c", ".o") for name in sources]
         for step in (
-            [*compiler, *options, "-c", _SOURCE, "-o", "arithmetic.o"],
-            [*compiler, "-shared", "arithmetic.o", "-o", "arithmetic.so", "-lm"],
+            *([*compiler, *options, "-c", name, "-o", to] for name, to in zip(sources, objects, strict=True)),
+            [*compiler, "-shared", *objects, "-o", "library.so", "-lm"],
         ):
             told = here / "told.txt"
             try:
@@ -104,7 +106,7 @@ def _compile(compiler: list[str], options: list[str], source: bytes, path: Path)
                 raise CannotBuild(f"{compiler[0]} took longer than {_TIMEOUT_S} s") from error
             if done.returncode:
                 raise CannotBuild(f"{compiler[0]} failed: {told.read_text(errors='replace').strip()[:300]}")
-        os.replace(here / "arithmetic.so", path)
+        os.replace(here / "library.so", path)
 
 
 def _prune(folder: Path) -> None:

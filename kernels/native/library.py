@@ -30,11 +30,12 @@ _SIGNATURES = {
     "gate": [_POINTER] * 2 + [_WHOLE] * 2 + [_INT] * 2,
     "rotate_and_write": [_POINTER] * 5 + [_WHOLE] * 7 + [_INT],
     "attend": [_POINTER] * 5 + [_WHOLE] * 9 + [_REAL] * 2 + [_INT],
+    "sample": [_POINTER] + [_WHOLE] * 3 + [_POINTER] * 14 + [_INT],
 }
 
 
 class Library:
-    """The functions of `arithmetic.c` for one dtype; arguments as stated there."""
+    """The functions of `arithmetic.c` and `sampling.c` for one dtype; arguments as stated there."""
 
     def __init__(self, loaded: ctypes.CDLL) -> None:
         for name, types in _SIGNATURES.items():
@@ -42,10 +43,13 @@ class Library:
             function.argtypes, function.restype = types, None
         for name in ("lanes", "longest_head", "tile_pairs"):
             getattr(loaded, name).restype = _WHOLE
+        loaded.sample_scratch.argtypes, loaded.sample_scratch.restype = [_WHOLE], _WHOLE
         self.rms_norm = loaded.rms_norm
         self.gate = loaded.gate
         self.rotate_and_write = loaded.rotate_and_write
         self.attend = loaded.attend
+        self.sample = loaded.sample
+        self.sample_scratch = loaded.sample_scratch
         self.lanes: int = loaded.lanes()
         self.longest_head: int = loaded.longest_head()
         self.tile_pairs: int = loaded.tile_pairs()

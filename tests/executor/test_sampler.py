@@ -12,11 +12,21 @@ from hypothesis import strategies as st
 
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.executor.draw import mix64, uniform
 from skipjoin.executor.handles import HandleTable
-from skipjoin.executor.sampler import sample, seen_tokens
+from skipjoin.executor.sampler import Sampler, seen_tokens
+from skipjoin.kernels.dispatch import REFERENCE, kernels_for
+from skipjoin.kernels.draw import mix64, uniform
 
 MASK = 2**64 - 1
+
+SETS = pytest.mark.parametrize("kernels", ["torch", "native"])
+
+
+def sample(kernels, logits, table, rows, positions, seen):
+    """As the runner does it, with a sampler that has kept nothing yet."""
+    found = REFERENCE if kernels == "torch" else kernels_for(torch.device("cpu"), logits.dtype)
+    assert (found is REFERENCE) == (kernels == "torch"), "this machine has a compiler"
+    return Sampler(table, found).sample(logits, rows, positions, seen)
 
 
 def splitmix(x):
@@ -116,15 +126,16 @@ def table_of(jobs, pending=0):
     return table, handles, table.rows_of(handles)
 
 
-def run(table, handles, rows, logits, pending):
+def run(kernels, table, handles, rows, logits, pending):
     positions = table.columns["known"][rows]
     seen = None
     if table.columns["penalised"][rows].any():
         seen = seen_tokens(table, handles, pending, logits.shape[-1])
-    sampled = sample(logits, table, rows, positions, seen)
+    sampled = sample(kernels, logits, table, rows, positions, seen)
     return sampled, sampled.logprobs(table.columns["logprobs"][rows])
 
 
+@SETS
 @given(
     st.lists(
         st.tuples(
@@ -139,17 +150,19 @@ def run(table, handles, rows, logits, pending):
     st.integers(0, 10**6),
     st.integers(0, 1),
 )
-def test_sampler_is_the_slow_one_and_ignores_neighbours(jobs, torch_seed, late):
+def test_sampler_is_the_slow_one_and_ignores_neighbours(kernels, jobs, torch_seed, late):
     torch.manual_seed(torch_seed)
     logits = torch.randn(len(jobs), 12, dtype=torch.float64) * 3
     table, handles, rows = table_of(jobs, pending=late)
     pending = torch.tensor([output[-1] for _, _, output, _ in jobs])
-    sampled, logprobs = run(table, handles, rows, logits, pending)
+    sampled, logprobs = run(kernels, table, handles, rows, logits, pending)
     for i, (params, prompt, output, seed) in enumerate(jobs):
         weights = slow_weights(logits[i].tolist(), params, prompt, output)
         token, near = slow_token(weights, slow_uniform(seed, len(prompt) + len(output)))
         assert near or int(sampled.tokens[i]) == token
-        alone, alone_logprobs = run(table, handles[i : i + 1], rows[i : i + 1], logits[i : i + 1], pending[i : i + 1])
+        alone, alone_logprobs = run(
+            kernels, table, handles[i : i + 1], rows[i : i + 1], logits[i : i + 1], pending[i : i + 1]
+        )
         assert int(alone.tokens[0]) == int(sampled.tokens[i])
         if params.logprobs is None:
             assert logprobs is None or logprobs[i] is None
@@ -163,50 +176,83 @@ def test_sampler_is_the_slow_one_and_ignores_neighbours(jobs, torch_seed, late):
         assert [value for _, value in entry.top] == pytest.approx(best.values.tolist())
 
 
-def test_frequencies_follow_the_distribution():
+@SETS
+def test_frequencies_follow_the_distribution(kernels):
     """20,000 jobs that differ in their seed only: chi-square over 8 tokens."""
     n = 20_000
     logits = torch.tensor([0.0, 1.0, -1.0, 2.0, 0.5, -3.0, 1.5, 0.2], dtype=torch.float32)
     table, _, rows = table_of([(SamplingParams(temperature=0.9), [1], [], seed) for seed in range(n)])
-    tokens = sample(logits.expand(n, -1), table, rows, table.columns["known"][rows], None).tokens
+    tokens = sample(kernels, logits.expand(n, -1), table, rows, table.columns["known"][rows], None).tokens
     expected = (logits.double() / 0.9).softmax(0) * n
     chi_square = float(((torch.bincount(tokens, minlength=8) - expected) ** 2 / expected).sum())
     assert chi_square < 24.3, "7 degrees of freedom: exceeded once in a thousand"
 
 
-def test_top_p_over_a_large_vocabulary_takes_the_full_sort_where_it_must():
+@SETS
+def test_top_p_over_a_large_vocabulary_takes_the_full_sort_where_it_must(kernels):
     """A flat distribution needs more than the first look; beside a peaked job the answer is the same."""
     torch.manual_seed(0)
     flat, peaked = torch.randn(4000) * 0.01, torch.randn(4000) * 8
     params = SamplingParams(temperature=1.0, top_p=0.9)
     jobs = [(params, [1], [], seed) for seed in (5, 6)]
     table, _, rows = table_of(jobs)
-    both = sample(torch.stack([flat, peaked]), table, rows, table.columns["known"][rows], None).tokens.tolist()
+    both = sample(kernels, torch.stack([flat, peaked]), table, rows, table.columns["known"][rows], None).tokens.tolist()
     for i, logits in enumerate((flat, peaked)):
         weights = slow_weights(logits.double().tolist(), params, [1], [])
         token, near = slow_token(weights, slow_uniform(5 + i, 1))
         assert near or both[i] == token
-        one = sample(logits[None], table, rows[i : i + 1], table.columns["known"][rows[i : i + 1]], None)
+        one = sample(kernels, logits[None], table, rows[i : i + 1], table.columns["known"][rows[i : i + 1]], None)
         assert int(one.tokens[0]) == both[i]
     assert sum(w > 0 for w in slow_weights(flat.double().tolist(), params, [1], [])) > 3000
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("params", [SamplingParams(temperature=0.0), SamplingParams(temperature=1.0, logprobs=1)])
-def test_one_jobs_bad_logits_are_said_and_hurt_nobody(bad, params):
+@SETS
+def test_one_jobs_bad_logits_are_said_and_hurt_nobody(kernels, bad, params):
     torch.manual_seed(0)
     logits = torch.randn(3, 9)
     table, _, rows = table_of([(params, [1], [], seed) for seed in range(3)])
-    fine = sample(logits, table, rows, table.columns["known"][rows], None)
+    fine = sample(kernels, logits, table, rows, table.columns["known"][rows], None)
     logits[1, 4] = bad
-    hurt = sample(logits, table, rows, table.columns["known"][rows], None)
+    hurt = sample(kernels, logits, table, rows, table.columns["known"][rows], None)
     assert hurt.finite.tolist() == [True, False, True]
     assert hurt.tokens[[0, 2]].tolist() == fine.tokens[[0, 2]].tolist()
 
 
-def test_a_tiny_temperature_is_greedy_not_broken():
+@SETS
+def test_a_tiny_temperature_is_greedy_not_broken(kernels):
     torch.manual_seed(0)
     logits = torch.randn(4, 50) * 30
     table, _, rows = table_of([(SamplingParams(temperature=1e-300), [1], [], seed) for seed in range(4)])
-    sampled = sample(logits, table, rows, table.columns["known"][rows], None)
+    sampled = sample(kernels, logits, table, rows, table.columns["known"][rows], None)
     assert sampled.tokens.tolist() == logits.argmax(-1).tolist()
+
+
+@SETS
+def test_columns_are_kept_while_the_jobs_are_the_same(kernels):
+    """Steps of one batch, then another job on a row that was used before, other members, another order: the tokens of a fresh sampler each time."""
+    torch.manual_seed(0)
+    params = [SamplingParams(temperature=heat, top_k=k) for heat, k in ((1.0, 0), (0.0, 0), (2.0, 5))]
+    table, _, rows = table_of([(one, [1], [], 50 + i) for i, one in enumerate(params)])
+    found = REFERENCE if kernels == "torch" else kernels_for(torch.device("cpu"), torch.float32)
+    kept, columns = Sampler(table, found), []
+
+    def step(rows):
+        logits, positions = torch.randn(len(rows), 300), table.columns["known"][rows]
+        got = kept.sample(logits, rows, positions, None).tokens
+        assert got.tolist() == sample(kernels, logits, table, rows, positions, None).tokens.tolist()
+        columns.append(kept._kept.columns)
+        table.columns["known"][rows] += 1
+
+    for _ in range(4):
+        step(rows.copy())
+    assert all(one is columns[0] for one in columns), "brought to the device once"
+    table.drop(2)
+    table.admit(Admit(9, np.array([1], np.int32), 1, 1, SamplingParams(temperature=0.0), 3), 3)
+    assert table.rows_of(np.array([9])) == rows[2], "the row of the job that left"
+    step(rows)
+    step(rows[[1, 0]])
+    step(rows[[0, 1]])
+    step(rows)
+    assert len({id(one) for one in columns}) == 5

@@ -16,7 +16,8 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
-from skipjoin.executor.sampler import sample, seen_tokens
+from skipjoin.executor.sampler import Sampler, seen_tokens
+from skipjoin.kernels.dispatch import compiled, kernels_for
 from skipjoin.kernels.layout import KvLayout
 from skipjoin.kvstore.device.mover import StreamMover
 from skipjoin.kvstore.device.pool import PagePools, PoolShape, page_bytes_view
@@ -120,7 +121,9 @@ def test_sampler_on_equal_logits():
     answers = []
     for device in ("cpu", DEVICE):
         seen = seen_tokens(table, handles, pending.to(device), 5000)
-        sampled = sample(logits.to(device), table, rows, table.columns["known"][rows], seen)
+        kernels = kernels_for(torch.device(device), logits.dtype)
+        assert (device == DEVICE) == (kernels == compiled())
+        sampled = Sampler(table, kernels).sample(logits.to(device), rows, table.columns["known"][rows], seen)
         assert sampled.tokens.device.type == device
         answers.append(
             (sampled.tokens.tolist(), sampled.finite.tolist(), sampled.logprobs(table.columns["logprobs"][rows]))

@@ -20,6 +20,7 @@ from skipjoin.kernels.decoder_shape import DecoderShape
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
 from skipjoin.kernels.ragged_attention import AttentionShape
+from skipjoin.kernels.sampling import COLUMNS, SamplingColumns, columns_on
 
 MODULES = (attention, gate, norm, sampling, slots, staging)
 SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
@@ -116,7 +117,7 @@ def others(capability, dtype):
     x, weight = torch.empty(3, 512, dtype=kind), torch.empty(512, dtype=kind)
     rows = torch.zeros(3, dtype=torch.int64)
     real = torch.zeros(3, dtype=torch.float64)
-    columns = sampling.SamplingColumns(real, rows, real, real, real, real, real, rows, rows, rows.bool())
+    columns = SamplingColumns(real, rows, real, real, real, real, real, rows, rows)
     counts = torch.zeros(3, 512, dtype=torch.int32)
 
     def launches() -> Iterator[object]:
@@ -138,11 +139,7 @@ def others(capability, dtype):
     return found
 
 
-def _sampling_columns(rows):
-    whole, real = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.float64)
-    return real, whole, real, real, real, real, real, whole, whole, whole.bool()
-
-
+VOCAB = 5003  # a row is no whole number of anything: what an address is divisible by differs from row to row
 MODELS = {
     "llama": {},
     "gemma": {"norm": "rms", "gate": "gelu", "head_norm": True, "kinds": [(None, 50.0), (64, 50.0)]},
@@ -154,7 +151,7 @@ def _shape(model, dtype):
     options = dict(MODELS[model])
     kinds = options.pop("kinds", [(None, None)])
     attentions = tuple(AttentionShape(8, 0.1, window, softcap) for window, softcap in kinds)
-    options = {"turned": 64, **options}
+    options = {"turned": 64, "vocab": VOCAB, **options}
     return DecoderShape(DTYPES[dtype], 2, 64, 512, 1408, 16, attentions, **options)
 
 
@@ -223,4 +220,13 @@ def not_compiled(dtype, model, seed, without=""):
             if shape.gate is not None:
                 gated = {"silu": gate.silu_gate, "gelu": gate.gelu_gate}[shape.gate]
                 gated(torch.empty(rows.rows, 2816, dtype=shape.dtype))
+            _sample(shape, len(counts))
     return sorted(forms - ready)
+
+
+def _sample(shape, rows):
+    """One iteration's tokens, with penalties and without."""
+    columns = columns_on(torch.device("cpu"), {name: np.ones(rows) for name in COLUMNS})
+    logits, output = torch.empty(rows, VOCAB, dtype=shape.dtype), torch.zeros(rows, VOCAB, dtype=torch.int32)
+    sampling.sample(logits, columns)
+    sampling.sample(logits, columns, output, output > 0)

@@ -21,14 +21,24 @@ from skipjoin.kvstore.device.pool import PoolShape
 sys.path.append(str(Path(__file__).parents[2] / "executor"))
 from plan_driver import Job, PlanDriver
 
+SAMPLING = (
+    {"temperature": 0.0},
+    {"temperature": 1.0, "top_p": 0.9},
+    {"temperature": 0.8, "top_k": 20, "min_p": 0.01},
+    {"temperature": 1.0, "frequency_penalty": 0.7, "repetition_penalty": 1.2},
+    {"temperature": 0.0, "presence_penalty": 1.5},
+)
 
-def jobs_of(executor, vocabulary):
-    """Five jobs, three at a time, whoever ran leaves for the host while another waits; prompts in chunks of seven."""
+
+def jobs_of(executor, vocabulary, drawn):
+    """Five jobs, three at a time, whoever ran leaves for the host while another waits; prompts in chunks of seven. With
+    `drawn` each asks for its next token in a way of its own."""
     source = random.Random(4)
-    params = SamplingParams(temperature=0.0, logprobs=3)
     lengths = (1, 9, 23, 14, 6)
+    asked = SAMPLING if drawn else SAMPLING[:1] * len(lengths)
     jobs = [
-        Job(i, [source.randrange(vocabulary) for _ in range(length)], 6, params) for i, length in enumerate(lengths)
+        Job(i, [source.randrange(vocabulary) for _ in range(length)], 6, SamplingParams(**how, logprobs=3), 90 + i)
+        for i, (length, how) in enumerate(zip(lengths, asked, strict=True))
     ]
     driver = PlanDriver(executor, max_batch=3, chunk=7, rotate=True, swap=True)
     driver.run(jobs)
@@ -37,7 +47,7 @@ def jobs_of(executor, vocabulary):
     return jobs
 
 
-def same_tokens(device, dtype, window=None, softcap=None):
+def same_tokens(device, dtype, window=None, softcap=None, drawn=False):
     """Tokens equal, log-probabilities near, in a model whose layers have that window and cap."""
     with tempfile.TemporaryDirectory() as folder:
         init_model(folder, "tiny", seed=7)
@@ -47,7 +57,7 @@ def same_tokens(device, dtype, window=None, softcap=None):
     model = dataclasses.replace(model, config=config)
     assert device == "cpu" or kernels_for(torch.device(device), model.dtype) == compiled(), "the product's own choice"
     wanted, got = (
-        jobs_of(TorchExecutor(model, PoolShape(40, 40, 5), kernels=kernels, checked=True), config.vocab_size)
+        jobs_of(TorchExecutor(model, PoolShape(40, 40, 5), kernels=kernels, checked=True), config.vocab_size, drawn)
         for kernels in (REFERENCE, compiled())
     )
     assert len({tuple(job.tokens) for job in wanted}) == len(wanted), "a dull model"

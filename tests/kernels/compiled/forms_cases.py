@@ -10,9 +10,13 @@ import numpy as np
 import torch
 from ahead_cases import watching
 
+from skipjoin.core.plan import Admit
+from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.decoder import Decoder, ForwardBatch
+from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.kernel_forms import compile_forms
 from skipjoin.executor.loading import load_model
+from skipjoin.executor.sampler import Sampler, seen_tokens
 from skipjoin.kernels.dispatch import compiled
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
@@ -23,8 +27,20 @@ from transformers_models import make
 PAGE_TOKENS = 16
 
 
+def _sample(logits, kernels):
+    """Tokens for a batch of jobs of which one has a penalty, and for the same without it."""
+    table, handles = HandleTable(), np.arange(len(logits))
+    for handle in handles.tolist():
+        params = SamplingParams(temperature=0.8, top_p=0.9, presence_penalty=0.5 * (handle == 0))
+        table.admit(Admit(handle, np.array([1, 2], np.int32), 2, 1, params, 0), 7)
+    rows = table.rows_of(handles)
+    seen = seen_tokens(table, handles, torch.ones(len(logits), dtype=torch.int64), logits.shape[1])
+    for counts in (seen, None):
+        Sampler(table, kernels).sample(logits, rows, table.columns["known"][rows], counts)
+
+
 def not_ready(family, dtype, seed, start=True):
-    """Forms that passes of any size launch and the start did not: [] when it makes all. `start` false: nothing was made."""
+    """Forms that passes of any size, and the sampling behind them, launch and the start did not make. `start` false: nothing was made."""
     with tempfile.TemporaryDirectory() as folder:
         make(family).save_pretrained(folder)
         model = load_model(folder, "cpu", dtype)
@@ -47,5 +63,7 @@ def not_ready(family, dtype, seed, start=True):
             tables = torch.zeros(len(counts), int(contexts.max()) // PAGE_TOKENS + 1, dtype=torch.int64)
             rows = RaggedBatch(tables, np.concatenate([[0], np.cumsum(counts)]), contexts)
             whole = torch.zeros(rows.rows, dtype=torch.int64)
-            decoder.forward(ForwardBatch(whole, whole, kernels.prepare(kv, rows, whole), torch.tensor([rows.rows - 1])))
+            ends = torch.from_numpy(rows.starts[1:] - 1)
+            logits = decoder.forward(ForwardBatch(whole, whole, kernels.prepare(kv, rows, whole), ends))
+            _sample(logits, kernels)
     return sorted(forms - ready)

@@ -13,13 +13,11 @@ from nearness import DTYPES
 
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.executor import draw
 from skipjoin.executor.handles import HandleTable
-from skipjoin.executor.sampler import sample, seen_tokens
-from skipjoin.kernels.compiled import sampling
+from skipjoin.executor.sampler import Sampler, SeenTokens, seen_tokens
+from skipjoin.kernels import draw
 from skipjoin.kernels.compiled.draw import uniform
-
-_FLOATS = ("temperature", "top_p", "min_p", "repetition", "presence", "frequency")
+from skipjoin.kernels.dispatch import REFERENCE, compiled
 
 
 def _params(source, vocab, penalised):
@@ -40,15 +38,11 @@ def _params(source, vocab, penalised):
     )
 
 
-def _columns(table, rows, device):
-    held = {
-        name: torch.from_numpy(table.columns[name][rows]).to(device) for name in (*_FLOATS, "top_k", "seed", "greedy")
-    }
-    return sampling.SamplingColumns(position=torch.from_numpy(table.columns["known"][rows]).to(device), **held)
+def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken=False, steps=1):
+    """The executor's sampler with both sets of kernels, `steps` times on logits that are the same; gives the number of tokens that were drawn.
 
-
-def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken=False):
-    """Both samplers on the same logits; `ties` leaves a handful of values, `broken` puts NaN or infinity into every third row."""
+    `ties` leaves a handful of values, `broken` puts NaN or infinity into every third row.
+    """
     source = random.Random(seed)
     torch.manual_seed(seed)
     table = HandleTable()
@@ -57,18 +51,42 @@ def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken
         table.admit(Admit(handle, history, 15, 5, _params(source, vocab, penalised), 0), source.randrange(2**63))
     handles = np.arange(rows)
     at = table.rows_of(handles)
-    logits = torch.randn(rows, vocab) * 3
-    logits = (logits.round() if ties else logits).to(DTYPES[dtype])
-    logits[:, source.randrange(vocab)] = -math.inf
-    if broken:
-        logits[::3, source.randrange(vocab)] = source.choice([math.nan, math.inf])
+    ours, plain = Sampler(table, compiled()), Sampler(table, REFERENCE)
     seen = seen_tokens(table, handles, torch.zeros(rows, dtype=torch.int64), vocab) if penalised else None
-    want = sample(logits, table, at, table.columns["known"][at], seen)
-    counts = () if seen is None else (seen.output.to(device), seen.anywhere.to(device))
-    got, finite = sampling.sample(logits.to(device), _columns(table, at, device), *counts)
-    assert torch.equal(finite.cpu(), want.finite)
-    assert torch.equal(got.cpu()[want.finite], want.tokens[want.finite]), (got, want.tokens)
-    return int(want.finite.sum())
+    there = None if seen is None else SeenTokens(seen.output.to(device), seen.anywhere.to(device))
+    drawn = 0
+    for _ in range(steps):
+        logits = torch.randn(rows, vocab) * 3
+        logits = (logits.round() if ties else logits).to(DTYPES[dtype])
+        logits[:, source.randrange(vocab)] = -math.inf
+        if broken:
+            logits[::3, source.randrange(vocab)] = source.choice([math.nan, math.inf])
+        positions = table.columns["known"][at]
+        want = plain.sample(logits, at, positions, seen)
+        got = ours.sample(logits.to(device), at, positions, there)
+        assert torch.equal(got.finite.cpu(), want.finite)
+        assert torch.equal(got.tokens.cpu(), want.tokens), (got, want)
+        if seen is not None and there is not None:
+            seen.add(want.tokens)
+            there.add(got.tokens)
+        table.columns["known"][at] += 1
+        drawn += int(want.finite.sum())
+    return drawn
+
+
+def tiny_penalty(device):
+    """A logit divided by next to nothing is no number any more, greedy or not."""
+    table = HandleTable()
+    for handle, heat in enumerate((0.0, 1.0, 1.0)):
+        params = SamplingParams(temperature=heat, repetition_penalty=1e-320 if handle < 2 else 1.1)
+        table.admit(Admit(handle, np.array([1], np.int32), 1, 1, params, 0), 7)
+    handles = np.arange(3)
+    at = table.rows_of(handles)
+    seen = seen_tokens(table, handles, torch.zeros(3, dtype=torch.int64), 5)
+    there = SeenTokens(seen.output.to(device), seen.anywhere.to(device))
+    logits = torch.tensor([[1.0, 2.0, 3.0, 0.5, 0.1]]).repeat(3, 1)
+    got = Sampler(table, compiled()).sample(logits.to(device), at, table.columns["known"][at], there)
+    assert got.finite.tolist() == [False, False, True] and got.tokens[:2].tolist() == [0, 0]
 
 
 @triton.jit

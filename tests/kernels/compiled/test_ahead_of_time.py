@@ -6,7 +6,6 @@ import pytest
 
 FORMS = {"bfloat16": "bf16.bf16", "float16": "f16.f16"}
 KERNELS = {"_rotate_and_write", "_copy", "_norm", "_gate", "_score", "_choose"}
-SAMPLING = {"_score", "_choose"}  # the executor draws in plain torch
 LACKING = {"llama": set(), "gemma": set(), "gpt2": {"_gate"}}
 LLAMA = {"heads": 8, "kv_heads": 2, "head_dim": 128}
 
@@ -54,7 +53,7 @@ def test_every_form_of_a_model_is_compiled_at_the_start(compiler, model):
     assert len(kernels) == len(told) - 1 and all(kernels.values()), (
         "a form without a name of its own, or without a kernel"
     )
-    assert set().union(*kernels.values()) == {"_attend", "_merge", *KERNELS} - SAMPLING - LACKING[model]
+    assert set().union(*kernels.values()) == {"_attend", "_merge", *KERNELS} - LACKING[model]
 
 
 @pytest.mark.parametrize("model", ["llama", "gemma", "gpt2"])
@@ -62,7 +61,9 @@ def test_nothing_is_left_to_compile_later(compiler, seed, model):
     assert compiler.ask("ahead_cases.not_compiled", dtype="bfloat16", model=model, seed=seed) == []
 
 
-@pytest.mark.parametrize("without", ["attention 1, chunks", "sum and norm", "rotation and write"])
+@pytest.mark.parametrize(
+    "without", ["attention 1, chunks", "sum and norm", "rotation and write", "sampling", "sampling with penalties"]
+)
 def test_control_a_form_left_out_is_seen(compiler, seed, without):
     options = {"dtype": "bfloat16", "model": "llama", "seed": seed}
     assert compiler.ask("ahead_cases.not_compiled", **options, without=without) != []

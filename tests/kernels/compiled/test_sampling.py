@@ -19,6 +19,17 @@ def test_rows_that_are_not_finite_say_so(run, seed):
     assert run("sampling_cases.tokens", dtype="float32", rows=9, vocab=50, seed=seed, broken=True) == 6
 
 
+@pytest.mark.parametrize("penalised", [False, True])
+def test_a_batch_that_stays_keeps_its_columns_and_its_counts(run, seed, penalised):
+    """An odd number of rows, several tokens each."""
+    options = {"rows": 7, "vocab": 90, "steps": 5, "penalised": penalised}
+    assert run("sampling_cases.tokens", dtype="float32", seed=seed, **options) == 35
+
+
+def test_a_penalty_next_to_nothing_is_not_finite(run):
+    run("sampling_cases.tiny_penalty")
+
+
 def test_random_numbers_are_those_outside_of_kernels(run, seed):
     run("sampling_cases.random_numbers", seed=seed)
 

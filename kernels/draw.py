@@ -1,7 +1,7 @@
 """Random numbers that depend on a job's seed and a token's position, and on nothing else.
 
 Owns a counter-based generator in whole-number tensor operations: the same draw alone, in any batch, after a restart, on CPU and CUDA.
-It knows no job; the sampler calls it.
+It knows no job; the plain-torch sampler calls it, the compiled ones have the same generator in C and as device code.
 """
 
 from __future__ import annotations

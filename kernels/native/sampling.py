@@ -1,0 +1,48 @@
+"""The sampler on a CPU, through the compiled function.
+
+Owns the checks in front of the call, the scratch of its threads and the choice between one thread and all of them. It knows neither jobs nor what
+stops them. `dispatch` takes `sample` from here; what it computes is stated at its reference.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..sampling import COLUMNS, SamplingColumns
+from .library import Library
+
+_ALONE = 2**19
+"""Logits up to which one thread works alone, about a millisecond: waiting for a second one has no bound on a busy machine."""
+
+
+class NativeSampler:
+    """Samples over one library; one call at a time, for its scratch is kept."""
+
+    def __init__(self, library: Library, dtype: torch.dtype) -> None:
+        self._library = library
+        self._dtype = dtype
+        self._scratch = torch.empty(0, dtype=torch.float64)
+
+    def sample(
+        self, logits: Tensor, columns: SamplingColumns, output: Tensor | None = None, anywhere: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As the reference."""
+        rows, vocab = logits.shape
+        assert logits.dtype is self._dtype and logits.stride(1) == 1 and vocab
+        held = [getattr(columns, name) for name in COLUMNS]
+        assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in held)
+        for counts, dtype in ((output, torch.int32), (anywhere, torch.bool)):
+            assert counts is None or (counts.shape == logits.shape and counts.dtype is dtype and counts.is_contiguous())
+        assert (output is None) == (anywhere is None)
+        threads = 1 if logits.numel() <= _ALONE else min(torch.get_num_threads(), rows)
+        needed = threads * self._library.sample_scratch(vocab)
+        if len(self._scratch) < needed:
+            self._scratch = torch.empty(needed, dtype=torch.float64)
+        tokens, finite = torch.empty(rows, dtype=torch.int64), torch.empty(rows, dtype=torch.bool)
+        self._library.sample(
+            logits.data_ptr(), rows, vocab, logits.stride(0), *(column.data_ptr() for column in held),
+            None if output is None else output.data_ptr(), None if anywhere is None else anywhere.data_ptr(),
+            self._scratch.data_ptr(), tokens.data_ptr(), finite.data_ptr(), threads,
+        )  # fmt: skip
+        return tokens, finite
