@@ -59,6 +59,11 @@ class Decoder:
         self._ropes = tuple((inverse_frequencies(rope, model.device), rope.magnitude) for rope in config.ropes)
         self._scale = _embedding_scale(model)
 
+    @property
+    def shapes(self) -> tuple[AttentionShape, ...]:
+        """What attention looks like, for each layer."""
+        return self._shapes
+
     @torch.inference_mode()
     def forward(self, batch: ForwardBatch) -> Tensor:
         """Logits [sampled rows, vocab] in the model's dtype; keys and values of all tokens are in their pages afterwards."""

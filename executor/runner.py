@@ -25,8 +25,11 @@ from ..kernels.layout import KvLayout, PagedKv
 from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
 from .batch import Batch, BatchBuilder
+from .capture import Capture
 from .decoder import Decoder
+from .graphs import decode_graphs
 from .handles import HandleTable
+from .host_copy import host_copy
 from .kernel_forms import compile_forms
 from .kernel_sizes import use_own_sizes
 from .sampler import SampledTokens, Sampler, SeenTokens, seen_tokens
@@ -64,12 +67,17 @@ class TorchExecutor:
         clock: Clock | None = None,
         kernels: Kernels | None = None,
         checked: bool = False,
+        graph_rows: int = 0,
+        capture: Capture | None = None,
     ) -> None:
-        """`kernels` None: the quickest for the model's device. `checked`: every iteration's tables and slots are looked at before anything reads
+        """`kernels` None: the quickest for the model's device. `graph_rows`: decodes of up to so many jobs are replayed where that can be done, on
+        CUDA; `capture`: by what, for tests. `checked`: every iteration's tables and slots are looked at before anything reads
         or writes by them, for tests and for hunting a bug; on a device this waits for them."""
         self._model = model
         self._kernels = kernels
         self._checked = checked
+        self._graph_rows = graph_rows
+        self._capture = capture
         self._pool = pool
         self._generation = generation
         self._clock = clock if clock is not None else MonotonicClock()
@@ -93,6 +101,8 @@ class TorchExecutor:
         if self._checked:
             kernels = checking(kernels)
         self._decoder = Decoder(self._model, self._kv, kernels)
+        self.graphs = decode_graphs(self._decoder, self._model, self._kv, kernels, self._graph_rows, self._capture)
+        self._forward = self._decoder.forward if self.graphs is None else self.graphs.forward
         self._builder = BatchBuilder(self._table, self._kv, device, kernels, config.heads)
         self._sampler = Sampler(self._table, kernels)
         self._mover = mover_for(self.pools)
@@ -156,7 +166,7 @@ class TorchExecutor:
             self._started = False
             self._mover.close()
             self._launched.clear()
-            del self.pools, self._kv, self._decoder, self._builder
+            del self.pools, self._kv, self._decoder, self._builder, self.graphs, self._forward
 
     def _apply(self, plan: IterationPlan) -> None:
         """The plan's news about handles, in the order that core/plan.py states."""
@@ -186,7 +196,7 @@ class TorchExecutor:
         if len(batch.fresh_pages):
             # What a page's last owner left behind the new context is masked, but infinity or NaN would survive the mask.
             self.pools.device[torch.from_numpy(batch.fresh_pages).to(self._model.device)] = 0
-        logits = self._decoder.forward(batch.forward)
+        logits = self._forward(batch.forward)
         if not len(batch.handles):
             return None
         rows = torch.from_numpy(batch.rows).to(self._model.device)
@@ -196,7 +206,7 @@ class TorchExecutor:
             seen.add(sampled.tokens)
         self._last_tokens[rows] = sampled.tokens
         self._table.columns["known"][batch.rows] += 1
-        return sampled
+        return host_copy(sampled)
 
     def _seen_tokens(self, plan: IterationPlan, batch: Batch, rows: Tensor) -> SeenTokens | None:
         """The counts for penalties, kept up to date while the decode batch stays the same."""

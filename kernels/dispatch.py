@@ -6,7 +6,7 @@ asks once, at start, and hands the answer to decoder and batch builder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from .ragged import RaggedBatch
 from .ragged_attention import AttentionShape, check_tables
 from .sampling import SamplingColumns
 from .slots import check_slots
+from .standing import StandingBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Kernels:
 
     `prepare` makes what `rotate_and_write` and `attend` need of an iteration, once for all layers; each set has its own form of it, which
     nobody else looks into. `reads_behind` (layout, query heads): whether attention reads, and masks, what lies behind a context in its last page,
-    which then must be finite.
+    which then must be finite. `standing` (pool, attention of the layers, rows, table entries, at most): a batch for replays, None where the set
+    cannot be replayed.
     """
 
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
@@ -44,6 +46,7 @@ class Kernels:
     attend: Callable[[PagedKv, int, AttentionShape, Any, Tensor, Tensor], None]
     reads_behind: Callable[[KvLayout, int], bool]
     sample: Callable[[Tensor, SamplingColumns, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
+    standing: Callable[[PagedKv, Sequence[AttentionShape], int, int], StandingBatch] | None = None
 
 
 REFERENCE = Kernels(
@@ -79,6 +82,7 @@ def compiled() -> Kernels:
     """What Triton compiles for a CUDA device, or interprets on a CPU where TRITON_INTERPRET is set; not for float64."""
     # Not at the top: a CPU needs no triton.
     from .compiled import gate, iteration, norm, sampling
+    from .compiled.standing import CompiledStanding
 
     return Kernels(
         rms_norm=norm.rms_norm,
@@ -92,6 +96,7 @@ def compiled() -> Kernels:
         attend=iteration.attend,
         reads_behind=_never,
         sample=sampling.sample,
+        standing=CompiledStanding,
     )
 
 

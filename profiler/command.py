@@ -158,7 +158,7 @@ def _measure(args: argparse.Namespace) -> int:
     model = load_model(Path(args.model), device, dtype)
     shape = pool_shape(model, kv_tokens=args.kv_tokens, host_kv_tokens=args.host_kv_tokens, max_batch=args.max_batch)
     clock = MonotonicClock()
-    executor = TorchExecutor(model, shape, clock=clock)
+    executor = TorchExecutor(model, shape, clock=clock, graph_rows=args.max_batch)
     try:
         facts = executor.start()
         sweep = measure(

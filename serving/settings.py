@@ -66,6 +66,7 @@ class ServeSettings(BaseSettings):
     dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Type of weights and KV"
     )
+    cuda_graphs: bool = Field(True, description="Replay decode iterations as CUDA graphs; without effect on a CPU")
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the engine; default: all cores but one"
     )

@@ -25,7 +25,8 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock) -> 
     shape = pool_shape(
         model, kv_tokens=settings.kv_tokens, host_kv_tokens=settings.host_kv_tokens, max_batch=settings.max_batch
     )
-    executor = TorchExecutor(model, shape, generation=incarnation, clock=clock)
+    graph_rows = settings.max_batch if settings.cuda_graphs else 0
+    executor = TorchExecutor(model, shape, generation=incarnation, clock=clock, graph_rows=graph_rows)
     facts = executor.start()
     words = str(dtype).removeprefix("torch.")
     profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words)

@@ -43,7 +43,7 @@ def _rotate_and_write(  # type: ignore[no-untyped-def]
     first_written = heads - written_heads
     place = pool + slot // PAGE_TOKENS * page_stride + slot % PAGE_TOKENS * HEAD_DIM
     place += (head - first_written)[:, None] * (PAGE_TOKENS * HEAD_DIM) + d[None, :]
-    is_written = (head >= first_written)[:, None]
+    is_written = (head >= tl.where(slot < 0, heads, first_written))[:, None]
     # In place: every thread must have read its pair before anyone overwrites one.
     tl.debug_barrier()
     tl.store(place, result.to(pool.dtype.element_ty), mask=there & is_written)
@@ -53,7 +53,7 @@ def _rotate_and_write(  # type: ignore[no-untyped-def]
 def rotate_and_write(
     kv: PagedKv, layer: int, qkv: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, *, checked: bool = False
 ) -> None:
-    """As the reference; products and sums are float32 and rounded once."""
+    """As the reference; products and sums are float32 and rounded once. A row whose slot is -1 turns and is written nowhere."""
     layout = kv.layout
     assert qkv.dtype in DTYPES and qkv.dtype == kv.pool.dtype
     assert qkv.stride(2) == 1 and qkv.stride(1) == qkv.shape[2] == layout.head_dim

@@ -38,6 +38,23 @@ def write(device, dtype, heads, kv_heads, head_dim, page_tokens, tokens, seed, t
     return assert_near(qkv[:, :heads], want[:, :heads])
 
 
+def unwritten(device, dtype, seed):
+    """Rows whose slot is -1 turn like the others and leave no trace in the pool."""
+    torch.manual_seed(seed)
+    layout = KvLayout(2, 2, 4, 16)
+    pools = [torch.full(layout.pool_shape(3), math.nan, dtype=DTYPES[dtype], device=device) for _ in range(2)]
+    qkv = torch.randn(5, 7, 16).to(DTYPES[dtype]).to(device)
+    cos, sin = rotary_angles(torch.arange(5, device=device), 10.0 ** -torch.arange(8, device=device), DTYPES[dtype])
+    both, alone = qkv.clone(), qkv[:3].clone()
+    here = torch.tensor([7, 2, 11], device=device)
+    apart = torch.cat([here, here.new_full((2,), -1)])
+    slots.rotate_and_write(PagedKv(pools[0], layout), LAYER, both, cos, sin, apart)
+    slots.rotate_and_write(PagedKv(pools[1], layout), LAYER, alone, cos[:3], sin[:3], here)
+    assert torch.equal(both[:3], alone) and not torch.equal(both[3:], qkv[3:])
+    assert torch.equal(pools[0].isnan(), pools[1].isnan()), "a row without a slot was written"
+    assert torch.equal(pools[0].nan_to_num(), pools[1].nan_to_num())
+
+
 def checked(device, slot):
     """A slot outside of the pool of 8, or one named twice: nothing is written."""
     layout = KvLayout(1, 1, 4, 16)

@@ -56,6 +56,11 @@ def test_queries_turn_and_keys_and_values_reach_their_slots(run, seed, layout, d
     run("slots_cases.write", dtype=dtype, seed=seed, **layout)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_without_a_slot_is_written_nowhere(run, seed, dtype):
+    run("slots_cases.unwritten", dtype=dtype, seed=seed)
+
+
 @pytest.mark.parametrize("slot", [-1, 8, 3])
 def test_a_slot_that_is_not_there_or_taken_is_refused(run, slot):
     run("slots_cases.checked", slot=slot)
