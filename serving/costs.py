@@ -75,6 +75,8 @@ def _cache_path(settings: ServeSettings, device: str, dtype: str) -> Path:
     config = (settings.model / "config.json").read_bytes()
     told = [_CACHE_VERSION, hashlib.sha256(config).hexdigest(), device, dtype, settings.threads, settings.max_batch]
     told += [platform.node(), platform.machine(), os.cpu_count()]
+    if device != "cpu":
+        told.append(settings.cuda_graphs)
     name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "skipjoin" / "profiles" / f"{name}.json"

@@ -39,13 +39,13 @@ def facts_of(model: Path) -> ExecutorFacts:
     return ExecutorFacts(1, 256, 512, 16, 16 * token_bytes, config.max_context_tokens, config.vocab_size)
 
 
-def asked(model: Path, profile: str | None) -> tuple[Profile, str, int]:
+def asked(model: Path, profile: str | None, device: str = "cpu", cuda_graphs: bool = True) -> tuple[Profile, str, int]:
     """The profile, the words about it, and how much of the executor's time it took."""
     facts, clock = facts_of(model), ManualClock(0)
     executor = SimExecutor(COST, facts, clock)
     executor.start()
-    settings = ServeSettings(model=model, profile=profile, max_batch=4, threads=1)
-    found, words = cost_profile(settings, executor, facts, clock, device="cpu", dtype="float32")
+    settings = ServeSettings(model=model, profile=profile, max_batch=4, threads=1, cuda_graphs=cuda_graphs)
+    found, words = cost_profile(settings, executor, facts, clock, device=device, dtype="float32")
     return found, words, clock.now_ns()
 
 
@@ -68,6 +68,15 @@ def test_without_a_profile_iterations_are_measured_once(
     again, words, spent_ns = asked(model, None)
     assert (words, spent_ns) == ("measured before", 0)
     assert again.cost.decode_ns(4, 400) == pytest.approx(first.cost.decode_ns(4, 400), rel=1e-6)
+
+
+def test_launched_decodes_are_not_taken_for_replayed_ones(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asked_for = [("cuda", True), ("cuda", False), ("cuda", True), ("cpu", True), ("cpu", False)]
+    told = [asked(model, None, *options)[1] for options in asked_for]
+    assert told == ["measured at start", "measured at start", "measured before", "measured at start", "measured before"]
 
 
 def test_a_profile_of_another_model_is_refused_by_file_and_field(model: Path, tmp_path: Path) -> None:
