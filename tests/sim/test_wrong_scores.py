@@ -16,6 +16,7 @@ from skipjoin.core.ports import JobFacts
 from skipjoin.engine import assemble as assembling
 from skipjoin.profiler.profiles import load_profile
 from skipjoin.scheduler.forecast import Forecast
+from skipjoin.scheduler.guard import Guard
 from skipjoin.scheduler.length_score import Score
 from skipjoin.sim.drain import drain_rate
 from skipjoin.sim.study import make_machine
@@ -73,13 +74,21 @@ def mean_jct_s(machine: Machine, work: Workload, score: Score | None, monkeypatc
 
 
 @pytest.mark.parametrize("shape", ["azure-conv", "sharegpt"])
-def test_no_score_costs_more_than_a_twentieth_of_the_mean(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_score_costs_more_than_a_hundredth_of_the_mean(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     machine, work = world(shape, 1)
     alone = mean_jct_s(machine, work, None, monkeypatch)
     ratios = {
         rule.__name__: mean_jct_s(machine, work, Told(rule), monkeypatch) / alone
         for rule in (random, reversed_, flipping)
     }
-    assert max(ratios.values()) < 1.05, ratios
+    assert max(ratios.values()) < 1.01, ratios
     truth = mean_jct_s(machine, work, Told(lambda truth, number: truth), monkeypatch) / alone
-    assert truth < 1.0
+    assert truth < 0.99
+
+
+def test_it_is_the_guard_that_keeps_it_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believed without looking, the score that goes bad half-way costs three times what the test above allows."""
+    machine, work = world("azure-conv", 1)
+    alone = mean_jct_s(machine, work, None, monkeypatch)
+    monkeypatch.setattr(Guard, "weight", 1.0)
+    assert mean_jct_s(machine, work, Told(flipping), monkeypatch) / alone > 1.03
