@@ -262,9 +262,11 @@ class TorchExecutor:
         """A prompt token and a decode token through the whole model, so that the first job does not pay for lazy set-up."""
         weights = self._model.weights
         layer = weights.layers[0]  # code is made per shape, and the layers are alike
+        around = (weights.embedding_in, weights.embedding_out)  # where an embedding is narrower than the decoder
         with torch.inference_mode():
-            for product in (layer.qkv, layer.attention_out, layer.gate_up, layer.down, weights.head):
-                product.warm_up(_WARM_ROWS)
+            for product in (layer.qkv, layer.attention_out, layer.gate_up, layer.down, *around, weights.head):
+                if product is not None:
+                    product.warm_up(_WARM_ROWS)
         handle, page = Handle(-1), np.zeros(1, dtype=np.int32)
         admit = Admit(handle, np.zeros(1, dtype=np.int32), 1, 1, SamplingParams(temperature=0.0), 0)
         prefill = IterationPlan(

@@ -76,17 +76,19 @@ class LLM:
         prompts: Prompt | Sequence[Prompt],
         sampling: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
+        priority: int | Sequence[int] = 0,
         progress: bool = True,
     ) -> list[Generation]:
         """Complete every prompt (text, token ids or a conversation), in the order given, however they are scheduled.
 
-        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. `progress`
-        draws a bar on a terminal. Raises InvalidInput, NeverFits, JobFailed.
+        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. `priority` too: -100 to 100,
+        smaller is more urgent, read by the policy `priority` alone. `progress` draws a bar on a terminal. Raises InvalidInput, NeverFits,
+        JobFailed.
         """
         engine = self._engine
         if engine is None:
             raise InvalidInput("This LLM is closed; make a new one.")
-        jobs = self._jobs(engine, _as_list(prompts), sampling)
+        jobs = self._jobs(engine, _as_list(prompts), sampling, priority)
         with _bar(len(jobs), shown=progress) as bar:
             task = bar.add_task("generating", total=len(jobs))
             try:
@@ -97,17 +99,24 @@ class LLM:
         return [self._generation(job) for job in jobs.values()]
 
     def _jobs(
-        self, engine: Engine, prompts: Sequence[Prompt], sampling: SamplingParams | Sequence[SamplingParams] | None
+        self,
+        engine: Engine,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams | Sequence[SamplingParams] | None,
+        priority: int | Sequence[int],
     ) -> dict[int, _Job]:
         each = [sampling] * len(prompts) if sampling is None or isinstance(sampling, SamplingParams) else list(sampling)
         if len(each) != len(prompts):
             raise InvalidInput(
                 f"There are {len(prompts)} prompts and {len(each)} sampling parameters.", field="sampling"
             )
+        urgent = list(priority) if isinstance(priority, Sequence) else [priority] * len(prompts)
+        if len(urgent) != len(prompts):
+            raise InvalidInput(f"There are {len(prompts)} prompts and {len(urgent)} priorities.", field="priority")
         now = self._clock.now_ns()
         jobs: dict[int, _Job] = {}
-        for prompt, params in zip(prompts, each, strict=True):
-            spec = replace(_spec(prompt), sampling=params)
+        for prompt, params, rank in zip(prompts, each, urgent, strict=True):
+            spec = replace(_spec(prompt), sampling=params, priority=rank)
             ready = self._intake.prepare(spec, engine.facts)
             handle = Handle(self._next_handle)
             self._next_handle += 1
@@ -118,6 +127,7 @@ class LLM:
                 now,
                 earlier_output_tokens=ready.earlier_output_tokens,
                 prompt=ready.prompt,
+                priority=spec.priority,
             )
             jobs[handle] = _Job(submitted, [], [] if ready.sampling.logprobs is not None else None)
         return jobs

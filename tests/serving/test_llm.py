@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from skipjoin import LLM, SamplingParams
+from skipjoin.core.effects import Finished
 from skipjoin.core.errors import InvalidInput, InvalidModel, NeverFits
 from skipjoin.core.job import FinishReason
 from skipjoin.core.view import ChatMessage
@@ -107,6 +108,32 @@ def test_an_interrupted_call_leaves_an_empty_engine(llm: LLM, monkeypatch: pytes
 
 def test_the_measured_profile_is_kept_for_the_next_start(llm: LLM, cache: Path) -> None:
     assert len(list((cache / "skipjoin" / "profiles").glob("*.json"))) == 1
+
+
+def test_the_urgent_ones_are_done_first(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = SamplingParams(temperature=0, max_new_tokens=3, ignore_eos=True)
+    with LLM(folder, device="cpu", threads=1, kv_tokens=512, max_batch=1, policy="priority") as llm:
+        engine, done = llm._engine, list[int]()
+        assert engine is not None
+        step = engine.turn.step
+
+        def heard(events: object = ()) -> object:
+            effects = step(events)  # type: ignore[arg-type]
+            done.extend(int(one.handle) for one in effects.effects if isinstance(one, Finished))
+            return effects
+
+        monkeypatch.setattr(engine.turn, "step", heard)
+        answers = llm.generate(["a", "b", "c", "d"], sampling, priority=[7, 0, -3, 100], progress=False)
+        assert done == [3, 2, 1, 4] and len(answers) == 4
+        llm.generate(["a", "b"], sampling, priority=5, progress=False)
+        assert done[4:] == [5, 6]
+        for priority, said in (
+            ([1], "2 prompts and 1 priorities"),
+            (101, "smaller is more urgent"),
+            ("no", "priority"),
+        ):
+            with pytest.raises(InvalidInput, match=said):
+                llm.generate(["a", "b"], sampling, priority=priority, progress=False)  # type: ignore[arg-type]
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
