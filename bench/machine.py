@@ -10,6 +10,7 @@ import platform
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .. import __version__
@@ -29,16 +30,24 @@ class MachineFacts:
     memory_gib: int
     system: str
     python: str
+    torch: str
     skipjoin: str
     commit: str | None
+
+    @property
+    def code(self) -> str:
+        """Which of our code: the commit, outside a checkout the version."""
+        return self.skipjoin if self.commit is None else self.commit
+
+    @property
+    def hardware(self) -> str:
+        """What makes figures of one place comparable."""
+        return f"{self.cpu} ({self.instructions}), {self.processors} processors, {self.memory_gib} GiB"
 
     def sentence(self) -> str:
         """All of it on a line."""
         code = self.skipjoin if self.commit is None else f"{self.skipjoin} at {self.commit}"
-        return (
-            f"CPU: {self.cpu} ({self.instructions}), {self.processors} processors, {self.memory_gib} GiB, {self.system},"
-            f" Python {self.python}, skipjoin {code}"
-        )
+        return f"CPU: {self.hardware}, {self.system}, Python {self.python}, torch {self.torch}, skipjoin {code}"
 
 
 def machine_facts() -> MachineFacts:
@@ -52,9 +61,18 @@ def machine_facts() -> MachineFacts:
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         system=f"{platform.system()} {platform.release().split('-')[0]}",
         python=platform.python_version(),
+        torch=distribution_version("torch"),
         skipjoin=__version__,
         commit=_commit(),
     )
+
+
+def distribution_version(name: str) -> str:
+    """As it is installed beside us, "none" where it is not."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _described() -> dict[str, str]:

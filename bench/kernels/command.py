@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     rows: list[KernelRow | SpeedRow] = []
     last = ""
     with Bar() as bar:
-        bar.begin("kernels", len(scenario.cases))
+        bar.begin("kernels", sum(2 if case.kernel == "move" else 1 for case in scenario.cases))
         for row in study(scenario, product_on(device, dtype, scenario.model), setting, MonotonicClock()):
             rows.append(row)
             if isinstance(row, SpeedRow):
@@ -98,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:
     """Search, show and write. 1 when for some kind of batch no size runs."""
+    for flag in ("json", "plot"):
+        if getattr(args, flag) is not None:
+            raise InvalidSettings(f"--tune writes sizes to --out and no figures; leave --{flag} out.", field=flag)
     if device.type != "cuda":
         raise InvalidSettings(
             f"--tune finds the kernel sizes of a GPU, and this run would be on {device}: a CPU has none. Run it where CUDA is.",

@@ -1,21 +1,21 @@
 """What the figures were measured on.
 
-Owns the facts of the header: device, processor, threads, versions. It measures nothing. `study` puts them in front of its results.
+Owns the facts of the header: device, processor, threads, versions. It measures nothing; what is not of torch it asks `bench/machine`. `study` puts
+them in front of its results.
 """
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
+from ..machine import distribution_version, machine_facts
+
 
 @dataclass(frozen=True, slots=True)
-class MachineFacts:
-    """`device` as CUDA names it or the processor's name; `triton` "none" where it is not installed."""
+class DeviceFacts:
+    """`device` as CUDA names it or the processor's name; `triton` "none" where it is not installed; `code` is the commit, or the version."""
 
     device: str
     processor: str
@@ -24,28 +24,19 @@ class MachineFacts:
     torch: str
     triton: str
     python: str
+    code: str
 
 
-def facts(device: torch.device, dtype: torch.dtype) -> MachineFacts:
+def facts(device: torch.device, dtype: torch.dtype) -> DeviceFacts:
     """Of this process."""
-    processor = processor_name()
-    try:
-        triton = version("triton")
-    except PackageNotFoundError:
-        triton = "none"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor
-    words = str(dtype).removeprefix("torch.")
-    return MachineFacts(
-        name, processor, torch.get_num_threads(), words, torch.__version__, triton, platform.python_version()
+    here = machine_facts()
+    return DeviceFacts(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else here.cpu,
+        processor=here.cpu,
+        threads=torch.get_num_threads(),
+        dtype=str(dtype).removeprefix("torch."),
+        torch=torch.__version__,
+        triton=distribution_version("triton"),
+        python=here.python,
+        code=here.code,
     )
-
-
-def processor_name() -> str:
-    """As Linux says it, else the architecture."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from ..report.style import CSS
 from ..report.svg import Scale, line, picture, tag, text, title
-from .machine import MachineFacts
+from .machine import DeviceFacts
 from .study import KernelRow
 
 WIDE, LEFT, RIGHT, TOP, BAR, GAP = 760.0, 210.0, 70.0, 62.0, 11.0, 9.0
@@ -19,7 +19,7 @@ LONGEST = 1.5
 """Times the roofline: what a cache makes faster still ends at the edge, and its figure says by how much."""
 
 
-def picture_of(rows: Sequence[KernelRow], facts: MachineFacts, name: str) -> str:
+def picture_of(rows: Sequence[KernelRow], facts: DeviceFacts, name: str) -> str:
     """An SVG file."""
     measured = [row for row in rows if row.roofline is not None]
     cases = [(case, list(mine)) for case, mine in groupby(measured, key=lambda row: row.case)]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ...kernels.compiled.size_file import SizeKey
-from .machine import MachineFacts
+from .machine import DeviceFacts
 from .search import Found
 from .study import KernelRow, SpeedRow
 
@@ -36,9 +36,9 @@ def _line(cells: Sequence[str]) -> str:
     return " ".join(padded).rstrip()
 
 
-def head(title: str, facts: MachineFacts, rounds: int) -> str:
+def head(title: str, facts: DeviceFacts, rounds: int) -> str:
     """Which machine, and what the columns are."""
-    versions = f"torch {facts.torch}, triton {facts.triton}, Python {facts.python}"
+    versions = f"torch {facts.torch}, triton {facts.triton}, Python {facts.python}, skipjoin {facts.code}"
     device = facts.device if facts.device == facts.processor else f"{facts.device} ({facts.processor})"
     lines = [
         f"Kernels for {title}, {facts.dtype}",
@@ -93,7 +93,7 @@ def tail(speeds: Sequence[SpeedRow]) -> str:
     return "\n".join(["", "Rooflines, measured between the kernels", *lines])
 
 
-def json_lines(title: str, facts: MachineFacts, rounds: int, rows: Sequence[KernelRow | SpeedRow]) -> str:
+def json_lines(title: str, facts: DeviceFacts, rounds: int, rows: Sequence[KernelRow | SpeedRow]) -> str:
     """The machine first, then a line a row. What is not finite is null: JSON has no word for it."""
     lines = [{"kind": "machine", "title": title, "rounds": rounds, **asdict(facts)}, *(row.as_json() for row in rows)]
     return "".join(json.dumps(_finite(line)) + "\n" for line in lines)
@@ -117,7 +117,7 @@ def _error(row: KernelRow) -> str:
     return "0" if row.error == 0 else f"{row.error:.1e}"
 
 
-def tune_head(facts: MachineFacts) -> str:
+def tune_head(facts: DeviceFacts) -> str:
     """Which device, and what the columns are."""
     columns = f"{'attention':<24} {'us':>9} {'by rule':>9} {'gain':>6} {'tried':>6} {'refused':>8}  sizes"
     return f"Kernel sizes for {facts.device}, {facts.dtype}, torch {facts.torch}, triton {facts.triton}\n\n{columns}"

@@ -95,17 +95,38 @@ def study(scenario: KernelScenario, subject: Subject, setting: Setting, clock: C
     seen: dict[str, list[float]] = {name: [] for name in ceilings}
     for case in scenario.cases:
         for direction in Direction if case.kernel == "move" else (None,):
-            with torch.inference_mode():
-                contest = make_contest(case, scenario, subject, setting, direction)
             try:
-                yield from _rows(contest, setting, clock, ceilings, seen)
-            finally:
-                contest.close()
-            del contest
+                yield from _contested(case, scenario, subject, setting, direction, clock, ceilings, seen)
+            except (RuntimeError, MemoryError) as why:
+                # A case that does not fit into memory: the others are still worth seeing.
+                yield KernelRow(case.name, case.kernel, OURS, right=False, absent=_words(why))
     for name, rates in seen.items():
         if rates:
             unit = "GFLOP/s" if name == "gemm" else "GB/s"
             yield SpeedRow(name, unit, median(rates), min(rates), max(rates))
+
+
+def _contested(
+    case: Case,
+    scenario: KernelScenario,
+    subject: Subject,
+    setting: Setting,
+    direction: Direction | None,
+    clock: Clock,
+    ceilings: dict[str, Probe],
+    seen: dict[str, list[float]],
+) -> Iterator[KernelRow]:
+    """Made, run and ended."""
+    with torch.inference_mode():
+        contest = make_contest(case, scenario, subject, setting, direction)
+    try:
+        yield from _rows(contest, setting, clock, ceilings, seen)
+    finally:
+        contest.close()
+
+
+def _words(why: BaseException) -> str:
+    return str(why).splitlines()[0][:80] if str(why) else type(why).__name__
 
 
 def make_contest(
@@ -154,10 +175,9 @@ def _checked(contest: Contest, contestant: Contestant, truth: Tensor) -> KernelR
         return KernelRow(contest.name, contest.kernel, contestant.name, right=True)
     try:
         error = contest.error(contestant.result(), truth)
-    except (RuntimeError, IndexError, AssertionError) as why:
-        # Out of memory, or a shape that it does not take: the others are still worth seeing.
-        said = str(why).splitlines()[0][:80] if str(why) else type(why).__name__
-        return KernelRow(contest.name, contest.kernel, contestant.name, right=False, absent=said)
+    except Exception as why:  # noqa: BLE001  compilers of kernels raise errors of their own
+        # Out of memory, a shape that it does not take, no code for this device: the others are still worth seeing.
+        return KernelRow(contest.name, contest.kernel, contestant.name, right=False, absent=_words(why))
     bound = 0.0 if contest.bound is None else contest.bound
     return KernelRow(contest.name, contest.kernel, contestant.name, error <= bound, error, bound)
 

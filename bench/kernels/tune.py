@@ -24,7 +24,7 @@ from ...kernels.compiled.tuning import device_name, power_of_two, size_key, size
 from ...kernels.ragged_attention import AttentionShape
 from .attention import make_world, truth
 from .contest import BOUNDS, Contestant
-from .machine import MachineFacts
+from .machine import DeviceFacts
 from .race import race
 from .scenario import Case, KernelScenario
 from .search import Found, Space, Timer, search
@@ -100,7 +100,7 @@ def tune(
     return found
 
 
-def size_file(found: dict[SizeKey, Found], place: Place, here: MachineFacts, older: SizeFile | None) -> SizeFile:
+def size_file(found: dict[SizeKey, Found], place: Place, here: DeviceFacts, older: SizeFile | None) -> SizeFile:
     """What was found, over what an older file of the device says of other kinds and head sizes."""
     attention = {} if older is None else dict(older.attention)
     us = {} if older is None else dict(older.us)
