@@ -22,10 +22,14 @@ from .kernels import command as kernels
 from .matrix import command as matrix
 from .measured import command as measured
 from .offline import command as offline
+from .orderly import orderly
 from .peer_live import command as peer_live
 from .peers import command as peers
 from .published import command as published
 from .report import command as report
+
+ON_OUTPUT = ("kernels", "published")
+"""Actions for which `--json -` is standard output; to the others it is a file like any."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -134,9 +138,10 @@ def run(args: argparse.Namespace) -> int:
         "live": peer_live.run,
     }
     for flag in ("json", "plot", "markdown"):
-        if (file := getattr(args, flag, None)) not in (None, "-"):
+        if (file := getattr(args, flag, None)) is not None and (file != "-" or args.action not in ON_OUTPUT):
             place(file, flag)
-    return actions[args.action](args)
+    with orderly():
+        return actions[args.action](args)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -72,6 +72,19 @@ class Home:
             return None
         return found if self.python.exists() else None
 
+    def make(self) -> None:
+        """The folder. Raises Unavailable where there can be none."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as bad:
+            raise Unavailable(
+                f"{self.folder} cannot be made: {bad.strerror}. XDG_CACHE_HOME may name another place."
+            ) from None
+
+    def forget(self) -> None:
+        """Take the stamp away: what is there is not whole from now on."""
+        (self.folder / STAMP).unlink(missing_ok=True)
+
     def stamp(self, version: str) -> None:
         """Note that everything is there, in one step."""
         waiting = self.folder / f"{STAMP}.new"
@@ -90,10 +103,10 @@ class Home:
         if not self.folder.exists():
             return False
         try:
-            (self.folder / STAMP).unlink(missing_ok=True)
+            self.forget()
             shutil.rmtree(self.folder)
         except OSError as bad:
-            raise Unavailable(f"{self.peer.name} cannot be removed: {bad.strerror}.") from None
+            raise Unavailable(f"{self.peer.name} cannot be removed: {bad.strerror or bad}.") from None
         return True
 
 

@@ -34,12 +34,13 @@ def install(home: Home, reporter: Reporter) -> str:
     if (version := home.version()) is not None:
         reporter.note(f"{peer.name} {version} is installed")
         return version
-    home.folder.mkdir(parents=True, exist_ok=True)
+    home.make()
     if shutil.disk_usage(home.folder).free < FREE_BYTES and not home.prefix.exists():
         raise Unavailable(
             f"{peer.name} needs about {FREE_BYTES >> 30} GiB of disk; make room, or let XDG_CACHE_HOME name a larger disk."
         )
     lines = _pins(peer.requirements) + (_pins(peer.alone) if peer.alone else 0)
+    home.forget()  # half of these pins beside half of others must not pass for whole when the others come back
     reporter.begin(f"installing {peer.name}", lines)
     try:
         _venv(home)
@@ -60,8 +61,9 @@ def _pins(path: Path) -> int:
 
 
 def _venv(home: Home) -> None:
-    """A half-made environment, or one whose interpreter is gone, is made anew."""
-    if home.python.exists() and _run([str(home.python), "-m", "pip", "--version"], home)[0] == 0:
+    """A half-made environment, or one whose interpreter is gone or of another version than this one, is made anew."""
+    asked = "import pip, sys; sys.exit(sys.version_info[:2] != tuple(map(int, sys.argv[1:])))"
+    if home.python.exists() and _run([str(home.python), "-c", asked, *map(str, sys.version_info[:2])], home)[0] == 0:
         return
     code, said = _run([sys.executable, "-m", "venv", "--clear", str(home.prefix)], home)
     if code:
@@ -106,16 +108,19 @@ def _run(words: list[str], home: Home, counted: Callable[[], None] | None = None
     last: deque[str] = deque(maxlen=_SHOWN)
     errors: deque[str] = deque(maxlen=_SHOWN)
     with home.log.open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=_environment(),
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as bad:
+            return 127, f"{Path(words[0]).name} cannot be started ({bad.strerror})"
         try:
             assert process.stdout is not None
             for line in process.stdout:

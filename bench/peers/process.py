@@ -1,7 +1,7 @@
 """A process of somebody else's, and everything it started.
 
-Owns their pauses, their end, and the words for how one ended too early. It knows no peer; `install`, `runner` and `server` start processes in
-sessions of their own and end them here.
+Owns their pauses, their end, and the words for how one ended too early. It knows no peer; `install` and `started` start processes in sessions of
+their own and end them here.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from pathlib import Path
 PATIENCE_S = 10.0
 LAST_LINES = 3
 LONGEST_LINE = 300
+LOOKED_AT = 1 << 16
+"""Bytes at the end of a log in which the last lines are looked for: a server under load may have written a lot."""
 
 
 def kill_group(process: subprocess.Popen[str], *, gently: bool = False) -> None:
-    """End it and whatever else is in its session; `gently` asks first. Idempotent."""
-    if gently and process.poll() is None:
-        _signal(process.pid, signal.SIGTERM)
+    """End it and whatever else is in its session; `gently` asks first. Whoever interrupts the asking hurries it."""
+    try:
+        if gently and process.poll() is None:
+            _signal(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_S)
+    finally:
+        # Also when it has ended by itself: its children may not have.
+        _signal(process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE_S)
-    # Also when it has ended by itself: its children may not have.
-    _signal(process.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(PATIENCE_S)
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with suppress(OSError):
-                stream.close()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
 
 
 def stop_group(process: subprocess.Popen[str]) -> None:
@@ -69,9 +73,10 @@ def fate(code: int | None, log: Path) -> str:
 def last_words(log: Path) -> str:
     """The last lines of a log, on one line."""
     try:
-        lines = [
-            line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-        ]
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOOKED_AT))
+            told = stream.read().decode("utf-8", "replace")
     except OSError:
-        lines = []
+        told = ""
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
     return " / ".join(line[:LONGEST_LINE] for line in lines[-LAST_LINES:]).rstrip(".") or "it said nothing"

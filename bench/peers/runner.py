@@ -1,118 +1,122 @@
-"""A process that decodes for a measurement, from its start to its end.
+"""The conversation with a process that decodes for a measurement.
 
-Owns the conversation on the side of the measurement, time limits, and the end of the process on every way out. It does not know what is asked; `talk`
-answers in the process, bench/offline asks.
+Owns the side of the measurement: questions, time limits, pauses in between. It does not know what is asked, nor how a process is started (`started`
+does); `talk` answers in the process, bench/offline asks.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ...core.clock import MonotonicClock
 from ...core.errors import Unavailable
 from ..server import PACKAGE, own_environment
 from .catalogue import Peer
 from .environment import Machine, clean
 from .home import Home
-from .process import PATIENCE_S, fate, kill_group, resume_group, stop_group
+from .process import PATIENCE_S, resume_group, stop_group
+from .started import Started
 
 SPIN = "10000"
 """As the executor sets it, for runners that load torch before they load it."""
 BOOT = Path(__file__).parent / "boot.py"
+NS = 1e9
+PIECE = 1 << 16
 
 
-class Runner:
+class Runner(Started):
     """Use it in a `with`: it starts when the block begins and is gone, with all it started, when the block ends.
 
     Between questions it is stopped: an engine that waits for work by spinning would take a processor from whoever's turn it is.
     """
 
-    def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """`words` is the command; what it says on standard error goes to `log`."""
-        self.name = name
-        self._words = list(words)
-        self._environment = dict(environment)
-        self._log = log
-        self._process: subprocess.Popen[str] | None = None
-
     def __enter__(self) -> Self:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                self._words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=self._environment,
-                start_new_session=True,
-            )
+        self.start(piped=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (process := self._process) is not None:
-            resume_group(process)
-            if error is None and process.stdin is not None:
-                # The end of its input ends it; some put away what they started, given the time.
-                with suppress(OSError):
-                    process.stdin.close()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(PATIENCE_S)
-            kill_group(process)
-
-    @property
-    def pid(self) -> int:
-        """The process, and the session of all that it started."""
-        assert self._process is not None, "entered"
-        return self._process.pid
+        try:
+            if error is None and not self._ended:
+                self._let_go()
+        finally:
+            self.stop()
 
     def ask(self, what: str, patience_s: float, **more: object) -> dict[str, Any]:
-        """One question and its answer. Raises Unavailable, with the runner's last words, when it fails, dies or takes too long."""
-        process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None, "entered"
+        """One question and its answer. Raises Unavailable, with the runner's last words, when it fails, dies or takes too long.
+
+        One that gave no answer is ended at once: what it does still would slow whoever is measured next, and its answer would be to an old question.
+        """
+        process = self.process
+        assert process.stdin is not None, "piped"
         resume_group(process)
         try:
-            process.stdin.write(json.dumps({"do": what, **more}) + "\n")
-            process.stdin.flush()
-            line = self._line(patience_s)
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise self._gone()
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps({"do": what, **more}) + "\n")
+                process.stdin.flush()
+            answer = self._parsed(self._line(patience_s))
+        except BaseException:
+            self.stop()
+            raise
         stop_group(process)
-        answer: dict[str, Any] = json.loads(line)
         if "ok" not in answer:
             raise Unavailable(f"{self.name} cannot {what}: {answer.get('error')}.")
         told: dict[str, Any] = answer["ok"]
         return told
 
-    def _line(self, patience_s: float) -> str:
-        """A line, or nothing when the process ended. Raises Unavailable when neither comes."""
-        process = self._process
-        assert process is not None and process.stdout is not None, "asked"
-        # One answer a question: nothing can be waiting in the stream's buffer.
+    def _line(self, patience_s: float) -> bytes:
+        """A line; one that ends without its end was cut off by the end of the process. Raises Unavailable when it is not whole in time."""
+        assert self.process.stdout is not None, "piped"
+        stream, clock, line = self.process.stdout.fileno(), MonotonicClock(), bytearray()
+        limit_ns = clock.now_ns() + int(patience_s * NS)
         with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(patience_s):
-                raise Unavailable(f"{self.name} gave no answer within {patience_s:g} s; {fate(None, self._log)}")
-        return process.stdout.readline()
+            selector.register(stream, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                left_ns = limit_ns - clock.now_ns()
+                if left_ns <= 0 or not selector.select(left_ns / NS):
+                    raise Unavailable(f"{self.name} gave no answer within {patience_s:g} s; {self.fate(None)}")
+                if not (piece := os.read(stream, PIECE)):
+                    break
+                line += piece
+        return bytes(line)
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        """The answer. Raises Unavailable for a process that ended, or says something else."""
+        if not line.endswith(b"\n"):
+            raise self._gone()
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            said = line.decode("utf-8", "replace").strip()[:80]
+            raise Unavailable(f"{self.name} said {said!r} where an answer was due.")
+        return answer
 
     def _gone(self) -> Unavailable:
-        assert self._process is not None, "asked"
         try:
-            code: int | None = self._process.wait(5)
+            code: int | None = self.process.wait(5)
         except subprocess.TimeoutExpired:
             code = None
-        return Unavailable(f"{self.name} {fate(code, self._log)}")
+        return Unavailable(f"{self.name} {self.fate(code)}")
+
+    def _let_go(self) -> None:
+        """The end of its input ends it; some put away what they started, given the time."""
+        assert self.process.stdin is not None, "piped"
+        resume_group(self.process)
+        with suppress(OSError):
+            self.process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE_S)
 
 
 def peer_runner(peer: Peer, threads: int, kv_gib: int) -> Runner:

@@ -1,15 +1,15 @@
 """A peer's server: started, waited for, ended.
 
-Owns the port, the process with all it starts, and the words for one that does not come up. It sends no load; bench/peer_live does, over HTTP.
+Owns the port, the wait until it answers, and the words for one that does not come up. It sends no load; bench/peer_live does, over HTTP.
 """
 
 from __future__ import annotations
 
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,7 @@ from ...core.errors import InvalidSettings, Unavailable
 from .catalogue import Peer, ServeWish
 from .environment import Machine, clean
 from .home import Home
-from .process import fate, kill_group
+from .started import Started
 
 START_S = 600.0
 POLL_S = 0.2
@@ -40,71 +40,45 @@ def free_port(wanted: int | None) -> int:
         return port
 
 
-class PeerServer:
+class PeerServer(Started):
     """Use it in a `with`: it answers when the block begins and is gone, with all it started, when the block ends."""
 
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path, port: int) -> None:
         """`words` is the command that serves on `port`; what it says goes to `log`."""
-        self.name = name
+        super().__init__(name, words, environment, log)
         self.url = f"http://{HOST}:{port}"
-        self._words = list(words)
-        self._environment = dict(environment)
-        self._log = log
-        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                self._words,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=self._environment,
-                start_new_session=True,
-            )
+        self.start(piped=False)
         try:
             self._wait()
         except BaseException:
-            self.stop()
+            self.stop(gently=True)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The process, and the session of all that it started."""
-        assert self._process is not None, "entered"
-        return self._process.pid
-
-    def check(self) -> None:
-        """Raise Unavailable with its last words when it has ended."""
-        assert self._process is not None, "entered"
-        if (code := self._process.poll()) is not None:
-            raise Unavailable(f"{self.name} {fate(code, self._log)}")
-
-    def stop(self) -> None:
-        """Ask it to end, then end it and what it started. Idempotent."""
-        if self._process is not None:
-            kill_group(self._process, gently=True)
+        self.stop(gently=True)
 
     def _wait(self) -> None:
         clock = MonotonicClock()
         limit_ns = clock.now_ns() + int(START_S * 1e9)
+        # Nobody between us and this machine, whatever http_proxy says.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while clock.now_ns() < limit_ns:
             self.check()
             try:
-                with urllib.request.urlopen(f"{self.url}/v1/models", timeout=5) as answer:
+                with opener.open(f"{self.url}/v1/models", timeout=5) as answer:
                     if answer.status == 200:
                         return
-            except (urllib.error.URLError, OSError):
-                sleep_s(POLL_S)
-        raise Unavailable(f"{self.name} did not answer within {START_S:g} s; {fate(None, self._log)}")
+            except urllib.error.HTTPError as bad:
+                bad.close()
+            except (HTTPException, OSError):
+                pass  # not there yet, or not ready yet
+            sleep_s(POLL_S)
+        raise Unavailable(f"{self.name} did not answer within {START_S:g} s; {self.fate(None)}")
 
 
 def peer_server(

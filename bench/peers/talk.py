@@ -6,18 +6,26 @@ imports nothing beyond Python, because it runs in the peers' environments; the r
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+_PR_SET_PDEATHSIG = 1
+"""Linux, sys/prctl.h."""
 Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
 def serve(handlers: Mapping[str, Handler]) -> None:
-    """Answer every line. What libraries print goes to standard error, so that it never stands between the answers."""
+    """Answer every line. What libraries print goes to standard error, so that it never stands between the answers.
+
+    Whoever asks stops this process between questions, so that it could not see its input end: it asks to be killed when the other one dies.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         for line in sys.stdin:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +22,10 @@ from skipjoin.bench.peers.catalogue import PEERS, Peer, ServeWish
 from skipjoin.bench.peers.environment import Machine, clean, vllm_cpu
 from skipjoin.bench.peers.home import Home
 from skipjoin.bench.peers.install import install
-from skipjoin.bench.peers.runner import Runner, peer_runner
+from skipjoin.bench.peers.process import last_words
+from skipjoin.bench.peers.runner import BOOT, Runner, peer_runner
+from skipjoin.bench.peers.started import Started
+from skipjoin.bench.server import own_environment
 from skipjoin.cli import main
 from skipjoin.core.clock import MonotonicClock, sleep_s
 from skipjoin.core.errors import InvalidSettings, Unavailable
@@ -75,6 +81,16 @@ def test_an_installation_is_whole_or_goes_on(handmade: Peer, said: Said) -> None
     assert home.python.stat().st_ctime_ns == begun, "the environment is kept"
     assert said.runs == [("installing handmade", 2), ("installing handmade", 1)]
     assert home.require() == "1.5" and install(home, said) == "1.5" and len(said.runs) == 2
+    # An interpreter of another version, or one that cannot be started, is no place for these pins.
+    home.python.unlink()
+    home.python.write_text("#!/bin/sh\nexit 1\n")
+    rest.write_text("# other pins\n")
+    assert home.version() is None and install(home, said) == "1.5"
+    assert home.python.stat().st_size != len("#!/bin/sh\nexit 1\n")
+    # Half of new pins is not whole when the old ones come back.
+    rest.write_text("never-there==1.0\n")
+    with pytest.raises(Unavailable):
+        install(home, said)
     rest.write_text("# other pins\n")
     assert home.version() is None
     assert home.remove() and not home.folder.exists() and not home.remove()
@@ -157,13 +173,30 @@ def _runner(source: str, folder: Path) -> Runner:
         ("raise MemoryError", "MemoryError. Memory was short, by all signs"),
         ('input(); print(\'{"error": "ValueError: no"}\')', "it cannot load: ValueError: no."),
         ("import time; time.sleep(60)", "it gave no answer within 0.5 s; does not answer"),
+        ("import time; print('{\"ok\"', end='', flush=True); time.sleep(60)", "it gave no answer within 0.5 s"),
+        ("print('{\"ok\"', end='', flush=True); raise SystemExit(3)", "it ended with code 3."),
+        ("print('hello')", "it said 'hello' where an answer was due"),
     ],
 )
-def test_a_runner_that_fails_says_why(source: str, told: str, tmp_path: Path) -> None:
+def test_a_runner_that_fails_says_why_and_is_gone_at_once(
+    source: str, told: str, tmp_path: Path, gone: list[int]
+) -> None:
     patience_s = 0.5 if "sleep" in source else 30
-    with pytest.raises(Unavailable) as bad, _runner(source, tmp_path) as runner:
-        runner.ask("load", patience_s)
-    assert told in str(bad.value)
+    with _runner(source, tmp_path) as runner:
+        with pytest.raises(Unavailable) as bad:
+            runner.ask("load", patience_s)
+        assert told in str(bad.value)
+        # It must not compute on beside whoever is measured next.
+        assert "cannot load" in told or not _alive(runner.pid)
+    gone.append(runner.pid)
+
+
+def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+    with (
+        pytest.raises(Unavailable, match=r"it cannot be started: No such file.*/nowhere"),
+        Runner("it", ["/nowhere"], clean(1), tmp_path / "it.log"),
+    ):
+        pytest.fail("it runs")
 
 
 @pytest.fixture
@@ -235,6 +268,60 @@ def _ticks(pid: int) -> int:
     """Processor time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+
+
+def test_a_second_ctrl_c_ends_the_waiting_and_the_process(tmp_path: Path, gone: list[int]) -> None:
+    started = Started("it", [sys.executable, "-c", DEAF], clean(1), tmp_path / "it.log")
+    started.start(piped=True)
+    assert started.process.stdout is not None and started.process.stdout.readline() == "up\n"
+    gone.append(started.pid)
+    impatient = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    impatient.start()
+    with pytest.raises(KeyboardInterrupt):
+        started.stop(gently=True)
+    impatient.join()
+
+
+ASKER = """
+import contextlib, os, sys
+from pathlib import Path
+from skipjoin.bench.peers.environment import clean
+from skipjoin.bench.peers.runner import BOOT, Runner
+from skipjoin.core.errors import Unavailable
+with Runner("it", [sys.executable, str(BOOT), "transformers_runner"], clean(1), Path(sys.argv[1])) as runner:
+    with contextlib.suppress(Unavailable):
+        runner.ask("what it cannot", 60)
+    print(runner.pid, Path(f"/proc/{runner.pid}/stat").read_text().rsplit(")", 1)[1].split()[0], flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_stopped_runner_does_not_outlive_a_killed_measurement(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", ASKER, str(tmp_path / "it.log")]
+    done = subprocess.run(words, env=own_environment(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid, state = done.stdout.split()
+    assert state == "T" and not _alive(int(pid))
+
+
+def test_only_the_last_words_of_a_long_log_are_looked_at(tmp_path: Path) -> None:
+    log = tmp_path / "it.log"
+    log.write_text("".join(f"line {n}\n" for n in range(100_000)) + "\n the end.\n")
+    assert last_words(log) == "line 99998 / line 99999 / the end"
+    assert last_words(tmp_path / "none") == "it said nothing"
+
+
+def test_nobody_else_in_bench_names_a_peer() -> None:
+    """They may be named where they are described, which is bench/peers: what measures takes whoever is in the catalogue."""
+    names = {word for peer in PEERS.values() for word in (peer.name, peer.distribution)} | {"vllm"}
+    bench = BOOT.parents[1]
+    for folder in ("offline", "peer_live", "kernels"):
+        files = [*(bench / folder).rglob("*.py"), *(bench / folder).rglob("*.toml")]
+        assert files
+        assert not [(path.name, name) for path in files for name in names if name in path.read_text().lower()]
 
 
 def test_a_peer_that_is_not_installed_has_no_runner() -> None:

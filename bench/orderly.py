@@ -1,0 +1,35 @@
+"""A measurement that is ended from outside ends what it started.
+
+Owns what SIGTERM and a terminal that closes (SIGHUP) mean to a command of `bench`: the same as Ctrl-C. It knows no process; those who start one end
+it on their way out, and without this there would be no way out. The command wraps every action in it.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def orderly() -> Iterator[None]:
+    """Within the block these signals interrupt as Ctrl-C does, unless somebody has a use for them already (nohup ignores SIGHUP)."""
+    mine = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        mine = []  # only the main thread may say what a signal means
+    for number in mine:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Not an exception from here: an event loop has its own way to be interrupted, and it hangs on this signal.
+    signal.raise_signal(signal.SIGINT)
