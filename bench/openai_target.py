@@ -23,15 +23,18 @@ MAX_LINE_BYTES = 1 << 20
 class OpenAiTarget:
     """Target over `POST URL/v1/completions`, streaming; `model` is the name the server wants."""
 
-    def __init__(self, url: str, model: str, clock: Clock, token: str | None = None) -> None:
+    def __init__(
+        self, url: str, model: str, clock: Clock, token: str | None = None, *, patience_s: float | None = None
+    ) -> None:
+        """A request fails that hears nothing for `patience_s`; None: it waits, however long the queue is."""
         self._url = url
         self._model = model
         self._clock = clock
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        # No limit on connections and no time-out: an open loop must not wait for its own client.
+        # No limit on connections and no time-out of a whole request: an open loop must not wait for its own client.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=patience_s),
             headers=headers,
             read_bufsize=MAX_LINE_BYTES,
         )

@@ -18,8 +18,6 @@ from typing import TextIO
 from ...core.errors import InvalidInput, InvalidSettings
 from ...core.places import write
 
-KV_GIB = 1
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench engine`."""
@@ -36,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from ...core.clock import MonotonicClock, unix_ns
     from ...executor.config import load_config
     from ..demo import ensure_model
+    from ..kv_room import kv_gib
     from ..machine import machine_facts
     from ..peers.catalogue import PEERS, peer_named
     from ..peers.home import Home, install_words
@@ -44,32 +43,39 @@ def run(args: argparse.Namespace) -> int:
     from .figures import OURS, Study
     from .measure import measure
     from .plot import picture_of
-    from .render import line_of, print_head, print_study, summary_of
-    from .scenario import FILE, load_scenario
+    from .render import line_of, print_head, print_study, summary_of, systems_of
+    from .scenario import BEST_PEER, FILE, LINEAR, load_scenario
 
     scenario = load_scenario(FILE if args.scenario is None else Path(args.scenario))
     if args.repeats is not None:
         if not 1 <= args.repeats <= 100:
             raise InvalidSettings(f"--repeats is {args.repeats}.", field="repeats", limit="1..100")
         scenario = scenario.model_copy(update={"repeats": args.repeats})
+    for wanted in scenario.bars:
+        if wanted.over not in (BEST_PEER, LINEAR):
+            peer_named(wanted.over, "bars.over")
     names = list(PEERS) if args.peers is None else [name.strip() for name in args.peers.split(",") if name.strip()]
-    peers = [] if names == ["none"] else [peer_named(name, "peers") for name in names]
+    peers = [] if names == ["none"] else [peer_named(name, "peers") for name in dict.fromkeys(names)]
     facts, study, begun_ns = machine_facts(), Study(scenario), MonotonicClock().now_ns()
-    head = {"kind": "head", "machine": asdict(facts), "scenario": scenario.model_dump(), "unix_ns": unix_ns()}
+    head: dict[str, object] = {"kind": "head", "machine": asdict(facts), "scenario": scenario.model_dump()}
     with Bar() as bar, _lines(args.json) as lines, tempfile.TemporaryDirectory(prefix="skipjoin-bench-") as folder:
         model = ensure_model(scenario.model, bar) if args.model is None else Path(args.model)
-        vocabulary = load_config(model).vocab_size
-        print_head(study, facts)
-        lines(head)
+        config = load_config(model)
+        named = scenario.model if args.model is None else str(model)
+        print_head(study, facts, named)
+        lines(head | {"model": named, "unix_ns": unix_ns()})
         threads = scenario.threads
         systems = [(own_runner(OURS, "bench.offline.own_runner", threads, Path(folder) / "ours.log"), Path(folder))]
         for peer in peers:
             if peer.runner is not None and Home(peer).version() is not None:
-                systems.append((peer_runner(peer, threads, KV_GIB), Home(peer).kept))
+                room = kv_gib(config, max(scenario.batches) * scenario.room_tokens)
+                systems.append((peer_runner(peer, threads, room), Home(peer).kept))
             elif peer.runner is not None:
                 study.absent[peer.name] = f"not installed: run `{install_words(peer)}`"
         roof = own_runner("linear layers", "bench.offline.roof_runner", threads, Path(folder) / "roof.log")
-        for said in measure(study, model, vocabulary, systems, roof, bar):
+        for number, said in enumerate(measure(study, model, config.vocab_size, systems, roof, bar)):
+            if not number:
+                lines(systems_of(study))
             lines(line_of(said))
         lines(summary_of(study))
     print_study(study)

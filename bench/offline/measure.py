@@ -35,9 +35,8 @@ def measure(
     Raises Unavailable when ours or the roof fails; of a peer that fails it is noted in the study, and the others go on.
     """
     scenario = study.scenario
-    # With `most` requests of `room` tokens each; a page more, for engines that hold a step's tokens before they are done.
-    asked = {"model": str(model), "threads": scenario.threads, "most": max(scenario.batches)}
-    asked["room"] = scenario.prompt_tokens + scenario.output_tokens + 16
+    asked = {"model": str(model), "threads": scenario.threads}
+    asked |= {"most": max(scenario.batches), "room": scenario.room_tokens}  # requests at once, tokens of each
     with ExitStack() as stack:
         there: list[Runner] = []
         reporter.begin("loading", len(systems) + 1)
@@ -76,6 +75,7 @@ def _loaded(study: Study, runner: Runner, asked: dict[str, object], vocabulary: 
 def _lost(study: Study, runner: Runner, why: Unavailable) -> None:
     if runner.name == OURS:
         raise why
+    runner.stop()  # its memory and processors are for the others
     study.absent[runner.name] = str(why)
     study.failed.add(runner.name)
 

@@ -5,6 +5,8 @@ Owns colours and places. It computes nothing; the command writes what `picture_o
 
 from __future__ import annotations
 
+from statistics import median
+
 from ..report.charts import axes
 from ..report.style import CSS
 from ..report.svg import Scale, line, picture, tag, text, title
@@ -48,11 +50,7 @@ def _chart(study: Study, batch: int, high: float) -> str:
         said = title(f"{name}: {', '.join(f'{rate:,.0f}' for rate in rates)}")
         parts.append(text(LEFT - 8, middle + 3.5, name, text_anchor="end"))
         style = f"stroke:var(--{colour})"
-        parts.append(
-            line(
-                x.start, middle, x(sorted(rates)[len(rates) // 2]), middle, style=style, stroke_width=8.0, opacity=0.35
-            )
-        )
+        parts.append(line(x.start, middle, x(median(rates)), middle, style=style, stroke_width=8.0, opacity=0.35))
         for rate in rates:
             parts.append(tag("circle", said, cx=x(rate), cy=middle, r=3.2, style=f"fill:var(--{colour})"))
     return "".join(parts)

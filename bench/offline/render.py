@@ -13,12 +13,12 @@ from ..render import DASH, grid
 from .figures import Roof, Run, Spread, Study
 
 
-def print_head(study: Study, facts: MachineFacts) -> None:
-    """What is measured, on what."""
+def print_head(study: Study, facts: MachineFacts, model: str) -> None:
+    """What is measured, on what; `model`: the preset or the folder."""
     scenario = study.scenario
     print(facts.sentence())
     print(
-        f"{scenario.title}: {scenario.about}. Model {scenario.model}, float32, {scenario.threads} threads, prompts of"
+        f"{scenario.title}: {scenario.about}. Model {model}, float32, {scenario.threads} threads, prompts of"
         f" {scenario.prompt_tokens}, outputs of {scenario.output_tokens}, {scenario.repeats} interleaved repeats, seed {scenario.seed}\n",
         flush=True,
     )
@@ -75,12 +75,20 @@ def line_of(said: Run | Roof) -> dict[str, object]:
     return {"kind": kind, **values, "tokens_per_s": said.rate}
 
 
+def systems_of(study: Study) -> dict[str, object]:
+    """Who takes part in which version, as an object of the JSON lines, in front of the runs."""
+    return {
+        "kind": "systems",
+        "versions": {name: dict(versions) for name, versions in study.versions.items()},
+        "absent": dict(study.absent),
+    }
+
+
 def summary_of(study: Study) -> dict[str, object]:
     """The last object of the JSON lines."""
     return {
+        **systems_of(study),
         "kind": "summary",
-        "versions": {name: dict(versions) for name, versions in study.versions.items()},
-        "absent": study.absent,
         "medians": {
             name: {
                 str(batch): rate.median

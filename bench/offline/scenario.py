@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..scenario_file import read_scenario
 
@@ -43,6 +43,17 @@ class Scenario(BaseModel):
     repeats: int = Field(ge=1, le=100)
     seed: int = Field(ge=0, lt=2**31)
     bars: tuple[Bar, ...] = ()
+
+    @model_validator(mode="after")
+    def _judged(self) -> Scenario:
+        if left := sorted({bar.batch for bar in self.bars} - set(self.batches)):
+            raise ValueError(f"bars: batch {left[0]} is none of the batches")
+        return self
+
+    @property
+    def room_tokens(self) -> int:
+        """Of a request; a page more than it has, for engines that hold a step's tokens before they are done."""
+        return self.prompt_tokens + self.output_tokens + 16
 
     def prompts(self, batch: int, repeat: int, vocabulary: int) -> list[list[int]]:
         """[batch][prompt_tokens] token ids below `vocabulary`, the same for whoever decodes them."""

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         for scenario in scenarios:
             model = ensure_model(scenario.model, bar)
             config = load_config(model)
-            key = Key(scenario.digest(), facts.commit, f"{peer.name} {version}")
+            key = Key(scenario.digest(), facts.code, f"{peer.name} {version}", facts.hardware)
             ours = [own_contender(policy, model, config, scenario) for policy in scenario.policies]
             ground = Ground(scenario, config.vocab_size, MonotonicClock(), bar)
             before = len(ledger.lines)

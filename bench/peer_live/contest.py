@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...core.errors import InvalidInput
 from .scenario import Scenario
 from .visit import Contender, Ground, Line, saturation, visit
 
+FIELDS: dict[object, set[str]] = {
+    "head": {"machine", "peer", "version"},
+    "saturation": {"key", "system", "rate_per_s", "drains"},
+    "visit": {"key", "system", "repeat", "cells"},
+}
+"""What a line of each kind has at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What must be equal for lines to be put together: the scenario's digest, our code, the peer and its version."""
+    """What must be equal for lines to be put together: the scenario's digest, our commit (or version), the peer and its version, the machine."""
 
     scenario: str
-    commit: str | None
+    commit: str
     peer: str
+    machine: str
 
     def as_json(self) -> Line:
         """As it stands in a line."""
-        return {"scenario": self.scenario, "commit": self.commit, "peer": self.peer}
+        return asdict(self)
 
 
 class Ledger:
@@ -38,7 +46,10 @@ class Ledger:
         self.lines: list[Line] = []
         if file is None or not file.exists():
             return
-        text = file.read_text(encoding="utf-8", errors="replace")
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except OSError as bad:
+            raise InvalidInput(f"--json {file.name} cannot be read: {bad.strerror}.", field="json") from None
         whole = text[: text.rfind("\n") + 1]  # a last line that was not written to its end is made again
         for number, line in enumerate(whole.splitlines(), 1):
             try:
@@ -53,7 +64,7 @@ class Ledger:
     @staticmethod
     def _parsed(line: str) -> Line:
         value = json.loads(line)
-        if not isinstance(value, dict) or value.get("kind") not in ("head", "saturation", "visit"):
+        if not isinstance(value, dict) or not FIELDS.get(value.get("kind"), {"none"}) <= value.keys():
             raise ValueError("another kind of line")
         return value
 

@@ -91,6 +91,11 @@ class Standings:
     def troubles(self) -> list[str]:
         """Sentences about cells that are not to be trusted as they are."""
         told = []
+        if self.saturation is not None and (failed := self.saturation.get("failed")):
+            first = self.saturation["first_failure"]
+            told.append(
+                f"{self.peer}, saturation: {failed} requests failed, the first: {first}; loads are shares of too little"
+            )
         for line in self.visits:
             for one in line["cells"]:
                 where = f"{line['system']}, repeat {line['repeat'] + 1}, {one['cell']}"

@@ -6,6 +6,7 @@ Owns colours and places. It computes nothing; the command writes what `picture_o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from ..report.charts import axes
 from ..report.style import CSS
@@ -19,13 +20,13 @@ COLOURS = ("blue", "ink", "orange", "aqua", "violet")
 def picture_of(all_standings: Sequence[Standings], words: str) -> str:
     """An SVG file, a row a scenario; `words` say on what it was measured."""
     rows = [standings for standings in all_standings if standings.visits and standings.scenario.loads]
+    names = list(dict.fromkeys(name for standings in rows for name in standings.systems))
     parts = []
     for down, standings in enumerate(rows):
         for across, (label, field, _) in enumerate(MEASURES):
             place = f"translate({across * WIDE:g} {down * HIGH:g})"
-            parts.append(tag("g", _chart(standings, label, field), transform=place))
+            parts.append(tag("g", _chart(standings, label, field, names), transform=place))
     wide, high = WIDE * len(MEASURES), HIGH * len(rows) + 2 * KEY
-    names = list(dict.fromkeys(name for standings in rows for name in standings.systems))
     for at, name in enumerate(names):
         x, y = LEFT + at * 130.0, high - KEY - 6
         parts.append(line(x, y - 4, x + 26, y - 4, style=f"stroke:var(--{_colour(names, name)})", stroke_width=2.0))
@@ -39,7 +40,7 @@ def _colour(names: Sequence[str], name: str) -> str:
     return COLOURS[names.index(name) % len(COLOURS)]
 
 
-def _chart(standings: Standings, label: str, field: str) -> str:
+def _chart(standings: Standings, label: str, field: str, names: Sequence[str]) -> str:
     cells = [cell for cell in standings.scenario.cells if cell.load is not None]
     loads = [cell.load for cell in cells if cell.load is not None]
     known = {
@@ -58,8 +59,8 @@ def _chart(standings: Standings, label: str, field: str) -> str:
         axes(x, y, f"load over the saturation of {standings.peer}", "seconds", x_at=loads),
     ]
     for name, points in known.items():
-        colour = f"var(--{_colour(standings.systems, name)})"
-        medians = [(load, sorted(values.values())[len(values) // 2]) for load, values in points]
+        colour = f"var(--{_colour(names, name)})"
+        medians = [(load, median(values.values())) for load, values in points]
         said = title(f"{name}: {', '.join(f'{value:.3g} s at {load:g}' for load, value in medians)}")
         places = [(x(load), y(value)) for load, value in medians]
         parts.append(polyline(places, said, style=f"stroke:{colour}", stroke_width=2.0, fill="none"))

@@ -10,22 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...core.errors import InvalidSettings, Unavailable
+from ...core.errors import InvalidSettings, SkipjoinError, Unavailable
 from ...executor.config import ModelConfig
+from ..kv_room import kv_tokens
 from ..peers.catalogue import Peer
 from ..peers.server import free_port, peer_server
 from ..server import OwnServer
 from .scenario import Scenario
 from .visit import Contender
-
-FLOAT32_BYTES = 4
-PAGE_TOKENS = 16
-
-
-def kv_tokens(config: ModelConfig, gib: int) -> int:
-    """Tokens whose keys and values, in float32, take so many GiB; whole pages."""
-    token_bytes = 2 * config.layers * config.kv_heads * config.head_dim * FLOAT32_BYTES
-    return (gib << 30) // token_bytes // PAGE_TOKENS * PAGE_TOKENS
 
 
 def own_contender(policy: str, model: Path, config: ModelConfig, scenario: Scenario) -> Contender:
@@ -57,7 +49,11 @@ def peer_contender(peer: Peer, model: Path, scenario: Scenario, port: int | None
     def serve() -> Iterator[str]:
         machine = (scenario.threads, scenario.kv_gib)
         with peer_server(peer, model, free_port(port), machine, scenario.slots, scenario.context_tokens) as server:
-            yield server.url
+            try:
+                yield server.url
+            except SkipjoinError:
+                server.check()  # one that has died says why, and not only that nobody answers
+                raise
             server.check()
 
     return Contender(peer.name, False, serve)

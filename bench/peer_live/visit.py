@@ -28,6 +28,8 @@ from .scenario import DRAIN, WARM_UP, Cell, Scenario
 
 DRAINS = 2
 PROBE_TOKENS, PROBE_S = 24, 120.0
+PATIENCE_S = 600.0
+"""A server that sends nothing for so long has hung; queues are not that long here."""
 T = TypeVar("T")
 Line = dict[str, Any]
 
@@ -55,6 +57,8 @@ def saturation(ground: Ground, peer: Contender) -> Line:
     """Requests a second that the peer completes when none of them has to be waited for: the median of some drains, all requests at once."""
     scenario = ground.scenario
 
+    failures: list[str] = []
+
     async def drain(url: str) -> list[float]:
         rates = []
         async with _target(ground, url) as target:
@@ -62,12 +66,20 @@ def saturation(ground: Ground, peer: Contender) -> Line:
                 workload = scenario.workload(scenario.closed_requests, DRAIN + number).at_once()
                 run = await _followed(ground, f"{peer.name}, saturation", target, workload, None)
                 _must_answer(run, peer.name)
+                failures.extend(run.failures)
                 rates.append(completion_rate(run.ends_ns()))
         return rates
 
     with peer.serve() as url:
         rates = asyncio.run(_warmed(ground, peer.name, url, drain))
-    return {"kind": "saturation", "system": peer.name, "rate_per_s": median(rates), "drains": rates}
+    return {
+        "kind": "saturation",
+        "system": peer.name,
+        "rate_per_s": median(rates),
+        "drains": rates,
+        "failed": len(failures),
+        "first_failure": next(iter(failures), None),
+    }
 
 
 def visit(ground: Ground, contender: Contender, repeat: int, saturated_per_s: float) -> Line:
@@ -163,7 +175,7 @@ async def _probe(name: str, url: str) -> None:
 @asynccontextmanager
 async def _target(ground: Ground, url: str) -> AsyncIterator[OpenAiTarget]:
     """A target on connections of its own, closed when the block ends."""
-    target = OpenAiTarget(url, await first_model(url), ground.clock)
+    target = OpenAiTarget(url, await first_model(url), ground.clock, patience_s=PATIENCE_S)
     try:
         yield target
     finally:

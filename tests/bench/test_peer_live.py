@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 from measured import VirtualTarget, workload
 
 from skipjoin.bench.closed import circulate
-from skipjoin.bench.peer_live.contest import Ledger, schedule
+from skipjoin.bench.peer_live.contest import Key, Ledger, schedule
 from skipjoin.bench.peer_live.figures import Standings
 from skipjoin.bench.peer_live.plot import picture_of
 from skipjoin.bench.peer_live.render import print_standings
@@ -189,11 +190,13 @@ http.server.HTTPServer(("127.0.0.1", PORT), Always).serve_forever()  # MARK
 """
 
 
-def test_a_server_and_what_it_started_are_gone_afterwards(tmp_path: Path) -> None:
+def test_a_server_and_what_it_started_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port, mark = free_port(None), str(tmp_path / "mark")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
 
     def use(server: PeerServer) -> None:
-        assert len(_marked(mark)) == 2
+        assert _soon(lambda: len(_marked(mark)) == 2)
         server.check()
         raise KeyboardInterrupt
 
@@ -218,16 +221,21 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
-def _soon_none(mark: str) -> bool:
-    """Whether they end within seconds: a killed process is seen until it is reaped."""
-    limit_ns = MonotonicClock().now_ns() + 10 * 10**9
-    while (left := _marked(mark)) and MonotonicClock().now_ns() < limit_ns:
+def _soon(holds: Callable[[], bool], seconds: int = 60) -> bool:
+    """Whether it comes true in time. A process has no command line for a moment while it starts, and is seen until it is reaped when it ends."""
+    limit_ns = MonotonicClock().now_ns() + seconds * 10**9
+    while not (held := holds()) and MonotonicClock().now_ns() < limit_ns:
         sleep_s(0.02)
-    return not left
+    return held
 
 
-def test_ctrl_c_leaves_no_process(scenario: Path, tmp_path: Path) -> None:
-    """The whole command, while it waits for a server that never gets ready."""
+def _soon_none(mark: str) -> bool:
+    return _soon(lambda: not _marked(mark))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_an_end_from_outside_leaves_no_process(number: signal.Signals, scenario: Path, tmp_path: Path) -> None:
+    """The whole command, while it waits for a server that never gets ready: Ctrl-C, `kill`, a terminal that closes."""
     mark = str(tmp_path / "mark")
     source = f"""
 import sys
@@ -252,13 +260,13 @@ sys.exit(main(["bench", "live", "--peer", "endless", "--scenario", {str(scenario
     process = subprocess.Popen(
         [sys.executable, "-c", source], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    # The command itself holds the mark too, in the source that it was given; the server says that it is up when it has started what it starts.
     log = tmp_path / "cache" / "skipjoin" / "peers" / "endless" / "last.log"
-    limit_ns = MonotonicClock().now_ns() + 60 * 10**9
-    while not (log.exists() and log.read_text().strip()) and MonotonicClock().now_ns() < limit_ns:
-        sleep_s(0.05)
-    # The command itself holds the mark too, in the source that it was given.
-    assert len(_marked(mark)) == 3 and process.poll() is None
-    process.send_signal(signal.SIGINT)
+    assert _soon(
+        lambda: process.poll() is not None or (log.exists() and log.read_text() != "" and len(_marked(mark)) == 3)
+    )
+    assert process.poll() is None, process.communicate()
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert _soon_none(mark)
@@ -317,7 +325,13 @@ def test_ratios_are_taken_within_a_repeat(capsys: pytest.CaptureFixture[str]) ->
     print_standings(standings, whole=True)
     printed = capsys.readouterr().out
     assert "MISSED" in printed and "fcfs, repeat 1, load 1: 3 requests failed, the first: no" in printed
-    assert "adaptive" in picture_of([standings], "somewhere")
+    drawn = picture_of([Standings(scenario, "vllm-cpu", lines[:3]), standings], "somewhere")
+    # Whoever is not in every row has the colour of the key in all of them.
+    (key,) = re.findall(r"stroke:var\(--(\w+)\)[^>]*/><text[^>]*>vllm-cpu</text>", drawn)
+    assert "adaptive" in drawn and set(re.findall(r'fill:var\(--(\w+)\)"[^/]*><title>vllm-cpu:', drawn)) == {key}
+    refusing = {"kind": "saturation", "rate_per_s": 1.0, "drains": [1.0], "failed": 2, "first_failure": "full"}
+    (trouble,) = Standings(scenario, "vllm-cpu", [refusing]).troubles()
+    assert "saturation: 2 requests failed, the first: full" in trouble
     empty = Standings(scenario, "vllm-cpu", [])
     assert all(verdict.holds is None for verdict in empty.verdicts())
     print_standings(empty, whole=False)
@@ -356,14 +370,28 @@ def test_a_scenario_that_is_none(old: str, new: str, said: str, scenario: Path) 
         load_scenario(scenario)
 
 
+HEAD = {"kind": "head", "machine": {}, "peer": "it", "version": "1"}
+
+
 def test_a_ledger_keeps_whole_lines_only(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    line = json.dumps({"kind": "head"})
+    line = json.dumps(HEAD)
     file.write_text(f'{line}\n{{"kind": "vis')
     ledger = Ledger(file)
     assert len(ledger.lines) == 1
-    ledger.add({"kind": "head"})
+    ledger.add(HEAD)
     assert file.read_text() == f"{line}\n{line}\n"
-    file.write_text('{"kind": "run"}\n')
-    with pytest.raises(InvalidInput, match=r"out.jsonl, line 1: no line of bench live"):
-        Ledger(file)
+    for other in ('{"kind": "run"}', '{"kind": "visit", "repeat": 0}', "[]", "{}", "no"):
+        file.write_text(f"{line}\n{other}\n")
+        with pytest.raises(InvalidInput, match=r"out.jsonl, line 2: no line of bench live"):
+            Ledger(file)
+
+
+def test_lines_are_put_together_with_their_like_only(tmp_path: Path) -> None:
+    key = Key("digest", "abc", "peer 1", "a machine")
+    ledger = Ledger(tmp_path / "out.jsonl")
+    ledger.add({"kind": "visit", "key": key.as_json(), "system": "a", "repeat": 0, "cells": []})
+    again = Ledger(tmp_path / "out.jsonl")
+    assert again.find(key, "visit", "a", 0) is not None
+    for other in ("scenario", "commit", "peer", "machine"):
+        assert again.of(replace(key, **{other: "another"})) == []
