@@ -126,7 +126,7 @@ def _contested(
 
 
 def _words(why: BaseException) -> str:
-    return str(why).splitlines()[0][:80] if str(why) else type(why).__name__
+    return str(why).splitlines()[0][:120] if str(why) else type(why).__name__
 
 
 def make_contest(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from plan_driver import GREEDY, Job, PlanDriver
+from transformers_models import make
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import ExecutorLost, InvariantViolation
@@ -17,9 +18,11 @@ from skipjoin.core.ports import Executor
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.batch import BatchBuilder
 from skipjoin.executor.handles import HandleTable
+from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.kernels.dispatch import REFERENCE
 from skipjoin.kernels.layout import KvLayout, PagedKv
+from skipjoin.kernels.linear import Linear
 from skipjoin.kvstore.device.pool import PoolShape
 
 
@@ -43,6 +46,28 @@ def executor(tiny64, request):
     executor.start()
     yield executor
     executor.close()
+
+
+def test_a_start_warms_up_every_shape_of_product(tmp_path, monkeypatch):
+    """Those around an embedding that is narrower than the decoder included."""
+    make("opt norms after").save_pretrained(tmp_path)
+    model, warm, warm_up = load_model(tmp_path, "cpu", "float32"), [], Linear.warm_up
+
+    def told(self, rows):
+        warm.append(self)
+        warm_up(self, rows)
+
+    monkeypatch.setattr(Linear, "warm_up", told)
+    executor = TorchExecutor(model, PoolShape(20, 0, 4))
+    executor.start()
+    executor.close()
+    parts = (model.weights, model.weights.layers[0])
+    products = [value for part in parts for value in vars_of(part) if isinstance(value, Linear)]
+    assert len(products) == 7 and all(product in warm for product in products)
+
+
+def vars_of(part):
+    return [getattr(part, field.name) for field in dataclasses.fields(part)]
 
 
 class Turns:

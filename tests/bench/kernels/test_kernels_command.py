@@ -37,6 +37,7 @@ def test_table_lines_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert torch.cuda.is_available() or "interpreter is a check" in heard.out
     machine, *lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert (machine["kind"], machine["title"], machine["rounds"]) == ("machine", "a test", 3)
+    assert machine["code"] and f"skipjoin {machine['code']}" in heard.out
     assert machine["torch"] == torch.__version__ and machine["threads"] >= 1 and machine["dtype"] == "float32"
     rows = [line for line in lines if line["kind"] == "kernel"]
     assert all(row.keys() == FIELDS for row in rows)
@@ -68,6 +69,7 @@ def test_lines_alone_on_standard_output(capsys: pytest.CaptureFixture[str]) -> N
         (("--scenario", "none.toml"), "none.toml cannot be read"),
         (("--json", "/none/out"), "no place to write a file"),
         (("--device", "tpu"), "'tpu'"),
+        (("--tune", "--plot", "tuned.svg"), "--tune writes sizes to --out and no figures; leave --plot out"),
     ],
 )
 def test_bad_input_is_told_in_a_sentence(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,15 +96,38 @@ def test_a_wrong_kernel_is_wrong_and_not_timed(studied, kernel, number):
     assert others and all(row.right and row.us and row.ours_over_it is None for row in others)
 
 
-def test_a_kernel_that_breaks_does_not_end_the_study(studied):
+class OfACompiler(Exception):
+    """As Triton's, which are no RuntimeErrors."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OfACompiler])
+def test_a_kernel_that_breaks_does_not_end_the_study(studied, kind):
     def broken(both):
-        raise RuntimeError("CUDA out of memory\nand more")
+        raise kind("CUDA out of memory\nand more")
 
     rows = kernel_rows(studied(of_kernels(silu_gate=broken)))
     failed = [row for row in rows if row.fails]
     assert [(row.case, row.absent) for row in failed] == [("gate", "CUDA out of memory")]
     assert "did not run: CUDA out of memory" in row_line(failed[0], first=False)
     assert rows[-1].case == "linear" and rows[-1].right
+
+
+def test_a_case_that_does_not_fit_into_memory_does_not_end_the_study(quick):
+    from skipjoin.bench.kernels.study import Setting, study
+    from skipjoin.core.clock import MonotonicClock
+
+    def vast(weight):
+        raise MemoryError("not that much")
+
+    scenario = quick.model_copy(
+        update={"cases": quick.cases[::-1]}
+    )  # the products first, which are laid out before anything runs
+    setting = Setting(CPU, torch.float32, 3, flex=False, sample_ns=1)
+    rows = kernel_rows(study(scenario, replace(product(), linear=vast), setting, MonotonicClock()))
+    assert (rows[0].case, rows[0].contestant, rows[0].absent) == ("linear", "skipjoin", "not that much") and rows[
+        0
+    ].fails
+    assert {row.kernel for row in rows} == set(KERNELS) and all(row.right for row in rows[1:])
 
 
 @pytest.mark.parametrize("dtype", BOUNDS)
