@@ -7,6 +7,7 @@ used: they mean another model than config.json says. It computes nothing with th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,15 +15,31 @@ from torch import Tensor
 from ..core.errors import InvalidModel
 from ..kernels.linear import Linear
 from .architectures import Norm
-from .checkpoint import Checkpoint
 from .config import ModelConfig
 from .weights import LayerWeights, ModelWeights, NormWeights
+
+
+class TensorSource(Protocol):
+    """Where tensors come from: `checkpoint.Checkpoint`, or what draws them."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every tensor that is there."""
+        ...
+
+    def numbers(self, name: str) -> int:
+        """How many numbers it holds."""
+        ...
+
+    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor on the CPU. Raises InvalidModel when it is missing or has another shape."""
+        ...
 
 
 class Assembler:
     """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises InvalidModel naming the tensor."""
 
-    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, config: ModelConfig, checkpoint: TensorSource, device: torch.device, dtype: torch.dtype) -> None:
         self._config = config
         self._family = config.architecture
         self._names = config.architecture.tensors

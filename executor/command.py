@@ -17,7 +17,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     init.add_argument("dir", metavar="DIR", help="a new or empty folder")
     init.add_argument(
-        "--preset", default="tiny", metavar="tiny|small", help="tiny: for tests; small: 32 M parameters (default: tiny)"
+        "--preset",
+        default="tiny",
+        metavar="NAME",
+        help="tiny: for tests; small: 32 M parameters; tiny-mistral, tiny-qwen2, ...: of another family, as in docs/models.md (default: tiny)",
     )
     init.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
 

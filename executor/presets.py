@@ -9,17 +9,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import Tensor
 
 from ..core.errors import InvalidInput
+from .config import load_config
+from .random_weights import random_weights
 from .registry import find_architecture
 
 BOS, EOS, USER, ASSISTANT, SYSTEM = "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
@@ -105,7 +104,7 @@ _DOCUMENTED_MODULES = (
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Shape of a random Llama model."""
+    """Shape of a random model, a Llama unless `architecture` says otherwise; `fields` stand in config.json besides, in the family's own spelling."""
 
     layers: int
     hidden: int
@@ -114,13 +113,36 @@ class Preset:
     intermediate: int
     vocab_size: int
     max_context_tokens: int
+    architecture: str = "LlamaForCausalLM"
+    model_type: str = "llama"
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+_TINY = Preset(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=128, vocab_size=512, max_context_tokens=1024)
+_GELU = "gelu_pytorch_tanh"
+_GEMMA2 = {"hidden_activation": _GELU, "query_pre_attn_scalar": 16, "sliding_window": 64}
+
+
+def _tiny(
+    architecture: str, model_type: str, fields: Mapping[str, object] | None = None, *, kv_heads: int = 2
+) -> Preset:
+    return replace(_TINY, architecture=architecture, model_type=model_type, kv_heads=kv_heads, fields=fields or {})
 
 
 PRESETS = {
-    "tiny": Preset(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=128, vocab_size=512, max_context_tokens=1024),
+    "tiny": _TINY,
     "small": Preset(
         layers=8, hidden=512, heads=8, kv_heads=4, intermediate=1408, vocab_size=8192, max_context_tokens=8192
     ),
+    "tiny-mistral": _tiny("MistralForCausalLM", "mistral", {"sliding_window": 64}),
+    "tiny-qwen2": _tiny("Qwen2ForCausalLM", "qwen2"),
+    "tiny-qwen3": _tiny("Qwen3ForCausalLM", "qwen3"),
+    "tiny-phi3": _tiny("Phi3ForCausalLM", "phi3", {"sliding_window": 64, "pad_token_id": 0}),
+    "tiny-gemma": _tiny("GemmaForCausalLM", "gemma", {"hidden_act": _GELU}),
+    "tiny-gemma2": _tiny("Gemma2ForCausalLM", "gemma2", _GEMMA2),
+    "tiny-gemma3": _tiny("Gemma3ForCausalLM", "gemma3_text", _GEMMA2),
+    "tiny-gpt2": _tiny("GPT2LMHeadModel", "gpt2", {"activation_function": "gelu_new"}, kv_heads=4),
+    "tiny-opt": _tiny("OPTForCausalLM", "opt", {"activation_function": "relu"}, kv_heads=4),
 }
 
 
@@ -144,43 +166,11 @@ def init_model(folder: str | Path, preset: str, seed: int = 0) -> Preset:
         tokenizer.save(str(path / "tokenizer.json"))
         for name, value in _json_files(shape, tokenizer).items():
             (path / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        save_file(random_weights(shape, seed), path / "model.safetensors", metadata={"format": "pt"})
+        save_file(random_weights(load_config(path), seed), path / "model.safetensors", metadata={"format": "pt"})
         (path / "model.safetensors").chmod(0o644)
     except OSError as error:
         raise InvalidInput(f"The folder cannot be written: {error.strerror}.", field="dir") from error
     return shape
-
-
-def random_weights(shape: Preset, seed: int) -> dict[str, Tensor]:
-    """Tensors by Hugging Face name, float32, scaled so that greedy outputs wander and depend on the whole context.
-
-    Products keep their input's scale (1 / sqrt(inputs)); queries and keys are twice as large, so that attention chooses; the head is not tied
-    to the embedding, which would make a random model repeat its last token.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    names = find_architecture("LlamaForCausalLM").tensors
-    head_dim = shape.hidden // shape.heads
-
-    def normal(outputs: int, inputs: int, gain: float = 1.0) -> Tensor:
-        return torch.randn(outputs, inputs, generator=generator) * (gain / math.sqrt(inputs))
-
-    tensors = {f"{names.embedding}.weight": normal(shape.vocab_size, shape.hidden, gain=math.sqrt(shape.hidden))}
-    for i in range(shape.layers):
-        layer = {
-            names.attention_norm: torch.ones(shape.hidden),
-            names.query: normal(shape.heads * head_dim, shape.hidden, gain=2.0),
-            names.key: normal(shape.kv_heads * head_dim, shape.hidden, gain=2.0),
-            names.value: normal(shape.kv_heads * head_dim, shape.hidden),
-            names.attention_out: normal(shape.hidden, shape.heads * head_dim),
-            names.mlp_norm: torch.ones(shape.hidden),
-            names.gate: normal(shape.intermediate, shape.hidden),
-            names.up: normal(shape.intermediate, shape.hidden),
-            names.down: normal(shape.hidden, shape.intermediate),
-        }
-        tensors |= {f"{name.format(i=i)}.weight": tensor for name, tensor in layer.items() if name is not None}
-    tensors[f"{names.final_norm}.weight"] = torch.ones(shape.hidden)
-    tensors[f"{names.head}.weight"] = normal(shape.vocab_size, shape.hidden, gain=2.0)
-    return tensors
 
 
 def train_tokenizer(vocab_size: int) -> Tokenizer:
@@ -223,9 +213,9 @@ def _training_text() -> Iterator[str]:
 
 def _json_files(shape: Preset, tokenizer: Tokenizer) -> dict[str, dict[str, object]]:
     bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+    config: dict[str, object] = {
+        "architectures": [shape.architecture],
+        "model_type": shape.model_type,
         "vocab_size": shape.vocab_size,
         "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
@@ -235,7 +225,7 @@ def _json_files(shape: Preset, tokenizer: Tokenizer) -> dict[str, dict[str, obje
         "head_dim": shape.hidden // shape.heads,
         "hidden_act": "silu",
         "max_position_embeddings": shape.max_context_tokens,
-        "rms_norm_eps": 1e-5,
+        "norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "attention_bias": False,
         "mlp_bias": False,
@@ -244,8 +234,9 @@ def _json_files(shape: Preset, tokenizer: Tokenizer) -> dict[str, dict[str, obje
         "eos_token_id": eos,
         "torch_dtype": "float32",
     }
+    spelled = {"norm_eps": "rms_norm_eps", **find_architecture(shape.architecture).spelled}
     return {
-        "config.json": config,
+        "config.json": {spelled.get(name, name): value for name, value in config.items()} | dict(shape.fields),
         "generation_config.json": {"bos_token_id": bos, "eos_token_id": eos},
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
+import torch
+from plan_driver import Job, PlanDriver
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
+from transformers_models import exact
 
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidInput
-from skipjoin.executor.presets import PRESETS, init_model, random_weights, train_tokenizer
+from skipjoin.executor.families import FAMILIES
+from skipjoin.executor.loading import load_model
+from skipjoin.executor.presets import PRESETS, init_model, train_tokenizer
+from skipjoin.executor.runner import TorchExecutor
+from skipjoin.kvstore.device.pool import PoolShape
 
 
 def digests(folder):
@@ -29,11 +39,34 @@ def test_transformers_finds_nothing_missing(tiny_folder):
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
 
 
-def test_small_is_as_stated():
-    shape = PRESETS["small"]
-    weights = random_weights(shape, 0)
+def test_small_is_as_stated(tmp_path):
+    shape = init_model(tmp_path, "small")
+    weights = load_file(tmp_path / "model.safetensors")
     assert 31e6 < sum(tensor.numel() for tensor in weights.values()) < 33e6
-    assert train_tokenizer(shape.vocab_size).get_vocab_size() == shape.vocab_size == 8192
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).get_vocab_size() == shape.vocab_size == 8192
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("tiny-")])
+def test_a_preset_of_each_family_is_transformers_own(name, tmp_path):
+    """Nothing is missing, and greedy tokens, which wander, are the same: each field of config.json means to both what it says."""
+    init_model(tmp_path, name, seed=2)
+    theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+    job = Job(1, list(range(5, 95)), 30)  # further than a window
+    executor = TorchExecutor(load_model(tmp_path, "cpu", "float64"), PoolShape(20, 0, page_tokens=16))
+    PlanDriver(executor, chunk=40).run([job])
+    executor.close()
+    with torch.inference_mode():
+        logits = exact(theirs.eval())(input_ids=torch.tensor([job.prompt + job.tokens[:-1]])).logits[0]
+    assert logits[len(job.prompt) - 1 :].argmax(-1).tolist() == job.tokens
+    assert len(set(job.tokens)) > 6, "a dull model"
+
+
+def test_there_is_a_preset_of_every_family():
+    made = {preset.architecture for preset in PRESETS.values()}
+    assert made == {row.name for row in FAMILIES} - {"Gemma3ForConditionalGeneration"}
+    table = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    assert all(f"`{name}`" in table for name in PRESETS if name != "small")
 
 
 def test_a_text_too_small_for_the_vocabulary_is_filled_up():
