@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..kernels.linear import can_pack
+from ..kernels.linear import form_for
 from .assembly import Assembler
 from .checkpoint import Checkpoint
 from .config import load_config
@@ -32,7 +32,7 @@ def load_model(
     config = load_config(path)
     assembler = Assembler(config, Checkpoint(path), device, dtype)
     numbers = assembler.numbers
-    if config.tied_embeddings and device.type == "cpu" and can_pack(dtype):
-        numbers += config.vocab_size * config.embedding_width  # the head is packed, the embedding is not
+    if config.tied_embeddings and form_for(device, dtype) != "plain":
+        numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
     refuse_too_large(numbers * dtype.itemsize, device, dtype)
     return LoadedModel(config, assembler.assemble(), device, dtype)

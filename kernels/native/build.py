@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 _OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
-_SOURCES = ("arithmetic.c", "sampling.c")
+_SOURCES = ("vectors.h", "arithmetic.c", "attention.c", "product.c", "sampling.c")
 _TIMEOUT_S = 60
 _KEPT = 8
 """Libraries that stay in the folder: a few versions and precisions; the oldest go."""
@@ -90,10 +90,10 @@ def _compile(compiler: list[str], options: list[str], sources: dict[str, bytes],
         here = Path(temporary)
         for name, source in sources.items():
             (here / name).write_bytes(source)
-        objects = [name.replace(".c", ".o") for name in sources]
+        objects = {name: f"{name}.o" for name in sources if name.endswith(".c")}
         for step in (
-            *([*compiler, *options, "-c", name, "-o", to] for name, to in zip(sources, objects, strict=True)),
-            [*compiler, "-shared", *objects, "-o", "library.so", "-lm"],
+            *([*compiler, *options, "-c", name, "-o", to] for name, to in objects.items()),
+            [*compiler, "-shared", *objects.values(), "-o", "library.so", "-lm"],
         ):
             told = here / "told.txt"
             try:

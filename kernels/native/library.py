@@ -21,27 +21,30 @@ SWITCH = "SKIPJOIN_NATIVE"
 """Environment variable; `off` keeps everything in plain torch."""
 
 _DEFINES = {
-    torch.float32: {"REAL": "float", "WHOLE": "int32_t"},
-    torch.float64: {"REAL": "double", "WHOLE": "int64_t"},
+    torch.float32: {"REAL": "float", "REAL_BYTES": "4", "WHOLE": "int32_t"},
+    torch.float64: {"REAL": "double", "REAL_BYTES": "8", "WHOLE": "int64_t"},
 }
+_WIDE_BYTES = 32
 _POINTER, _WHOLE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
 _SIGNATURES = {
     "rms_norm": [_POINTER] * 4 + [_WHOLE] * 3 + [_REAL, _INT],
     "gate": [_POINTER] * 2 + [_WHOLE] * 2 + [_INT] * 2,
     "rotate_and_write": [_POINTER] * 5 + [_WHOLE] * 7 + [_INT],
+    "product": [_POINTER] * 5 + [_WHOLE] * 4 + [_INT],
     "attend": [_POINTER] * 5 + [_WHOLE] * 9 + [_REAL] * 2 + [_INT],
     "sample": [_POINTER] + [_WHOLE] * 3 + [_POINTER] * 14 + [_INT],
 }
 
 
 class Library:
-    """The functions of `arithmetic.c` and `sampling.c` for one dtype; arguments as stated there."""
+    """The functions of the C files here for one dtype; arguments as stated there."""
 
-    def __init__(self, loaded: ctypes.CDLL) -> None:
+    def __init__(self, loaded: ctypes.CDLL, dtype: torch.dtype) -> None:
+        self.itemsize = dtype.itemsize
         for name, types in _SIGNATURES.items():
             function = getattr(loaded, name)
             function.argtypes, function.restype = types, None
-        for name in ("lanes", "longest_head", "tile_pairs"):
+        for name in ("lanes", "longest_head", "tile_pairs", "panel_width", "rows_as_they_lie"):
             getattr(loaded, name).restype = _WHOLE
         loaded.sample_scratch.argtypes, loaded.sample_scratch.restype = [_WHOLE], _WHOLE
         self.rms_norm = loaded.rms_norm
@@ -50,9 +53,17 @@ class Library:
         self.attend = loaded.attend
         self.sample = loaded.sample
         self.sample_scratch = loaded.sample_scratch
+        self.product = loaded.product
         self.lanes: int = loaded.lanes()
         self.longest_head: int = loaded.longest_head()
         self.tile_pairs: int = loaded.tile_pairs()
+        self.panel_width: int = loaded.panel_width()
+        self.rows_as_they_lie: int = loaded.rows_as_they_lie()
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether its product is worth having: with narrow vectors, oneDNN's is quicker."""
+        return self.lanes * self.itemsize >= _WIDE_BYTES
 
 
 @cache
@@ -62,7 +73,7 @@ def library(dtype: torch.dtype) -> Library | None:
         return None
     try:
         # RTLD_NOW: a function of OpenMP's that torch did not bring along shows here, not within an iteration.
-        return Library(ctypes.CDLL(str(built(_DEFINES[dtype])), mode=os.RTLD_NOW | os.RTLD_LOCAL))
+        return Library(ctypes.CDLL(str(built(_DEFINES[dtype])), mode=os.RTLD_NOW | os.RTLD_LOCAL), dtype)
     except (CannotBuild, OSError, AttributeError) as error:
         log.warning("CPU kernels are not compiled: %s. Plain torch computes instead, more slowly.", error)
         return None

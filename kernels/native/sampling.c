@@ -48,7 +48,7 @@ static double uniform(int64_t seed, int64_t position) {
     return ((double)(int64_t)(mix64(state) >> 12) + 0.5) * 0x1p-52;
 }
 
-/* exp of x <= 0 to the last digit or two, 1 at 0, and 0 where it is next to nothing; as in arithmetic.c. */
+/* exp of x <= 0 to the last digit or two, 1 at 0, and 0 where it is next to nothing; as in vectors.h. */
 INLINE double exp_below(double x) {
     const double round = 6755399441055744.0, shifted = x * 1.4426950408889634 + round, n = shifted - round;
     const double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;

@@ -1,6 +1,7 @@
 """What a device allows a model at most: its linear layers alone, and reading its weights alone.
 
-Owns the timing of both. It knows weights, no batch, attention or sampler; `bench engine` sets the engines' rates beside it.
+Owns the timing of both, the layers packed by oneDNN whatever the engine multiplies with. It knows shapes, no batch, attention or sampler;
+`bench engine` sets the engines' rates beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 from ...core.clock import MonotonicClock
 from ...executor.loading import load_model
-from ...kernels.linear import Linear
+from ...kernels.linear import Linear, can_pack
 
 FEWEST, LONGEST_NS = 3, 400_000_000
 PROMPT_ROWS_AT_ONCE = 1024
@@ -29,9 +30,10 @@ class LinearRoof:
         torch.set_num_threads(threads)
         model = load_model(folder, "cpu", dtype)
         self._dtype = model.dtype
-        self._head = model.weights.head
-        self._layers = [linear for layer in model.weights.layers for linear in linears_of(layer)]
-        self._layers += [linear for linear in linears_of(model.weights) if linear is not self._head]
+        head = model.weights.head
+        layers = [linear for layer in model.weights.layers for linear in linears_of(layer)]
+        layers += [linear for linear in linears_of(model.weights) if linear is not head]
+        self._head, self._layers = _packed_like(head), [_packed_like(linear) for linear in layers]
         self._clock = MonotonicClock()
         read = sum(linear.in_features * linear.out_features for linear in (*self._layers, self._head))
         self._weights = torch.ones(read, dtype=self._dtype)
@@ -78,6 +80,12 @@ class LinearRoof:
             what()
             times.append(self._clock.now_ns() - begun_ns)
         return int(median(times))
+
+
+def _packed_like(linear: Linear) -> Linear:
+    """Numbers of the same shape, in oneDNN's layout where torch has it."""
+    weight = torch.ones(linear.out_features, linear.in_features, dtype=linear.dtype)
+    return Linear(weight, form="onednn" if can_pack(linear.dtype) else "plain")
 
 
 def linears_of(layer: object) -> Iterator[Linear]:
