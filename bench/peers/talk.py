@@ -23,9 +23,11 @@ Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
 def serve(handlers: Mapping[str, Handler]) -> None:
     """Answer every line. What libraries print goes to standard error, so that it never stands between the answers.
 
-    Whoever asks stops this process between questions, so that it could not see its input end: it asks to be killed when the other one dies.
+    Whoever asks stops this process between questions, so that it could not see its input end: on Linux it asks to be killed when the other one
+    dies.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         for line in sys.stdin:
