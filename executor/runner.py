@@ -70,8 +70,8 @@ class TorchExecutor:
         graph_rows: int = 0,
         capture: Capture | None = None,
     ) -> None:
-        """`kernels` None: the quickest for the model's device. `graph_rows`: decodes of up to so many jobs are replayed where that can be done, on
-        CUDA; `capture`: by what, for tests. `checked`: every iteration's tables and slots are looked at before anything reads
+        """`kernels` None: the quickest for the model's device. `graph_rows`: on CUDA, decodes of up to so many jobs are replayed where that can be
+        done; `capture`: by what, for tests. `checked`: every iteration's tables and slots are looked at before anything reads
         or writes by them, for tests and for hunting a bug; on a device this waits for them."""
         self._model = model
         self._kernels = kernels
@@ -166,7 +166,7 @@ class TorchExecutor:
             self._started = False
             self._mover.close()
             self._launched.clear()
-            del self.pools, self._kv, self._decoder, self._builder, self.graphs, self._forward
+            del self.pools, self._kv, self._decoder, self._builder, self._sampler, self.graphs, self._forward
 
     def _apply(self, plan: IterationPlan) -> None:
         """The plan's news about handles, in the order that core/plan.py states."""

@@ -57,7 +57,7 @@ class CompiledStanding:
 
     def levels(self, rows: int) -> int:
         """At level 0 no context is cut; the last has room for whatever the pool holds."""
-        most, level = max(self._most(kind, rows) for kind in self._kinds), 0
+        most, level = max(self._most(kind.parts, kind.sizes, rows) for kind in self._kinds), 0
         while rows << (_STEP_BITS * level) < most:
             level += 1
         return level + 1
@@ -99,17 +99,16 @@ class CompiledStanding:
         parts = -(-width * layout.page_tokens // sizes.decode_split)
         if window is not None:
             parts = min(parts, -(-(window - 1) // sizes.decode_split) + 1)
-        room = min(rows * parts, rows + self._pool_tokens // sizes.decode_split)
-        items = torch.from_numpy(_nothing(room)).to(device)
+        items = torch.from_numpy(_nothing(self._most(parts, sizes, rows))).to(device)
         merges = torch.zeros(rows, MERGE_COLUMNS, dtype=torch.int32, device=device)
         return _Kind(heads, window, sizes, parts, items, merges)
 
-    def _most(self, kind: _Kind, rows: int) -> int:
+    def _most(self, parts: int, sizes: AttentionSizes, rows: int) -> int:
         """Tiles of `rows` decodes at most: every context is in the pool, and each ends in one piece that is not full."""
-        return min(rows * kind.parts, rows + self._pool_tokens // kind.sizes.decode_split)
+        return min(rows * parts, rows + self._pool_tokens // sizes.decode_split)
 
     def _room(self, kind: _Kind, rows: int, level: int) -> int:
-        return min(rows << (_STEP_BITS * level), self._most(kind, rows))
+        return min(rows << (_STEP_BITS * level), self._most(kind.parts, kind.sizes, rows))
 
     def _level(self, cuts: Sequence[Tiles], rows: int) -> int | None:
         """The first level with room for all; where a kind has no more tiles than rows, nothing of it may be cut, for nothing would be merged."""

@@ -25,6 +25,7 @@ _DEFINES = {
     torch.float64: {"REAL": "double", "REAL_BYTES": "8", "WHOLE": "int64_t"},
 }
 _WIDE_BYTES = 32
+"""Vectors from which on our own product was quicker than oneDNN's."""
 _POINTER, _WHOLE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
 _SIGNATURES = {
     "rms_norm": [_POINTER] * 4 + [_WHOLE] * 3 + [_REAL, _INT],
