@@ -1,6 +1,6 @@
 """`skipjoin bench run|turn|kernels|pool|fidelity|published|demo|matrix|report|peers|engine|live`.
 
-Owns the flags, the JSON files and the exit codes: 0 measured (and, for the demo, every bar held), 1 a bar did not hold. It measures nothing itself.
+Owns the flags, the JSON files and the exit codes: 0 measured, and every bar that there is held; 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
 """
 
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench` and its sub-commands."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     _configure_run(actions.add_parser("run", help="open-loop load against a server; latency from the scheduled time"))
-    _configure_turn(actions.add_parser("turn", help="the scheduler's and planner's own time per iteration"))
+    _configure_turn(actions.add_parser("turn", help="the engine's own time per iteration, alone and beside a model"))
     kernels.configure(actions.add_parser("kernels", help="each kernel beside its reference, torch's and the rooflines"))
     _configure_pool(actions.add_parser("pool", help="submits and token-log commits a second of the job pools"))
     measured.configure(actions.add_parser("fidelity", help="measured runs of another server beside their replays"))
@@ -96,6 +96,12 @@ def _configure_turn(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", type=int, default=1000, metavar="N", help="live jobs (default %(default)s)")
     parser.add_argument("--queued", type=int, default=100_000, metavar="N", help="the long queue (default %(default)s)")
     parser.add_argument("--turns", type=int, default=1000, metavar="N", help="timed turns each (default %(default)s)")
+    parser.add_argument(
+        "--decode-batch", type=int, default=64, metavar="B", help="beside a model (default %(default)s)"
+    )
+    parser.add_argument("--decodes", type=int, default=200, metavar="N", help="timed iterations (default %(default)s)")
+    parser.add_argument("--model", metavar="DIR", help="that computes them (default: small, random)")
+    parser.add_argument("--only", choices=("turn", "engine"), help="one half: without a model, or beside one")
     _json_flag(parser)
 
 
@@ -184,25 +190,55 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _turn(args: argparse.Namespace) -> int:
-    from .render import print_timing, print_turn_head, print_turn_tail
-    from .turn import TurnReport, measure
-
     for field, value, low, high in (
         ("batch", args.batch, 4, 4096),
         ("live", args.live, args.batch, 1_000_000),
         ("queued", args.queued, 1, 1_000_000),
         ("turns", args.turns, 20, 1_000_000),
+        ("decode-batch", args.decode_batch, 1, 1024),
+        ("decodes", args.decodes, 20, 2_000),
     ):
         if not low <= value <= high:
             raise InvalidSettings(f"--{field} is {value}.", field=field, limit=f"{low}..{high}")
+    told: dict[str, object] = {}
+    holds = True
+    for half, measured_half in (("turn", _turns_alone), ("engine", _turns_beside_a_model)):
+        if args.only in (None, half):
+            figures, held = measured_half(args)
+            told |= figures
+            holds = holds and held
+    _write(args.json, told)
+    return 0 if holds else 1
+
+
+def _turns_alone(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
+    from .render import print_timing, print_turn_head, print_turn_tail
+    from .turn import TurnReport, measure
+
     print_turn_head(args.batch, args.live)
     for said in measure(args.batch, args.live, (1_000, args.queued), args.turns):
         if isinstance(said, TurnReport):
             print_turn_tail(said)
-            _write(args.json, asdict(said))
-        else:
-            print_timing(said)
-    return 0
+            return asdict(said), said.holds
+        print_timing(said)
+    raise AssertionError("a measurement ends in its report")
+
+
+def _turns_beside_a_model(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
+    from .demo import ensure_model
+    from .engine_work import PROMPT_TOKENS, WorkReport, measure_work, prepared
+    from .progress import Bar
+    from .render import print_timing, print_work_head
+
+    with Bar() as bar:
+        folder = ensure_model("small", bar) if args.model is None else Path(args.model)
+    model = prepared(folder)
+    print_work_head(folder.name, args.decode_batch, PROMPT_TOKENS)
+    for said in measure_work(model, folder.name, args.decode_batch, args.decodes):
+        if isinstance(said, WorkReport):
+            return {"engine": asdict(said)}, said.holds
+        print_timing(said)
+    raise AssertionError("a measurement ends in its report")
 
 
 def _pool(args: argparse.Namespace) -> int:

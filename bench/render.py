@@ -83,14 +83,26 @@ def print_live(study: LiveStudy) -> None:
 def print_timing(timing: Timing) -> None:
     """One line as soon as a situation is measured."""
     target = DASH if timing.target_ms is None else f"<= {timing.target_ms:g}"
-    verdict = "" if timing.target_ms is None else (" ok" if timing.median_ms <= timing.target_ms else " ABOVE")
-    print(f"{timing.name:<26} {timing.median_ms:>10.4f} {timing.p95_ms:>10.4f} {timing.turns:>7} {target:>8}{verdict}")
+    verdict = "" if timing.holds is None else " ok" if timing.holds else " ABOVE"
+    print(f"{timing.name:<28} {timing.median_ms:>10.4f} {timing.p95_ms:>10.4f} {timing.turns:>7} {target:>8}{verdict}")
 
 
 def print_turn_head(batch: int, live: int) -> None:
     """What the columns of `print_timing` are."""
     print(f"Steps 3-5 and 7 of a turn, CPU time of the thread, batch {batch}, {live:,} live jobs")
-    print(f"{'':<26} {'median ms':>10} {'P95 ms':>10} {'turns':>7} {'target':>8}")
+    _print_columns()
+
+
+def print_work_head(model: str, batch: int, prompt_tokens: int) -> None:
+    """What the columns of `print_timing` are, for whole iterations."""
+    print(
+        f"An engine's thread beside the forward pass, CPU time, {model}, batch {batch}, prompts of about {prompt_tokens}"
+    )
+    _print_columns()
+
+
+def _print_columns() -> None:
+    print(f"{'':<28} {'median ms':>10} {'P95 ms':>10} {'turns':>7} {'target':>8}")
 
 
 def print_turn_tail(report: TurnReport) -> None:

@@ -6,7 +6,7 @@ a simulated executor, and the timing by CPU clock of the thread. It knows no scr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..core.clock import ManualClock, thread_cpu_ns
@@ -58,6 +58,18 @@ class Timing:
     turns: int
     target_ms: float | None = None
 
+    @property
+    def holds(self) -> bool | None:
+        """Whether the median is within the target; None where there is none."""
+        return None if self.target_ms is None else self.median_ms <= self.target_ms
+
+
+def timing_of(name: str, samples_ns: Sequence[int], target_ms: float | None = None) -> Timing:
+    """What the samples say; of an even number the upper median."""
+    ordered = sorted(samples_ns)
+    count = len(ordered)
+    return Timing(name, ordered[count // 2] / 1e6, ordered[-(-count * 95 // 100) - 1] / 1e6, count, target_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class TurnReport:
@@ -69,6 +81,11 @@ class TurnReport:
     queue_ratio: float
     queue_jobs: tuple[int, int]
     target_ratio: float = TARGET_RATIO
+
+    @property
+    def holds(self) -> bool:
+        """Whether every bar does."""
+        return self.queue_ratio <= self.target_ratio and all(timing.holds is not False for timing in self.timings)
 
 
 class Bench:
@@ -119,11 +136,7 @@ class Bench:
 
     def timing(self, name: str) -> Timing:
         """What the samples say."""
-        ordered = sorted(self.samples_ns)
-        count = len(ordered)
-        return Timing(
-            name, ordered[count // 2] / 1e6, ordered[-(-count * 95 // 100) - 1] / 1e6, count, TARGETS_MS.get(name)
-        )
+        return timing_of(name, self.samples_ns, TARGETS_MS.get(name))
 
 
 def unchanged(batch: int, live: int, turns: int, *, stop: tuple[str, ...] = ()) -> Timing:

@@ -26,7 +26,7 @@ from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
 from .batch import Batch, BatchBuilder
 from .capture import Capture
-from .decoder import Decoder
+from .decoder import Decoder, ForwardBatch
 from .graphs import decode_graphs
 from .handles import HandleTable
 from .host_copy import host_copy
@@ -102,7 +102,6 @@ class TorchExecutor:
             kernels = checking(kernels)
         self._decoder = Decoder(self._model, self._kv, kernels)
         self.graphs = decode_graphs(self._decoder, self._model, self._kv, kernels, self._graph_rows, self._capture)
-        self._forward = self._decoder.forward if self.graphs is None else self.graphs.forward
         self._builder = BatchBuilder(self._table, self._kv, device, kernels, config.heads)
         self._sampler = Sampler(self._table, kernels)
         self._mover = mover_for(self.pools)
@@ -133,8 +132,8 @@ class TorchExecutor:
             self._launched.append(_Launched(plan, started_ns, started_ns))
             return
         try:
-            batch = self._builder.build(plan, self._last_tokens)
-            sampled = self._compute(plan, batch)
+            batch = self._build(plan)
+            sampled = self._sample(plan, batch, self._forward(batch.forward))
             ready = self._fence()
         except (RuntimeError, IndexError) as error:
             raise ExecutorLost("The device failed while it computed an iteration.") from error
@@ -166,7 +165,7 @@ class TorchExecutor:
             self._started = False
             self._mover.close()
             self._launched.clear()
-            del self.pools, self._kv, self._decoder, self._builder, self._sampler, self.graphs, self._forward
+            del self.pools, self._kv, self._decoder, self._builder, self._sampler, self.graphs
 
     def _apply(self, plan: IterationPlan) -> None:
         """The plan's news about handles, in the order that core/plan.py states."""
@@ -191,12 +190,19 @@ class TorchExecutor:
         if missing:
             self._last_tokens = torch.cat([self._last_tokens, self._last_tokens.new_zeros(missing)])
 
-    @torch.inference_mode()
-    def _compute(self, plan: IterationPlan, batch: Batch) -> SampledTokens | None:
+    # An iteration's parts, each a method so that whoever measures can time them one by one.
+    def _build(self, plan: IterationPlan) -> Batch:
+        batch = self._builder.build(plan, self._last_tokens)
         if len(batch.fresh_pages):
             # What a page's last owner left behind the new context is masked, but infinity or NaN would survive the mask.
             self.pools.device[torch.from_numpy(batch.fresh_pages).to(self._model.device)] = 0
-        logits = self._forward(batch.forward)
+        return batch
+
+    def _forward(self, batch: ForwardBatch) -> Tensor:
+        return self._decoder.forward(batch) if self.graphs is None else self.graphs.forward(batch)
+
+    @torch.inference_mode()
+    def _sample(self, plan: IterationPlan, batch: Batch, logits: Tensor) -> SampledTokens | None:
         if not len(batch.handles):
             return None
         rows = torch.from_numpy(batch.rows).to(self._model.device)

@@ -10,7 +10,7 @@ import pytest
 from skipjoin.bench.server import OwnServer
 from skipjoin.cli import main
 
-TURN = ("turn", "--batch", "8", "--live", "40", "--queued", "3000", "--turns", "20")
+TURN = ("turn", "--only", "turn", "--batch", "8", "--live", "40", "--queued", "3000", "--turns", "20")
 LOAD = ("--trace", "shape:sharegpt", "--scale-lengths", "0.05", "--max-tokens", "200", "--requests", "12")
 
 
@@ -52,6 +52,9 @@ def test_a_run_against_a_real_server(
         (("turn", "--batch", "8", "--live", "7"), "--live is 7"),
         (("turn", "--queued", "0"), "--queued"),
         (("turn", "--turns", "19"), "--turns"),
+        (("turn", "--decode-batch", "0"), "--decode-batch is 0. (limit: 1..1024)"),
+        (("turn", "--decodes", "19"), "--decodes"),
+        (("turn", "--only", "engine", "--model", "/dev/null/none"), "model folder does not exist"),
         (("pool", "--seconds", "0"), "--seconds"),
         (("pool", "--seconds", "nan"), "--seconds"),
         (("pool", "--dir", "no-folder"), "no-folder is no folder"),
@@ -78,8 +81,10 @@ def test_nobody_at_the_address_is_told_soon(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_turn_is_timed_in_every_situation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "turn.json"
-    assert main(["bench", *TURN, "--json", str(out)]) == 0
+    code = main(["bench", *TURN, "--json", str(out)])
     told = json.loads(out.read_text())
+    bars = [one["median_ms"] <= one["target_ms"] for one in told["timings"] if one["target_ms"] is not None]
+    assert code == (0 if all(bars) and told["queue_ratio"] <= 1.2 else 1)
     assert (told["batch"], told["live_jobs"], told["queue_jobs"]) == (8, 40, [1000, 3000])
     names = [
         "unchanged",

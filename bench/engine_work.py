@@ -1,0 +1,127 @@
+"""What an engine's own thread does in an iteration beside the forward pass, with a real model on a CPU.
+
+Owns the jobs (a batch that decodes and as many that wait), the engine put together as a server's is, and the figures. It knows no screen: the command
+renders its timings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..core.clock import Clock, MonotonicClock
+from ..core.errors import InvariantViolation
+from ..core.events import Submitted
+from ..core.ids import Handle
+from ..core.sampling import SamplingParams
+from ..engine.assemble import assemble
+from ..engine.params import EngineParams
+from ..executor.capacity import pool_shape, use_threads
+from ..executor.loading import load_model
+from ..executor.weights import LoadedModel
+from ..profiler.online import CorrectedCostModel, OnlineCorrection
+from ..proto.frames import Events, encode_from_door, framed
+from ..serving.announce import AnnouncingExecutor
+from ..serving.engine_parts import Engine
+from ..serving.engine_process import serve
+from ..serving.facts import EngineFacts, EngineWords
+from ..serving.learned_file import LearnedFile
+from ..serving.link import LinkClosed, link_pair
+from .demo import compute_threads
+from .stopwatch import WHOLE, Stopwatch
+from .timed_engine import DOOR, FORWARD, PARTS, TimedExecutor, TimedLink, TimedTurn
+from .turn import COST, Timing, timing_of
+
+POLICY = "adaptive"
+PROMPT_TOKENS = 64
+WARM_ITERATIONS = 32
+TARGET_MS = 1.0
+INCARNATION = 1
+SAMPLINGS = {
+    "greedy": (SamplingParams(temperature=0.0), TARGET_MS),
+    "temperature, top-p": (SamplingParams(temperature=0.8, top_p=0.95), None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkReport:
+    """Thread CPU time of decode iterations: for each sampling all but the forward pass, then its parts, which end in what is in none of them."""
+
+    model: str
+    batch: int
+    prompt_tokens: int
+    timings: tuple[Timing, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every bar does."""
+        return all(timing.holds is not False for timing in self.timings)
+
+
+def prepared(folder: Path) -> LoadedModel:
+    """The model on the CPU, with a server's number of threads. Raises InvalidModel."""
+    use_threads(compute_threads())
+    return load_model(folder, "cpu", "float32")
+
+
+def measure_work(model: LoadedModel, name: str, batch: int, iterations: int) -> Iterator[Timing | WorkReport]:
+    """Every line as soon as it is known, the whole report last. Raises InvalidInput where the KV of `batch` jobs does not fit into memory."""
+    timings: list[Timing] = []
+    for kind, (sampling, target_ms) in SAMPLINGS.items():
+        for timing in _timings(kind, decoded(model, batch, iterations, sampling), target_ms):
+            timings.append(timing)
+            yield timing
+    yield WorkReport(name, batch, PROMPT_TOKENS, tuple(timings))
+
+
+def decoded(model: LoadedModel, batch: int, iterations: int, sampling: SamplingParams) -> list[Counter[str]]:
+    """Nanoseconds of the parts of each of `iterations` iterations that decoded `batch` jobs, once they had done so for a while."""
+    clock, watch = MonotonicClock(), Stopwatch()
+    output = 2 * (WARM_ITERATIONS + iterations) + batch
+    room = batch * (PROMPT_TOKENS + output)
+    params = EngineParams(max_batch=batch)
+    executor = TimedExecutor(model, pool_shape(model, kv_tokens=room, host_kv_tokens=room // 4, max_batch=batch), watch)
+    with ExitStack() as stack:
+        door, end = (stack.enter_context(one) for one in link_pair())
+        stack.callback(executor.close)
+        facts = executor.start()
+        link = TimedLink(end, door, WARM_ITERATIONS + iterations, watch)
+        cost = CorrectedCostModel(COST, OnlineCorrection())
+        state = assemble(POLICY, cost, facts, params, end_tokens=frozenset(model.config.eos_ids))
+        turn = TimedTurn(state, AnnouncingExecutor(executor, link, INCARNATION), clock, batch, watch)
+        words = EngineWords(batch, "cpu", "float32", "", "")
+        engine = Engine(EngineFacts(facts, POLICY, words), turn, executor, None, LearnedFile(None))
+        jobs = _jobs(2 * batch, facts.vocab_size, replace(sampling, max_new_tokens=output), clock)
+        door.sendall(framed(encode_from_door(Events(INCARNATION, jobs))))
+        try:
+            serve(link, engine, clock, INCARNATION)
+        except LinkClosed:
+            return watch.iterations[WARM_ITERATIONS:]
+    raise InvariantViolation("The engine stopped before it was told to.")
+
+
+def _jobs(count: int, vocabulary: int, sampling: SamplingParams, clock: Clock) -> tuple[Submitted, ...]:
+    """Prompts about `PROMPT_TOKENS` long, all different, so that pages run full in different iterations."""
+    draw = np.random.default_rng(0)
+    jobs = []
+    for number in range(count):
+        prompt = draw.integers(0, vocabulary, PROMPT_TOKENS - 8 + number % 16).astype(np.int32)
+        jobs.append(
+            Submitted(Handle(number), len(prompt), replace(sampling, seed=number), clock.now_ns(), prompt=prompt)
+        )
+    return tuple(jobs)
+
+
+def _timings(kind: str, iterations: Sequence[Counter[str]], target_ms: float | None) -> Iterator[Timing]:
+    own = [laps[WHOLE] - laps[FORWARD] - laps[DOOR] for laps in iterations]
+    yield timing_of(f"decode, {kind}", own, target_ms)
+    for part, words in PARTS.items():
+        yield timing_of(f"  {words}", [laps[part] for laps in iterations])
+    yield timing_of(
+        "  rest", [all_of - sum(laps[part] for part in PARTS) for all_of, laps in zip(own, iterations, strict=True)]
+    )

@@ -1,0 +1,106 @@
+"""The engine of a server with a stopwatch around its parts.
+
+Owns the executor, the turn and the link of an engine process, each the real one whose steps are timed one by one. It does not know which jobs run;
+bench/engine_work puts them together and lets `serve` step them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.clock import Clock
+from ..core.effects import TurnEffects
+from ..core.events import Event
+from ..core.outcome import IterationOutcome
+from ..core.plan import IterationPlan
+from ..core.ports import Executor
+from ..engine.state import EngineState
+from ..engine.turn import Turn
+from ..executor.batch import Batch
+from ..executor.decoder import ForwardBatch
+from ..executor.runner import TorchExecutor
+from ..executor.sampler import SampledTokens
+from ..executor.weights import LoadedModel
+from ..kvstore.device.pool import PoolShape
+from ..proto.frames import FromDoor, FromEngine
+from ..serving.link import EngineEnd, LinkClosed
+from .stopwatch import Stopwatch
+
+TURN, BUILD, FORWARD, SAMPLE, ANSWER, SEND, DOOR = "turn", "build", "forward", "sample", "answer", "send", "door"
+PARTS = {
+    TURN: "scheduler, planner, stops",
+    BUILD: "batch",
+    SAMPLE: "sampling",
+    ANSWER: "answer",
+    SEND: "effects to the door",
+}
+"""What is an engine's own, and its words for a person. The forward pass is not, nor is the door that takes what was sent."""
+_READ_BYTES = 1 << 20
+
+
+class TimedExecutor(TorchExecutor):
+    """`build`, `forward`, `sample` and `answer` are laps of their own."""
+
+    def __init__(self, model: LoadedModel, pool: PoolShape, watch: Stopwatch) -> None:
+        super().__init__(model, pool)
+        self._watch = watch
+
+    def _build(self, plan: IterationPlan) -> Batch:
+        return self._watch.lap(BUILD, super()._build, plan)
+
+    def _forward(self, batch: ForwardBatch) -> Any:
+        return self._watch.lap(FORWARD, super()._forward, batch)
+
+    def _sample(self, plan: IterationPlan, batch: Batch, logits: Any) -> SampledTokens | None:
+        return self._watch.lap(SAMPLE, super()._sample, plan, batch, logits)
+
+    def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
+        """As the port says."""
+        return self._watch.lap(ANSWER, super().poll, timeout_ns)
+
+
+class TimedTurn(Turn):
+    """An iteration lasts from one `decide` to the next; it counts when it decoded `batch` jobs and computed no prompt."""
+
+    def __init__(self, state: EngineState, executor: Executor, clock: Clock, batch: int, watch: Stopwatch) -> None:
+        super().__init__(state, executor, clock)
+        self._batch = batch
+        self._watch = watch
+        self._steady = False
+
+    def decide(self, events: Sequence[Event] = ()) -> IterationPlan | None:
+        """As the turn's."""
+        self._watch.begin(counts=self._steady)
+        return self._watch.lap(TURN, super().decide, events)
+
+    def settle(self, outcome: IterationOutcome | None) -> TurnEffects:
+        """As the turn's."""
+        effects = self._watch.lap(TURN, super().settle, outcome)
+        self._steady = effects.stats.decode_jobs == self._batch and not effects.stats.prefill_tokens
+        return effects
+
+
+class TimedLink(EngineEnd):
+    """The engine's end of a link whose other end is here as well: what was sent is read at once, and forgotten.
+
+    Closed as soon as there are `wanted` iterations that count.
+    """
+
+    def __init__(self, end: socket.socket, door: socket.socket, wanted: int, watch: Stopwatch) -> None:
+        super().__init__(end)
+        self._door = door
+        self._wanted = wanted
+        self._watch = watch
+
+    def drain(self) -> list[FromDoor]:
+        """As the link's."""
+        if len(self._watch.iterations) >= self._wanted:
+            raise LinkClosed("All is measured.")
+        return super().drain()
+
+    def send(self, frame: FromEngine) -> None:
+        """As the link's."""
+        self._watch.lap(SEND, super().send, frame)
+        self._watch.lap(DOOR, self._door.recv, _READ_BYTES)

@@ -1,0 +1,93 @@
+"""The engine's own work beside a forward pass: laps that add up, iterations that are what they are said to be, bars that can fail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from skipjoin.bench.engine_work import SAMPLINGS, WorkReport, decoded
+from skipjoin.bench.stopwatch import WHOLE, Stopwatch
+from skipjoin.bench.timed_engine import DOOR, FORWARD, PARTS
+from skipjoin.bench.turn import Timing, TurnReport, timing_of
+from skipjoin.cli import main
+from skipjoin.core.clock import thread_cpu_ns
+from skipjoin.executor.loading import load_model
+from skipjoin.executor.presets import init_model
+
+BURNT_NS = 2_000_000
+
+
+def burn(answer: str) -> str:
+    end_ns = thread_cpu_ns() + BURNT_NS
+    while thread_cpu_ns() < end_ns:
+        pass
+    return answer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    init_model(folder, "tiny")
+    return folder
+
+
+def test_laps_add_up_and_only_iterations_that_count_are_kept() -> None:
+    watch = Stopwatch()
+    burn("before the first")
+    watch.begin(counts=False)
+    assert watch.lap("a", burn, "done") == "done"
+    watch.lap("a", burn, "again")
+    watch.lap("b", burn, "other")
+    watch.begin(counts=True)
+    watch.lap("a", burn, "not kept")
+    watch.begin(counts=False)
+    (kept,) = watch.iterations
+    assert 2 * BURNT_NS <= kept["a"] < 3 * BURNT_NS
+    assert BURNT_NS <= kept["b"] < 2 * BURNT_NS
+    assert kept["a"] + kept["b"] <= kept[WHOLE] < 4 * BURNT_NS
+    assert kept["never"] == 0
+
+
+def test_an_iteration_is_a_forward_pass_and_its_parts(folder: Path) -> None:
+    model = load_model(folder)
+    greedy, drawn = (decoded(model, 4, 20, sampling) for sampling, _ in SAMPLINGS.values())
+    for iterations in (greedy, drawn):
+        assert len(iterations) == 20
+        for laps in iterations:
+            assert set(laps) == {WHOLE, FORWARD, DOOR, *PARTS}
+            assert all(spent > 0 for spent in laps.values())
+            assert sum(spent for part, spent in laps.items() if part != WHOLE) < laps[WHOLE]
+
+
+def test_the_command_says_every_part_and_ends_by_its_bars(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "work.json"
+    words = ["--only", "engine", "--model", str(folder), "--decode-batch", "3", "--decodes", "20", "--json", str(out)]
+    code = main(["bench", "turn", *words])
+    (told,) = json.loads(out.read_text()).values()
+    assert (told["model"], told["batch"], told["prompt_tokens"]) == ("tiny", 3, 64)
+    heads = [one for one in told["timings"] if not one["name"].startswith(" ")]
+    assert [one["name"] for one in heads] == ["decode, greedy", "decode, temperature, top-p"]
+    assert [one["target_ms"] for one in heads] == [1.0, None]
+    assert code == (0 if heads[0]["median_ms"] <= 1.0 else 1)
+    assert len(told["timings"]) == 2 * (1 + len(PARTS) + 1)
+    for one in told["timings"]:
+        assert 0 < one["median_ms"] <= one["p95_ms"] and one["turns"] == 20
+    printed = capsys.readouterr().out
+    assert "batch 3, prompts of about 64" in printed
+    assert all(one["name"] in printed for one in told["timings"])
+
+
+def test_a_bar_that_does_not_hold_is_told() -> None:
+    good, bad = timing_of("a", [1_000_000, 3_000_000, 2_000_000], 2.0), timing_of("b", [2_000_001] * 2, 2.0)
+    assert good == Timing("a", 2.0, 3.0, 3, 2.0) and good.holds is True
+    assert bad.holds is False and replace(bad, target_ms=None).holds is None
+    assert WorkReport("m", 1, 1, (good, replace(bad, target_ms=None))).holds
+    assert not WorkReport("m", 1, 1, (good, bad)).holds
+    assert TurnReport(8, 40, (good,), 1.2, (1, 2)).holds
+    assert not TurnReport(8, 40, (good,), 1.21, (1, 2)).holds
+    assert not TurnReport(8, 40, (good, bad), 1.0, (1, 2)).holds
