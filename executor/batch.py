@@ -19,32 +19,39 @@ from ..kernels.layout import PagedKv
 from ..kernels.ragged import RaggedBatch
 from .decoder import ForwardBatch
 from .handles import HandleTable, Resident
+from .last_tokens import LastTokens
+from .sampled_jobs import SampledJobs, sampled_jobs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """A forward pass and where its samples belong: `handles`, `rows` and `positions` int64[s] in the order core/plan.py states.
+    """A forward pass and whom its samples belong to: `positions` int64[n] are the places of the new tokens of the n `jobs`.
 
     `fresh_pages` are pages that get their first token now, are not filled by it and must be cleared first; none where attention reads no further than
     a context.
     """
 
     forward: ForwardBatch
-    handles: Int64s
-    rows: Int64s
+    jobs: SampledJobs
     positions: Int64s
     fresh_pages: Int64s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _DecodeOrder:
-    """A decode batch sorted by falling context; holds as long as its members stay, since all contexts grow alike."""
+    """A decode batch sorted by falling context, on host and device (`there`); holds as long as its members stay, since all contexts grow alike."""
 
     members: DecodeBatch
     version: int
+    jobs: SampledJobs
     rows: Int64s
-    sorted_rows: Int64s
+    rows_there: Tensor
     place: Int64s  # place[i]: row of the forward pass that computes member i
+    place_there: Tensor
+    starts: Int64s  # of each member's query, and the end
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class BatchBuilder:
@@ -59,31 +66,32 @@ class BatchBuilder:
         self._clears = kernels.reads_behind(kv.layout, heads)
         self._order: _DecodeOrder | None = None
 
-    def build(self, plan: IterationPlan, last_tokens: Tensor) -> Batch:
-        """`last_tokens` int64[rows] on the device: each row's newest token, not necessarily known to the host yet.
+    def build(self, plan: IterationPlan, last_tokens: LastTokens) -> Batch:
+        """The next forward pass.
 
         Raises InvariantViolation for a member without KV or pages, which would read what is not there.
         """
         order = self._decode_order(plan.decode)
-        decode_positions = self._table.columns["known"][order.sorted_rows] - 1
         chunks = [(chunk, self._table.resident(chunk.handle)) for chunk in plan.prefills]
         _check_chunks(chunks)
-        positions = np.concatenate([decode_positions, *(np.arange(c.start, c.start + c.length) for c, _ in chunks)])
-        rows = np.concatenate([order.sorted_rows, *(np.full(c.length, job.row) for c, job in chunks)])
+        known = self._table.columns["known"]
+        contexts = known[order.rows]
+        positions = _behind(contexts - 1, [np.arange(c.start, c.start + c.length) for c, _ in chunks])
+        rows = _behind(order.rows, [np.full(c.length, job.row) for c, job in chunks])
         pages, offsets = self._slots(rows, positions)
-        sampled_rows, handles, sampled_positions, sampled = self._samples(plan, order, chunks)
+        jobs, sampled = self._samples(order, chunks)
         forward = ForwardBatch(
             tokens=self._tokens(order, chunks, last_tokens),
             positions=self._to_device(positions),
             attention=self._kernels.prepare(
                 self._kv,
-                self._ragged(order, decode_positions, chunks),
+                self._ragged(order, contexts, chunks),
                 self._to_device(pages * self._kv.layout.page_tokens + offsets),
             ),
-            sampled=None if len(sampled) == len(rows) and not len(order.rows) else self._to_device(sampled),
+            sampled=None if len(jobs) == len(rows) and not len(order) else sampled,
         )
-        fresh = self._fresh(pages, offsets, len(order.rows), chunks) if self._clears else no_int64()
-        return Batch(forward, handles, sampled_rows, sampled_positions, fresh)
+        fresh = self._fresh(pages, offsets, len(order), chunks) if self._clears else no_int64()
+        return Batch(forward, jobs, known[jobs.rows], fresh)
 
     def _decode_order(self, members: DecodeBatch) -> _DecodeOrder:
         order = self._order
@@ -92,49 +100,54 @@ class BatchBuilder:
             falling = np.argsort(-self._table.columns["known"][rows], kind="stable")
             place = np.empty_like(falling)
             place[falling] = np.arange(len(rows))
-            order = self._order = _DecodeOrder(members, self._table.version, rows, rows[falling], place)
+            order = self._order = _DecodeOrder(
+                members,
+                self._table.version,
+                sampled_jobs(self._table, members.handles, rows, self._device),
+                rows[falling],
+                self._to_device(rows[falling]),
+                place,
+                self._to_device(place),
+                np.arange(len(rows) + 1),
+            )
         return order
 
     def _slots(self, rows: Int64s, positions: Int64s) -> tuple[Int64s, Int64s]:
         """Page and offset of each token."""
         index, offsets = np.divmod(positions, self._kv.layout.page_tokens)
-        if len(rows) and (int(positions.min()) < 0 or bool((index >= self._table.columns["table_pages"][rows]).any())):
+        if ((index < 0) | (index >= self._table.columns["table_pages"][rows])).any():
             raise InvariantViolation("The plan computes a token that no page of its job's block table has room for.")
         return self._table.tables[rows, index], offsets
 
-    def _tokens(self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]], last_tokens: Tensor) -> Tensor:
-        decode = last_tokens[self._to_device(order.sorted_rows)]
+    def _tokens(
+        self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]], last_tokens: LastTokens
+    ) -> Tensor:
+        decode = last_tokens.of(order.rows, order.rows_there)
         if not chunks:
             return decode
         parts: list[Int32s] = [job.tokens[c.start : c.start + c.length] for c, job in chunks]
         return torch.cat([decode, self._to_device(np.concatenate(parts).astype(np.int64))])
 
     def _ragged(
-        self, order: _DecodeOrder, decode_positions: Int64s, chunks: list[tuple[PrefillChunk, Resident]]
+        self, order: _DecodeOrder, contexts: Int64s, chunks: list[tuple[PrefillChunk, Resident]]
     ) -> RaggedBatch:
         """The decode members by falling context, then the chunks."""
-        rows = np.concatenate([order.sorted_rows, np.array([job.row for _, job in chunks], dtype=np.int64)])
-        ends = np.array([chunk.start + chunk.length for chunk, _ in chunks], dtype=np.int64)
-        contexts = np.concatenate([decode_positions + 1, ends])
-        counts = np.concatenate([np.ones(len(order.rows), np.int64), np.array([c.length for c, _ in chunks], np.int64)])
+        rows = _behind(order.rows, [np.array([job.row for _, job in chunks])] if chunks else [])
+        contexts = _behind(contexts, [np.array([c.start + c.length for c, _ in chunks])] if chunks else [])
+        starts = _behind(order.starts, [len(order) + np.cumsum([c.length for c, _ in chunks])] if chunks else [])
         width = int(-(-contexts.max() // self._kv.layout.page_tokens))
-        starts = np.concatenate([[0], np.cumsum(counts)])
         return RaggedBatch(self._to_device(self._table.tables[rows, :width]), starts, contexts)
 
-    def _samples(
-        self, plan: IterationPlan, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]]
-    ) -> tuple[Int64s, Int64s, Int64s, Int64s]:
-        """(table rows, handles, positions of the new tokens, rows of the forward pass), all in the outcome's order."""
-        ends = np.cumsum([len(order.rows), *(c.length for c, _ in chunks)])[1:] - 1
+    def _samples(self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]]) -> tuple[SampledJobs, Tensor]:
+        """The jobs that get a token and, int64[n] on the device, the rows of the forward pass that give them."""
         last = [i for i, (chunk, _) in enumerate(chunks) if chunk.last]
-        rows = np.concatenate([order.rows, np.array([chunks[i][1].row for i in last], dtype=np.int64)])
-        handles = np.concatenate([plan.decode.handles, np.array([chunks[i][0].handle for i in last], dtype=np.int64)])
-        return (
-            rows,
-            handles,
-            self._table.columns["known"][rows],
-            np.concatenate([order.place, ends[last]]).astype(np.int64),
-        )
+        if not last:
+            return order.jobs, order.place_there
+        ends = len(order) + np.cumsum([c.length for c, _ in chunks]) - 1
+        rows = np.concatenate([order.jobs.rows, np.array([chunks[i][1].row for i in last])])
+        handles = np.concatenate([order.jobs.handles, np.array([chunks[i][0].handle for i in last])])
+        jobs = sampled_jobs(self._table, handles, rows, self._device)
+        return jobs, self._to_device(np.concatenate([order.place, ends[last]]))
 
     def _fresh(
         self, pages: Int64s, offsets: Int64s, decodes: int, chunks: list[tuple[PrefillChunk, Resident]]
@@ -151,6 +164,11 @@ class BatchBuilder:
 
     def _to_device(self, array: Int64s) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
+
+
+def _behind(decodes: Int64s, chunks: list[Int64s]) -> Int64s:
+    """The decode members' numbers, and behind them the chunks'; where there are none, nothing is copied."""
+    return np.concatenate([decodes, *chunks]) if chunks else decodes
 
 
 def _check_chunks(chunks: list[tuple[PrefillChunk, Resident]]) -> None:

@@ -112,7 +112,7 @@ class HandleTable:
     def set_table(self, table: BlockTable) -> None:
         """Replace a whole block table."""
         row, pages = self.resident(table.handle).row, len(table.pages)
-        self._check_pages(table.pages)
+        self._check_pages(table.pages.tolist())
         self._fit_width(pages)
         if pages:
             self.tables[row, :] = table.pages[0]
@@ -122,8 +122,9 @@ class HandleTable:
     def append_pages(self, appends: PageAppends) -> None:
         """Append pages in column order."""
         lengths = self.columns["table_pages"]
-        self._check_pages(appends.pages)
-        for handle, page in zip(appends.handles.tolist(), appends.pages.tolist(), strict=True):
+        pages = appends.pages.tolist()
+        self._check_pages(pages)
+        for handle, page in zip(appends.handles.tolist(), pages, strict=True):
             row = self.resident(handle).row
             length = int(lengths[row])
             self._fit_width(length + 1)
@@ -132,9 +133,9 @@ class HandleTable:
             self.tables[row, length] = page
             lengths[row] = length + 1
 
-    def _check_pages(self, pages: Int32s) -> None:
+    def _check_pages(self, pages: list[int]) -> None:
         """On CUDA a page outside of the pool would break the device for every job."""
-        if len(pages) and not 0 <= int(pages.min()) <= int(pages.max()) < self._device_pages:
+        if pages and not 0 <= min(pages) <= max(pages) < self._device_pages:
             raise InvariantViolation(f"The plan names a page outside of the device pool of {self._device_pages}.")
 
     def _set_sampling(self, row: int, sampling: SamplingParams, seed: int) -> None:

@@ -19,7 +19,7 @@ def host_copy(sampled: SampledTokens) -> SampledTokens:
 
     Pinned memory, because into any other a copy makes the host wait. torch keeps what is freed for the next iteration, after the copy is over.
     """
-    if sampled.tokens.device.type == "cpu":
+    if sampled.tokens.is_cpu:
         return sampled
     tensors = {field.name: getattr(sampled, field.name) for field in fields(sampled)}
     return replace(sampled, **{name: _pinned(value) for name, value in tensors.items() if isinstance(value, Tensor)})

@@ -7,7 +7,8 @@ model beside them, samples, and answers with tokens and landed moves. It allocat
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ..core.clock import Clock, MonotonicClock
 from ..core.errors import ExecutorLost, InvariantViolation
 from ..core.ids import Handle
 from ..core.outcome import IterationOutcome
-from ..core.plan import Admit, BlockTable, DecodeBatch, Int64s, IterationPlan, PrefillChunk, no_int64
+from ..core.plan import Admit, BlockTable, DecodeBatch, Int32s, Int64s, IterationPlan, PrefillChunk
 from ..core.ports import ExecutorFacts
 from ..core.sampling import SamplingParams
 from ..kernels.dispatch import Kernels, checking, compiles, kernels_for
@@ -32,6 +33,8 @@ from .handles import HandleTable
 from .host_copy import host_copy
 from .kernel_forms import compile_forms
 from .kernel_sizes import use_own_sizes
+from .last_tokens import LastTokens
+from .sampled_jobs import SampledJobs
 from .sampler import SampledTokens, Sampler, SeenTokens, seen_tokens
 from .weights import LoadedModel
 
@@ -45,8 +48,7 @@ class _Launched:
     plan: IterationPlan
     started_ns: int
     ended_ns: int
-    handles: Int64s = field(default_factory=no_int64)
-    wanted_logprobs: Int64s = field(default_factory=no_int64)
+    jobs: SampledJobs | None = None
     sampled: SampledTokens | None = None
     ready: torch.cuda.Event | None = None
 
@@ -83,7 +85,7 @@ class TorchExecutor:
         self._clock = clock if clock is not None else MonotonicClock()
         self._launched: deque[_Launched] = deque()
         self._table = HandleTable(pool.num_pages)
-        self._last_tokens = torch.zeros(self._table.rows, dtype=torch.int64, device=model.device)
+        self._last_tokens = LastTokens(self._table.rows, model.device)
         self._seen: tuple[DecodeBatch, int, SeenTokens] | None = None
         self._started = False
         self._mover: Mover
@@ -137,8 +139,7 @@ class TorchExecutor:
             ready = self._fence()
         except (RuntimeError, IndexError) as error:
             raise ExecutorLost("The device failed while it computed an iteration.") from error
-        wanted = self._table.columns["logprobs"][batch.rows]
-        self._launched.append(_Launched(plan, started_ns, self._clock.now_ns(), batch.handles, wanted, sampled, ready))
+        self._launched.append(_Launched(plan, started_ns, self._clock.now_ns(), batch.jobs, sampled, ready))
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
         """As the port says. On CUDA any time-out but 0 waits for the iteration's end, which is near."""
@@ -186,9 +187,7 @@ class TorchExecutor:
             # The door checks token ids; on CUDA a wrong one here would break the device for every job.
             raise InvariantViolation(f"Admit of handle {admit.handle} holds a token that the model does not have.")
         self._table.admit(admit, admit.seed)
-        missing = self._table.rows - len(self._last_tokens)
-        if missing:
-            self._last_tokens = torch.cat([self._last_tokens, self._last_tokens.new_zeros(missing)])
+        self._last_tokens.fit(self._table.rows)
 
     # An iteration's parts, each a method so that whoever measures can time them one by one.
     def _build(self, plan: IterationPlan) -> Batch:
@@ -203,26 +202,27 @@ class TorchExecutor:
 
     @torch.inference_mode()
     def _sample(self, plan: IterationPlan, batch: Batch, logits: Tensor) -> SampledTokens | None:
-        if not len(batch.handles):
+        jobs = batch.jobs
+        if not len(jobs):
             return None
-        rows = torch.from_numpy(batch.rows).to(self._model.device)
-        seen = self._seen_tokens(plan, batch, rows)
-        sampled = self._sampler.sample(logits, batch.rows, batch.positions, seen)
+        seen = self._seen_tokens(plan, jobs)
+        sampled = self._sampler.sample(logits, jobs, batch.positions, seen)
         if seen is not None:
             seen.add(sampled.tokens)
-        self._last_tokens[rows] = sampled.tokens
-        self._table.columns["known"][batch.rows] += 1
+        self._last_tokens.put(jobs.rows, jobs.rows_there, sampled.tokens)
+        self._table.columns["known"][jobs.rows] = batch.positions + 1
         return host_copy(sampled)
 
-    def _seen_tokens(self, plan: IterationPlan, batch: Batch, rows: Tensor) -> SeenTokens | None:
+    def _seen_tokens(self, plan: IterationPlan, jobs: SampledJobs) -> SeenTokens | None:
         """The counts for penalties, kept up to date while the decode batch stays the same."""
-        if not bool(self._table.columns["penalised"][batch.rows].any()):
+        if not jobs.penalised:
             self._seen = None
             return None
         kept = self._seen
         if kept is not None and kept[0] is plan.decode and kept[1] == self._table.version and not plan.prefills:
             return kept[2]
-        seen = seen_tokens(self._table, batch.handles, self._last_tokens[rows], self._model.config.vocab_size)
+        pending = self._last_tokens.of(jobs.rows, jobs.rows_there)
+        seen = seen_tokens(self._table, jobs.handles, pending, self._model.config.vocab_size)
         self._seen = None if plan.prefills else (plan.decode, self._table.version, seen)
         return seen
 
@@ -237,28 +237,29 @@ class TorchExecutor:
         self._launched.popleft()
         plan = launched.plan
         landed = self._mover.landed()
-        if launched.sampled is None:
+        jobs, sampled = launched.jobs, launched.sampled
+        if jobs is None or sampled is None:
             return IterationOutcome(plan.seq, plan.generation, launched.started_ns, ended_ns, landed=landed)
-        tokens = launched.sampled.tokens.cpu().numpy().astype(np.int32)
-        finite = launched.sampled.finite.cpu().numpy()
-        logprobs = launched.sampled.logprobs(launched.wanted_logprobs)
-        handles, failed = launched.handles, tuple[tuple[Handle, str], ...]()
-        if not finite.all():
+        handles, tokens = jobs.handles, sampled.tokens.numpy().astype(np.int32)
+        logprobs = sampled.logprobs(jobs.logprobs)
+        finite = sampled.finite.tolist()
+        failed: tuple[tuple[Handle, str], ...] = ()
+        if not all(finite):
+            fine = np.array(finite)
             failed = tuple(
-                (Handle(handle), "The model gave numbers that are not finite.") for handle in handles[~finite].tolist()
+                (Handle(handle), "The model gave numbers that are not finite.") for handle in handles[~fine].tolist()
             )
-            handles, tokens = handles[finite], tokens[finite]
+            handles, tokens = handles[fine], tokens[fine]
             if logprobs is not None:
-                logprobs = tuple(entry for entry, fine in zip(logprobs, finite.tolist(), strict=True) if fine)
-        self._remember(handles, tokens)
+                logprobs = tuple(compress(logprobs, finite))
+        if jobs.penalised:
+            self._remember(handles, tokens)
         return IterationOutcome(
             plan.seq, plan.generation, launched.started_ns, ended_ns, handles, tokens, logprobs, landed, failed
         )
 
-    def _remember(self, handles: Int64s, tokens: np.ndarray) -> None:
+    def _remember(self, handles: Int64s, tokens: Int32s) -> None:
         """Append to the histories that penalties need."""
-        if not self._table.columns["penalised"].any():
-            return
         for handle, token in zip(handles.tolist(), tokens.tolist(), strict=True):
             history = self._table.history(handle)
             if history is not None:

@@ -72,7 +72,7 @@ def attend(kv: PagedKv, layer: int, shape: AttentionShape, batch: PaddedBatch, q
 
 def _groups(kv: PagedKv, batch: RaggedBatch) -> Iterator[DecodeGroup]:
     """Runs of sequences with one row, cut where the rest is at most half as wide and enough padding is spared."""
-    counts = np.diff(batch.starts)
+    counts = batch.counts
     pages = pages_of(batch.contexts, kv.layout.page_tokens)
     single = np.flatnonzero(counts == 1)
     for run in np.split(single, np.flatnonzero(np.diff(single) != 1) + 1):
@@ -95,7 +95,7 @@ def _groups(kv: PagedKv, batch: RaggedBatch) -> Iterator[DecodeGroup]:
 
 
 def _spans(kv: PagedKv, batch: RaggedBatch) -> Iterator[ChunkSpan]:
-    counts = np.diff(batch.starts)
+    counts = batch.counts
     pages = pages_of(batch.contexts, kv.layout.page_tokens)
     for i in np.flatnonzero(counts > 1).tolist():
         table = batch.tables[i, : int(pages[i])].long()

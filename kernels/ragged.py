@@ -6,7 +6,7 @@ know jobs, layers or how a kernel cuts the work. The attention kernels and their
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,14 @@ class RaggedBatch:
     tables: Tensor
     starts: NDArray[np.int64]
     contexts: NDArray[np.int64]
+    counts: NDArray[np.int64] = field(init=False)
+    """int64[s]: query rows of each sequence."""
 
     def __post_init__(self) -> None:
-        counts = np.diff(self.starts)
-        assert len(self.contexts) == len(counts) == len(self.tables), "one table and one context for each sequence"
-        assert bool((counts >= 0).all()) and bool((counts <= self.contexts).all()), "queries are part of their context"
+        counts = self.starts[1:] - self.starts[:-1]
+        assert len(self.contexts) == len(counts) == self.tables.shape[0], "one table and one context for each sequence"
+        assert not ((counts < 0) | (counts > self.contexts)).any(), "queries are part of their context"
+        object.__setattr__(self, "counts", counts)
 
     @property
     def rows(self) -> int:
@@ -39,7 +42,7 @@ class RaggedBatch:
     @property
     def longest(self) -> int:
         """The most rows that one sequence has; 1 when all are decodes."""
-        return int(np.diff(self.starts).max(initial=0))
+        return int(self.counts.max(initial=0))
 
 
 def pages_of(contexts: NDArray[np.int64], page_tokens: int) -> NDArray[np.int64]:

@@ -101,7 +101,7 @@ def attention_contest(
         else:
             contestants.append(_by_group("flex", world, made))
     kv_tokens = int(world.batch.contexts.sum())
-    counts = np.diff(world.batch.starts)
+    counts = world.batch.counts
     pairs = int((counts * world.batch.contexts - counts * (counts - 1) // 2).sum())
     moved = 2 * kv_tokens * model.kv_heads * model.head_dim + 2 * world.queries.numel()
     work = Work(moved * dtype.itemsize, 4 * pairs * model.heads * model.head_dim)

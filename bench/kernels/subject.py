@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...core.plan import Int64s
 from ...executor.handles import HandleTable
+from ...executor.sampled_jobs import sampled_jobs
 from ...executor.sampler import Sampler
 from ...kernels import staging
 from ...kernels.dispatch import REFERENCE, Kernels, kernels_for
@@ -49,7 +50,8 @@ def sampling_of(kernels: Kernels) -> Sample:
     """The executor's sampler on those kernels, jobs without penalties, columns brought to the device each time."""
 
     def sample(logits: Tensor, table: HandleTable, rows: Int64s) -> Tensor:
-        return Sampler(table, kernels).sample(logits, rows, np.asarray(table.columns["known"][rows]), None).tokens
+        jobs = sampled_jobs(table, rows, rows, logits.device)  # nobody asks for the handles
+        return Sampler(table, kernels).sample(logits, jobs, np.asarray(table.columns["known"][rows]), None).tokens
 
     return sample
 

@@ -37,7 +37,7 @@ class Tiles:
 def cut(batch: RaggedBatch, group: int, window: int | None, sizes: AttentionSizes, device: torch.device) -> Tiles:
     """Tiles for `group` query heads a KV head, which lie beside each other in a tile's rows."""
     sequence, first, count = _row_tiles(batch, sizes.rows // group)
-    counts = np.diff(batch.starts)
+    counts = batch.counts
     position = (batch.contexts - counts)[sequence] + first
     end_key = position + count
     first_key = np.zeros_like(end_key) if window is None else np.maximum(position - window + 1, 0)
@@ -68,7 +68,7 @@ def cut(batch: RaggedBatch, group: int, window: int | None, sizes: AttentionSize
 
 def _row_tiles(batch: RaggedBatch, queries: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(sequence, first query within it, queries) of each tile of at most `queries` rows of one sequence."""
-    counts = np.diff(batch.starts)
+    counts = batch.counts
     sequence, tile = _expand(-(-counts // queries))
     first = tile * queries
     return sequence, first, np.minimum(queries, counts[sequence] - first)

@@ -53,7 +53,7 @@ class NativeBatch:
 
 
 def _cut(batch: RaggedBatch, queries: int) -> NDArray[np.int64]:
-    counts = np.diff(batch.starts)
+    counts = batch.counts
     tiles = -(-counts // queries)
     sequence = np.repeat(np.arange(len(counts)), tiles)
     first = (np.arange(len(sequence)) - np.repeat(np.cumsum(tiles) - tiles, tiles)) * queries
@@ -122,8 +122,8 @@ class NativeOperations:
 
     def prepare(self, kv: PagedKv, batch: RaggedBatch, slots: Tensor) -> NativeBatch:
         """An iteration's tables and slots, as the functions read them."""
-        assert len(slots) == batch.rows
-        tables = batch.tables.to(torch.int64)
+        assert slots.shape[0] == batch.rows
+        tables = batch.tables if batch.tables.dtype is torch.int64 else batch.tables.long()
         tables = tables if tables.stride(-1) == 1 else tables.contiguous()
         read = int(batch.contexts.sum()) * 2 * kv.layout.head_dim
         return NativeBatch(batch, slots.contiguous(), tables, read)

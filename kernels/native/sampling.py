@@ -17,12 +17,16 @@ _ALONE = 2**19
 
 
 class NativeSampler:
-    """Samples over one library; one call at a time, for its scratch is kept."""
+    """Samples over one library; one call at a time, for its scratch is kept, and where the columns lie as long as they are the same object."""
 
     def __init__(self, library: Library, dtype: torch.dtype) -> None:
         self._library = library
         self._dtype = dtype
         self._scratch = torch.empty(0, dtype=torch.float64)
+        self._scratch_for = (0, 0)
+        self._columns: SamplingColumns | None = None
+        self._rows = 0
+        self._pointers: tuple[int, ...] = ()
 
     def sample(
         self, logits: Tensor, columns: SamplingColumns, output: Tensor | None = None, anywhere: Tensor | None = None
@@ -30,19 +34,27 @@ class NativeSampler:
         """As the reference."""
         rows, vocab = logits.shape
         assert logits.dtype is self._dtype and logits.stride(1) == 1 and vocab
-        held = [getattr(columns, name) for name in COLUMNS]
-        assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in held)
+        if columns is not self._columns:
+            self._look_at(columns)
+        assert rows == self._rows
         for counts, dtype in ((output, torch.int32), (anywhere, torch.bool)):
             assert counts is None or (counts.shape == logits.shape and counts.dtype is dtype and counts.is_contiguous())
         assert (output is None) == (anywhere is None)
         threads = 1 if logits.numel() <= _ALONE else min(torch.get_num_threads(), rows)
-        needed = threads * self._library.sample_scratch(vocab)
-        if len(self._scratch) < needed:
-            self._scratch = torch.empty(needed, dtype=torch.float64)
+        if self._scratch_for != (threads, vocab):
+            self._scratch = torch.empty(threads * self._library.sample_scratch(vocab), dtype=torch.float64)
+            self._scratch_for = (threads, vocab)
         tokens, finite = torch.empty(rows, dtype=torch.int64), torch.empty(rows, dtype=torch.bool)
         self._library.sample(
-            logits.data_ptr(), rows, vocab, logits.stride(0), *(column.data_ptr() for column in held),
+            logits.data_ptr(), rows, vocab, logits.stride(0), *self._pointers,
             None if output is None else output.data_ptr(), None if anywhere is None else anywhere.data_ptr(),
             self._scratch.data_ptr(), tokens.data_ptr(), finite.data_ptr(), threads,
         )  # fmt: skip
         return tokens, finite
+
+    def _look_at(self, columns: SamplingColumns) -> None:
+        held = [getattr(columns, name) for name in COLUMNS]
+        rows = len(columns.position)
+        assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in held)
+        self._columns, self._rows = columns, rows
+        self._pointers = tuple(column.data_ptr() for column in held)

@@ -127,6 +127,9 @@ class ThreadMover:
         self._todo.put(_Ticket(self._generation, move))
 
     def landed(self) -> tuple[MoveId, ...]:
+        self._raise_failure()
+        if not self._in_flight:
+            return ()  # which most iterations hear: not worth a lock
         with self._changed:
             self._raise_failure()
             done, self._done = self._done, []

@@ -18,6 +18,7 @@ from skipjoin.core.ports import Executor
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.batch import BatchBuilder
 from skipjoin.executor.handles import HandleTable
+from skipjoin.executor.last_tokens import LastTokens
 from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.kernels.dispatch import REFERENCE
@@ -332,7 +333,7 @@ def test_padding_is_spared_by_groups_of_like_length(tiny64):
             page += width
         builder = BatchBuilder(table, kv, torch.device("cpu"), REFERENCE, heads=4)
         plan = IterationPlan(1, 1, decode=handles(*range(len(contexts))))
-        built = builder.build(plan, torch.ones(table.rows, dtype=torch.int64))
+        built = builder.build(plan, LastTokens(table.rows, torch.device("cpu")))
         assert sum(group.size for group in built.forward.attention.groups) == len(contexts)
         assert sorted(built.forward.sampled.tolist()) == list(range(len(contexts)))
         falling = [contexts[handle] for handle in np.argsort(built.forward.sampled.numpy())]

@@ -16,6 +16,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
+from skipjoin.executor.sampled_jobs import sampled_jobs
 from skipjoin.executor.sampler import Sampler, seen_tokens
 from skipjoin.kernels.dispatch import compiled, kernels_for
 from skipjoin.kernels.layout import KvLayout
@@ -123,7 +124,8 @@ def test_sampler_on_equal_logits():
         seen = seen_tokens(table, handles, pending.to(device), 5000)
         kernels = kernels_for(torch.device(device), logits.dtype)
         assert (device == DEVICE) == (kernels == compiled())
-        sampled = Sampler(table, kernels).sample(logits.to(device), rows, table.columns["known"][rows], seen)
+        jobs = sampled_jobs(table, handles, rows, torch.device(device))
+        sampled = Sampler(table, kernels).sample(logits.to(device), jobs, table.columns["known"][rows], seen)
         assert sampled.tokens.device.type == device
         answers.append(
             (sampled.tokens.tolist(), sampled.finite.tolist(), sampled.logprobs(table.columns["logprobs"][rows]))

@@ -16,6 +16,7 @@ from skipjoin.executor.decoder import Decoder, ForwardBatch
 from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.kernel_forms import compile_forms
 from skipjoin.executor.loading import load_model
+from skipjoin.executor.sampled_jobs import sampled_jobs
 from skipjoin.executor.sampler import Sampler, seen_tokens
 from skipjoin.kernels.dispatch import compiled
 from skipjoin.kernels.layout import KvLayout, PagedKv
@@ -35,8 +36,9 @@ def _sample(logits, kernels):
         table.admit(Admit(handle, np.array([1, 2], np.int32), 2, 1, params, 0), 7)
     rows = table.rows_of(handles)
     seen = seen_tokens(table, handles, torch.ones(len(logits), dtype=torch.int64), logits.shape[1])
+    jobs = sampled_jobs(table, handles, rows, logits.device)
     for counts in (seen, None):
-        Sampler(table, kernels).sample(logits, rows, table.columns["known"][rows], counts)
+        Sampler(table, kernels).sample(logits, jobs, table.columns["known"][rows], counts)
 
 
 def not_ready(family, dtype, seed, start=True):

@@ -14,6 +14,7 @@ from nearness import DTYPES
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
+from skipjoin.executor.sampled_jobs import sampled_jobs
 from skipjoin.executor.sampler import Sampler, SeenTokens, seen_tokens
 from skipjoin.kernels import draw
 from skipjoin.kernels.compiled.draw import uniform
@@ -54,6 +55,7 @@ def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken
     ours, plain = Sampler(table, compiled()), Sampler(table, REFERENCE)
     seen = seen_tokens(table, handles, torch.zeros(rows, dtype=torch.int64), vocab) if penalised else None
     there = None if seen is None else SeenTokens(seen.output.to(device), seen.anywhere.to(device))
+    jobs, jobs_there = (sampled_jobs(table, handles, at, torch.device(one)) for one in ("cpu", device))
     drawn = 0
     for _ in range(steps):
         logits = torch.randn(rows, vocab) * 3
@@ -62,8 +64,8 @@ def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken
         if broken:
             logits[::3, source.randrange(vocab)] = source.choice([math.nan, math.inf])
         positions = table.columns["known"][at]
-        want = plain.sample(logits, at, positions, seen)
-        got = ours.sample(logits.to(device), at, positions, there)
+        want = plain.sample(logits, jobs, positions, seen)
+        got = ours.sample(logits.to(device), jobs_there, positions, there)
         assert torch.equal(got.finite.cpu(), want.finite)
         assert torch.equal(got.tokens.cpu(), want.tokens), (got, want)
         if seen is not None and there is not None:
@@ -85,7 +87,8 @@ def tiny_penalty(device):
     seen = seen_tokens(table, handles, torch.zeros(3, dtype=torch.int64), 5)
     there = SeenTokens(seen.output.to(device), seen.anywhere.to(device))
     logits = torch.tensor([[1.0, 2.0, 3.0, 0.5, 0.1]]).repeat(3, 1)
-    got = Sampler(table, compiled()).sample(logits.to(device), at, table.columns["known"][at], there)
+    jobs = sampled_jobs(table, handles, at, torch.device(device))
+    got = Sampler(table, compiled()).sample(logits.to(device), jobs, table.columns["known"][at], there)
     assert got.finite.tolist() == [False, False, True] and got.tokens[:2].tolist() == [0, 0]
 
 
