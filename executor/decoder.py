@@ -16,12 +16,11 @@ from torch import Tensor
 from torch.nn.functional import embedding, gelu, silu
 
 from ..kernels.dispatch import Kernels
-from ..kernels.elementwise import rotary_angles
 from ..kernels.layout import PagedKv
 from ..kernels.ragged_attention import AttentionShape
 from .architectures import Norm
 from .config import ModelConfig
-from .frequencies import inverse_frequencies
+from .rotary_table import RotaryTable
 from .weights import LayerWeights, LoadedModel, ModelWeights, NormWeights
 
 
@@ -56,7 +55,7 @@ class Decoder:
             AttentionShape(config.heads, layer.scale, layer.window, config.attention_softcap)
             for layer in config.attention
         )
-        self._ropes = tuple((inverse_frequencies(rope, model.device), rope.magnitude) for rope in config.ropes)
+        self._ropes = tuple(RotaryTable(rope, model.device, model.dtype) for rope in config.ropes)
         self._scale = _embedding_scale(model)
 
     @property
@@ -110,14 +109,7 @@ class Decoder:
         if not self._ropes:
             nothing = torch.empty(len(positions), 1, 0, dtype=self._dtype, device=positions.device)
             return [(nothing, nothing)]
-        angles = []
-        for frequencies, magnitude in self._ropes:
-            if magnitude == 1.0:
-                angles.append(rotary_angles(positions, frequencies, self._dtype))
-            else:
-                cos, sin = rotary_angles(positions, frequencies, torch.float32)
-                angles.append(((cos * magnitude).to(self._dtype), (sin * magnitude).to(self._dtype)))
-        return angles
+        return [rope.at(positions) for rope in self._ropes]
 
     def _attend(
         self,

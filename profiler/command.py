@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
     take.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N (default: auto)")
     take.add_argument("--dtype", default="auto", metavar="DTYPE", help="auto, float32, bfloat16, ... (default: auto)")
-    take.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores but one)")
+    take.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: as serve)")
     take.add_argument("--max-batch", type=int, default=64, metavar="B", help="largest batch (default: 64)")
     take.add_argument(
         "--max-prefill-tokens", type=int, default=2048, metavar="T", help="longest prefill chunk (default: 2048)"
@@ -66,7 +66,7 @@ def _configure_roofline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="measured (default: auto)")
     parser.add_argument("--dtype", default="auto", metavar="DTYPE", help="of weights and KV (default: auto)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores but one)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: as serve)")
     parser.add_argument("--copy-gb-s", type=float, metavar="R", help="memory speed, instead of measuring")
     parser.add_argument("--gemm-tflops", type=float, metavar="R", help="matrix speed, instead of measuring")
     parser.add_argument("--link-gb-s", type=float, metavar="R", help="speed to the host (default: measured on CUDA)")

@@ -1,7 +1,7 @@
 """The cost model of a server: a profile that was given, one estimated from the device's speeds, one measured before, or one measured now.
 
-Owns the cache of coarse profiles, by model, device, dtype and threads. It neither measures nor fits; profiler does. torch_parts asks once at start,
-before the engine exists.
+Owns the cache of coarse profiles, by model, device, dtype, threads and computing code. It neither measures nor fits; profiler does. torch_parts asks
+once at start, before the engine exists.
 """
 
 from __future__ import annotations
@@ -26,13 +26,23 @@ from .settings import ServeSettings
 log = logging.getLogger("skipjoin.engine")
 
 COARSE_S = 8.0
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
+_KEPT = 64
+"""Profiles that stay in the cache; the oldest go."""
 
 
 def cost_profile(
-    settings: ServeSettings, executor: Executor, facts: ExecutorFacts, clock: Clock, *, device: str, dtype: str
+    settings: ServeSettings,
+    executor: Executor,
+    facts: ExecutorFacts,
+    clock: Clock,
+    *,
+    device: str,
+    dtype: str,
+    code: str,
 ) -> tuple[Profile, str]:
     """The profile to plan with, and words about where it comes from. `executor` has started and holds no job.
+    `code` names the code that computes: times of other code are measured again.
 
     Raises InvalidProfile for a profile that is another model's, or when the pool is too small to measure.
     """
@@ -47,7 +57,7 @@ def cost_profile(
         profile = load_profile(settings.profile)
         _check_model(profile, facts, settings.profile)
         return profile, settings.profile
-    path = _cache_path(settings, device, dtype)
+    path = _cache_path(settings, device, dtype, code)
     cached = _read(path, facts)
     if cached is not None:
         return cached, "measured before"
@@ -69,11 +79,19 @@ def _check_model(profile: Profile, facts: ExecutorFacts, name: str) -> None:
         )
 
 
-def _cache_path(settings: ServeSettings, device: str, dtype: str) -> Path:
+def _cache_path(settings: ServeSettings, device: str, dtype: str, code: str) -> Path:
     """A file named for everything that the times depend on."""
     assert settings.model is not None, "only a model is measured"
     config = (settings.model / "config.json").read_bytes()
-    told = [_CACHE_VERSION, hashlib.sha256(config).hexdigest(), device, dtype, settings.threads, settings.max_batch]
+    told = [
+        _CACHE_VERSION,
+        code,
+        hashlib.sha256(config).hexdigest(),
+        device,
+        dtype,
+        settings.threads,
+        settings.max_batch,
+    ]
     told += [platform.node(), platform.machine(), os.cpu_count()]
     if device != "cpu":
         told.append(settings.cuda_graphs)
@@ -101,5 +119,7 @@ def _write(path: Path, profile: Profile) -> None:
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(render_profile(profile), encoding="utf-8")
         partial.replace(path)
+        for old in sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)[:-_KEPT]:
+            old.unlink(missing_ok=True)
     except OSError as error:
         log.warning("the cost profile could not be cached: %s", error.strerror)

@@ -68,7 +68,7 @@ class ServeSettings(BaseSettings):
     )
     cuda_graphs: bool = Field(True, description="Replay decode iterations as CUDA graphs; without effect on a CPU")
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of the engine; default: all cores but one"
+        None, ge=1, le=1024, description="CPU threads of the engine; default: both cores of two, else all but one"
     )
     max_batch: int = Field(64, ge=1, le=4096, description="Jobs in one iteration at most")
     max_prefill_tokens: int = Field(2048, ge=1, le=2**20, description="Prompt tokens in one iteration at most")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..core.clock import Clock
 from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
 from ..executor.loading import load_model
+from ..executor.provenance import computing_code
 from ..executor.runner import TorchExecutor
 from .computing import Computing
 from .costs import cost_profile
@@ -29,5 +30,6 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock) -> 
     executor = TorchExecutor(model, shape, generation=incarnation, clock=clock, graph_rows=graph_rows)
     facts = executor.start()
     words = str(dtype).removeprefix("torch.")
-    profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words)
+    code = computing_code(device, dtype)
+    profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words, code=code)
     return Computing(executor, facts, profile.cost, str(device), words, source)

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The flags of `bench kernels`."""
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N (default: auto)")
     parser.add_argument("--dtype", default="auto", metavar="DTYPE", help="float32, float16, bfloat16 (default: auto)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores but one, as serve)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: as serve)")
     parser.add_argument("--scenario", metavar="FILE", help="shapes of your own, as those in bench/kernels/shapes")
     parser.add_argument("--only", metavar="NAME", help="a kernel (attention, norm, ...), or part of a case's name")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, at least 3 (default %(default)s)")

@@ -40,13 +40,15 @@ _SIGNATURES = {
 class Library:
     """The functions of the C files here for one dtype; arguments as stated there."""
 
-    def __init__(self, loaded: ctypes.CDLL, dtype: torch.dtype) -> None:
+    def __init__(self, loaded: ctypes.CDLL, name: str, dtype: torch.dtype) -> None:
+        """`name` stands for sources, compiler and processor."""
+        self.name = name
         self.itemsize = dtype.itemsize
-        for name, types in _SIGNATURES.items():
-            function = getattr(loaded, name)
+        for called, types in _SIGNATURES.items():
+            function = getattr(loaded, called)
             function.argtypes, function.restype = types, None
-        for name in ("lanes", "longest_head", "tile_pairs", "panel_width", "rows_as_they_lie"):
-            getattr(loaded, name).restype = _WHOLE
+        for told in ("lanes", "longest_head", "tile_pairs", "panel_width", "rows_as_they_lie"):
+            getattr(loaded, told).restype = _WHOLE
         loaded.sample_scratch.argtypes, loaded.sample_scratch.restype = [_WHOLE], _WHOLE
         self.rms_norm = loaded.rms_norm
         self.gate = loaded.gate
@@ -74,7 +76,8 @@ def library(dtype: torch.dtype) -> Library | None:
         return None
     try:
         # RTLD_NOW: a function of OpenMP's that torch did not bring along shows here, not within an iteration.
-        return Library(ctypes.CDLL(str(built(_DEFINES[dtype])), mode=os.RTLD_NOW | os.RTLD_LOCAL), dtype)
+        path = built(_DEFINES[dtype])
+        return Library(ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL), path.stem, dtype)
     except (CannotBuild, OSError, AttributeError) as error:
         log.warning("CPU kernels are not compiled: %s. Plain torch computes instead, more slowly.", error)
         return None

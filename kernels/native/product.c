@@ -6,6 +6,7 @@
    Every number of the result is one sum in the order of the inputs, whatever the number of rows, of threads and of blocks: a row's result is the
    same to the bit alone and in any company. */
 
+#include <omp.h>
 #include <string.h>
 
 #include "vectors.h"
@@ -122,6 +123,28 @@ static void turn(const struct call *c, REAL *turned, int64_t i) {
     }
 }
 
+/* What a thread does first: items [next, end). Whoever has none left takes from the others, since a thread may lose its processor to somebody else for as
+   long as a whole product takes. */
+struct share {
+    int64_t next, end;
+    char apart[48]; /* a line of the cache for each */
+};
+
+static void deal(struct share *shares, int count, int64_t items) {
+    for (int i = 0; i < count; i++) shares[i].next = items * i / count, shares[i].end = items * (i + 1) / count;
+}
+
+/* The next item for thread `me`, -1 when all are taken. */
+INLINE int64_t take(struct share *shares, int count, int me) {
+    for (int i = 0; i < count; i++) {
+        struct share *share = shares + (me + i) % count;
+        if (__atomic_load_n(&share->next, __ATOMIC_RELAXED) >= share->end) continue;
+        const int64_t item = __atomic_fetch_add(&share->next, 1, __ATOMIC_RELAXED);
+        if (item < share->end) return item;
+    }
+    return -1;
+}
+
 /* out[rows, width] = x[rows, depth] W^T + bias, W in ceil(width / PANEL) panels [depth, PANEL], the last filled up with zeros, as `bias` is (none where it
    is null). Rows of x lie `stride` apart. `room`: rows * depth numbers to work in, needed for more than rows_as_they_lie(). At least
    one row. */
@@ -134,22 +157,27 @@ void product(const REAL *x, const REAL *w, const REAL *bias, REAL *out, REAL *ro
     /* Panels alone do not occupy many threads; then several share one, each with some of its blocks. */
     int64_t groups = threads > 1 && panels < 4 * threads ? (4 * threads + panels - 1) / panels : 1;
     groups = groups < blocks / slabs ? groups : blocks / slabs;
+    struct share shares[threads];
+    deal(shares, threads, panels * groups);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         if (call.turned) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
             for (int64_t i = 0; i < blocks; i++) turn(c, room, i);
         }
-        for (int64_t slab = 0; slab < slabs; slab++) {
+        for (int64_t phase = 0; phase < slabs * cuts; phase++) {
+            const int64_t slab = phase / cuts, cut = phase % cuts;
             const int64_t first = blocks * slab / slabs, count = blocks * (slab + 1) / slabs - first;
-            for (int64_t cut = 0; cut < cuts; cut++) {
-                const int64_t k = depth * cut / cuts, end = depth * (cut + 1) / cuts;
-                /* Nobody waits: each time the same thread gets the same items, and so meets its own sums again. */
-#pragma omp for schedule(static) nowait
-                for (int64_t item = 0; item < panels * groups; item++) {
-                    const int64_t group = item % groups, last = first + count * (group + 1) / groups;
-                    for (int64_t i = first + count * group / groups; i < last; i++) one_block(c, item / groups, i, last - 1 - i, k, end - k);
-                }
+            const int64_t k = depth * cut / cuts, end = depth * (cut + 1) / cuts;
+            for (int64_t item; (item = take(shares, threads, omp_get_thread_num())) >= 0;) {
+                const int64_t group = item % groups, last = first + count * (group + 1) / groups;
+                for (int64_t i = first + count * group / groups; i < last; i++) one_block(c, item / groups, i, last - 1 - i, k, end - k);
+            }
+            if (phase + 1 < slabs * cuts) {
+                /* A later cut adds to the sums of an earlier one, whoever made them. */
+#pragma omp barrier
+#pragma omp single
+                deal(shares, threads, panels * groups);
             }
         }
     }

@@ -52,7 +52,14 @@ def threads():
 
 @pytest.mark.parametrize(
     ("offered", "asked", "chosen", "why"),
-    [(4, None, 3, "door"), (1, None, 1, "no other"), (2, 2, 2, "threads"), (1, 3, 3, "threads")],
+    [
+        (4, None, 3, "door"),
+        (3, None, 2, "door"),
+        (2, None, 2, "all there are"),
+        (1, None, 1, "all there are"),
+        (2, 2, 2, "threads"),
+        (1, 3, 3, "threads"),
+    ],
 )
 def test_threads_are_chosen_and_said(threads, caplog, offered, asked, chosen, why):
     threads(offered)

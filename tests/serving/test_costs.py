@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,15 @@ def facts_of(model: Path) -> ExecutorFacts:
     return ExecutorFacts(1, 256, 512, 16, 16 * token_bytes, config.max_context_tokens, config.vocab_size)
 
 
-def asked(model: Path, profile: str | None, device: str = "cpu", cuda_graphs: bool = True) -> tuple[Profile, str, int]:
+def asked(
+    model: Path, profile: str | None, device: str = "cpu", cuda_graphs: bool = True, code: str = "this"
+) -> tuple[Profile, str, int]:
     """The profile, the words about it, and how much of the executor's time it took."""
     facts, clock = facts_of(model), ManualClock(0)
     executor = SimExecutor(COST, facts, clock)
     executor.start()
     settings = ServeSettings(model=model, profile=profile, max_batch=4, threads=1, cuda_graphs=cuda_graphs)
-    found, words = cost_profile(settings, executor, facts, clock, device=device, dtype="float32")
+    found, words = cost_profile(settings, executor, facts, clock, device=device, dtype="float32", code=code)
     return found, words, clock.now_ns()
 
 
@@ -77,6 +80,28 @@ def test_launched_decodes_are_not_taken_for_replayed_ones(
     asked_for = [("cuda", True), ("cuda", False), ("cuda", True), ("cpu", True), ("cpu", False)]
     told = [asked(model, None, *options)[1] for options in asked_for]
     assert told == ["measured at start", "measured at start", "measured before", "measured at start", "measured before"]
+
+
+def test_times_of_other_code_are_not_taken_for_those_of_this(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    told = [asked(model, None, code=code)[1] for code in ("this", "other", "this")]
+    assert told == ["measured at start", "measured at start", "measured before"]
+
+
+def test_old_profiles_leave_the_cache(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "skipjoin" / "profiles"
+    folder.mkdir(parents=True)
+    for age in range(100):
+        old = folder / f"{age}.json"
+        old.write_text("{}")
+        os.utime(old, (1000 - age, 1000 - age))
+    asked(model, None)
+    left = {path.stem for path in folder.iterdir()}
+    assert len(left) == 64
+    assert "0" in left and "99" not in left
 
 
 def test_a_profile_of_another_model_is_refused_by_file_and_field(model: Path, tmp_path: Path) -> None:
