@@ -149,18 +149,21 @@ class Emission:
     def _endings(self, tokens: Int32s, step: int) -> list[Ending]:
         endings: list[Ending] = []
         stopped: set[int] = set()
-        if self._anybody_obeys:
+        numbers = tokens.tolist()
+        # Most iterations end nobody: a set says so sooner than columns do.
+        if self._anybody_obeys and not self._end_tokens.isdisjoint(numbers):
             for at in np.flatnonzero(self._is_end[tokens] & self._obeys).tolist():
                 stopped.add(at)
                 endings.append((self._rows[at], FinishReason.STOP))
-        numbers = tokens.tolist() if self._watched else []
         watched_ends = self._watched_ends
         for at, row in self._watched:
             if at not in stopped and watched_ends(row, numbers[at]):
                 stopped.add(at)
                 endings.append((row, FinishReason.STOP))
-        ended, length = {row for row, _ in endings}, FinishReason.LENGTH
-        endings += [(row, length) for row in self._at_limit(step) if row not in ended]
+        at_limit = self._at_limit(step)
+        if at_limit:
+            ended, length = {row for row, _ in endings}, FinishReason.LENGTH
+            endings += [(row, length) for row in at_limit if row not in ended]
         return endings
 
     def _at_limit(self, step: int) -> list[Row]:

@@ -45,7 +45,7 @@ class TokenRing:
 
     def write(self, step: int, slots: Int64s, tokens: Int32s) -> None:
         """Tokens of iteration `step`, int32[n], of the members at `slots`, int64[n]."""
-        self._tokens[step % RING, slots] = tokens
+        self._tokens[step % RING][slots] = tokens
 
     def write_run(self, first: int, last: int, slots: Int64s, token: int, rows: Iterable[Row]) -> None:
         """`token` of iterations `first` to before `last` of the members at `slots`, with every `flush_all` of `rows` on the way."""

@@ -60,7 +60,8 @@ class Turn:
     def decide(self, events: Sequence[Event] = ()) -> IterationPlan | None:
         """Apply events and decide the next plan; None when the executor has nothing to do."""
         state = self.state
-        self._effects = effects = list[Effect]()
+        effects: list[Effect] = []
+        self._effects = effects
         self._drained_ns = self._clock.now_ns()
         if self._recorder is not None:
             self._recorder.events(events)

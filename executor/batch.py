@@ -62,6 +62,7 @@ class BatchBuilder:
         self._table = table
         self._kv = kv
         self._device = device
+        self._on_host = device.type == "cpu"
         self._kernels = kernels
         self._clears = kernels.reads_behind(kv.layout, heads)
         self._order: _DecodeOrder | None = None
@@ -115,7 +116,7 @@ class BatchBuilder:
     def _slots(self, rows: Int64s, positions: Int64s) -> tuple[Int64s, Int64s]:
         """Page and offset of each token."""
         index, offsets = np.divmod(positions, self._kv.layout.page_tokens)
-        if ((index < 0) | (index >= self._table.columns["table_pages"][rows])).any():
+        if (index >= self._table.columns["table_pages"][rows]).any():
             raise InvariantViolation("The plan computes a token that no page of its job's block table has room for.")
         return self._table.tables[rows, index], offsets
 
@@ -163,7 +164,8 @@ class BatchBuilder:
         return np.concatenate(fresh)
 
     def _to_device(self, array: Int64s) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
+        tensor = torch.from_numpy(array)
+        return tensor if self._on_host else tensor.to(self._device, non_blocking=True)
 
 
 def _behind(decodes: Int64s, chunks: list[Int64s]) -> Int64s:

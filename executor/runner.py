@@ -83,6 +83,7 @@ class TorchExecutor:
         self._pool = pool
         self._generation = generation
         self._clock = clock if clock is not None else MonotonicClock()
+        self._computes_at_once = model.device.type != "cuda"
         self._launched: deque[_Launched] = deque()
         self._table = HandleTable(pool.num_pages)
         self._last_tokens = LastTokens(self._table.rows, model.device)
@@ -227,7 +228,7 @@ class TorchExecutor:
         return seen
 
     def _fence(self) -> torch.cuda.Event | None:
-        if self._model.device.type != "cuda":
+        if self._computes_at_once:
             return None
         event = torch.cuda.Event()
         event.record(torch.cuda.current_stream(self._model.device))

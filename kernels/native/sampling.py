@@ -44,7 +44,7 @@ class NativeSampler:
         if self._scratch_for != (threads, vocab):
             self._scratch = torch.empty(threads * self._library.sample_scratch(vocab), dtype=torch.float64)
             self._scratch_for = (threads, vocab)
-        tokens, finite = torch.empty(rows, dtype=torch.int64), torch.empty(rows, dtype=torch.bool)
+        tokens, finite = logits.new_empty(rows, dtype=torch.int64), logits.new_empty(rows, dtype=torch.bool)
         self._library.sample(
             logits.data_ptr(), rows, vocab, logits.stride(0), *self._pointers,
             None if output is None else output.data_ptr(), None if anywhere is None else anywhere.data_ptr(),
