@@ -25,7 +25,7 @@ def print_standings(standings: Standings, whole: bool) -> None:
     scenario = standings.scenario
     print(f"\n{scenario.title}: {scenario.about}")
     print(
-        f"Model {scenario.model}, float32, {scenario.slots} slots, {scenario.threads} compute threads,"
+        f"Model {scenario.model}, float32, {scenario.slots} slots, {scenario.threads} compute threads (peer {scenario.peer_threads}),"
         f" {scenario.kv_gib} GiB of KV, {scenario.requests} requests a cell, {scenario.repeats} interleaved repeats, seed {scenario.seed}"
     )
     if standings.saturation is not None:

@@ -49,7 +49,10 @@ class Cell:
 
 
 class Scenario(BaseModel):
-    """`policies`: ours, the first is the one that is judged. `context_tokens`: prompt plus output of a request at most, larger ones are left out."""
+    """`policies`: ours, the first is the one that is judged. `context_tokens`: prompt plus output of a request at most, larger ones are left out.
+
+    `threads` compute for ours, `peer_threads` for the peer: what each takes by itself, or the same for both.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,6 +65,7 @@ class Scenario(BaseModel):
     slots: int = Field(ge=1, le=4096)
     kv_gib: int = Field(ge=1, le=4096)
     threads: int = Field(ge=1, le=1024)
+    peer_threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0, lt=2**31)
     loads: tuple[Load, ...] = Field(max_length=16)
     requests: int = Field(ge=8, le=1_000_000)

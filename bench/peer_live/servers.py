@@ -1,6 +1,6 @@
 """The contenders of a live comparison: our server under each policy, and the peer's.
 
-Owns the flags that make them alike: device, precision, threads, slots, room for KV. It sends no load; `visit` does.
+Owns the flags that make them alike, device, precision, slots and room for KV, and the threads of each. It sends no load; `visit` does.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def peer_contender(peer: Peer, model: Path, scenario: Scenario, port: int | None
 
     @contextmanager
     def serve() -> Iterator[str]:
-        machine = (scenario.threads, scenario.kv_gib)
+        machine = (scenario.peer_threads, scenario.kv_gib)
         with peer_server(peer, model, free_port(port), machine, scenario.slots, scenario.context_tokens) as server:
             try:
                 yield server.url

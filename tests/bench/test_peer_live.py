@@ -30,6 +30,7 @@ from skipjoin.bench.peer_live.visit import Contender
 from skipjoin.bench.peers import catalogue
 from skipjoin.bench.peers.catalogue import PEERS, ServeWish
 from skipjoin.bench.peers.environment import clean
+from skipjoin.bench.peers.environment import Machine
 from skipjoin.bench.peers.home import Home
 from skipjoin.bench.peers.server import PeerServer, free_port
 from skipjoin.bench.prompts import requests_of
@@ -49,6 +50,7 @@ context_tokens = 64
 slots = 4
 kv_gib = 1
 threads = 1
+peer_threads = 2
 seed = 3
 loads = [1.0]
 requests = 12
@@ -78,7 +80,8 @@ def ourselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             *("--max-batch", str(wish.slots), "--kv-tokens", "4096", "--threads", "1"),
         ]
 
-    def environment(_: object) -> Mapping[str, str]:
+    def environment(machine: Machine) -> Mapping[str, str]:
+        assert machine.threads == 2, "the peer's threads, not ours"
         # Installed by editing or by a link, the package is found as this process finds it.
         return {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
@@ -243,6 +246,7 @@ from pathlib import Path
 from dataclasses import replace
 from skipjoin.bench.peers import catalogue
 from skipjoin.bench.peers.catalogue import PEERS
+from skipjoin.bench.peers.environment import Machine
 from skipjoin.bench.peers.home import Home
 from skipjoin.cli import main
 catalogue.REQUIREMENTS = Path({str(tmp_path)!r})
