@@ -29,8 +29,7 @@ from skipjoin.bench.peer_live.scenario import CLOSED, load_scenario, scenario_fi
 from skipjoin.bench.peer_live.visit import Contender
 from skipjoin.bench.peers import catalogue
 from skipjoin.bench.peers.catalogue import PEERS, ServeWish
-from skipjoin.bench.peers.environment import clean
-from skipjoin.bench.peers.environment import Machine
+from skipjoin.bench.peers.environment import Machine, clean
 from skipjoin.bench.peers.home import Home
 from skipjoin.bench.peers.server import PeerServer, free_port
 from skipjoin.bench.prompts import requests_of
@@ -246,7 +245,6 @@ from pathlib import Path
 from dataclasses import replace
 from skipjoin.bench.peers import catalogue
 from skipjoin.bench.peers.catalogue import PEERS
-from skipjoin.bench.peers.environment import Machine
 from skipjoin.bench.peers.home import Home
 from skipjoin.cli import main
 catalogue.REQUIREMENTS = Path({str(tmp_path)!r})
