@@ -69,17 +69,17 @@ class Decoder:
         config, weights = self._config, self._weights
         hidden = self._embed(batch)
         angles = self._angles(batch.positions)
-        mixed = hidden.new_empty(len(batch.tokens), config.heads, config.head_dim)
+        mixed = hidden.new_empty(batch.tokens.shape[0], config.heads, config.head_dim)
+        rows = mixed.view(-1, config.heads * config.head_dim)
         normed = self._norm(hidden, weights.layers[0].attention_norm) if config.norm_before else hidden
         for index, (layer, (attention_sum, mlp_sum)) in enumerate(zip(weights.layers, self._sums, strict=True)):
             self._attend(index, layer, normed, batch, angles, mixed)
-            mixed_heads = mixed.view(len(mixed), -1)
             if index == config.layers - 1 and batch.sampled is not None:
                 # Behind the last attention rows no longer look at each other: only those that are wanted go on.
-                hidden, mixed_heads = hidden[batch.sampled], mixed_heads[batch.sampled]
+                hidden, rows = hidden[batch.sampled], rows[batch.sampled]
                 if not len(hidden):
                     break
-            summand = layer.attention_out(mixed_heads)
+            summand = layer.attention_out(rows)
             if layer.after_attention_norm is not None:
                 summand = self._norm(summand, layer.after_attention_norm)
             normed = self._add_norm_(summand, hidden, attention_sum)
@@ -122,7 +122,7 @@ class Decoder:
     ) -> None:
         """Fill `mixed` with the attention of all rows, after their keys and values are in the pages."""
         config, kernels = self._config, self._kernels
-        qkv = layer.qkv(normed).view(len(batch.tokens), -1, config.head_dim)
+        qkv = layer.qkv(normed).view(mixed.shape[0], -1, config.head_dim)
         if layer.query_norm is not None and layer.key_norm is not None:
             self._norm_heads_(qkv[:, : config.heads], layer.query_norm)
             self._norm_heads_(qkv[:, config.heads : config.heads + config.kv_heads], layer.key_norm)

@@ -38,6 +38,8 @@ _KV_FIELDS = (
     "clean_pages",
 )
 
+_STATS_FIELDS = tuple(ef.TurnStats.__dataclass_fields__)
+
 
 def write_effect(message: pb.EngineEffect, effect: ef.Effect) -> None:
     """Fill an empty message."""
@@ -211,21 +213,12 @@ def read_tokens(message: pb.TokensEmitted) -> ef.TokensEmitted:
     return ef.TokensEmitted(handles, positions, tokens, tuple(logprobs))
 
 
-def stats_to_wire(stats: ef.TurnStats) -> pb.TurnStats:
-    """Numbers of one turn."""
-    return pb.TurnStats(
-        seq=stats.seq,
-        now_ns=stats.now_ns,
-        decode_jobs=stats.decode_jobs,
-        prefill_tokens=stats.prefill_tokens,
-        live_jobs=stats.live_jobs,
-        free_pages=stats.free_pages,
-        pages_out=stats.pages_out,
-        pages_in=stats.pages_in,
-        planning_ns=stats.planning_ns,
-        predicted_ns=stats.predicted_ns,
-        measured_ns=stats.measured_ns,
-    )
+def write_stats(message: pb.TurnStats, stats: ef.TurnStats) -> None:
+    """Fill an empty message with the numbers of one turn; what is None stays out."""
+    for name in _STATS_FIELDS:
+        value = getattr(stats, name)
+        if value is not None:
+            setattr(message, name, value)
 
 
 def stats_from_wire(message: pb.TurnStats) -> ef.TurnStats:

@@ -14,7 +14,7 @@ from ..core.effects import TurnEffects
 from ..core.errors import InvalidInput, InvariantViolation
 from ..core.events import Event
 from . import engine_pb2 as pb
-from .effects import read_effect, read_tokens, stats_from_wire, stats_to_wire, write_effect, write_tokens
+from .effects import read_effect, read_tokens, stats_from_wire, write_effect, write_stats, write_tokens
 from .events import read_event, write_event
 
 
@@ -52,7 +52,7 @@ def encode_effects(incarnation: int, effects: TurnEffects) -> bytes:
     frame = pb.EngineFrame()
     batch = frame.effects
     batch.incarnation = incarnation
-    batch.stats.MergeFrom(stats_to_wire(effects.stats))
+    write_stats(batch.stats, effects.stats)
     if effects.tokens is not None:
         write_tokens(batch.tokens, effects.tokens)
     for effect in effects.effects:

@@ -29,13 +29,17 @@ _ALONE_ATTEND = 2**16
 
 @dataclass(slots=True, eq=False)
 class NativeBatch:
-    """An iteration as `attend` and `rotate_and_write` take it. `read`: numbers that attention reads of one KV head's keys and values."""
+    """An iteration of `rows` rows as `attend` and `rotate_and_write` take it.
+
+    `read`: numbers that attention reads of one KV head's keys and values.
+    """
 
     ragged: RaggedBatch
+    rows: int
     slots: Tensor
     tables: Tensor
     read: int
-    _items: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    _items: dict[int, Tensor] = field(default_factory=dict)
     _padded: PaddedBatch | None = None
 
     def padded(self, kv: PagedKv) -> PaddedBatch:
@@ -44,11 +48,11 @@ class NativeBatch:
             self._padded = padded.prepare(kv, self.ragged, self.slots)
         return self._padded
 
-    def items(self, queries: int) -> NDArray[np.int64]:
-        """int64[n, 4]: sequence, first row, rows and position of the first row of each tile of at most `queries` rows."""
+    def items(self, queries: int) -> Tensor:
+        """int64[n, 4], contiguous: sequence, first row, rows and position of the first row of each tile of at most `queries` rows."""
         found = self._items.get(queries)
         if found is None:
-            found = self._items[queries] = _cut(self.ragged, queries)
+            found = self._items[queries] = torch.from_numpy(_cut(self.ragged, queries))
         return found
 
 
@@ -58,8 +62,10 @@ def _cut(batch: RaggedBatch, queries: int) -> NDArray[np.int64]:
     sequence = np.repeat(np.arange(len(counts)), tiles)
     first = (np.arange(len(sequence)) - np.repeat(np.cumsum(tiles) - tiles, tiles)) * queries
     rows = np.minimum(queries, counts[sequence] - first)
-    position = (batch.contexts - counts)[sequence] + first
-    return np.ascontiguousarray(np.stack([sequence, batch.starts[sequence] + first, rows, position], axis=1), np.int64)
+    items = np.empty((len(sequence), 4), np.int64)
+    items[:, 0], items[:, 1], items[:, 2] = sequence, batch.starts[sequence] + first, rows
+    items[:, 3] = (batch.contexts - counts)[sequence] + first
+    return items
 
 
 class NativeOperations:
@@ -122,20 +128,21 @@ class NativeOperations:
 
     def prepare(self, kv: PagedKv, batch: RaggedBatch, slots: Tensor) -> NativeBatch:
         """An iteration's tables and slots, as the functions read them."""
-        assert slots.shape[0] == batch.rows
+        rows = batch.rows
+        assert slots.shape[0] == rows
         tables = batch.tables if batch.tables.dtype is torch.int64 else batch.tables.long()
         tables = tables if tables.stride(-1) == 1 else tables.contiguous()
         read = int(batch.contexts.sum()) * 2 * kv.layout.head_dim
-        return NativeBatch(batch, slots.contiguous(), tables, read)
+        return NativeBatch(batch, rows, slots.contiguous(), tables, read)
 
     def rotate_and_write(
         self, kv: PagedKv, layer: int, qkv: Tensor, cos: Tensor, sin: Tensor, batch: NativeBatch
     ) -> None:
         """As the reference in `padded`."""
-        layout, rows, half = kv.layout, len(qkv), cos.shape[-1]
+        layout, rows, half = kv.layout, batch.rows, cos.shape[-1]
         assert qkv.is_contiguous() and cos.is_contiguous() and sin.is_contiguous() and 2 * half <= layout.head_dim
         assert qkv.dtype is cos.dtype is sin.dtype is kv.pool.dtype is self._dtype
-        assert len(batch.slots) == rows == len(cos) == len(sin) and qkv.shape[2] == layout.head_dim
+        assert qkv.shape[0] == rows == cos.shape[0] == sin.shape[0] and qkv.shape[2] == layout.head_dim
         self._library.rotate_and_write(
             qkv.data_ptr(), cos.data_ptr(), sin.data_ptr(), batch.slots.data_ptr(), kv.layer_pointer(layer), rows,
             qkv.shape[1] - 2 * layout.kv_heads, layout.kv_heads, layout.head_dim, half, layout.page_tokens,
@@ -151,12 +158,12 @@ class NativeOperations:
             padded.attend(kv, layer, shape, batch.padded(kv), queries, out)
             return
         assert queries.dtype is out.dtype is kv.pool.dtype is self._dtype and out.is_contiguous()
-        assert queries.shape[1:] == out.shape[1:] == (shape.heads, layout.head_dim) and len(out) >= batch.ragged.rows
-        assert len(queries) >= batch.ragged.rows and queries.stride(2) == 1 and queries.stride(1) == layout.head_dim
+        assert queries.shape[1:] == out.shape[1:] == (shape.heads, layout.head_dim) and out.shape[0] >= batch.rows
+        assert queries.shape[0] >= batch.rows and queries.stride(2) == 1 and queries.stride(1) == layout.head_dim
         items = batch.items(self._library.tile_pairs // group)
         self._library.attend(
-            queries.data_ptr(), out.data_ptr(), kv.layer_pointer(layer), batch.tables.data_ptr(), items.ctypes.data,
-            len(items), queries.stride(0), batch.tables.stride(0), layout.page_elements, group, layout.kv_heads,
+            queries.data_ptr(), out.data_ptr(), kv.layer_pointer(layer), batch.tables.data_ptr(), items.data_ptr(),
+            items.shape[0], queries.stride(0), batch.tables.stride(0), layout.page_elements, group, layout.kv_heads,
             layout.head_dim, layout.page_tokens, shape.window or 0, shape.scale, shape.softcap or 0.0,
             _threads(batch.read * layout.kv_heads, _ALONE_ATTEND),
         )  # fmt: skip
