@@ -65,7 +65,7 @@ def assemble(
             state.admit,
             max_batch=params.max_batch,
             max_prefill_tokens=params.max_prefill_tokens,
-            quiet_ns=QUIET_QUANTA * base_ns,
+            quiet_ns=max(QUIET_QUANTA * base_ns, round(params.iteration_ms * 1e6)),
             alternate=params.preempt_every_turn,
             plan_every_turn=params.plan_every_turn,
         )

@@ -14,12 +14,15 @@ from ..kvstore.params import KvParams
 from ..scheduler.backlog import DEFAULT_TAIL, scale_of
 from ..scheduler.params import LadderParams, check_starvation
 
+MOST_ITERATION_MS = 60_000
+
 
 @dataclass(frozen=True, slots=True)
 class EngineParams:
     """Limits of an iteration and the parameters of policy and KV manager.
 
     `max_batch` counts decode and prefill members together, `max_prefill_tokens` is a hard cap (the budget in time usually binds first).
+    `iteration_ms`: prompts may stretch an iteration to so long, or to four level-1 quanta or twice its decode part where those are longer.
     `tail` is the dial of `adaptive`: 0 for the lowest mean, 1 for the safest tail.
     `preempt_every_turn` is a debug mode: no job runs two turns in a row while another can. `plan_every_turn` switches the
     unchanged-turn fast path off. Raises InvalidSettings.
@@ -27,6 +30,7 @@ class EngineParams:
 
     max_batch: int = 64
     max_prefill_tokens: int = 2048
+    iteration_ms: float = 75.0
     starvation: Literal["off", "granted", "paper"] = "granted"
     kv: KvParams = field(default_factory=KvParams)
     ladder: LadderParams | None = None
@@ -37,6 +41,10 @@ class EngineParams:
     def __post_init__(self) -> None:
         _whole("max_batch", self.max_batch, 1, 1 << 16)
         _whole("max_prefill_tokens", self.max_prefill_tokens, 1, 1 << 20)
+        if not 0 <= self.iteration_ms <= MOST_ITERATION_MS:
+            raise InvalidSettings(
+                f"iteration_ms is {self.iteration_ms!r}.", field="iteration_ms", limit=f"0 to {MOST_ITERATION_MS}"
+            )
         check_starvation(self.starvation)
         scale_of(self.tail)
 

@@ -10,7 +10,7 @@ from ..core.ports import CostModel
 
 
 class PrefillBudget:
-    """`quiet_ns` is four level-1 quanta, `max_tokens` the hard cap of prompt tokens per iteration."""
+    """`quiet_ns`: so long an iteration may take in any case, `max_tokens` the hard cap of prompt tokens per iteration."""
 
     def __init__(self, cost: CostModel, quiet_ns: int, max_tokens: int, page_tokens: int) -> None:
         self._cost = cost

@@ -67,6 +67,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
     params = EngineParams(
         max_batch=settings.max_batch,
         max_prefill_tokens=settings.max_prefill_tokens,
+        iteration_ms=settings.iteration_ms,
         starvation=settings.starvation,
         tail=settings.tail,
         kv=KvParams(mode=settings.kv_mode),

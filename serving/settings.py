@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..core.errors import InvalidInput, InvalidSettings
+from ..engine.params import MOST_ITERATION_MS
 from ..scheduler.backlog import DEFAULT_TAIL
 from .policies import check_policy
 
@@ -72,6 +73,9 @@ class ServeSettings(BaseSettings):
     )
     max_batch: int = Field(64, ge=1, le=4096, description="Jobs in one iteration at most")
     max_prefill_tokens: int = Field(2048, ge=1, le=2**20, description="Prompt tokens in one iteration at most")
+    iteration_ms: float = Field(
+        75.0, ge=0, le=MOST_ITERATION_MS, description="Milliseconds to which prompts may stretch an iteration"
+    )
     kv_tokens: int | None = Field(
         None, ge=16, le=MAX_KV_TOKENS, description="Tokens of KV on the device; default: what the device has room for"
     )

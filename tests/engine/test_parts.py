@@ -95,7 +95,15 @@ def test_an_arrival_in_the_future_is_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("max_batch", 0), ("max_batch", True), ("max_prefill_tokens", 0), ("starvation", "no")]
+    ("field", "value"),
+    [
+        ("max_batch", 0),
+        ("max_batch", True),
+        ("max_prefill_tokens", 0),
+        ("iteration_ms", -1),
+        ("iteration_ms", float("nan")),
+        ("starvation", "no"),
+    ],
 )
 def test_bad_parameters_name_the_field(field: str, value: object) -> None:
     with pytest.raises(InvalidSettings) as refused:

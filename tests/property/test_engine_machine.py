@@ -69,6 +69,7 @@ class EngineMachine(RuleBasedStateMachine):
         params = EngineParams(
             max_batch=batch,
             max_prefill_tokens=budget,
+            iteration_ms=0.0,  # the budget in time shall bind, too
             starvation=starvation,
             kv=KvParams(mode=mode, floor_pages=floor, clean_reserve=reserve, lookahead=8),
             ladder=LadderParams(starvation_floor_ns=20_000_000, paper_alpha_ns=10_000_000),
