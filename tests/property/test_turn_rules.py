@@ -219,14 +219,17 @@ def test_no_job_runs_two_turns_in_a_row_while_another_can(mode: str) -> None:
     assert len(busy) > 40 and all(before.isdisjoint(after) for before, after in busy)
 
 
-def test_the_predicted_iteration_keeps_its_bound_and_chunks_end_on_pages() -> None:
-    given = EngineParams(max_batch=8, kv=KvParams(floor_pages=0))
+@pytest.mark.parametrize("iteration_ms", [0.0, 6.0])
+def test_the_predicted_iteration_keeps_its_bound_and_chunks_end_on_pages(iteration_ms: float) -> None:
+    given = EngineParams(max_batch=8, kv=KvParams(floor_pages=0), iteration_ms=iteration_ms)
     world = World("skipjoin", given, device_pages=400, host_pages=0)
     world.step([job(i, 3, 60) for i in range(4)])
     for handle in range(4, 8):
         world.step([job(handle, 300, 10)])
     world.drain()
-    quiet_ns = 4 * COST.decode_ns(1, 0)
+    quanta_ns = 4 * COST.decode_ns(1, 0)
+    assert 0 < quanta_ns < 6_000_000
+    quiet_ns = max(quanta_ns, round(iteration_ms * 1e6))
     mixed = [plan for plan in world.executor.plans if plan.prefills]
     assert len(mixed) > 4
     chunked = [chunk for plan in mixed for chunk in plan.prefills if not chunk.last]
@@ -236,6 +239,8 @@ def test_the_predicted_iteration_keeps_its_bound_and_chunks_end_on_pages() -> No
         chunks_ns = sum(COST.chunk_ns(chunk.length, chunk.start) for chunk in plan.prefills)
         decode_ns = plan.predicted_ns - chunks_ns
         assert plan.predicted_ns <= max(2 * decode_ns, quiet_ns) + len(plan.prefills)
+    # The room is used, not only kept to.
+    assert max(plan.predicted_ns or 0 for plan in mixed) > 0.8 * quiet_ns
 
 
 def test_a_late_prompt_is_asked_for_once_and_then_runs() -> None:
