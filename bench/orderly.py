@@ -18,16 +18,20 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 @contextmanager
 def orderly() -> Iterator[None]:
     """Within the block these signals interrupt as Ctrl-C does, unless somebody has a use for them already (nohup ignores SIGHUP)."""
-    mine = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    mine = {number: signal.SIG_DFL for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL}
     if threading.current_thread() is not threading.main_thread():
-        mine = []  # only the main thread may say what a signal means
+        mine = {}  # only the main thread may say what a signal means
     for number in mine:
         signal.signal(number, _interrupt)
+    if mine and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a script starts what it leaves in the background: Ctrl-C is not meant for it, but it would not hear of the others either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        mine[signal.SIGINT] = signal.SIG_IGN
     try:
         yield
     finally:
-        for number in mine:
-            signal.signal(number, signal.SIG_DFL)
+        for number, meant in mine.items():
+            signal.signal(number, meant)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

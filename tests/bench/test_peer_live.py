@@ -235,9 +235,20 @@ def _soon_none(mark: str) -> bool:
     return _soon(lambda: not _marked(mark))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_an_end_from_outside_leaves_no_process(number: signal.Signals, scenario: Path, tmp_path: Path) -> None:
-    """The whole command, while it waits for a server that never gets ready: Ctrl-C, `kill`, a terminal that closes."""
+@pytest.mark.parametrize(
+    ("number", "shell"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        (signal.SIGHUP, ()),
+        (signal.SIGTERM, ("sh", "-c", 'trap "" INT; exec "$@"', "sh")),
+    ],
+    ids=["Ctrl-C", "kill", "a terminal that closes", "kill in the background"],
+)
+def test_an_end_from_outside_leaves_no_process(
+    number: signal.Signals, shell: tuple[str, ...], scenario: Path, tmp_path: Path
+) -> None:
+    """The whole command, while it waits for a server that never gets ready. What a script leaves in the background ignores Ctrl-C."""
     mark = str(tmp_path / "mark")
     source = f"""
 import sys
@@ -259,9 +270,8 @@ home.stamp("1")
 sys.exit(main(["bench", "live", "--peer", "endless", "--scenario", {str(scenario)!r}]))
 """
     environment = own_environment() | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", source], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = [*shell, sys.executable, "-c", source]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     # The command itself holds the mark too, in the source that it was given; the server says that it is up when it has started what it starts.
     log = tmp_path / "cache" / "skipjoin" / "peers" / "endless" / "last.log"
     assert _soon(
