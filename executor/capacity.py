@@ -51,7 +51,7 @@ def resolve_device(name: str) -> torch.device:
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """The precision of that name; `auto` is bfloat16 where the device computes in it, else float32. Raises InvalidInput."""
     if name == AUTO:
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if device.type == "cuda" and _has_bfloat16(device) else torch.float32
     return parse_dtype(name)
 
 
@@ -86,8 +86,14 @@ def pool_shape(
     return PoolShape(pages, host_pages, page_tokens)
 
 
+def _has_bfloat16(device: torch.device) -> bool:
+    """From Ampere on. torch itself says yes for older ones too, which it lets pretend, and asks the current device, not this one."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def _device_bytes(device: torch.device) -> int:
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what loading the weights left in torch's hands is free as well
         free, total = torch.cuda.mem_get_info(device)
         return max(0, free - int(total * _CUDA_KEPT))
     return int(available_bytes() * _CPU_SHARE)

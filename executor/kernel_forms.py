@@ -13,6 +13,7 @@ import torch
 from ..kernels.decoder_shape import DecoderShape
 from ..kernels.ragged_attention import AttentionShape
 from .architectures import Norm
+from .current_device import computing_on
 from .weights import LoadedModel
 
 log = logging.getLogger("skipjoin.engine")
@@ -23,8 +24,9 @@ def compile_forms(model: LoadedModel, page_tokens: int) -> int:
     # Not at the top: a CPU needs no triton.
     from ..kernels.compiled.variants import compile_variants, kernel_variants
 
-    forms = kernel_variants(decoder_shape(model, page_tokens), model.device)
-    compile_variants(forms, _say)
+    with computing_on(model.device):
+        forms = kernel_variants(decoder_shape(model, page_tokens), model.device)
+        compile_variants(forms, _say)
     return len(forms)
 
 

@@ -14,7 +14,7 @@ from ..kernels.linear import form_for
 from .assembly import Assembler
 from .checkpoint import Checkpoint
 from .config import load_config
-from .memory import refuse_too_large
+from .memory import not_enough, refuse_too_large
 from .weights import LoadedModel, parse_device, parse_dtype
 
 
@@ -35,4 +35,9 @@ def load_model(
     if config.tied_embeddings and form_for(device, dtype) != "plain":
         numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
     refuse_too_large(numbers * dtype.itemsize, device, dtype)
-    return LoadedModel(config, assembler.assemble(), device, dtype)
+    try:
+        weights = assembler.assemble()
+    except torch.OutOfMemoryError as full:
+        # It was enough in all, but not in one piece, or another process took some.
+        raise not_enough(numbers * dtype.itemsize, device, dtype) from full
+    return LoadedModel(config, weights, device, dtype)

@@ -16,14 +16,22 @@ from ..core.errors import InvalidModel
 
 def refuse_too_large(needed_bytes: int, device: torch.device, dtype: torch.dtype) -> None:
     """Raise InvalidModel when weights of so many bytes do not fit into what is free on the device now."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
-    if needed_bytes > free:
-        smaller = " or a smaller dtype" if dtype.itemsize > 2 else ""
-        raise InvalidModel(
-            f"The weights need {needed_bytes / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')} on {device}; take a smaller model{smaller}.",
-            field="model",
-            limit=f"the {free / 2**30:.1f} GiB that are free",
-        )
+    if needed_bytes > _free_bytes(device):
+        raise not_enough(needed_bytes, device, dtype)
+
+
+def not_enough(needed_bytes: int, device: torch.device, dtype: torch.dtype) -> InvalidModel:
+    """What to say where weights of so many bytes do not fit."""
+    smaller = " or a smaller dtype" if dtype.itemsize > 2 else ""
+    return InvalidModel(
+        f"The weights need {needed_bytes / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')} on {device}; take a smaller model{smaller}.",
+        field="model",
+        limit=f"the {_free_bytes(device) / 2**30:.1f} GiB that are free",
+    )
+
+
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
 
 
 def available_bytes() -> int:

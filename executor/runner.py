@@ -27,6 +27,7 @@ from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
 from .batch import Batch, BatchBuilder
 from .capture import Capture
+from .current_device import computing_on
 from .decoder import Decoder, ForwardBatch
 from .graphs import decode_graphs
 from .handles import HandleTable
@@ -121,7 +122,8 @@ class TorchExecutor:
         )
 
     def submit(self, plan: IterationPlan) -> None:
-        """Take a plan. Raises InvariantViolation for a plan that contradicts what was planned before, ExecutorLost when the device fails."""
+        """Take a plan. Raises InvariantViolation for a plan that contradicts what was planned before, ExecutorLost when the device fails, MemoryError
+        when it is full."""
         assert self._started, "start() first"
         if plan.generation != self._generation:
             raise ExecutorLost(
@@ -135,9 +137,12 @@ class TorchExecutor:
             self._launched.append(_Launched(plan, started_ns, started_ns))
             return
         try:
-            batch = self._build(plan)
-            sampled = self._sample(plan, batch, self._forward(batch.forward))
-            ready = self._fence()
+            with computing_on(self._model.device):
+                batch = self._build(plan)
+                sampled = self._sample(plan, batch, self._forward(batch.forward))
+                ready = self._fence()
+        except torch.OutOfMemoryError as full:
+            raise MemoryError("The device has no memory left for an iteration.") from full
         except (RuntimeError, IndexError) as error:
             raise ExecutorLost("The device failed while it computed an iteration.") from error
         self._launched.append(_Launched(plan, started_ns, self._clock.now_ns(), batch.jobs, sampled, ready))

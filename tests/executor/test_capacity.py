@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skipjoin.core.errors import InvalidInput
-from skipjoin.executor.capacity import pool_shape, use_threads
+from skipjoin.executor.capacity import pool_shape, resolve_dtype, use_threads
 from skipjoin.executor.memory import available_bytes
 from skipjoin.kernels.layout import KvLayout
 
@@ -40,6 +40,14 @@ def test_more_than_there_is_is_refused_by_name(tiny64, field, other):
 def test_less_than_a_page_is_refused(tiny64):
     with pytest.raises(InvalidInput, match="room for a page"):
         pool_shape(tiny64, kv_tokens=15, host_kv_tokens=0, max_batch=2)
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((8, 0), torch.bfloat16), ((7, 5), torch.float32)])
+def test_bfloat16_is_taken_where_the_device_has_it_not_where_torch_pretends(monkeypatch, capability, dtype):
+    asked = torch.device("cuda", 3)
+    capabilities = {asked: capability}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    assert resolve_dtype("auto", asked) is dtype
 
 
 @pytest.fixture

@@ -302,6 +302,21 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
         assert all(len(job.logprobs) == 12 and job.logprobs[0] is not None for job in jobs[1:])
 
 
+def test_a_full_device_is_told_apart_from_a_broken_one(tiny64):
+    """The first asks for other settings, which the engine's process names; the second for another device."""
+    failure = torch.OutOfMemoryError("none is left")
+
+    def sample(*_):
+        raise failure
+
+    executor = TorchExecutor(tiny64, PoolShape(2, 0), kernels=dataclasses.replace(REFERENCE, sample=sample))
+    with pytest.raises(MemoryError, match="memory"):
+        executor.start()
+    failure = RuntimeError("an illegal instruction")
+    with pytest.raises(ExecutorLost, match="failed"):
+        executor.start()
+
+
 def test_checked_refuses_a_page_that_the_pool_does_not_have(executor):
     """The table of handles refuses such plans; behind its back, checked mode does before anything is read or written."""
     turn = Turns(executor)

@@ -113,6 +113,16 @@ def test_bfloat16_is_recorded_too(gpu_folder):
     assert all(job.failed is None and len(job.tokens) == job.wanted for job in jobs)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device alone")
+def test_a_device_that_is_not_the_current_one(gpu_folder, launched):
+    """Triton launches on the thread's device and takes its stream from there, whatever device a tensor lies on."""
+    assert torch.cuda.current_device() == 0
+    jobs, replays = run(load_model(gpu_folder, "cuda:1", "float32"), ROWS, max_batch=30)
+    assert replays > 20
+    assert [job.tokens for job in jobs] == [job.tokens for job in launched]
+    assert torch.cuda.current_device() == 0, "the caller's own work goes where it went"
+
+
 @pytest.mark.parametrize("logprobs", [None, 3])
 def test_an_answer_is_read_without_waiting_for_the_device(model, logprobs):
     """Once the event behind an iteration has come, `poll` may not make the host wait: torch raises at whatever would."""
