@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -205,6 +206,10 @@ class StreamMover:
     def start(self, move: Move) -> None:
         check_slots(move, self._pools)
         stream = self._streams[move.direction]
+        with _a_failure_is_the_executors():
+            self._enqueue(move, stream)
+
+    def _enqueue(self, move: Move, stream: torch.cuda.Stream) -> None:
         # The last launched forward pass may still write the pages that leave, or read those that are overwritten.
         stream.wait_stream(torch.cuda.current_stream(self._pools.device.device))
         with torch.cuda.stream(stream):
@@ -220,10 +225,8 @@ class StreamMover:
         self._fences[move.move_id] = fence
 
     def landed(self) -> tuple[MoveId, ...]:
-        try:
+        with _a_failure_is_the_executors():
             done = tuple(move_id for move_id, fence in self._fences.items() if fence.query())
-        except RuntimeError as error:
-            raise ExecutorLost("Copying KV between device and host failed.") from error
         for move_id in done:
             del self._fences[move_id]
         return done
@@ -231,18 +234,29 @@ class StreamMover:
     def wait_one(self, timeout_ns: int | None) -> bool:
         if not self._fences:
             return False
-        if any(fence.query() for fence in self._fences.values()):
-            return True
-        if timeout_ns == 0:
-            return False
-        # CUDA has no wait with a time-out; the oldest copy of a stream is bounded by the link, some milliseconds.
-        next(iter(self._fences.values())).synchronize()
+        with _a_failure_is_the_executors():
+            if any(fence.query() for fence in self._fences.values()):
+                return True
+            if timeout_ns == 0:
+                return False
+            # CUDA has no wait with a time-out; the oldest copy of a stream is bounded by the link, some milliseconds.
+            next(iter(self._fences.values())).synchronize()
         return True
 
     def void(self) -> None:
-        for fence in self._fences.values():
-            fence.synchronize()
+        with _a_failure_is_the_executors():
+            for fence in self._fences.values():
+                fence.synchronize()
         self._fences.clear()
 
     def close(self) -> None:
         self.void()
+
+
+@contextmanager
+def _a_failure_is_the_executors() -> Iterator[None]:
+    """CUDA tells of a failure at whatever is asked next."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ExecutorLost("Copying KV between device and host failed.") from error

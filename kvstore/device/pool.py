@@ -7,16 +7,19 @@ The executor allocates one `PagePools` at start; mover and kernels work on it.
 from __future__ import annotations
 
 import math
+import mmap
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.errors import InvalidInput
 from ...kernels.layout import KvLayout
 
-_CACHE_LINE = 64
+_FOR_EVERY_DEVICE = 1  # cudaHostRegisterPortable
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,10 @@ def _zeros(
     layout: KvLayout, pages: int, field: str, *, device: torch.device, dtype: torch.dtype, pin_memory: bool = False
 ) -> Tensor:
     try:
-        if device.type == "cpu" and not pin_memory:
-            return _untouched_zeros(pages * layout.page_bytes(dtype)).view(dtype).view(layout.pool_shape(pages))
-        return torch.zeros(layout.pool_shape(pages), device=device, dtype=dtype, pin_memory=pin_memory)
+        if device.type == "cpu":
+            flat = _untouched_zeros(pages * layout.page_bytes(dtype), pinned=pin_memory)
+            return flat.view(dtype).view(layout.pool_shape(pages))
+        return torch.zeros(layout.pool_shape(pages), device=device, dtype=dtype)
     except (RuntimeError, MemoryError) as error:
         gib = pages * layout.page_bytes(dtype) / 2**30
         raise InvalidInput(
@@ -80,12 +84,26 @@ def _zeros(
         ) from error
 
 
-def _untouched_zeros(size: int) -> Tensor:
-    """uint8[size], on a cache line's border. numpy asks the system for zeroed memory and touches none of it, torch writes every byte: 15 GiB of
-    pools made a start of seconds take a minute."""
-    memory = np.zeros(size + _CACHE_LINE, dtype=np.uint8)
-    first = -memory.ctypes.data % _CACHE_LINE
-    return torch.from_numpy(memory[first : first + size])
+def _untouched_zeros(size: int, *, pinned: bool) -> Tensor:
+    """uint8[size], on a border of the system's pages. numpy asks the system for zeroed memory and touches none of it, torch writes every byte: 15 GiB
+    of pools made a start of seconds take a minute.
+
+    `pinned`: a device reads and writes it by itself. torch's own pinned memory is a power of two: of a pool of 33 GiB it would hold 64.
+    """
+    memory = np.zeros(size + mmap.PAGESIZE, dtype=np.uint8)
+    first = -memory.ctypes.data % mmap.PAGESIZE
+    flat = memory[first : first + size]
+    if pinned:
+        _pin(memory, flat.ctypes.data, size)
+    return torch.from_numpy(flat)
+
+
+def _pin(memory: NDArray[np.uint8], address: int, size: int) -> None:
+    """For as long as `memory` lives. Raises RuntimeError."""
+    runtime = torch.cuda.cudart()
+    if code := int(runtime.cudaHostRegister(address, size, _FOR_EVERY_DEVICE)):
+        raise RuntimeError(f"cudaHostRegister: error {code}")
+    weakref.finalize(memory, runtime.cudaHostUnregister, address).atexit = False
 
 
 def page_bytes_view(pool: Tensor) -> Tensor:

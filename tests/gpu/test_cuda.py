@@ -178,6 +178,17 @@ def wait_all(mover):
     return ids
 
 
+def test_the_host_pool_is_pinned_to_the_byte():
+    """torch's own pinned memory would be a power of two. Given back: the second one may lie where the first one lay, and registering twice fails."""
+    layout = KvLayout(layers=8, kv_heads=8, page_tokens=16, head_dim=64)
+    before = torch.cuda.host_memory_stats().get("allocated_bytes.current", 0)
+    for _ in range(2):
+        pools = PagePools(layout, PoolShape(1, 70), torch.device(DEVICE), torch.bfloat16)
+        assert pools.host.is_pinned() and pools.host[69].is_pinned() and not pools.host.any()
+        assert torch.cuda.host_memory_stats().get("allocated_bytes.current", 0) == before
+        del pools
+
+
 def test_a_round_trip_beside_computation_changes_no_byte():
     pools = new_pools()
     assert pools.host.is_pinned()

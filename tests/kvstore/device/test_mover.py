@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from skipjoin.core.errors import ExecutorLost, InvalidInput, InvariantViolation
 from skipjoin.core.plan import Direction, Move
 from skipjoin.kernels.layout import KvLayout
-from skipjoin.kvstore.device.mover import ThreadMover, mover_for, runs
+from skipjoin.kvstore.device.mover import StreamMover, ThreadMover, mover_for, runs
 from skipjoin.kvstore.device.pool import PagePools, PoolShape, page_bytes_view
 
 torch.set_num_threads(1)
@@ -187,6 +187,22 @@ def test_random_moves_keep_every_page(data):
     for name, (pool, slot) in place.items():
         assert checksum(pools.device if pool == "device" else pools.host, [slot])[0] == truth[name]
     mover.close()
+
+
+@pytest.mark.parametrize("ask", [StreamMover.landed, lambda mover: mover.wait_one(None), StreamMover.void])
+def test_a_device_that_fails_is_the_executors_loss_whatever_is_asked(ask):
+    """CUDA tells of a failed copy at the next question about its fence."""
+
+    class Broken:
+        def query(self):
+            raise RuntimeError("an illegal address")
+
+        synchronize = query
+
+    mover = StreamMover.__new__(StreamMover)  # its streams need a device, its fences do not
+    mover._fences = {1: Broken()}
+    with pytest.raises(ExecutorLost, match="Copying KV"):
+        ask(mover)
 
 
 @pytest.mark.parametrize(("pages", "slots", "page_tokens"), [(0, 1, 16), (1, -1, 16), (1, 1, 0), (1, 1, 2000)])
