@@ -23,6 +23,10 @@ from .target import Target
 RETRY = RetryParams(give_up_s=5.0)
 """Who measures a server that is not there hears of it soon."""
 
+PATIENCE_S = 3600.0
+"""From a server that is alive, a request hears something within an hour, however long the queue is that the load makes; one that has hung is told
+as a failure of each request, not waited for until somebody looks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -47,7 +51,7 @@ async def dialled(address: Address, clock: Clock) -> AsyncIterator[Target]:
             raise InvalidInput("--url must be http://HOST:PORT or https://HOST:PORT.", field="url")
         url = address.url.rstrip("/").removesuffix("/v1")
         model = address.model if address.model is not None else await first_model(url, token)
-        target = OpenAiTarget(url, model, clock, token)
+        target = OpenAiTarget(url, model, clock, token, patience_s=PATIENCE_S)
     else:
         tls = _tls(address)
 

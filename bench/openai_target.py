@@ -26,7 +26,7 @@ class OpenAiTarget:
     def __init__(
         self, url: str, model: str, clock: Clock, token: str | None = None, *, patience_s: float | None = None
     ) -> None:
-        """A request fails that hears nothing for `patience_s`; None: it waits, however long the queue is."""
+        """A request fails that hears nothing for `patience_s`; None: it waits for ever."""
         self._url = url
         self._model = model
         self._clock = clock

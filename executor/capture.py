@@ -1,7 +1,7 @@
 """How work on a device is recorded once and launched again as a whole.
 
-Owns `CudaCapture`, which makes CUDA graphs, and the port `Capture` that it fills. It does not know what the work is. `graphs` calls it; tests put a
-recorder of the CPU's operations in its place.
+Owns `CudaCapture`, which makes CUDA graphs, and the port `Capture` that it fills. It does not know what the work is. `graphs` calls it, and
+`skipjoin bench kernels`; tests put a recorder of the CPU's operations in its place.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _FREE_KEPT = 0.05
 
 
 class Capture(Protocol):
-    """Called with work that takes nothing and answers nothing; gives what does the same again on the same tensors, without the host's part of it.
+    """Called with work that takes nothing, whose answer is dropped; gives what does the same again on the same tensors without the host's part.
 
     Raises torch.OutOfMemoryError where there is no room, RuntimeError where the work cannot be recorded.
     """
 
-    def __call__(self, work: Callable[[], None]) -> Callable[[], None]: ...
+    def __call__(self, work: Callable[[], object]) -> Callable[[], None]: ...
 
 
 class CudaCapture:
@@ -37,7 +37,7 @@ class CudaCapture:
         self._stream = torch.cuda.Stream(device)
         self._before = torch.cuda.Stream(device)
 
-    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+    def __call__(self, work: Callable[[], object]) -> Callable[[], None]:
         """Runs `work` twice, once for real: what it loads and sets up when it first runs must not happen while a graph is recorded."""
         free, total = torch.cuda.mem_get_info(self._device)
         if free < total * _FREE_KEPT:

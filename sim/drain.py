@@ -25,15 +25,20 @@ def drain_rate(machine: Machine, workload: Workload, progress: Progress | None =
     return completion_rate(simulate(machine, DRAIN_POLICY, workload.at_once(), progress).ends_ns)
 
 
-def completion_rate(ends_ns: Sequence[int]) -> float:
-    """Completions a second between the 10th and the 90th percentile (nearest rank) of the times `ends_ns`."""
+def completion_rate(
+    ends_ns: Sequence[int], *, field: str = "load", advice: str = "give more --requests, or --rate instead of --load"
+) -> float:
+    """Completions a second between the 10th and the 90th percentile (nearest rank) of the times `ends_ns`.
+
+    Raises InvalidSettings when they are too few to tell, with the `advice` of whoever asked for so many.
+    """
     ordered = sorted(ends_ns)
     count = len(ordered)
     low, high = math.ceil(count / 10), math.ceil(count * 9 / 10)
     if count < 2 or ordered[high - 1] <= ordered[low - 1]:
         raise InvalidSettings(
-            "The run is too short for a drain rate: give more --requests, or --rate instead of --load.",
-            field="load",
+            f"The run is too short for a drain rate: {advice}.",
+            field=field,
             limit="jobs that end at two different times",
         )
     return (high - low) * NS / (ordered[high - 1] - ordered[low - 1])

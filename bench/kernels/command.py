@@ -6,11 +6,15 @@ Owns flags, files and the exit code: 0 measured, 1 a kernel of ours is wrong or 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import InvalidSettings
 from ...core.places import write
+from ..growing_file import Add, growing_file
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="NAME", help="a kernel (attention, norm, ...), or part of a case's name")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, at least 3 (default %(default)s)")
     parser.add_argument("--no-flex", action="store_true", help="leave FlexAttention out, which takes long to compile")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, a line each (- is standard output)")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the figures there, a line each (- is standard output); FILE.part until all are there",
+    )
     parser.add_argument("--plot", metavar="FILE", help="write a picture there (SVG)")
     parser.add_argument(
         "--tune", action="store_true", help="instead: find the quickest kernel sizes of this GPU and write them down"
@@ -44,11 +52,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure. Raises InvalidSettings, InvalidInput."""
     from ...core.clock import MonotonicClock
     from ...executor.capacity import resolve_device, resolve_dtype, use_threads
+    from ...executor.current_device import computing_on
     from ..progress import Bar
     from .contest import BOUNDS
     from .machine import facts
     from .plot import picture_of
-    from .render import head, json_lines, row_line, tail
+    from .render import head, machine_line, row_as_json, row_line, tail
     from .scenario import FOLDER, SHIPPED, load_shapes
     from .study import FEWEST_ROUNDS, KernelRow, Setting, SpeedRow, study
     from .subject import product_on
@@ -73,10 +82,12 @@ def run(args: argparse.Namespace) -> int:
         print(head(scenario.title, here, args.repeats), flush=True)
     rows: list[KernelRow | SpeedRow] = []
     last = ""
-    with Bar() as bar:
+    with Bar() as bar, computing_on(device), _lines(args.json) as lines:
         bar.begin("kernels", sum(2 if case.kernel == "move" else 1 for case in scenario.cases))
+        lines(machine_line(scenario.title, here, args.repeats))
         for row in study(scenario, product_on(device, dtype, scenario.model), setting, MonotonicClock()):
             rows.append(row)
+            lines(row_as_json(row))
             if isinstance(row, SpeedRow):
                 continue
             if shown:
@@ -86,14 +97,19 @@ def run(args: argparse.Namespace) -> int:
     kernels = [row for row in rows if isinstance(row, KernelRow)]
     if shown:
         print(tail([row for row in rows if isinstance(row, SpeedRow)]))
-    lines = json_lines(scenario.title, here, args.repeats, rows)
-    if not shown:
-        print(lines, end="")
-    elif args.json is not None:
-        write(args.json, lines, "json")
     if args.plot is not None:
         write(args.plot, picture_of(kernels, here, scenario.title) + "\n", "plot")
     return 1 if any(row.fails for row in kernels) else 0
+
+
+@contextmanager
+def _lines(file: str | None) -> Iterator[Add]:
+    """Where figures go as they come."""
+    if file == "-":
+        yield lambda line: print(json.dumps(line), flush=True)
+        return
+    with growing_file(file, "json") as add:
+        yield add
 
 
 def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:
@@ -107,6 +123,7 @@ def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) ->
             field="tune",
         )
     from ...core.clock import MonotonicClock
+    from ...executor.current_device import computing_on
     from ...executor.kernel_sizes import sizes_folder
     from ...kernels.compiled.size_file import SizeKey
     from ..progress import Bar
@@ -122,7 +139,7 @@ def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) ->
     scenario = load_shapes(Path(args.scenario) if args.scenario else FOLDER / TUNED).only(args.only)
     space, here, place = Space(), facts(device, dtype), Place(device, dtype, MonotonicClock())
     print(tune_head(here), flush=True)
-    with Bar() as bar:
+    with Bar() as bar, computing_on(device):
         bar.begin("candidates at most", space.most() * len(dims) * len(scenario.cases))
 
         def told(key: SizeKey, best: Found | None) -> None:

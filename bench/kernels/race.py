@@ -1,7 +1,7 @@
 """Times of several contestants who take turns.
 
-Owns the rounds, how often one runs in a sample, and CUDA's waiting and replaying. It does not know what runs. `study` calls it with kernels and
-probes, the search for sizes with candidates.
+Owns the rounds, how often one runs in a sample, waiting for CUDA and the choice to replay. It does not know what runs. `study` calls it with kernels
+and probes, the search for sizes with candidates.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ...core.clock import Clock
+from ...executor.capture import Capture, CudaCapture
 from .contest import Contestant
 
 SAMPLE_NS = 15_000_000
@@ -18,13 +19,31 @@ MOST_RUNS = 10_000
 
 
 def race(
-    contestants: Iterable[Contestant], rounds: int, device: torch.device, clock: Clock, sample_ns: int = SAMPLE_NS
+    contestants: Iterable[Contestant],
+    rounds: int,
+    device: torch.device,
+    clock: Clock,
+    sample_ns: int = SAMPLE_NS,
+    *,
+    capture: Capture | None = None,
+    unrecorded: dict[str, str] | None = None,
 ) -> dict[str, list[float]]:
-    """Name -> nanoseconds of one run, a sample a round: A B C, A B C, ... A sample runs as often as fills `sample_ns`, at least once."""
+    """Name -> nanoseconds of one run, a sample a round: A B C, A B C, ... A sample runs as often as fills `sample_ns`, at least once.
+
+    `capture` None: on CUDA its graphs, as decode runs them, else nothing is recorded. Who cannot be runs as it is, and `unrecorded` gets name -> why.
+    """
     lanes = []
+    if capture is None and device.type == "cuda":
+        capture = CudaCapture(device)
     with torch.inference_mode():
         for one in contestants:
-            run = _replayed(one.run, device) if one.graphable and device.type == "cuda" else one.run
+            run = one.run
+            if capture is not None and one.graphable:
+                try:
+                    run = capture(one.run)
+                except RuntimeError as why:
+                    if unrecorded is not None:
+                        unrecorded[one.name] = str(why)
             timed(run, 1, device, clock)  # set-up is nobody's time
             alone_ns = max(timed(run, 1, device, clock), 1)
             lanes.append((one.name, run, int(min(max(sample_ns // alone_ns, 1), MOST_RUNS))))
@@ -48,19 +67,3 @@ def timed(run: Callable[[], object], often: int, device: torch.device, clock: Cl
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _replayed(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The run as a CUDA graph, as decode runs it; as it is, where it cannot be captured."""
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        run()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    try:
-        with torch.cuda.graph(graph):
-            run()
-    except RuntimeError:
-        return run
-    return graph.replay

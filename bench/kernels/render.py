@@ -5,7 +5,6 @@ Owns labels, units and rounding. It computes nothing that is not in the rows; th
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -73,7 +72,8 @@ def row_line(row: KernelRow, *, first: bool) -> str:
         DASH if row.ours_over_it is None else f"{row.ours_over_it:.2f}",
         _error(row),
     ]
-    return _line(cells)
+    line = _line(cells)
+    return f"{line}\n{'':<39} launched kernel by kernel: {row.unrecorded}" if row.unrecorded else line
 
 
 def tail(speeds: Sequence[SpeedRow]) -> str:
@@ -93,15 +93,16 @@ def tail(speeds: Sequence[SpeedRow]) -> str:
     return "\n".join(["", "Rooflines, measured between the kernels", *lines])
 
 
-def json_lines(title: str, facts: DeviceFacts, rounds: int, rows: Sequence[KernelRow | SpeedRow]) -> str:
-    """The machine first, then a line a row. What is not finite is null: JSON has no word for it."""
-    lines = [{"kind": "machine", "title": title, "rounds": rounds, **asdict(facts)}, *(row.as_json() for row in rows)]
-    return "".join(json.dumps(_finite(line)) + "\n" for line in lines)
+def machine_line(title: str, facts: DeviceFacts, rounds: int) -> dict[str, object]:
+    """The first line for a program."""
+    return {"kind": "machine", "title": title, "rounds": rounds, **asdict(facts)}
 
 
-def _finite(line: dict[str, object]) -> dict[str, object]:
+def row_as_json(row: KernelRow | SpeedRow) -> dict[str, object]:
+    """The line of a row. What is not finite is null: JSON has no word for it."""
     return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.as_json().items()
     }
 
 

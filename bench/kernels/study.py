@@ -6,7 +6,7 @@ Owns the order of work and the rows that come of it. It renders nothing; the com
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 
 import torch
@@ -33,8 +33,9 @@ class KernelRow:
     """One contestant on one case.
 
     `error` relative to the truth's largest number, None for who is only timed; `right` False: it is wrong and was not timed. `absent` says why
-    somebody did not run. Times are of one run, in microseconds: median, smallest, largest of the rounds. `roofline` is the share that the least
-    possible time is of the median; above 1 the data stayed in a cache that the copy does not fit.
+    somebody did not run, `unrecorded` why Python stood between its launches where the others were replayed. Times are of one run, in microseconds:
+    median, smallest, largest of the rounds. `roofline` is the share that the least possible time is of the median; above 1 the data stayed in a cache
+    that the copy does not fit.
     """
 
     case: str
@@ -51,6 +52,7 @@ class KernelRow:
     gflop_s: float | None = None
     roofline: float | None = None
     ours_over_it: float | None = None
+    unrecorded: str = NO_REASON
 
     @property
     def fails(self) -> bool:
@@ -126,7 +128,11 @@ def _contested(
 
 
 def _words(why: BaseException) -> str:
-    return str(why).splitlines()[0][:120] if str(why) else type(why).__name__
+    return _first_line(str(why)) or type(why).__name__
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0][:120] if text else NO_REASON
 
 
 def make_contest(
@@ -159,12 +165,18 @@ def _rows(
     fit = [one for one, row in zip(contest.contestants, checked, strict=True) if row.right]
     if fit:
         runners = [*fit, *(probe.contestant for probe in ceilings.values())]
-        times = race(runners, setting.rounds, setting.device, clock, setting.sample_ns)
+        unrecorded: dict[str, str] = {}
+        times = race(runners, setting.rounds, setting.device, clock, setting.sample_ns, unrecorded=unrecorded)
         speeds = {name: probe.amount / median(times[name]) for name, probe in ceilings.items()}
         for name, probe in ceilings.items():
             seen[name] += [probe.amount / ns for ns in times[name]]
         ours = median(times[OURS]) if OURS in times else None
-        checked = [_timed(row, contest, times, speeds, ours) for row in checked]
+        checked = [
+            replace(
+                _timed(row, contest, times, speeds, ours), unrecorded=_first_line(unrecorded.get(row.contestant, ""))
+            )
+            for row in checked
+        ]
     yield from checked
     for name, why in contest.absent.items():
         yield KernelRow(contest.name, contest.kernel, name, right=False, absent=why)

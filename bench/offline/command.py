@@ -7,25 +7,25 @@ itself; `bench/command.py` calls it.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
-from ...core.errors import InvalidInput, InvalidSettings
+from ...core.errors import InvalidSettings
 from ...core.places import write
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench engine`."""
     parser.add_argument("--scenario", metavar="FILE", help="instead of the one that ships")
-    parser.add_argument("--peers", metavar="A,B", help="of bench peers (default: all; `none`: ours alone)")
+    parser.add_argument(
+        "--peers", metavar="A,B", help="of bench peers (default: all that are installed; `none`: ours alone)"
+    )
     parser.add_argument("--repeats", type=int, metavar="N", help="instead of the scenario's")
     parser.add_argument("--model", metavar="DIR", help="instead of the scenario's preset; float32")
-    parser.add_argument("--json", metavar="FILE", help="write every run there, a JSON object a line, as it ends")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write every run there, a JSON object a line; FILE.part until all have ended"
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw the rates there (SVG)")
 
 
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from ...core.clock import MonotonicClock, unix_ns
     from ...executor.config import load_config
     from ..demo import ensure_model
+    from ..growing_file import growing_file
     from ..kv_room import kv_gib
     from ..machine import machine_facts
     from ..peers.catalogue import PEERS, peer_named
@@ -56,9 +57,16 @@ def run(args: argparse.Namespace) -> int:
             peer_named(wanted.over, "bars.over")
     names = list(PEERS) if args.peers is None else [name.strip() for name in args.peers.split(",") if name.strip()]
     peers = [] if names == ["none"] else [peer_named(name, "peers") for name in dict.fromkeys(names)]
+    if args.peers is not None:
+        for peer in peers:  # who was asked for by name is missed; of all of them, whoever is there will do
+            Home(peer).require("peers")
     facts, study, begun_ns = machine_facts(), Study(scenario), MonotonicClock().now_ns()
     head: dict[str, object] = {"kind": "head", "machine": asdict(facts), "scenario": scenario.model_dump()}
-    with Bar() as bar, _lines(args.json) as lines, tempfile.TemporaryDirectory(prefix="skipjoin-bench-") as folder:
+    with (
+        Bar() as bar,
+        growing_file(args.json, "json") as lines,
+        tempfile.TemporaryDirectory(prefix="skipjoin-bench-") as folder,
+    ):
         model = ensure_model(scenario.model, bar) if args.model is None else Path(args.model)
         config = load_config(model)
         named = scenario.model if args.model is None else str(model)
@@ -83,29 +91,3 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         write(args.plot, picture_of(study, facts.sentence()), "plot")
     return 0 if all(verdict.holds is not False for verdict in study.verdicts()) and not study.failed else 1
-
-
-class _Lines:
-    """JSON objects, a line each, on disk at once."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def __call__(self, value: dict[str, object]) -> None:
-        if self._stream is not None:
-            try:
-                self._stream.write(json.dumps(value) + "\n")
-                self._stream.flush()
-            except OSError as bad:
-                raise InvalidInput(
-                    f"--json cannot be written: {bad.strerror or 'output error'}.", field="json"
-                ) from None
-
-
-@contextmanager
-def _lines(file: str | None) -> Iterator[_Lines]:
-    if file is None:
-        yield _Lines(None)
-        return
-    with Path(file).open("w", encoding="utf-8") as stream:
-        yield _Lines(stream)

@@ -67,7 +67,11 @@ def saturation(ground: Ground, peer: Contender) -> Line:
                 run = await _followed(ground, f"{peer.name}, saturation", target, workload, None)
                 _must_answer(run, peer.name)
                 failures.extend(run.failures)
-                rates.append(completion_rate(run.ends_ns()))
+                rates.append(
+                    completion_rate(
+                        run.ends_ns(), field="closed_requests", advice="give the scenario more closed_requests"
+                    )
+                )
         return rates
 
     with peer.serve() as url:

@@ -91,11 +91,11 @@ class Home:
         waiting.write_text(json.dumps({"version": version, "wanted": self.wanted()}) + "\n", encoding="utf-8")
         waiting.replace(self.folder / STAMP)
 
-    def require(self) -> str:
-        """The installed version. Raises InvalidSettings saying how to install it."""
+    def require(self, flag: str = "peer") -> str:
+        """The installed version. Raises InvalidSettings saying how to install it; `flag` asked for it."""
         version = self.version()
         if version is None:
-            raise InvalidSettings(f"{self.peer.name} is not installed: run `{install_words(self.peer)}`.", field="peer")
+            raise InvalidSettings(f"{self.peer.name} is not installed: run `{install_words(self.peer)}`.", field=flag)
         return version
 
     def remove(self) -> bool:

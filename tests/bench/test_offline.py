@@ -113,11 +113,23 @@ def test_the_command_without_peers(
         (["--scenario", "none.toml"], "none.toml cannot be read"),
         (["--json", "none/out.jsonl"], "--json none/out.jsonl is no place"),
         (["--peers", "none", "--model", "nowhere"], "The model folder does not exist"),
+        (["--peers", "ctranslate2"], "not installed: run `skipjoin bench peers install ctranslate2`."),
     ],
 )
-def test_bad_input(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(["bench", "engine", *words]) == 2
-    assert said in capsys.readouterr().err
+    heard = capsys.readouterr()
+    assert said in heard.err and heard.out == ""
+
+
+def test_what_ends_before_its_end_leaves_the_older_file_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("of last week")
+    assert main(["bench", "engine", "--peers", "none", "--model", str(tmp_path / "none"), "--json", str(out)]) == 2
+    assert out.read_text() == "of last week"
 
 
 @pytest.mark.parametrize(

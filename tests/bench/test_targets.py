@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -213,6 +214,13 @@ def test_what_other_servers_say(response: bytes, tokens: int, failure: str | Non
     assert answered.output_tokens == tokens
     assert answered.failure == failure
     assert answered.preemptions is None
+
+
+def test_a_server_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skipjoin.bench.dial.PATIENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
+        address = Address("openai", f"http://127.0.0.1:{silent.getsockname()[1]}", model="m")
+        assert _with(address, lambda target: target.ask(_asked())).failure == "connection: SocketTimeoutError"
 
 
 @pytest.mark.parametrize("body", ["{}", '{"data": []}', "[]", '{"data": [{"name": "m"}]}', "null"])

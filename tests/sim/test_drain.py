@@ -27,8 +27,11 @@ def test_completions_between_the_10th_and_the_90th_percentile() -> None:
 
 @pytest.mark.parametrize("ends", [[], [S], [S, S, S]])
 def test_too_short_to_tell(ends: list[int]) -> None:
-    with pytest.raises(InvalidSettings, match="too short"):
+    with pytest.raises(InvalidSettings, match=r"too short.*--requests"):
         completion_rate(ends)
+    with pytest.raises(InvalidSettings, match=r"too short.*: look elsewhere\.") as told:
+        completion_rate(ends, field="elsewhere", advice="look elsewhere")
+    assert told.value.field == "elsewhere"
 
 
 def test_one_job_at_a_time_drains_at_the_time_of_its_prompt() -> None:

@@ -15,7 +15,7 @@ from skipjoin.core.errors import InvalidSettings
 
 FIELDS = {
     "kind", "case", "kernel", "contestant", "right", "error", "bound", "absent", "us", "us_min", "us_max",
-    "gb_s", "gflop_s", "roofline", "ours_over_it",
+    "gb_s", "gflop_s", "roofline", "ours_over_it", "unrecorded",
 }  # fmt: skip
 QUICK = Path(__file__).with_name("quick.toml")
 WORDS = ("bench", "kernels", "--device", "cpu", "--no-flex", "--repeats", "3", "--scenario", str(QUICK))

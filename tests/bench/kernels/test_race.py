@@ -28,6 +28,22 @@ def test_they_take_turns_and_fill_a_sample():
     assert ran == ["a"] * 2 + ["b"] * 2 + ["c"] * 2 + (["a"] * 2 + ["b"] * 10 + ["c"]) * 3
 
 
+def test_who_cannot_be_recorded_is_launched_and_named():
+    """Recorded runs are run in their place; another one runs as it is, with a reason, and who waits for the device is not asked."""
+    ran, unrecorded = [], {}
+
+    def capture(work):
+        if work is runs["refused"]:
+            raise RuntimeError("it waits")
+        return lambda: ran.append("replayed")
+
+    runs = {name: (lambda name=name: ran.append(name)) for name in ("fit", "refused", "waits")}
+    contestants = [Contestant(name, run, None, graphable=name != "waits") for name, run in runs.items()]
+    race(contestants, 3, CPU, ManualClock(), sample_ns=1, capture=capture, unrecorded=unrecorded)
+    assert ran == ["replayed"] * 2 + ["refused"] * 2 + ["waits"] * 2 + ["replayed", "refused", "waits"] * 3
+    assert unrecorded == {"refused": "it waits"}
+
+
 def test_what_takes_no_time_ends_too():
     ran = []
     race([Contestant("a", lambda: ran.append(1), None)], 3, CPU, ManualClock())
