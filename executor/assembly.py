@@ -173,7 +173,8 @@ class Assembler:
     def _refuse_unknown(self) -> None:
         unknown = sorted(name for wanted, name in self._stored.items() if wanted not in self._used)
         if unknown:
+            and_more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise InvalidModel(
-                f"The weights hold {len(unknown)} tensors that config.json does not explain, the first is {unknown[0][:200]}.",
+                f"config.json does not explain the tensor {unknown[0][:200]}{and_more} in the weights. Take the one that belongs to them.",
                 field=unknown[0][:200],
             )

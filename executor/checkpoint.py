@@ -21,6 +21,7 @@ from .model_json import read_json
 
 MAX_HEADER_BYTES = 100 * 2**20
 _DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_BELONGS = "Take the config.json that belongs to the weights, or download both again."
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
@@ -59,10 +60,10 @@ class Checkpoint:
         """The tensor on the CPU, in the file's dtype. Raises InvalidModel when it is missing or has another shape."""
         entry = self._entries.get(name)
         if entry is None:
-            raise InvalidModel(f"The weights lack the tensor {name}.", field=name)
+            raise InvalidModel(f"The weights lack the tensor {name}. {_BELONGS}", field=name)
         if entry.shape != shape:
             raise InvalidModel(
-                f"The tensor {name} has the shape {list(entry.shape)}; config.json implies {list(shape)}.",
+                f"The tensor {name} has the shape {list(entry.shape)}; config.json implies {list(shape)}. {_BELONGS}",
                 field=name,
                 limit=str(list(shape)),
             )
@@ -89,7 +90,9 @@ def _shards(folder: Path) -> list[Path]:
             raise InvalidModel(f"{_INDEX} names a file that is no safetensors file of this folder.", field=_INDEX)
         for name in sorted(shards):
             if not (folder / name).is_file():
-                raise InvalidModel(f"{_INDEX} names {name}, which is not in the model folder.", field=_INDEX)
+                raise InvalidModel(
+                    f"{_INDEX} names {name}, which is not in the model folder. Download it.", field=_INDEX
+                )
         return [folder / name for name in sorted(shards)]
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
@@ -102,7 +105,9 @@ def _shards(folder: Path) -> list[Path]:
             limit="safetensors only",
         )
     raise InvalidModel(
-        f"The model folder has no weights ({_SINGLE} or {_INDEX}).", field="model", limit="safetensors only"
+        f"The model folder has no weights ({_SINGLE} or {_INDEX}). Download them into it.",
+        field="model",
+        limit="safetensors only",
     )
 
 
@@ -111,7 +116,9 @@ def _check_index(folder: Path, entries: dict[str, TensorEntry]) -> None:
         return
     for name, shard in read_json(folder, _INDEX)["weight_map"].items():
         if name not in entries or entries[name].file.name != shard:
-            raise InvalidModel(f"{_INDEX} says that {name[:200]} is in {shard}, but it is not.", field=_INDEX)
+            raise InvalidModel(
+                f"{_INDEX} says that {name[:200]} is in {shard}, but it is not. Download both again.", field=_INDEX
+            )
 
 
 def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
