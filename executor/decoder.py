@@ -41,7 +41,8 @@ class ForwardBatch:
 class Decoder:
     """Runs a loaded model over a paged pool."""
 
-    def __init__(self, model: LoadedModel, kv: PagedKv, kernels: Kernels) -> None:
+    def __init__(self, model: LoadedModel, kv: PagedKv, kernels: Kernels, *, recorded: bool) -> None:
+        """`recorded`: passes may be recorded and launched again, so no pass may ask the host what its tensors hold."""
         config = model.config
         self._config = config
         self._weights = model.weights
@@ -55,7 +56,7 @@ class Decoder:
             AttentionShape(config.heads, layer.scale, layer.window, config.attention_softcap)
             for layer in config.attention
         )
-        self._ropes = tuple(RotaryTable(rope, model.device, model.dtype) for rope in config.ropes)
+        self._ropes = tuple(RotaryTable(rope, model.device, model.dtype, recorded=recorded) for rope in config.ropes)
         self._scale = _embedding_scale(model)
 
     @property

@@ -1,7 +1,7 @@
 """Cosine and sine of every position, looked up instead of computed in each iteration.
 
 Owns one table per rotary embedding, which grows with the positions that are asked for. It does not know heads or layers; the decoder asks once
-a pass. On a device the angles are computed where they are needed: a graph that replays a pass could not grow a table.
+a pass. Where passes are recorded and replayed the angles are computed each time: a recording could not grow a table.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _FIRST = 1024
 
 
 class RotaryTable:
-    """The angles of one rotary embedding, in a model's precision."""
+    """The angles of one rotary embedding, in a model's precision. With `recorded` there is no table."""
 
-    def __init__(self, rope: Rope, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, rope: Rope, device: torch.device, dtype: torch.dtype, *, recorded: bool) -> None:
         self._frequencies = inverse_frequencies(rope, device)
         self._magnitude = rope.magnitude
         self._dtype = dtype
-        self._keeps = device.type == "cpu"
+        self._recorded = recorded
         self._cos, self._sin = self._angles(torch.arange(0, device=device))
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine, [n, 1, turned / 2] each, times the embedding's magnitude, for int64[n] positions."""
-        if not self._keeps:
+        if self._recorded:
             return self._angles(positions)
         if len(positions) and (last := int(positions.max())) >= len(self._cos):
             size = max(_FIRST, 1 << last.bit_length())
-            self._cos, self._sin = self._angles(torch.arange(size))
+            self._cos, self._sin = self._angles(torch.arange(size, device=positions.device))
         return self._cos[positions], self._sin[positions]
 
     def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:

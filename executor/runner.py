@@ -104,7 +104,8 @@ class TorchExecutor:
         kernels = self._kernels or kernels_for(device, dtype)
         if self._checked:
             kernels = checking(kernels)
-        self._decoder = Decoder(self._model, self._kv, kernels)
+        recorded = device.type == "cuda" or self._capture is not None
+        self._decoder = Decoder(self._model, self._kv, kernels, recorded=recorded)
         self.graphs = decode_graphs(self._decoder, self._model, self._kv, kernels, self._graph_rows, self._capture)
         self._builder = BatchBuilder(self._table, self._kv, device, kernels, config.heads)
         self._sampler = Sampler(self._table, kernels)

@@ -64,7 +64,7 @@ def our_logits(folder, dtype, tokens):
     pages = np.random.default_rng(0).permutation(count + 3)[:count]
     kv = PagedKv(torch.zeros(layout.pool_shape(count + 3), dtype=model.dtype), layout)
     kernels = kernels_for(model.device, model.dtype)
-    decoder = Decoder(model, kv, kernels)
+    decoder = Decoder(model, kv, kernels, recorded=False)
     logits, start = [], 0
     for end in (len(tokens) // 3, len(tokens) - 1, len(tokens)):
         positions = np.arange(start, end)

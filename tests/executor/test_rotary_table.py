@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_looked_up_angle_is_the_computed_one_to_the_bit(dtype):
     rope = Rope("default", theta=10_000.0, turned=32)
-    table, frequencies = RotaryTable(rope, CPU, dtype), inverse_frequencies(rope, CPU)
+    table, frequencies = RotaryTable(rope, CPU, dtype, recorded=False), inverse_frequencies(rope, CPU)
     for asked in ([0], [5, 3, 5], [1023, 1024], [70_001, 2], [7], []):
         positions = torch.tensor(asked, dtype=torch.int64)
         found, computed = table.at(positions), rotary_angles(positions, frequencies, dtype)
@@ -27,8 +27,10 @@ def test_a_looked_up_angle_is_the_computed_one_to_the_bit(dtype):
 
 
 def test_the_magnitude_of_a_stretched_embedding_is_in_the_table():
-    plain = RotaryTable(Rope("default", theta=10_000.0, turned=32), CPU, torch.float64)
-    stretched = RotaryTable(Rope("default", theta=10_000.0, turned=32, magnitude=1.25), CPU, torch.float64)
+    plain = RotaryTable(Rope("default", theta=10_000.0, turned=32), CPU, torch.float64, recorded=False)
+    stretched = RotaryTable(
+        Rope("default", theta=10_000.0, turned=32, magnitude=1.25), CPU, torch.float64, recorded=True
+    )
     positions = torch.tensor([0, 9, 4000])
     for one, other in zip(plain.at(positions), stretched.at(positions), strict=True):
         torch.testing.assert_close(other, one * 1.25, rtol=1e-6, atol=1e-7)

@@ -57,7 +57,7 @@ def not_ready(family, dtype, seed, start=True):
         KvLayout(config.layers, config.kv_heads, PAGE_TOKENS, config.head_dim),
     )
     kernels = compiled()
-    decoder = Decoder(model, kv, kernels)
+    decoder = Decoder(model, kv, kernels, recorded=True)
     with watching() as forms:
         for _ in range(8):
             counts = random.integers(1, [2, 60][int(random.integers(2))], size=int(random.integers(1, 30)))
