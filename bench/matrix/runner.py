@@ -134,6 +134,8 @@ class Matrix:
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_the_parent)
     try:
+        with _interrupts_held():
+            pool.submit(_nothing)  # the first task starts all processes
         yield pool
     except BrokenProcessPool:
         raise InternalError("A process of the matrix died; run it again, what is done is kept.") from None
@@ -146,10 +148,25 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes after the block, in whoever is started within it as well: there when it says that it is ready."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _nothing() -> None:
+    return
+
+
 def _end_with_the_parent() -> None:
     """In a child: Ctrl-C is told by the parent, a traceback of every child helps nobody; and no child outlives a parent that was killed."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_leave_when_orphaned, daemon=True).start()
 
 
