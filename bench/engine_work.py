@@ -64,7 +64,7 @@ class WorkReport:
 
 
 def prepared(folder: Path) -> LoadedModel:
-    """The model on the CPU, with a server's number of threads. Raises InvalidModel."""
+    """The model on the CPU, with as many threads as a server of the demo. Raises InvalidModel."""
     use_threads(compute_threads())
     return load_model(folder, "cpu", "float32")
 
