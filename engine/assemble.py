@@ -72,4 +72,6 @@ def assemble(
 
     most = room_tokens if facts.max_context_tokens is None else min(room_tokens, facts.max_context_tokens)
     emission = Emission(params.max_batch, facts.vocab_size, end_tokens, token_bytes)
-    return EngineState(policy_of(policy), planner_of, emission, cost, policy_of, forecast, max_tokens=most)
+    return EngineState(
+        policy_of(policy), planner_of, emission, cost, policy_of, forecast, max_tokens=most, run_ahead=params.run_ahead
+    )

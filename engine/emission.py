@@ -42,6 +42,8 @@ class Emission:
         self._token_bytes = token_bytes
         self._limits: StepCalendar[Row] = StepCalendar()
         self._batch: DecodeBatch = NO_DECODE
+        self._whole = True
+        """Whether all of `_batch` still decode: between a job's end and the next batch there may be an iteration that holds it."""
         self._rows: list[Row] = []
         self._offsets: Int32s = NO_INT32
         self._slots: Int64s = NO_INT64
@@ -59,11 +61,13 @@ class Emission:
         """The job decodes no more; `row.out` is complete."""
         if row.slot >= 0:
             self._ring.leave(row, steps)
+            self._whole = False
 
     def forget(self, row: Row) -> None:
         """The job ended: nobody asks for its tokens any more."""
         if row.slot >= 0:
             self._ring.forget(row)
+            self._whole = False
 
     def arrange(self, batch: DecodeBatch, came: Items[Row], steps: int) -> None:
         """Columns for the batch that is launched: those of the last one that did not leave, in their order, then `came`, who decode from
@@ -71,7 +75,7 @@ class Emission:
         """
         if batch is self._batch:
             return
-        self._batch = batch
+        self._batch, self._whole = batch, True
         stays = [row.slot >= 0 for row in self._rows]
         if not all(stays):
             kept = np.array(stays, dtype=bool)
@@ -130,11 +134,15 @@ class Emission:
         Tokens of jobs that are not live any more are dropped.
         """
         size = len(plan.decode)
-        if size == len(outcome.handles) and not outcome.failed and plan.decode is self._batch:
+        if size == len(outcome.handles) and not outcome.failed and self._stands(plan):
             if size == 0:
                 return None, []
             return self._absorb_batch(outcome, step)
         return self._absorb_mixed(plan, outcome, step, rows, now_ns)
+
+    def _stands(self, plan: IterationPlan) -> bool:
+        """Whether the plan's decode members are those of the columns, and all of them still decode."""
+        return plan.decode is self._batch and self._whole
 
     def _absorb_batch(self, outcome: IterationOutcome, step: int) -> tuple[TokensEmitted, list[Ending]]:
         """Exactly the members of the standing batch: columns only."""
@@ -186,7 +194,7 @@ class Emission:
         positions = np.zeros(len(outcome.handles), dtype=np.int32)
         live = np.ones(len(outcome.handles), dtype=bool)
         endings: list[Ending] = []
-        if members == len(plan.decode) and not failed and plan.decode is self._batch:
+        if members == len(plan.decode) and not failed and self._stands(plan):
             if members:
                 emitted, endings = self._absorb_batch(_head(outcome, members, self._batch), step)
                 positions[:members] = emitted.positions

@@ -180,6 +180,7 @@ def _by_arrival(row: Row) -> tuple[int, Handle]:
 
 def _executor_reset(state: EngineState, generation: int, tick: Tick, effects: list[Effect]) -> None:
     """Pools are empty: every job that had KV computes it again from the tokens that really came."""
+    answered = state.steps - state.unanswered_steps
     state.in_flight.clear()
     for row in state.rows.values():
         row.seq.settle(state.steps)
@@ -187,7 +188,7 @@ def _executor_reset(state: EngineState, generation: int, tick: Tick, effects: li
     for seq, was_in_batch, computed in lost:
         row = state.rows[seq.handle]
         if was_in_batch:
-            state.preempted(row, tick, effects)
+            state.preempted(row, tick, answered, effects)
         if computed:
             row.recomputed_tokens += computed
             effects.append(Recomputed(seq.handle, computed))

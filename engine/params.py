@@ -24,6 +24,7 @@ class EngineParams:
     `max_batch` counts decode and prefill members together, `max_prefill_tokens` is a hard cap (the budget in time usually binds first).
     `iteration_ms`: prompts may stretch an iteration to so long, or to four level-1 quanta or twice its decode part where those are longer.
     `tail` is the dial of `adaptive`: 0 for the lowest mean, 1 for the safest tail.
+    `run_ahead`: an unchanged batch is launched again before its tokens are known, for an executor that computes while the host goes on.
     `preempt_every_turn` is a debug mode: no job runs two turns in a row while another can. `plan_every_turn` switches the
     unchanged-turn fast path off. Raises InvalidSettings.
     """
@@ -35,6 +36,7 @@ class EngineParams:
     kv: KvParams = field(default_factory=KvParams)
     ladder: LadderParams | None = None
     tail: float = DEFAULT_TAIL
+    run_ahead: bool = False
     preempt_every_turn: bool = False
     plan_every_turn: bool = False
 

@@ -31,6 +31,8 @@ from ..core.ports import CostModel, Policy, Tick
 from ..kvstore.decision import Decision
 from ..kvstore.ledger import Ledger
 from ..kvstore.planner import Planner
+from ..kvstore.sequence import DECODE
+from ..profiler.online import CorrectedCostModel
 from ..scheduler.forecast import Forecast
 from ..scheduler.learned import write
 from .dues import DueHeap
@@ -43,11 +45,12 @@ WHOLE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A launched plan that is not answered yet. `step` numbers its decode part."""
+    """A launched plan that is not answered yet. `step` numbers its decode part; `factor` corrected what it was predicted to take."""
 
     decision: Decision
     step: int
     launch_ns: int
+    factor: float
 
 
 class EngineState:
@@ -66,13 +69,16 @@ class EngineState:
         forecast: Forecast,
         *,
         max_tokens: int,
+        run_ahead: bool = False,
     ) -> None:
-        """`max_tokens`: the most that prompt and output of one job may be together."""
+        """`max_tokens`: the most that prompt and output of one job may be together. `run_ahead`: engine/turn's."""
         self.policy = policy
         self.cost = cost
+        self.corrected = cost if isinstance(cost, CorrectedCostModel) else None
         self.make_policy = make_policy
         self._forecast = forecast
         self.max_tokens = max_tokens
+        self.run_ahead = run_ahead
         self.rows: dict[Handle, Row] = {}
         self.emission = emission
         self.planner = planner_of(self)
@@ -105,6 +111,20 @@ class EngineState:
     def busy(self) -> bool:
         """Whether another turn has something to do without an event."""
         return bool(self.in_flight or self.ledger.tickets or self.planner.ready_jobs)
+
+    @property
+    def unanswered_steps(self) -> int:
+        """Launched iterations whose decode tokens are not known yet."""
+        return sum(1 for launched in self.in_flight if len(launched.decision.plan.decode))
+
+    def repeats(self, now_ns: int) -> bool:
+        """Whether a plan of now would be the last decode batch once more, whatever the tokens in flight are, if they end nobody.
+
+        That holds while nothing changed, and while nobody reaches the length that was asked for with a token in flight.
+        """
+        if self.charged or self.emission.may_end(self.steps - 1):
+            return False
+        return self.planner.unchanged(self.policy, self.tick(now_ns)) is not None
 
     def admit(self, handles: Iterable[Handle]) -> tuple[Admit, ...]:
         """What the executor must know of jobs that enter."""
@@ -152,7 +172,8 @@ class EngineState:
             self._apply(decision, now_ns, effects)
         if decision.idle:
             return
-        self.in_flight.append(InFlight(decision, self.steps, now_ns))
+        factor = 1.0 if self.corrected is None else self.corrected.correction.factor
+        self.in_flight.append(InFlight(decision, self.steps, now_ns, factor))
         self.plans += 1
         if len(decision.plan.decode):
             self.decode_ns += decision.decode_ns
@@ -164,7 +185,7 @@ class EngineState:
             rows[handle].recomputed_tokens += tokens
             effects.append(Recomputed(handle, tokens))
         for seq in decision.left:
-            self.preempted(rows[seq.handle], tick, effects)
+            self.preempted(rows[seq.handle], tick, tick.steps, effects)
         for seq in decision.joined:
             self._joined(rows[seq.handle], tick, effects)
         for seq, service_ns, tokens in decision.charged:
@@ -189,10 +210,10 @@ class EngineState:
         effects.append(Resumed(handle, level) if row.started else Started(handle, level))
         row.started = True
 
-    def preempted(self, row: Row, tick: Tick, effects: list[Effect]) -> None:
-        """The job left the batch unfinished."""
+    def preempted(self, row: Row, tick: Tick, steps: int, effects: list[Effect]) -> None:
+        """The job left the batch unfinished, with the tokens of the iterations before `steps`."""
         handle = row.handle
-        self.emission.leave(row, self.steps)
+        self.emission.leave(row, steps)
         self.policy.leave(handle, tick)
         row.enter(Phase.PREEMPTED, tick.now_ns)
         row.preemptions += 1
@@ -234,12 +255,16 @@ class EngineState:
         *,
         missing: int = 0,
     ) -> None:
-        """The last word about some jobs: everything they hold is freed. `missing` tokens of each were launched and never came."""
+        """The last word about some jobs: everything they hold is freed. `missing`: tokens of each that were launched and never came, beside those in
+        flight."""
+        in_flight = self.unanswered_steps
+        # Tokens that are not here yet and will not be wanted: whoever decodes stands in all that is in flight.
+        missed = [missing + in_flight * (row.seq.stage == DECODE) for row, _ in endings]
         for row, reason in endings:
             self.emission.forget(row)
             self.policy.removed(row.handle, tick, finished=reason in WHOLE)
             del self.rows[row.handle]
         self.planner.remove([row.seq for row, _ in endings], tick.steps)
-        for row, reason in endings:
-            output_tokens = row.seq.generated - missing
+        for (row, reason), never_came in zip(endings, missed, strict=True):
+            output_tokens = row.seq.generated - never_came
             effects.append(Finished(row.handle, reason, output_tokens, row.account(tick.now_ns), failure))

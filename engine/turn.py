@@ -1,7 +1,12 @@
 """One turn: events in, effects out.
 
-Owns the three clock reads and the order of a turn (docs/architecture.md); everything else is state. It does not know whether its executor
-is real or simulated; serving, sim, bench and `skipjoin.LLM` step it.
+Owns the three clock reads, the order of a turn (docs/architecture.md) and how far it runs ahead of the executor; everything else is state. It does
+not know whether its executor is real or simulated; serving, sim, bench and `skipjoin.LLM` step it.
+
+With `ahead` (`EngineParams.run_ahead`) a second plan is launched before the first is answered, so that a device that computes while the host goes on
+is not idle between iterations. Only the unchanged batch is launched so: nothing about it depends on the tokens in flight, but that a job that one of
+them ends is computed once more, for nothing. Whatever else is to happen is decided when nothing is in flight, so no page, move or place in the batch
+ever depends on an answer that is still to come.
 """
 
 from __future__ import annotations
@@ -16,17 +21,12 @@ from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
 from ..core.ports import Executor
 from ..kvstore.decision import Decision
-from ..profiler.online import CorrectedCostModel
 from . import intake
 from .recording import Recorder
-from .state import EngineState
+from .state import EngineState, InFlight
 
-DEPTH = 1
-"""Plans in flight: launched before the oldest is waited for.
-
-With more than one, no iteration would be the answer to the plan of its turn, and a corrected cost model would learn nothing: a prediction would have
-to keep the factor that it was made by.
-"""
+DEPTH_AHEAD = 2
+"""Plans in flight when it runs ahead, the one that is waited for included; else there is one."""
 
 
 class Turn:
@@ -39,10 +39,10 @@ class Turn:
         self._executor = executor
         self._clock = clock
         self._recorder = recorder
-        self._corrected = state.cost if isinstance(state.cost, CorrectedCostModel) else None
         self._effects: list[Effect] = []
         self._drained_ns = 0
         self._launched_ns = 0
+        self._ended_ns = 0
         self._decision: Decision | None = None
 
     def step(self, events: Sequence[Event] = ()) -> TurnEffects:
@@ -51,14 +51,14 @@ class Turn:
         outcome = None
         if plan is not None:
             self._executor.submit(plan)
-        if len(self.state.in_flight) >= DEPTH:
+        if self.waits():
             outcome = self._executor.poll(None)
             if outcome is None:
                 raise ExecutorLost("The executor gave no answer to a plan.")
         return self.settle(outcome)
 
     def decide(self, events: Sequence[Event] = ()) -> IterationPlan | None:
-        """Apply events and decide the next plan; None when the executor has nothing to do."""
+        """Apply events and decide the next plan; None when the executor has nothing to do, or when what it does has to be known first."""
         state = self.state
         effects: list[Effect] = []
         self._effects = effects
@@ -66,20 +66,36 @@ class Turn:
         if self._recorder is not None:
             self._recorder.events(events)
         intake.apply(state, events, self._drained_ns, effects)
+        if state.in_flight and not state.repeats(self._drained_ns):
+            self._decision = None
+            self._launched_ns = self._clock.now_ns()
+            return None
         self._decision = decision = state.decide(self._drained_ns, effects)
         self._launched_ns = self._clock.now_ns()
         state.launch(decision, self._launched_ns, effects)
         return None if decision.idle else decision.plan
 
+    def waits(self) -> bool:
+        """Whether this turn, which was decided, waits for the oldest plan in flight: unless the next one may be launched beside it."""
+        in_flight = len(self.state.in_flight)
+        if not self.state.run_ahead or in_flight >= DEPTH_AHEAD or self._decision is None:
+            return in_flight > 0
+        return in_flight > 0 and not self.state.repeats(self._launched_ns)
+
     def settle(self, outcome: IterationOutcome | None) -> TurnEffects:
         """Absorb the oldest plan's outcome, if there is one; the effects of the turn. What it took corrects later predictions, and no charge."""
         state, now_ns = self.state, self._clock.now_ns()
         tokens: TokensEmitted | None = None
+        answered: InFlight | None = None
         if outcome is not None:
+            answered = state.in_flight[0] if state.in_flight else None
             tokens = state.absorb(outcome, now_ns, self._effects)
-        stats = self._stats(now_ns, self._measured_ns(outcome))
-        if self._corrected is not None and stats.measured_ns is not None and stats.predicted_ns is not None:
-            self._corrected.observed(stats.predicted_ns, stats.measured_ns)
+        measured_ns = None if outcome is None or answered is None else self._measured_ns(outcome, answered)
+        stats = self._stats(now_ns, answered, measured_ns)
+        if state.corrected is not None and answered is not None and measured_ns is not None:
+            predicted_ns = answered.decision.plan.predicted_ns
+            if predicted_ns is not None:
+                state.corrected.observed(predicted_ns, measured_ns, answered.factor)
         effects = TurnEffects(stats, tokens, tuple(self._effects))
         if self._recorder is not None:
             self._recorder.turn((self._drained_ns, self._launched_ns, now_ns), outcome, effects)
@@ -94,30 +110,30 @@ class Turn:
         """Bound for waiting on the inbox when not busy, on the clock; None: wait for ever."""
         return self.state.next_due_ns()
 
-    def _measured_ns(self, outcome: IterationOutcome | None) -> int | None:
-        """What this turn's iteration took: None without compute, and for the answer to another plan or from pools that are gone."""
-        decision = self._decision
-        if outcome is None or decision is None or not decision.plan.computes:
+    def _measured_ns(self, outcome: IterationOutcome, answered: InFlight) -> int | None:
+        """What the answered iteration took, from the end of the one before where it was launched earlier: None without compute, and from pools that
+        are gone."""
+        plan = answered.decision.plan
+        started_ns, self._ended_ns = max(outcome.started_ns, self._ended_ns), outcome.ended_ns
+        if not plan.computes or outcome.generation != plan.generation:
             return None
-        plan = decision.plan
-        if outcome.seq != plan.seq or outcome.generation != plan.generation:
-            return None
-        return outcome.ended_ns - outcome.started_ns
+        return outcome.ended_ns - started_ns
 
-    def _stats(self, now_ns: int, measured_ns: int | None) -> TurnStats:
-        state, decision = self.state, self._decision
-        assert decision is not None, "a turn is decided before it is settled"
-        plan = decision.plan
+    def _stats(self, now_ns: int, answered: InFlight | None, measured_ns: int | None) -> TurnStats:
+        """Of the plan that was answered what it predicted and measured; of the plan that was decided what was begun with it."""
+        state, decided = self.state, self._decision
+        shown = answered.decision if answered is not None else decided
+        assert shown is not None, "a turn is decided before it is settled"
         return TurnStats(
-            seq=plan.seq,
+            seq=shown.plan.seq,
             now_ns=now_ns,
-            decode_jobs=len(plan.decode),
-            prefill_tokens=decision.prefill_tokens,
+            decode_jobs=len(shown.plan.decode),
+            prefill_tokens=0 if decided is None else decided.prefill_tokens,
             live_jobs=len(state.rows),
             free_pages=state.ledger.device.free,
-            pages_out=decision.pages_out,
-            pages_in=decision.pages_in,
+            pages_out=0 if decided is None else decided.pages_out,
+            pages_in=0 if decided is None else decided.pages_in,
             planning_ns=self._launched_ns - self._drained_ns,
-            predicted_ns=plan.predicted_ns,
+            predicted_ns=None if answered is None else answered.decision.plan.predicted_ns,
             measured_ns=measured_ns,
         )

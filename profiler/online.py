@@ -44,7 +44,7 @@ class OnlineCorrection:
         return self._error
 
     def observe_corrected(self, predicted_ns: int, measured_ns: int) -> None:
-        """The same of a prediction that holds the factor of now already; taken for the base's, it would be learned twice."""
+        """The same of a prediction that holds the factor of now, or of an iteration ago; taken for the base's, it would be learned twice."""
         self.observe(round(predicted_ns / self.factor), measured_ns)
 
     def observe(self, predicted_ns: int, measured_ns: int) -> None:
@@ -71,12 +71,9 @@ class CorrectedCostModel:
         self.base = base
         self.correction = correction
 
-    def observed(self, predicted_ns: int, measured_ns: int) -> None:
-        """An iteration that *this* model put at `predicted_ns` took `measured_ns`.
-
-        The factor must be that of the prediction: with one plan in flight it is, for only this call moves it.
-        """
-        self.correction.observe_corrected(predicted_ns, measured_ns)
+    def observed(self, predicted_ns: int, measured_ns: int, factor: float) -> None:
+        """An iteration that this model put at `predicted_ns`, when its factor was `factor`, took `measured_ns`."""
+        self.correction.observe(round(predicted_ns / factor), measured_ns)
 
     def chunk_ns(self, tokens: int, context_before: int) -> int:
         """A prefill chunk's own time."""

@@ -16,7 +16,8 @@ ROOFLINE = "roofline"
 
 @dataclass(frozen=True, slots=True)
 class Computing:
-    """`cost` is the profile's, uncorrected; `device`, `dtype` and `profile` are words for the start line and the log."""
+    """`cost` is the profile's, uncorrected; `device`, `dtype` and `profile` are words for the start line and the log. `at_once`: a plan is computed
+    when it is submitted; else the host goes on beside it."""
 
     executor: Executor
     facts: ExecutorFacts
@@ -24,3 +25,4 @@ class Computing:
     device: str
     dtype: str
     profile: str
+    at_once: bool = True

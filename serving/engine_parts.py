@@ -71,6 +71,7 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         starvation=settings.starvation,
         tail=settings.tail,
         kv=KvParams(mode=settings.kv_mode),
+        run_ahead=settings.run_ahead == "on" or (settings.run_ahead == "auto" and not computing.at_once),
         preempt_every_turn=settings.preempt_every_turn,
     )
     learned = LearnedFile(place_of(settings.pool_path) if link is not None else None)

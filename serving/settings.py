@@ -91,6 +91,9 @@ class ServeSettings(BaseSettings):
     tail: float = Field(
         DEFAULT_TAIL, ge=0.0, le=1.0, description="Dial of the policy adaptive: 0 lowest mean, 1 safest tail"
     )
+    run_ahead: Literal["auto", "on", "off"] = Field(
+        "auto", description="Launch an unchanged batch again before its tokens are known; auto: on a GPU"
+    )
     preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
     profile: str | None = Field(
         None, description="Cost profile: a file, a shipped name, or roofline; default: measured at start and cached"

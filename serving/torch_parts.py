@@ -32,4 +32,4 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock) -> 
     words = str(dtype).removeprefix("torch.")
     code = computing_code(device, dtype)
     profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words, code=code)
-    return Computing(executor, facts, profile.cost, str(device), words, source)
+    return Computing(executor, facts, profile.cost, str(device), words, source, at_once=device.type != "cuda")

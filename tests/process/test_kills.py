@@ -118,8 +118,9 @@ def _kill_rounds(
     print(f"{len(order)} kills, {counts}, retries {sum(client.retries for client in crew)}")
 
 
-def test_ten_kills_of_each_lose_nothing(serve: Serve, tmp_path: Path) -> None:
-    server = serve("--simulated-scale", "0.5", "--kv-tokens", "512", "--max-batch", "4")
+@pytest.mark.parametrize("ahead", ["off", "on"])
+def test_ten_kills_of_each_lose_nothing(serve: Serve, tmp_path: Path, ahead: str) -> None:
+    server = serve("--simulated-scale", "0.5", "--kv-tokens", "512", "--max-batch", "4", "--run-ahead", ahead)
     _kill_rounds(server, tmp_path, 10)
 
 

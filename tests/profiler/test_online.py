@@ -95,7 +95,7 @@ def test_an_engine_that_tells_its_own_predictions_does_not_run_away() -> None:
     model = CorrectedCostModel(BASE, correction)
     truth_ns = 2 * BASE.decode_ns(8, 8_000)
     for _ in range(4_000):
-        model.observed(model.decode_ns(8, 8_000), truth_ns)
+        model.observed(model.decode_ns(8, 8_000), truth_ns, correction.factor)
     assert model.decode_ns(8, 8_000) == pytest.approx(truth_ns, rel=0.01)
     assert correction.factor == pytest.approx(2.0, rel=0.01)
     assert correction.relative_error < 0.01

@@ -49,6 +49,7 @@ class EngineMachine(RuleBasedStateMachine):
         seed=st.integers(0, 1000),
         fail_share=st.sampled_from([0.0, 0.0, 0.02]),
         link_ns=st.sampled_from([5_000, 5_000, 100_000]),
+        ahead=st.booleans(),
     )
     def start(
         self,
@@ -65,6 +66,7 @@ class EngineMachine(RuleBasedStateMachine):
         seed,
         fail_share,
         link_ns,
+        ahead,
     ):
         params = EngineParams(
             max_batch=batch,
@@ -74,6 +76,7 @@ class EngineMachine(RuleBasedStateMachine):
             kv=KvParams(mode=mode, floor_pages=floor, clean_reserve=reserve, lookahead=8),
             ladder=LadderParams(starvation_floor_ns=20_000_000, paper_alpha_ns=10_000_000),
             preempt_every_turn=alternate,
+            run_ahead=ahead,
         )
         cost = dataclasses.replace(COST, move_token_ns=link_ns)
         self.arguments = (policy, params, device, host, seed, fail_share, cost)
@@ -209,7 +212,8 @@ class EngineMachine(RuleBasedStateMachine):
                 assert count in (-1, end.output_tokens)
         params = self.arguments[1]
         self._again(params)
-        self._again(dataclasses.replace(params, plan_every_turn=True))
+        if not params.run_ahead:  # which launches only what is not planned anew
+            self._again(dataclasses.replace(params, plan_every_turn=True))
 
     def _again(self, params: EngineParams) -> None:
         """The same events give the same effects, whether unchanged turns are planned or not."""

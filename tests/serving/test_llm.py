@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from skipjoin import LLM, SamplingParams
-from skipjoin.core.effects import Finished
+from skipjoin.core.effects import Finished, TurnEffects
 from skipjoin.core.errors import InvalidInput, InvalidModel, NeverFits
+from skipjoin.core.events import Event
 from skipjoin.core.job import FinishReason
 from skipjoin.core.view import ChatMessage
+from skipjoin.engine.turn import Turn
 from skipjoin.executor.presets import init_model
 
 
@@ -51,6 +53,42 @@ def test_together_and_alone_give_the_same_tokens(llm: LLM) -> None:
     assert [len(one.token_ids) for one in together] == [20 + 3 * i for i in range(12)]
     for prompt, one, expected in zip(PROMPTS[::4], params[::4], together[::4], strict=True):
         assert llm.generate(prompt, one, progress=False)[0].token_ids == expected.token_ids
+
+
+def test_running_ahead_gives_the_same_tokens(
+    folder: Path, cache: Path, llm: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedy, seeded, penalised and with log-probabilities, jobs that stop themselves among them."""
+    kinds = [
+        {"temperature": 0.0},
+        {},
+        {"repetition_penalty": 1.3, "presence_penalty": 0.4, "frequency_penalty": 0.2},
+        {"logprobs": 3},
+    ]
+    params = [
+        SamplingParams(
+            seed=i, max_new_tokens=20 + 3 * i, ignore_eos=i % 2 == 0, stop=("a",) if i % 3 == 0 else (), **kinds[i % 4]
+        )
+        for i in range(12)
+    ]
+    expected = llm.generate(PROMPTS, params, progress=False)
+    deepest = 0
+    step = Turn.step
+
+    def noting(turn: Turn, events: Sequence[Event] = ()) -> TurnEffects:
+        nonlocal deepest
+        effects = step(turn, events)
+        deepest = max(deepest, len(turn.state.in_flight))
+        return effects
+
+    monkeypatch.setattr(Turn, "step", noting)
+    arguments = {"dtype": "float64", "threads": 1, "kv_tokens": 512, "host_kv_tokens": 2048, "max_batch": 4}
+    with LLM(folder, device="cpu", run_ahead="on", **arguments) as ahead:
+        answers = ahead.generate(PROMPTS, params, progress=False)
+    assert deepest == 1  # a plan stays in flight from one turn to the next
+    assert [(one.token_ids, one.logprobs, one.finish) for one in answers] == [
+        (one.token_ids, one.logprobs, one.finish) for one in expected
+    ]
 
 
 def test_what_is_left_out_is_the_models_own(llm: LLM) -> None:
