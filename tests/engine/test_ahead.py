@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,7 @@ class World:
         self.recorder = None if record is None else Recorder(record, header)
         self.turn = Turn(self.state, self, self.clock, recorder=self.recorder)
         self.unanswered = self.most = self.computed = 0
+        self.submitted_ns: deque[int] = deque()
         self.said: dict[int, list[int]] = {}
         self.ends: dict[int, Finished] = {}
         self.told: list[TurnEffects] = []
@@ -82,11 +85,14 @@ class World:
         self.unanswered += 1
         self.most = max(self.most, self.unanswered)
         self.computed += len(plan.decode) + sum(chunk.last for chunk in plan.prefills)
+        self.submitted_ns.append(self.clock.now_ns())
         self.executor.submit(plan)
 
     def poll(self, timeout_ns: int | None):
+        """As a device answers, which knows when a plan was given to it and not when it came to it."""
         self.unanswered -= 1
-        return self.executor.poll(timeout_ns)
+        outcome = self.executor.poll(timeout_ns)
+        return None if outcome is None else replace(outcome, started_ns=self.submitted_ns.popleft())
 
     def close(self) -> None:
         self.executor.close()
@@ -190,6 +196,7 @@ def test_lost_pools_lose_what_was_in_flight_and_no_more() -> None:
     world.until_ahead()
     world.executor = SimExecutor(COST, world.facts, world.clock, source=Tokens())
     world.unanswered = 0
+    world.submitted_ns.clear()
     world.drain(ExecutorReset(2))
     assert world.said == {handle: natural(handle, 40) for handle in (0, 1)}
 
