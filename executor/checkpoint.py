@@ -22,8 +22,8 @@ from .model_json import read_json
 MAX_HEADER_BYTES = 100 * 2**20
 _DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _BELONGS = "Take the config.json that belongs to the weights, or download both again."
-_SINGLE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +78,24 @@ class Checkpoint:
 
 def _shards(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
-    if (folder / _INDEX).is_file():
-        listed = read_json(folder, _INDEX).get("weight_map")
+    if (folder / INDEX).is_file():
+        listed = read_json(folder, INDEX).get("weight_map")
         if not isinstance(listed, dict) or not listed:
-            raise InvalidModel(f"{_INDEX} has no weight_map.", field=_INDEX)
+            raise InvalidModel(f"{INDEX} has no weight_map.", field=INDEX)
         shards = set(listed.values())
         # A name with a slash would read outside of the model folder.
         if not all(
             isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors") for name in shards
         ):
-            raise InvalidModel(f"{_INDEX} names a file that is no safetensors file of this folder.", field=_INDEX)
+            raise InvalidModel(f"{INDEX} names a file that is no safetensors file of this folder.", field=INDEX)
         for name in sorted(shards):
             if not (folder / name).is_file():
-                raise InvalidModel(
-                    f"{_INDEX} names {name}, which is not in the model folder. Download it.", field=_INDEX
-                )
+                raise InvalidModel(f"{INDEX} names {name}, which is not in the model folder. Download it.", field=INDEX)
         return [folder / name for name in sorted(shards)]
-    if (folder / _SINGLE).is_file():
-        return [folder / _SINGLE]
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
     if files:
-        raise InvalidModel(f"There are safetensors files, but neither {_SINGLE} nor {_INDEX}.", field=_INDEX)
+        raise InvalidModel(f"There are safetensors files, but neither {SINGLE} nor {INDEX}.", field=INDEX)
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
         raise InvalidModel(
             "The weights are pickle files (.bin, .pt, .pth), and loading one can run foreign code. Convert the model to safetensors.",
@@ -105,19 +103,19 @@ def _shards(folder: Path) -> list[Path]:
             limit="safetensors only",
         )
     raise InvalidModel(
-        f"The model folder has no weights ({_SINGLE} or {_INDEX}). Download them into it.",
+        f"The model folder has no weights ({SINGLE} or {INDEX}). Download them into it.",
         field="model",
         limit="safetensors only",
     )
 
 
 def _check_index(folder: Path, entries: dict[str, TensorEntry]) -> None:
-    if not (folder / _INDEX).is_file():
+    if not (folder / INDEX).is_file():
         return
-    for name, shard in read_json(folder, _INDEX)["weight_map"].items():
+    for name, shard in read_json(folder, INDEX)["weight_map"].items():
         if name not in entries or entries[name].file.name != shard:
             raise InvalidModel(
-                f"{_INDEX} says that {name[:200]} is in {shard}, but it is not. Download both again.", field=_INDEX
+                f"{INDEX} says that {name[:200]} is in {shard}, but it is not. Download both again.", field=INDEX
             )
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import argparse
 
+LARGE_BYTES = 1 << 30
+"""Weights from here on take their time: what is written is said before and meanwhile."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `model` and its sub-commands."""
@@ -20,16 +23,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--preset",
         default="tiny",
         metavar="NAME",
-        help="tiny: for tests; small: 32 M parameters; tiny-mistral, tiny-qwen2, ...: of another family, as in docs/models.md (default: tiny)",
+        help="tiny: for tests; small: 32 M parameters; llama-3-8b: that shape, 15 GiB in bfloat16; tiny-mistral, tiny-qwen2, ...: of another"
+        " family, as in docs/models.md (default: tiny)",
     )
     init.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the folder. Raises InvalidInput for an unknown preset, a bad seed, or a folder in use."""
-    from .presets import init_model
+    """Make the folder. Raises InvalidInput for an unknown preset, a bad seed, a folder in use, or a disk without room."""
+    from .presets import init_model, preset_named
 
-    shape = init_model(args.dir, args.preset, args.seed)
+    told = preset_named(args.preset)
+    if large := told.weight_bytes >= LARGE_BYTES:
+        print(f"{args.dir}: {told.weight_bytes / 2**30:.1f} GiB of weights in {told.dtype}", flush=True)
+    shape = init_model(
+        args.dir, args.preset, args.seed, written=lambda name: print(name, flush=True) if large else None
+    )
     print(
         f"{args.dir}: {shape.layers} layers, hidden {shape.hidden}, vocabulary {shape.vocab_size}, random weights, seed {args.seed}"
     )

@@ -70,6 +70,11 @@ def load_config(folder: Path) -> ModelConfig:
     if not folder.is_dir():
         raise InvalidModel("The model folder does not exist or is no folder.", field="model")
     raw = read_json(folder, "config.json")
+    return config_of(raw, read_json(folder, "generation_config.json", required=False))
+
+
+def config_of(raw: dict[str, Any], generation: dict[str, Any]) -> ModelConfig:
+    """Of what the two files hold; `generation` may be empty. Raises as `load_config` does."""
     _refuse_foreign(raw)
     architecture = _architecture(raw)
     fields = _fields(architecture, raw)
@@ -116,7 +121,7 @@ def load_config(folder: Path) -> ModelConfig:
         out_bias=_said(architecture.out_bias, fields),
         mlp_bias=_said(architecture.mlp_bias, fields),
         bos_id=bos_ids[0] if bos_ids else None,
-        eos_ids=_eos_ids(fields, read_json(folder, "generation_config.json", required=False), vocab_size),
+        eos_ids=_eos_ids(fields, generation, vocab_size),
     )
 
 

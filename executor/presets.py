@@ -1,28 +1,29 @@
-"""Small models with random weights, made on the spot, so that everything can be run without a download.
+"""Models with random weights, made on the spot, so that everything can be run without a download.
 
-Owns the presets, the training of a byte-level BPE tokenizer on Python's own documentation, and the writing of a Hugging Face folder that
-Transformers loads too. It is not used to serve: `skipjoin model init`, tests and the demo call it.
+Owns the presets and the writing of a Hugging Face folder that Transformers loads too. How large the numbers are random_weights knows, how they get
+into files shards does. It is not used to serve: `skipjoin model init`, tests, benchmarks and the demo call it.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
-from collections.abc import Iterator, Mapping
+import math
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+import torch
+from safetensors import SafetensorError
 
 from ..core.errors import InvalidInput
-from .config import load_config
-from .random_weights import random_weights
+from .config import ModelConfig, config_of
+from .memory import refuse_too_large
+from .preset_tokenizer import BOS, EOS, SPECIAL_TOKENS, train_tokenizer
+from .random_weights import implied_shapes, random_tensors, random_weights_on
 from .registry import find_architecture
-
-BOS, EOS, USER, ASSISTANT, SYSTEM = "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
-SPECIAL_TOKENS = (BOS, EOS, USER, ASSISTANT, SYSTEM)
+from .shards import SHARD_BYTES, write_shards
+from .weights import LoadedModel, parse_device, parse_dtype
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
@@ -34,77 +35,17 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
-
-_DOCUMENTED_MODULES = (
-    *(
-        "argparse",
-        "ast",
-        "bisect",
-        "calendar",
-        "codecs",
-        "collections",
-        "configparser",
-        "contextlib",
-        "csv",
-        "datetime",
-    ),
-    *(
-        "decimal",
-        "difflib",
-        "doctest",
-        "email.message",
-        "enum",
-        "fractions",
-        "functools",
-        "gettext",
-        "heapq",
-        "http.client",
-    ),
-    *(
-        "inspect",
-        "io",
-        "ipaddress",
-        "itertools",
-        "json",
-        "logging",
-        "mailbox",
-        "math",
-        "operator",
-        "os",
-        "pathlib",
-        "pickletools",
-    ),
-    *(
-        "platform",
-        "pprint",
-        "random",
-        "re",
-        "shutil",
-        "socket",
-        "statistics",
-        "string",
-        "struct",
-        "subprocess",
-        "tarfile",
-    ),
-    *(
-        "tempfile",
-        "textwrap",
-        "threading",
-        "timeit",
-        "tokenize",
-        "traceback",
-        "typing",
-        "unittest.mock",
-        "urllib.parse",
-    ),
-    *("urllib.request", "uuid", "weakref", "xml.dom.minidom", "zipfile"),
-)
+FEW_BYTES = 64 << 20
+"""Room on the disk beyond the weights: tokenizer, headers, what else writes there in the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Shape of a random model, a Llama unless `architecture` says otherwise; `fields` stand in config.json besides, in the family's own spelling."""
+    """Shape of a random model, a Llama unless `architecture` says otherwise; `fields` stand in config.json besides, in the family's own spelling.
+
+    `dtype`: what a folder stores. `tokenizer_size`: tokens that have a text, where that is not all of the vocabulary; Python's documentation gives
+    some ten thousand.
+    """
 
     layers: int
     hidden: int
@@ -116,6 +57,18 @@ class Preset:
     architecture: str = "LlamaForCausalLM"
     model_type: str = "llama"
     fields: Mapping[str, object] = field(default_factory=dict)
+    dtype: str = "float32"
+    tokenizer_size: int | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the loader would read from a folder of it."""
+        return config_of(_config_json(self), {})
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all tensors in a folder."""
+        return _numbers(self.config) * parse_dtype(self.dtype).itemsize
 
 
 _TINY = Preset(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=128, vocab_size=512, max_context_tokens=1024)
@@ -134,6 +87,18 @@ PRESETS = {
     "small": Preset(
         layers=8, hidden=512, heads=8, kv_heads=4, intermediate=1408, vocab_size=8192, max_context_tokens=8192
     ),
+    "llama-3-8b": Preset(
+        layers=32,
+        hidden=4096,
+        heads=32,
+        kv_heads=8,
+        intermediate=14336,
+        vocab_size=128256,
+        max_context_tokens=8192,
+        fields={"rope_theta": 500000.0},
+        dtype="bfloat16",
+        tokenizer_size=8192,
+    ),
     "tiny-mistral": _tiny("MistralForCausalLM", "mistral", {"sliding_window": 64}),
     "tiny-qwen2": _tiny("Qwen2ForCausalLM", "qwen2"),
     "tiny-qwen3": _tiny("Qwen3ForCausalLM", "qwen3"),
@@ -146,73 +111,93 @@ PRESETS = {
 }
 
 
-def init_model(folder: str | Path, preset: str, seed: int = 0) -> Preset:
-    """Write a model folder: config, weights (float32), tokenizer, chat template, generation config.
+def preset_named(name: str) -> Preset:
+    """The shape. Raises InvalidInput naming those that there are."""
+    if name not in PRESETS:
+        raise InvalidInput(f"There is no preset {name[:40]!r}.", field="preset", limit=", ".join(PRESETS))
+    return PRESETS[name]
 
-    Same preset, seed and Python version: same bytes. Raises InvalidInput for an unknown preset, a negative seed, or a folder that
-    already holds something or cannot be written.
+
+def random_model(
+    preset: str, device: torch.device | str = "cpu", dtype: torch.dtype | str | None = None, seed: int = 0
+) -> LoadedModel:
+    """A model of `preset` in memory, drawn tensor by tensor on the device and in the precision (None: the preset's): no folder, no tokenizer.
+
+    It takes the weights' own memory and that of one layer or embedding besides. The numbers follow from seed, device and precision, and are not
+    those of the folder of the same seed. Raises InvalidInput for an unknown preset, device or precision or a bad seed, InvalidModel when the
+    weights do not fit into what is free.
     """
-    if preset not in PRESETS:
-        raise InvalidInput(f"There is no preset {preset[:40]!r}.", field="preset", limit=", ".join(PRESETS))
-    if not 0 <= seed < 2**63:
-        raise InvalidInput("The seed must be a whole number from 0 on.", field="seed", limit=f"0..{2**63 - 1}")
+    shape = preset_named(preset)
+    _check_seed(seed)
+    device = parse_device(device) if isinstance(device, str) else device
+    dtype = parse_dtype(shape.dtype if dtype is None else dtype) if not isinstance(dtype, torch.dtype) else dtype
+    config = shape.config
+    refuse_too_large(_numbers(config) * dtype.itemsize, device, dtype)
+    return LoadedModel(config, random_weights_on(config, seed, device, dtype), device, dtype)
+
+
+def init_model(
+    folder: str | Path,
+    preset: str,
+    seed: int = 0,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    written: Callable[[str], None] = lambda _: None,
+) -> Preset:
+    """Write a model folder: config, weights in the preset's precision, tokenizer, chat template, generation config.
+
+    Same preset, seed and Python version: same bytes. Weights of more than `shard_bytes` become several files with an index; no more than that and
+    one tensor are in memory at once. `written` hears the name of each file of weights. Raises InvalidInput for an unknown preset, a negative
+    seed, or a folder that already holds something, cannot be written or has no room.
+    """
+    shape = preset_named(preset)
+    _check_seed(seed)
     path = Path(folder)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InvalidInput("The folder already holds something; name a new or empty one.", field="dir")
+        made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
-        shape = PRESETS[preset]
-        tokenizer = train_tokenizer(shape.vocab_size)
+        try:
+            _check_room(path, preset, shape.weight_bytes)
+        except InvalidInput:
+            if made:
+                path.rmdir()
+            raise
+        tokenizer = train_tokenizer(shape.tokenizer_size or shape.vocab_size)
         tokenizer.save(str(path / "tokenizer.json"))
-        for name, value in _json_files(shape, tokenizer).items():
+        for name, value in _json_files(shape).items():
             (path / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        save_file(random_weights(load_config(path), seed), path / "model.safetensors", metadata={"format": "pt"})
-        (path / "model.safetensors").chmod(0o644)
+        dtype, config = parse_dtype(shape.dtype), shape.config
+        sizes = {name: math.prod(size) * dtype.itemsize for name, size in implied_shapes(config).items()}
+        write_shards(path, random_tensors(config, seed, dtype), sizes, shard_bytes, written)
     except OSError as error:
         raise InvalidInput(f"The folder cannot be written: {error.strerror}.", field="dir") from error
+    except SafetensorError as error:
+        raise InvalidInput(f"The weights cannot be written: {error}.", field="dir") from error
     return shape
 
 
-def train_tokenizer(vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer of exactly `vocab_size` tokens; a text too small for that is filled up with reserved special tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=2,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_training_text(), trainer)
-    missing = vocab_size - tokenizer.get_vocab_size()
-    tokenizer.add_special_tokens([f"<|reserved_{i}|>" for i in range(missing)])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
-    )
-    return tokenizer
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise InvalidInput("The seed must be a whole number from 0 on.", field="seed", limit=f"0..{2**63 - 1}")
 
 
-def _training_text() -> Iterator[str]:
-    """Python's language reference, which every installation carries for `help()`, and the docstrings of some of its modules."""
-    from pydoc_data.topics import topics
-
-    for name in sorted(topics):
-        yield topics[name]
-    for name in _DOCUMENTED_MODULES:
-        module = importlib.import_module(name)
-        for _, member in sorted(vars(module).items()):
-            members = sorted(vars(member).items()) if isinstance(member, type) else []
-            for documented in (member, *(inner for _, inner in members)):
-                # Looked up without asking the object: some of typing's answer with a deprecation warning.
-                doc = inspect.getattr_static(documented, "__doc__", None)
-                if isinstance(doc, str):
-                    yield doc
+def _check_room(path: Path, preset: str, weight_bytes: int) -> None:
+    free = shutil.disk_usage(path).free
+    if free < weight_bytes + FEW_BYTES:
+        raise InvalidInput(
+            f"The weights of {preset} take {weight_bytes / 2**30:.1f} GiB of disk; make room, or name a folder on a larger one.",
+            field="dir",
+            limit=f"the {free / 2**30:.1f} GiB that are free",
+        )
 
 
-def _json_files(shape: Preset, tokenizer: Tokenizer) -> dict[str, dict[str, object]]:
-    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+def _numbers(config: ModelConfig) -> int:
+    return sum(math.prod(size) for size in implied_shapes(config).values())
+
+
+def _config_json(shape: Preset) -> dict[str, object]:
     config: dict[str, object] = {
         "architectures": [shape.architecture],
         "model_type": shape.model_type,
@@ -230,14 +215,19 @@ def _json_files(shape: Preset, tokenizer: Tokenizer) -> dict[str, dict[str, obje
         "attention_bias": False,
         "mlp_bias": False,
         "tie_word_embeddings": False,
-        "bos_token_id": bos,
-        "eos_token_id": eos,
-        "torch_dtype": "float32",
+        "bos_token_id": SPECIAL_TOKENS.index(BOS),
+        "eos_token_id": SPECIAL_TOKENS.index(EOS),
+        "torch_dtype": shape.dtype,
     }
     spelled = {"norm_eps": "rms_norm_eps", **find_architecture(shape.architecture).spelled}
+    return {spelled.get(name, name): value for name, value in config.items()} | dict(shape.fields)
+
+
+def _json_files(shape: Preset) -> dict[str, dict[str, object]]:
+    config = _config_json(shape)
     return {
-        "config.json": {spelled.get(name, name): value for name, value in config.items()} | dict(shape.fields),
-        "generation_config.json": {"bos_token_id": bos, "eos_token_id": eos},
+        "config.json": config,
+        "generation_config.json": {name: config[name] for name in ("bos_token_id", "eos_token_id")},
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": BOS,

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
+from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +22,10 @@ from skipjoin.cli import main
 from skipjoin.core.errors import InvalidInput
 from skipjoin.executor.families import FAMILIES
 from skipjoin.executor.loading import load_model
-from skipjoin.executor.presets import PRESETS, init_model, train_tokenizer
+from skipjoin.executor.preset_tokenizer import train_tokenizer
+from skipjoin.executor.presets import PRESETS, init_model, random_model
 from skipjoin.executor.runner import TorchExecutor
+from skipjoin.executor.tokenizer import ModelTokenizer
 from skipjoin.kvstore.device.pool import PoolShape
 
 
@@ -60,6 +67,110 @@ def test_a_preset_of_each_family_is_transformers_own(name, tmp_path):
         logits = exact(theirs.eval())(input_ids=torch.tensor([job.prompt + job.tokens[:-1]])).logits[0]
     assert logits[len(job.prompt) - 1 :].argmax(-1).tolist() == job.tokens
     assert len(set(job.tokens)) > 6, "a dull model"
+
+
+@pytest.fixture
+def little_llama(monkeypatch):
+    """`llama-3-8b`, narrow and short: the same precision, the same vocabulary beyond the tokenizer's, the same rotary base."""
+    name = "little-llama"
+    wide = PRESETS["llama-3-8b"]
+    little = replace(
+        wide, layers=3, hidden=64, heads=4, kv_heads=1, intermediate=224, vocab_size=1024, tokenizer_size=512
+    )
+    monkeypatch.setitem(PRESETS, name, little)
+    return name
+
+
+def test_the_shape_of_llama_3_8b():
+    """8.03 billion numbers, https://huggingface.co/meta-llama/Meta-Llama-3-8B: config.json and the size of its index."""
+    shape = PRESETS["llama-3-8b"]
+    config = shape.config
+    assert shape.weight_bytes == 16_060_522_496
+    assert (config.layers, config.hidden, config.heads, config.kv_heads, config.head_dim) == (32, 4096, 32, 8, 128)
+    assert (config.intermediate, config.vocab_size, config.max_context_tokens) == (14336, 128256, 8192)
+    assert not config.tied_embeddings and config.ropes[0].theta == 500000.0
+
+
+def test_large_weights_become_several_files(little_llama, tmp_path):
+    one, many, written = tmp_path / "one", tmp_path / "many", []
+    init_model(one, little_llama, seed=5)
+    init_model(many, little_llama, seed=5, shard_bytes=100_000, written=written.append)
+    index = json.loads((many / "model.safetensors.index.json").read_text())
+    files = sorted(path.name for path in many.glob("*.safetensors"))
+    assert files == sorted(set(index["weight_map"].values())) == written and len(files) > 3
+    assert index["metadata"]["total_size"] == PRESETS[little_llama].weight_bytes
+    tensors = {name: tensor for file in files for name, tensor in load_file(many / file).items()}
+    whole = load_file(one / "model.safetensors")
+    assert set(tensors) == set(whole) and all(torch.equal(tensors[name], whole[name]) for name in whole)
+    assert {tensor.dtype for tensor in whole.values()} == {torch.bfloat16}
+    assert sum(tensor.nbytes for tensor in whole.values()) == PRESETS[little_llama].weight_bytes
+    # Both readers: ours in the precision that it is told, Transformers'.
+    theirs, report = AutoModelForCausalLM.from_pretrained(many, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+    assert theirs.dtype is torch.bfloat16 and theirs.config.rope_parameters["rope_theta"] == 500000.0
+    job = Job(1, list(range(5, 45)), 20)
+    executor = TorchExecutor(load_model(many, "cpu", "float64"), PoolShape(20, 0, page_tokens=16))
+    PlanDriver(executor, chunk=40).run([job])
+    executor.close()
+    with torch.inference_mode():
+        logits = exact(theirs.eval())(input_ids=torch.tensor([job.prompt + job.tokens[:-1]])).logits[0]
+    assert logits[len(job.prompt) - 1 :].argmax(-1).tolist() == job.tokens
+    tokenizer = ModelTokenizer(many)
+    assert tokenizer.vocab_size == 1024 and tokenizer.token_bytes[511] and not tokenizer.token_bytes[1023]
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(monkeypatch, tmp_path, capsys):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(20 << 30, 12 << 30, 8 << 30))
+    assert main(["model", "init", str(tmp_path / "m"), "--preset", "llama-3-8b"]) == 2
+    heard = capsys.readouterr()
+    assert "15.0 GiB of weights in bfloat16" in heard.out
+    assert "The weights of llama-3-8b take 15.0 GiB of disk; make room" in heard.err and "8.0 GiB" in heard.err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("tiny")])
+def test_a_model_that_was_never_a_folder_runs(name):
+    """Of every family: as large as its folder's weights are, and greedy tokens wander."""
+    model = random_model(name, "cpu", "float32", seed=2)
+    job = Job(1, list(range(5, 45)), 30)
+    executor = TorchExecutor(model, PoolShape(20, 0, page_tokens=16))
+    PlanDriver(executor, chunk=40).run([job])
+    executor.close()
+    assert len(set(job.tokens)) > 6, "a dull model"
+
+
+def test_a_model_in_memory_follows_from_its_seed_and_has_its_precision(little_llama):
+    first, again, other = (random_model(little_llama, seed=seed) for seed in (1, 1, 2))
+    assert first.dtype is first.weights.embedding.dtype is torch.bfloat16
+    assert torch.equal(first.weights.embedding, again.weights.embedding)
+    assert not torch.equal(first.weights.embedding, other.weights.embedding)
+    assert random_model(little_llama, "cpu", "float16").weights.embedding.dtype is torch.float16
+    drawn = first.weights.embedding.float()
+    assert abs(drawn.std() - 1) < 0.02 and abs(drawn.mean()) < 0.02
+
+
+def test_a_model_in_memory_takes_little_more_than_its_weights():
+    """64 layers of 6.5 MB each: never a second copy of the whole, nor one in float32."""
+    source = """
+from dataclasses import replace
+from pathlib import Path
+from skipjoin.executor.presets import PRESETS, random_model
+
+def most():  # not ru_maxrss: a child begins with its parent's
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+random_model("tiny", dtype="bfloat16")
+wide = replace(PRESETS["llama-3-8b"], layers=64, hidden=512, heads=4, kv_heads=1, intermediate=1792, vocab_size=512)
+PRESETS["many-layers"] = wide
+before = most()
+random_model("many-layers", "cpu")
+print(wide.weight_bytes, most() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    needed, taken = map(int, done.stdout.split())
+    assert needed > 400e6 and needed * 0.9 < taken < needed * 1.25
 
 
 def test_there_is_a_preset_of_every_family():
