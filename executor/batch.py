@@ -21,11 +21,12 @@ from .decoder import ForwardBatch
 from .handles import HandleTable, Resident
 from .last_tokens import LastTokens
 from .sampled_jobs import SampledJobs, sampled_jobs
+from .upload import Upload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """A forward pass and whom its samples belong to: `positions` int64[n] are the places of the new tokens of the n `jobs`.
+    """A forward pass and whom its samples belong to: `positions` int64[n] are the places of the new tokens of the n `jobs`, also on the device.
 
     `fresh_pages` are pages that get their first token now, are not filled by it and must be cleared first; none where attention reads no further than
     a context.
@@ -34,6 +35,7 @@ class Batch:
     forward: ForwardBatch
     jobs: SampledJobs
     positions: Int64s
+    positions_there: Tensor
     fresh_pages: Int64s
 
 
@@ -57,21 +59,21 @@ class _DecodeOrder:
 class BatchBuilder:
     """Builds batches against one handle table and pool; keeps what an unchanged decode batch can use again."""
 
-    def __init__(self, table: HandleTable, kv: PagedKv, device: torch.device, kernels: Kernels, heads: int) -> None:
+    def __init__(self, table: HandleTable, kv: PagedKv, upload: Upload, kernels: Kernels, heads: int) -> None:
         """`heads`: of the model's queries."""
         self._table = table
         self._kv = kv
-        self._device = device
-        self._on_host = device.type == "cpu"
+        self._upload = upload
         self._kernels = kernels
         self._clears = kernels.reads_behind(kv.layout, heads)
         self._order: _DecodeOrder | None = None
 
     def build(self, plan: IterationPlan, last_tokens: LastTokens) -> Batch:
-        """The next forward pass.
+        """The next forward pass. What it holds on the device is that iteration's, but what is kept with the decode order.
 
         Raises InvariantViolation for a member without KV or pages, which would read what is not there.
         """
+        self._upload.begin()
         order = self._decode_order(plan.decode)
         chunks = [(chunk, self._table.resident(chunk.handle)) for chunk in plan.prefills]
         _check_chunks(chunks)
@@ -80,19 +82,31 @@ class BatchBuilder:
         positions = _behind(contexts - 1, [np.arange(c.start, c.start + c.length) for c, _ in chunks])
         rows = _behind(order.rows, [np.full(c.length, job.row) for c, job in chunks])
         pages, offsets = self._slots(rows, positions)
-        jobs, sampled = self._samples(order, chunks)
+        tables, starts, contexts, end = self._sequences(order, contexts, chunks)
+        ending = self._ending(order, chunks)
+        new_places = known[order.jobs.rows if ending is None else ending[1]]
+        arrays = [positions, pages * self._kv.layout.page_tokens + offsets, tables, new_places]
+        if chunks:
+            prompt: list[Int32s] = [job.tokens[c.start : c.start + c.length] for c, job in chunks]
+            arrays.append(np.concatenate(prompt).astype(np.int64))
+        if ending is not None:
+            arrays += ending[1:]
+        positions_there, slots, tables_there, new_there, *of_chunks = self._upload.bring(*arrays)
+        tokens, jobs, sampled = last_tokens.of(order.rows, order.rows_there), order.jobs, order.place_there
+        if chunks:
+            tokens = torch.cat([tokens, of_chunks[0]])
+        if ending is not None:
+            jobs, sampled = sampled_jobs(self._table, ending[0], ending[1], of_chunks[1]), of_chunks[2]
+        ragged = RaggedBatch(tables_there, starts, contexts, self._upload.bring)
         forward = ForwardBatch(
-            tokens=self._tokens(order, chunks, last_tokens),
-            positions=self._to_device(positions),
-            attention=self._kernels.prepare(
-                self._kv,
-                self._ragged(order, contexts, chunks),
-                self._to_device(pages * self._kv.layout.page_tokens + offsets),
-            ),
-            sampled=None if len(jobs) == len(rows) and not len(order) else sampled,
+            tokens,
+            positions_there,
+            end,
+            self._kernels.prepare(self._kv, ragged, slots),
+            None if len(jobs) == len(rows) and not len(order) else sampled,
         )
         fresh = self._fresh(pages, offsets, len(order), chunks) if self._clears else no_int64()
-        return Batch(forward, jobs, known[jobs.rows], fresh)
+        return Batch(forward, jobs, new_places, new_there, fresh)
 
     def _decode_order(self, members: DecodeBatch) -> _DecodeOrder:
         order = self._order
@@ -101,14 +115,16 @@ class BatchBuilder:
             falling = np.argsort(-self._table.columns["known"][rows], kind="stable")
             place = np.empty_like(falling)
             place[falling] = np.arange(len(rows))
+            # Not `bring`: later iterations read them too.
+            rows_there, falling_there, place_there = self._upload.keep(rows, rows[falling], place)
             order = self._order = _DecodeOrder(
                 members,
                 self._table.version,
-                sampled_jobs(self._table, members.handles, rows, self._device),
+                sampled_jobs(self._table, members.handles, rows, rows_there),
                 rows[falling],
-                self._to_device(rows[falling]),
+                falling_there,
                 place,
-                self._to_device(place),
+                place_there,
                 np.arange(len(rows) + 1),
             )
         return order
@@ -120,35 +136,29 @@ class BatchBuilder:
             raise InvariantViolation("The plan computes a token that no page of its job's block table has room for.")
         return self._table.tables[rows, index], offsets
 
-    def _tokens(
-        self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]], last_tokens: LastTokens
-    ) -> Tensor:
-        decode = last_tokens.of(order.rows, order.rows_there)
-        if not chunks:
-            return decode
-        parts: list[Int32s] = [job.tokens[c.start : c.start + c.length] for c, job in chunks]
-        return torch.cat([decode, self._to_device(np.concatenate(parts).astype(np.int64))])
-
-    def _ragged(
+    def _sequences(
         self, order: _DecodeOrder, contexts: Int64s, chunks: list[tuple[PrefillChunk, Resident]]
-    ) -> RaggedBatch:
-        """The decode members by falling context, then the chunks."""
+    ) -> tuple[Int64s, Int64s, Int64s, int]:
+        """Block tables int64[s, width], starts and contexts of the decode members by falling context, then of the chunks; and the longest context."""
         rows = _behind(order.rows, [np.array([job.row for _, job in chunks])] if chunks else [])
         contexts = _behind(contexts, [np.array([c.start + c.length for c, _ in chunks])] if chunks else [])
         starts = _behind(order.starts, [len(order) + np.cumsum([c.length for c, _ in chunks])] if chunks else [])
-        width = int(-(-contexts.max() // self._kv.layout.page_tokens))
-        return RaggedBatch(self._to_device(self._table.tables[rows, :width]), starts, contexts)
+        longest = int(contexts.max())
+        return self._table.tables[rows, : -(-longest // self._kv.layout.page_tokens)], starts, contexts, longest
 
-    def _samples(self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]]) -> tuple[SampledJobs, Tensor]:
-        """The jobs that get a token and, int64[n] on the device, the rows of the forward pass that give them."""
+    def _ending(
+        self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]]
+    ) -> tuple[Int64s, Int64s, Int64s] | None:
+        """Where a prompt ends, of the jobs that get a token: handles, rows of the table, and the rows of the forward pass that give the tokens."""
         last = [i for i, (chunk, _) in enumerate(chunks) if chunk.last]
         if not last:
-            return order.jobs, order.place_there
+            return None
         ends = len(order) + np.cumsum([c.length for c, _ in chunks]) - 1
-        rows = np.concatenate([order.jobs.rows, np.array([chunks[i][1].row for i in last])])
-        handles = np.concatenate([order.jobs.handles, np.array([chunks[i][0].handle for i in last])])
-        jobs = sampled_jobs(self._table, handles, rows, self._device)
-        return jobs, self._to_device(np.concatenate([order.place, ends[last]]))
+        return (
+            np.concatenate([order.jobs.handles, np.array([chunks[i][0].handle for i in last])]),
+            np.concatenate([order.jobs.rows, np.array([chunks[i][1].row for i in last])]),
+            np.concatenate([order.place, ends[last]]),
+        )
 
     def _fresh(
         self, pages: Int64s, offsets: Int64s, decodes: int, chunks: list[tuple[PrefillChunk, Resident]]
@@ -162,10 +172,6 @@ class BatchBuilder:
             if tail < page_tokens and tail <= chunk.length:
                 fresh.append(pages[end - 1 : end])
         return np.concatenate(fresh)
-
-    def _to_device(self, array: Int64s) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor if self._on_host else tensor.to(self._device, non_blocking=True)
 
 
 def _behind(decodes: Int64s, chunks: list[Int64s]) -> Int64s:

@@ -28,12 +28,13 @@ from .weights import LayerWeights, LoadedModel, ModelWeights, NormWeights
 class ForwardBatch:
     """The tokens of one iteration, flattened: decode members first, then the prefill chunks.
 
-    `tokens` and `positions` int64[n]; `attention` is what `Kernels.prepare` made of pages, contexts and slots; `sampled` int64[s] are the rows
-    whose logits are wanted, None for all.
+    `tokens` and `positions` int64[n], the positions below `end`; `attention` is what `Kernels.prepare` made of pages, contexts and slots;
+    `sampled` int64[s] are the rows whose logits are wanted, None for all.
     """
 
     tokens: Tensor
     positions: Tensor
+    end: int
     attention: Any
     sampled: Tensor | None
 
@@ -69,7 +70,7 @@ class Decoder:
         """Logits [sampled rows, vocab] in the model's dtype; keys and values of all tokens are in their pages afterwards."""
         config, weights = self._config, self._weights
         hidden = self._embed(batch)
-        angles = self._angles(batch.positions)
+        angles = self._angles(batch.positions, batch.end)
         mixed = hidden.new_empty(batch.tokens.shape[0], config.heads, config.head_dim)
         rows = mixed.view(-1, config.heads * config.head_dim)
         normed = self._norm(hidden, weights.layers[0].attention_norm) if config.norm_before else hidden
@@ -105,12 +106,12 @@ class Decoder:
             hidden = hidden + embedding(batch.positions, weights.positions)
         return hidden
 
-    def _angles(self, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _angles(self, positions: Tensor, end: int) -> list[tuple[Tensor, Tensor]]:
         """Cosine and sine for each rotary embedding; empty ones, by which nothing turns, where positions are learned."""
         if not self._ropes:
             nothing = torch.empty(len(positions), 1, 0, dtype=self._dtype, device=positions.device)
             return [(nothing, nothing)]
-        return [rope.at(positions) for rope in self._ropes]
+        return [rope.at(positions, end) for rope in self._ropes]
 
     def _attend(
         self,

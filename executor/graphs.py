@@ -37,14 +37,20 @@ def row_counts(most: int) -> list[int]:
     return [*doubled, *range(2 * _DOUBLED_UP_TO, most, _DOUBLED_UP_TO), most]
 
 
+def capture_for(device: torch.device, kernels: Kernels, rows: int, capture: Capture | None) -> Capture | None:
+    """By what decodes of up to `rows` jobs are recorded; `capture` None: CUDA's. None where there is no way to replay, or none is wanted."""
+    if kernels.standing is None or rows < 1:
+        return None
+    return CudaCapture(device) if capture is None and device.type == "cuda" else capture
+
+
 def decode_graphs(
     decoder: Decoder, model: LoadedModel, kv: PagedKv, kernels: Kernels, rows: int, capture: Capture | None
 ) -> DecodeGraphs | None:
-    """Graphs of decodes of up to `rows` jobs; `capture` None: CUDA's. None where there is no way to replay, none was wanted or none could be had."""
-    if capture is None and model.device.type == "cuda":
-        capture = CudaCapture(model.device)
-    if capture is None or kernels.standing is None or rows < 1:
+    """Graphs of decodes of up to `rows` jobs; None where nothing records (`capture_for`) or none could be had."""
+    if capture is None:
         return None
+    assert kernels.standing is not None, "capture_for says so"
     width = min(-(-model.config.max_context_tokens // kv.layout.page_tokens), len(kv.pool))
     graphs = DecodeGraphs(decoder, model, kernels.standing(kv, decoder.shapes, rows, width), rows)
     return graphs if graphs.record(capture) else None
@@ -111,8 +117,9 @@ class DecodeGraphs:
         return self._logits[:count]
 
     def _work(self, rows: int, level: int) -> Callable[[], None]:
+        # Angles of what is recorded are computed: nobody asks how far the positions go.
         batch = ForwardBatch(
-            self._tokens[:rows], self._positions[:rows], self._standing.view(rows, level), self._sampled[rows]
+            self._tokens[:rows], self._positions[:rows], 0, self._standing.view(rows, level), self._sampled[rows]
         )
         logits = self._logits[:rows]
 

@@ -1,7 +1,8 @@
 """Cosine and sine of every position, looked up instead of computed in each iteration.
 
 Owns one table per rotary embedding, which grows with the positions that are asked for. It does not know heads or layers; the decoder asks once
-a pass. Where passes are recorded and replayed the angles are computed each time: a recording could not grow a table.
+a pass, and says how far the positions go: to look at them here would make the host wait for a device. Where passes are recorded and replayed the
+angles are computed each time: a recording could not grow a table.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ class RotaryTable:
         self._recorded = recorded
         self._cos, self._sin = self._angles(torch.arange(0, device=device))
 
-    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine, [n, 1, turned / 2] each, times the embedding's magnitude, for int64[n] positions."""
+    def at(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
+        """Cosine and sine, [n, 1, turned / 2] each, times the embedding's magnitude, for int64[n] positions, all below `end`."""
         if self._recorded:
             return self._angles(positions)
-        if len(positions) and (last := int(positions.max())) >= len(self._cos):
-            size = max(_FIRST, 1 << last.bit_length())
+        if end > len(self._cos):
+            size = max(_FIRST, 1 << (end - 1).bit_length())
             self._cos, self._sin = self._angles(torch.arange(size, device=positions.device))
         return self._cos[positions], self._sin[positions]
 

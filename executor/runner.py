@@ -18,7 +18,7 @@ from ..core.clock import Clock, MonotonicClock
 from ..core.errors import ExecutorLost, InvariantViolation
 from ..core.ids import Handle
 from ..core.outcome import IterationOutcome
-from ..core.plan import Admit, BlockTable, DecodeBatch, Int32s, Int64s, IterationPlan, PrefillChunk
+from ..core.plan import Admit, BlockTable, DecodeBatch, IterationPlan, PrefillChunk
 from ..core.ports import ExecutorFacts
 from ..core.sampling import SamplingParams
 from ..kernels.dispatch import Kernels, checking, compiles, kernels_for
@@ -29,14 +29,16 @@ from .batch import Batch, BatchBuilder
 from .capture import Capture
 from .current_device import computing_on
 from .decoder import Decoder, ForwardBatch
-from .graphs import decode_graphs
+from .graphs import capture_for, decode_graphs
 from .handles import HandleTable
 from .host_copy import host_copy
 from .kernel_forms import compile_forms
 from .kernel_sizes import use_own_sizes
 from .last_tokens import LastTokens
+from .penalties import Penalties
 from .sampled_jobs import SampledJobs
-from .sampler import SampledTokens, Sampler, SeenTokens, seen_tokens
+from .sampler import SampledTokens, Sampler
+from .upload import upload_for
 from .weights import LoadedModel
 
 _WARM_ROWS = 128
@@ -88,7 +90,6 @@ class TorchExecutor:
         self._launched: deque[_Launched] = deque()
         self._table = HandleTable(pool.num_pages)
         self._last_tokens = LastTokens(self._table.rows, model.device)
-        self._seen: tuple[DecodeBatch, int, SeenTokens] | None = None
         self._started = False
         self._mover: Mover
 
@@ -104,11 +105,13 @@ class TorchExecutor:
         kernels = self._kernels or kernels_for(device, dtype)
         if self._checked:
             kernels = checking(kernels)
-        recorded = device.type == "cuda" or self._capture is not None
-        self._decoder = Decoder(self._model, self._kv, kernels, recorded=recorded)
-        self.graphs = decode_graphs(self._decoder, self._model, self._kv, kernels, self._graph_rows, self._capture)
-        self._builder = BatchBuilder(self._table, self._kv, device, kernels, config.heads)
-        self._sampler = Sampler(self._table, kernels)
+        self._upload = upload_for(device)
+        capture = capture_for(device, kernels, self._graph_rows, self._capture)
+        self._decoder = Decoder(self._model, self._kv, kernels, recorded=capture is not None)
+        self.graphs = decode_graphs(self._decoder, self._model, self._kv, kernels, self._graph_rows, capture)
+        self._builder = BatchBuilder(self._table, self._kv, self._upload, kernels, config.heads)
+        self._sampler = Sampler(self._table, kernels, self._upload.keep)
+        self._penalties = Penalties(config.vocab_size, self._upload.bring)
         self._mover = mover_for(self.pools)
         self._started = True
         self._warm_up()
@@ -173,7 +176,16 @@ class TorchExecutor:
             self._started = False
             self._mover.close()
             self._launched.clear()
-            del self.pools, self._kv, self._decoder, self._builder, self._sampler, self.graphs
+            del (
+                self.pools,
+                self._kv,
+                self._decoder,
+                self._builder,
+                self._sampler,
+                self._penalties,
+                self._upload,
+                self.graphs,
+            )
 
     def _apply(self, plan: IterationPlan) -> None:
         """The plan's news about handles, in the order that core/plan.py states."""
@@ -201,7 +213,7 @@ class TorchExecutor:
         batch = self._builder.build(plan, self._last_tokens)
         if len(batch.fresh_pages):
             # What a page's last owner left behind the new context is masked, but infinity or NaN would survive the mask.
-            self.pools.device[torch.from_numpy(batch.fresh_pages).to(self._model.device)] = 0
+            self.pools.device[self._upload.bring(batch.fresh_pages)[0]] = 0
         return batch
 
     def _forward(self, batch: ForwardBatch) -> Tensor:
@@ -212,26 +224,13 @@ class TorchExecutor:
         jobs = batch.jobs
         if not len(jobs):
             return None
-        seen = self._seen_tokens(plan, jobs)
-        sampled = self._sampler.sample(logits, jobs, batch.positions, seen)
+        seen = self._penalties.seen(plan, jobs, self._table.version)
+        sampled = self._sampler.sample(logits, jobs, batch.positions, batch.positions_there, seen)
         if seen is not None:
-            seen.add(sampled.tokens)
+            self._penalties.sampled(jobs, seen, sampled.tokens)
         self._last_tokens.put(jobs.rows, jobs.rows_there, sampled.tokens)
         self._table.columns["known"][jobs.rows] = batch.positions + 1
         return host_copy(sampled)
-
-    def _seen_tokens(self, plan: IterationPlan, jobs: SampledJobs) -> SeenTokens | None:
-        """The counts for penalties, kept up to date while the decode batch stays the same."""
-        if not jobs.penalised:
-            self._seen = None
-            return None
-        kept = self._seen
-        if kept is not None and kept[0] is plan.decode and kept[1] == self._table.version and not plan.prefills:
-            return kept[2]
-        pending = self._last_tokens.of(jobs.rows, jobs.rows_there)
-        seen = seen_tokens(self._table, jobs.handles, pending, self._model.config.vocab_size)
-        self._seen = None if plan.prefills else (plan.decode, self._table.version, seen)
-        return seen
 
     def _fence(self) -> torch.cuda.Event | None:
         if self._computes_at_once:
@@ -250,6 +249,8 @@ class TorchExecutor:
         handles, tokens = jobs.handles, sampled.tokens.numpy().astype(np.int32)
         logprobs = sampled.logprobs(jobs.logprobs)
         finite = sampled.finite.tolist()
+        if jobs.penalised:
+            self._penalties.read(jobs, tokens.tolist(), finite)
         failed: tuple[tuple[Handle, str], ...] = ()
         if not all(finite):
             fine = np.array(finite)
@@ -259,18 +260,9 @@ class TorchExecutor:
             handles, tokens = handles[fine], tokens[fine]
             if logprobs is not None:
                 logprobs = tuple(compress(logprobs, finite))
-        if jobs.penalised:
-            self._remember(handles, tokens)
         return IterationOutcome(
             plan.seq, plan.generation, launched.started_ns, ended_ns, handles, tokens, logprobs, landed, failed
         )
-
-    def _remember(self, handles: Int64s, tokens: Int32s) -> None:
-        """Append to the histories that penalties need."""
-        for handle, token in zip(handles.tolist(), tokens.tolist(), strict=True):
-            history = self._table.history(handle)
-            if history is not None:
-                history.append(token)
 
     def _warm_up(self) -> None:
         """A prompt token and a decode token through the whole model, so that the first job does not pay for lazy set-up."""

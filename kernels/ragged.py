@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .bring import Bring
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RaggedBatch:
@@ -19,12 +21,13 @@ class RaggedBatch:
 
     Sequence i has the query rows [starts[i], starts[i + 1]), which are the last tokens of its `contexts[i]`: one row is a decode, several are a
     prefill chunk, none is a sequence that sits out. The first ceil(context / page_tokens) entries of a table are its pages; what lies behind
-    them is never read.
+    them is never read. `bring`: how a kernel set's own arrays of this iteration come to the device; None: plainly.
     """
 
     tables: Tensor
     starts: NDArray[np.int64]
     contexts: NDArray[np.int64]
+    bring: Bring | None = None
     counts: NDArray[np.int64] = field(init=False)
     """int64[s]: query rows of each sequence."""
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .bring import Bring
 from .draw import uniform
 
 _FIRST_TOP_P = 256
@@ -51,14 +52,14 @@ COLUMNS = tuple(SamplingColumns.__dataclass_fields__)
 _WHOLE = ("top_k", "seed", "position")
 
 
-def columns_on(device: torch.device, values: Mapping[str, NDArray[Any]]) -> SamplingColumns:
-    """The columns of `values`, float64[n] or int64[n] by name, brought to a device in one copy that nobody waits for."""
+def columns_of(values: Mapping[str, NDArray[Any]], bring: Bring) -> SamplingColumns:
+    """The columns of `values`, float64[n] or int64[n] by name, brought to the device as one array."""
     count = len(values["position"])
     # An even number of entries: each column then starts where 16 divides the address, and kernels need no second form for odd batches.
     packed = np.zeros((len(COLUMNS), count + count % 2), dtype=np.int64)
     for row, name in zip(packed, COLUMNS, strict=True):
         (row if name in _WHOLE else row.view(np.float64))[:count] = values[name]
-    there = torch.from_numpy(packed).to(device, non_blocking=True)
+    (there,) = bring(packed)
     return SamplingColumns(
         *(
             (row if name in _WHOLE else row.view(torch.float64))[:count]

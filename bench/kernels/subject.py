@@ -18,6 +18,7 @@ from ...executor.handles import HandleTable
 from ...executor.sampled_jobs import sampled_jobs
 from ...executor.sampler import Sampler
 from ...kernels import staging
+from ...kernels.bring import brings_to
 from ...kernels.dispatch import REFERENCE, Kernels, kernels_for
 from ...kernels.linear import Linear
 from .scenario import ModelShape
@@ -50,8 +51,10 @@ def sampling_of(kernels: Kernels) -> Sample:
     """The executor's sampler on those kernels, jobs without penalties, columns brought to the device each time."""
 
     def sample(logits: Tensor, table: HandleTable, rows: Int64s) -> Tensor:
-        jobs = sampled_jobs(table, rows, rows, logits.device)  # nobody asks for the handles
-        return Sampler(table, kernels).sample(logits, jobs, np.asarray(table.columns["known"][rows]), None).tokens
+        bring, positions = brings_to(logits.device), np.asarray(table.columns["known"][rows])
+        rows_there, positions_there = bring(rows, positions)
+        jobs = sampled_jobs(table, rows, rows, rows_there)  # nobody asks for the handles
+        return Sampler(table, kernels, bring).sample(logits, jobs, positions, positions_there, None).tokens
 
     return sample
 

@@ -16,6 +16,7 @@ import torch
 
 from ...core.clock import Clock
 from ...core.errors import InvalidSettings
+from ...kernels.bring import brings_to
 from ...kernels.compiled.attention import attend
 from ...kernels.compiled.launch import REFUSED
 from ...kernels.compiled.size_file import AttentionSizes, BadSizes, SizeFile, SizeKey, parse_sizes, render_sizes
@@ -56,7 +57,7 @@ def measured(scenario: KernelScenario, case: Case, place: Place) -> Timer:
     def timer(sizes: AttentionSizes) -> float | None:
         if sizes.rows < power_of_two(group):
             return None
-        tiles = cut(world.batch, group, None, sizes, place.device)
+        tiles = cut(world.batch, group, None, sizes, brings_to(place.device))
 
         def run() -> None:
             attend(world.kv, world.layer, shape, world.batch, world.queries, out, tiles=tiles)

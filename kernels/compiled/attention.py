@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..bring import brings_to
 from ..layout import PagedKv
 from ..ragged import RaggedBatch
 from ..ragged_attention import AttentionShape, check_tables
@@ -128,7 +129,7 @@ def tiles_for(kv: PagedKv, shape: AttentionShape, batch: RaggedBatch) -> Tiles:
     group = shape.heads // kv.layout.kv_heads
     device = kv.pool.device
     sizes = attention_sizes(device, kv.pool.dtype, group, kv.layout.head_dim, batch.longest > 1)
-    return cut(batch, group, shape.window, sizes, device)
+    return cut(batch, group, shape.window, sizes, batch.bring or brings_to(device))
 
 
 def attend(

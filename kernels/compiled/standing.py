@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..bring import brings_to
 from ..layout import PagedKv
 from ..ragged import RaggedBatch
 from ..ragged_attention import AttentionShape
@@ -28,7 +29,7 @@ and spares graphs."""
 
 _SLOT = 6  # of an item: where its partial result goes, -1 for none
 
-_CPU = torch.device("cpu")
+_stay = brings_to(torch.device("cpu"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +79,7 @@ class CompiledStanding:
         if ragged.longest != 1 or ragged.rows != count or count > rows or width > self._tables.shape[1]:
             return None
         group = self._kv.layout.kv_heads
-        cuts = [cut(ragged, kind.heads // group, kind.window, kind.sizes, _CPU) for kind in self._kinds]
+        cuts = [cut(ragged, kind.heads // group, kind.window, kind.sizes, _stay) for kind in self._kinds]
         level = self._level(cuts, rows)
         if level is None:
             return None
@@ -86,11 +87,17 @@ class CompiledStanding:
         self._slots[:count].copy_(batch.slots)
         if count < rows:
             self._slots[count:rows].fill_(-1)
+        buffers, entries = [], []
         for kind, tiles in zip(self._kinds, cuts, strict=True):
             room = self._room(kind, rows, level)
-            kind.items[:room].copy_(torch.from_numpy(_padded(tiles.items, room)), non_blocking=True)
+            buffers.append(kind.items[:room])
+            entries.append(_padded(tiles.items, room))
             if room > rows:
-                kind.merges[:rows].copy_(torch.from_numpy(_padded(tiles.merges, rows)), non_blocking=True)
+                buffers.append(kind.merges[:rows])
+                entries.append(_padded(tiles.merges, rows))
+        bring = ragged.bring or brings_to(self._slots.device)
+        for buffer, there in zip(buffers, bring(*entries), strict=True):
+            buffer.copy_(there)
         return level
 
     def _kind(self, heads: int, window: int | None, rows: int, width: int) -> _Kind:

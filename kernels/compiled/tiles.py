@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..bring import Bring
 from ..ragged import RaggedBatch
 from .size_file import AttentionSizes
 
@@ -25,7 +25,7 @@ class Tiles:
     """`items` int32[n, 8]: sequence, first row, rows, position of the first row, first key, end of keys, slot of the partial result, 0.
 
     A slot of -1 means that the item sees all keys of its rows and writes the answer itself. `merges` int32[m, 4]: first row, rows, first slot,
-    slots. Both lie on the device. `slots`: partial results of one KV head; `sizes` as they were cut.
+    slots. Both lie where they were brought. `slots`: partial results of one KV head; `sizes` as they were cut.
     """
 
     items: Tensor
@@ -34,8 +34,8 @@ class Tiles:
     sizes: AttentionSizes
 
 
-def cut(batch: RaggedBatch, group: int, window: int | None, sizes: AttentionSizes, device: torch.device) -> Tiles:
-    """Tiles for `group` query heads a KV head, which lie beside each other in a tile's rows."""
+def cut(batch: RaggedBatch, group: int, window: int | None, sizes: AttentionSizes, bring: Bring) -> Tiles:
+    """Tiles for `group` query heads a KV head, which lie beside each other in a tile's rows; `bring` says where they are to be."""
     sequence, first, count = _row_tiles(batch, sizes.rows // group)
     counts = batch.counts
     position = (batch.contexts - counts)[sequence] + first
@@ -63,7 +63,8 @@ def cut(batch: RaggedBatch, group: int, window: int | None, sizes: AttentionSize
     merges = np.zeros((int(split.sum()), MERGE_COLUMNS), dtype=np.int32)
     merges[:, 0], merges[:, 1], merges[:, 3] = row[split], count[split], parts[split]
     merges[:, 2] = np.cumsum(parts[split]) - parts[split]
-    return Tiles(_to(items, device), _to(merges, device), int(parts[split].sum()), sizes)
+    items_there, merges_there = bring(items, merges)
+    return Tiles(items_there, merges_there, int(parts[split].sum()), sizes)
 
 
 def _row_tiles(batch: RaggedBatch, queries: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -78,7 +79,3 @@ def _expand(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     """(owner, number within the owner) for `counts[i]` things of each owner i."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def _to(array: NDArray[np.int32], device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)

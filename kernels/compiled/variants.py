@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bring import brings_to
 from ..decoder_shape import DecoderShape
 from ..layout import KvLayout, PagedKv
 from ..ragged import RaggedBatch, pages_of
 from ..ragged_attention import AttentionShape
-from ..sampling import COLUMNS, columns_on
+from ..sampling import COLUMNS, columns_of
 from . import attention, gate, norm, sampling, slots, staging
 from .tuning import attention_sizes
 
@@ -119,7 +120,7 @@ def _pages(shape: DecoderShape, kv: PagedKv) -> Iterator[Variant]:
 def _tokens(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
     """Rows that draw with every filter, and the same with penalties."""
     logits = torch.zeros(2, shape.vocab, dtype=shape.dtype, device=device)
-    columns = columns_on(device, {name: np.ones(2) for name in COLUMNS} | {"top_p": np.full(2, 0.5)})
+    columns = columns_of({name: np.ones(2) for name in COLUMNS} | {"top_p": np.full(2, 0.5)}, brings_to(device))
     output = torch.zeros(2, shape.vocab, dtype=torch.int32, device=device)
     yield Variant("sampling", lambda: sampling.sample(logits, columns))
     yield Variant("sampling with penalties", lambda: sampling.sample(logits, columns, output, output > 0))

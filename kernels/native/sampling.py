@@ -6,6 +6,8 @@ stops them. `dispatch` takes `sample` from here; what it computes is stated at i
 
 from __future__ import annotations
 
+from operator import attrgetter, is_
+
 import torch
 from torch import Tensor
 
@@ -16,17 +18,20 @@ _ALONE = 2**19
 """Logits up to which one thread works alone, about a millisecond: waiting for a second one has no bound on a busy machine."""
 
 
+_columns = attrgetter(*COLUMNS)
+
+
 class NativeSampler:
-    """Samples over one library; one call at a time, for its scratch is kept, and where the columns lie as long as they are the same object."""
+    """Samples over one library; one call at a time, for its scratch is kept."""
 
     def __init__(self, library: Library, dtype: torch.dtype) -> None:
         self._library = library
         self._dtype = dtype
         self._scratch = torch.empty(0, dtype=torch.float64)
         self._scratch_for = (0, 0)
-        self._columns: SamplingColumns | None = None
-        self._rows = 0
-        self._pointers: tuple[int, ...] = ()
+        self._seen: tuple[Tensor, ...] = ()
+        self._rows = -1
+        self._pointers: list[int] = []
 
     def sample(
         self, logits: Tensor, columns: SamplingColumns, output: Tensor | None = None, anywhere: Tensor | None = None
@@ -34,12 +39,12 @@ class NativeSampler:
         """As the reference."""
         rows, vocab = logits.shape
         assert logits.dtype is self._dtype and logits.stride(1) == 1 and vocab
-        if columns is not self._columns:
-            self._look_at(columns)
-        assert rows == self._rows
-        for counts, dtype in ((output, torch.int32), (anywhere, torch.bool)):
-            assert counts is None or (counts.shape == logits.shape and counts.dtype is dtype and counts.is_contiguous())
+        self._look_at(columns, rows)
         assert (output is None) == (anywhere is None)
+        if output is not None and anywhere is not None:
+            assert output.dtype is torch.int32 and anywhere.dtype is torch.bool
+            for counts in (output, anywhere):
+                assert counts.shape == logits.shape and counts.is_contiguous()
         threads = 1 if logits.numel() <= _ALONE else min(torch.get_num_threads(), rows)
         if self._scratch_for != (threads, vocab):
             self._scratch = torch.empty(threads * self._library.sample_scratch(vocab), dtype=torch.float64)
@@ -52,9 +57,10 @@ class NativeSampler:
         )  # fmt: skip
         return tokens, finite
 
-    def _look_at(self, columns: SamplingColumns) -> None:
-        held = [getattr(columns, name) for name in COLUMNS]
-        rows = len(columns.position)
-        assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in held)
-        self._columns, self._rows = columns, rows
-        self._pointers = tuple(column.data_ptr() for column in held)
+    def _look_at(self, columns: SamplingColumns, rows: int) -> None:
+        """Where the columns lie. It holds while they are the same tensors, which are held: their memory is nobody else's."""
+        seen: tuple[Tensor, ...] = _columns(columns)
+        if not all(map(is_, seen, self._seen)) or rows != self._rows:
+            assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in seen)
+            self._seen, self._rows = seen, rows
+            self._pointers = [column.data_ptr() for column in seen]

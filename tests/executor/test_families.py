@@ -73,7 +73,7 @@ def our_logits(folder, dtype, tokens):
         )
         slots = torch.from_numpy(pages[positions // page_tokens] * page_tokens + positions % page_tokens)
         batch = ForwardBatch(
-            torch.tensor(tokens[start:end]), torch.from_numpy(positions), kernels.prepare(kv, ragged, slots), None
+            torch.tensor(tokens[start:end]), torch.from_numpy(positions), end, kernels.prepare(kv, ragged, slots), None
         )
         logits.append(decoder.forward(batch))
         start = end

@@ -21,6 +21,7 @@ from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.last_tokens import LastTokens
 from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
+from skipjoin.executor.upload import upload_for
 from skipjoin.kernels.dispatch import REFERENCE
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.linear import Linear
@@ -215,6 +216,25 @@ def test_a_late_token_of_a_dropped_job_is_answered(executor):
     turn(dropped=(1, 77))
 
 
+def test_a_late_token_is_not_counted_for_a_job_that_was_admitted_anew(executor):
+    """It was told all the tokens that its penalties are to know."""
+    sampling = SamplingParams(temperature=0.0, frequency_penalty=2.0)
+    begin = {
+        "admits": (admit(1, [4, 5, 6], sampling),),
+        "tables": (BlockTable(1, ints(0, 1, 2)),),
+        "prefills": (PrefillChunk(1, 0, 3, last=True),),
+    }
+    turn = Turns(executor)
+    turn(**begin)
+    expected = [turn(decode=handles(1)).tokens.tolist() for _ in range(8)]
+    turn(dropped=(1,), **begin)
+    turn.launch(decode=handles(1))
+    turn.launch(dropped=(1,), **begin)
+    assert executor.poll(None).tokens.tolist() == expected[0]
+    executor.poll(None)
+    assert [turn(decode=handles(1)).tokens.tolist() for _ in range(8)] == expected
+
+
 def test_stamps_come_from_the_clock(tiny64):
     clock = ManualClock(42)
     executor = TorchExecutor(tiny64, PoolShape(4, 0, 4), clock=clock)
@@ -346,7 +366,7 @@ def test_padding_is_spared_by_groups_of_like_length(tiny64):
             width = -(-context // 4)
             table.set_table(BlockTable(handle, np.arange(page, page + width, dtype=np.int32)))
             page += width
-        builder = BatchBuilder(table, kv, torch.device("cpu"), REFERENCE, heads=4)
+        builder = BatchBuilder(table, kv, upload_for(torch.device("cpu")), REFERENCE, heads=4)
         plan = IterationPlan(1, 1, decode=handles(*range(len(contexts))))
         built = builder.build(plan, LastTokens(table.rows, torch.device("cpu")))
         assert sum(group.size for group in built.forward.attention.groups) == len(contexts)

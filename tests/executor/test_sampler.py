@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
+from skipjoin.executor.penalties import seen_tokens
 from skipjoin.executor.sampled_jobs import sampled_jobs
-from skipjoin.executor.sampler import Sampler, seen_tokens
+from skipjoin.executor.sampler import Sampler
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import REFERENCE, kernels_for
 from skipjoin.kernels.draw import mix64, uniform
 
 MASK = 2**64 - 1
+stay = brings_to(torch.device("cpu"))
 
 SETS = pytest.mark.parametrize("kernels", ["torch", "native"])
 
@@ -27,12 +30,12 @@ def sample(kernels, logits, table, rows, positions, seen):
     """As the runner does it, with a sampler that has kept nothing yet."""
     found = REFERENCE if kernels == "torch" else kernels_for(torch.device("cpu"), logits.dtype)
     assert (found is REFERENCE) == (kernels == "torch"), "this machine has a compiler"
-    return Sampler(table, found).sample(logits, jobs_on(table, rows), positions, seen)
+    return Sampler(table, found, stay).sample(logits, jobs_on(table, rows), positions, *stay(positions), seen)
 
 
 def jobs_on(table, rows):
-    """As the batch builder makes them, but that nobody here asks for the handles."""
-    return sampled_jobs(table, rows, rows, torch.device("cpu"))
+    """As the batch builder makes them; here a job's handle is the row it has, or nobody asks for it."""
+    return sampled_jobs(table, rows, rows, *stay(rows))
 
 
 def splitmix(x):
@@ -132,11 +135,9 @@ def table_of(jobs, pending=0):
     return table, handles, table.rows_of(handles)
 
 
-def run(kernels, table, handles, rows, logits, pending):
-    positions = table.columns["known"][rows]
-    seen = None
-    if table.columns["penalised"][rows].any():
-        seen = seen_tokens(table, handles, pending, logits.shape[-1])
+def run(kernels, table, rows, logits, unread):
+    positions, jobs = table.columns["known"][rows], jobs_on(table, rows)
+    seen = seen_tokens(jobs, unread, logits.shape[-1], stay) if jobs.penalised else None
     sampled = sample(kernels, logits, table, rows, positions, seen)
     return sampled, sampled.logprobs(table.columns["logprobs"][rows])
 
@@ -147,28 +148,29 @@ def run(kernels, table, handles, rows, logits, pending):
         st.tuples(
             params_of_a_job,
             st.lists(st.integers(0, 11), min_size=1, max_size=6),
-            st.lists(st.integers(0, 11), min_size=1, max_size=6),
+            st.lists(st.integers(0, 11), min_size=2, max_size=6),
             st.integers(0, 2**63 - 1),
         ),
         min_size=1,
         max_size=5,
     ),
     st.integers(0, 10**6),
-    st.integers(0, 1),
+    st.integers(0, 2),
 )
 def test_sampler_is_the_slow_one_and_ignores_neighbours(kernels, jobs, torch_seed, late):
     torch.manual_seed(torch_seed)
     logits = torch.randn(len(jobs), 12, dtype=torch.float64) * 3
     table, handles, rows = table_of(jobs, pending=late)
-    pending = torch.tensor([output[-1] for _, _, output, _ in jobs])
-    sampled, logprobs = run(kernels, table, handles, rows, logits, pending)
+    assert np.array_equal(handles, rows)
+    unread = [
+        (jobs_on(table, rows), torch.tensor([output[back] for _, _, output, _ in jobs])) for back in range(-late, 0)
+    ]
+    sampled, logprobs = run(kernels, table, rows, logits, unread)
     for i, (params, prompt, output, seed) in enumerate(jobs):
         weights = slow_weights(logits[i].tolist(), params, prompt, output)
         token, near = slow_token(weights, slow_uniform(seed, len(prompt) + len(output)))
         assert near or int(sampled.tokens[i]) == token
-        alone, alone_logprobs = run(
-            kernels, table, handles[i : i + 1], rows[i : i + 1], logits[i : i + 1], pending[i : i + 1]
-        )
+        alone, alone_logprobs = run(kernels, table, rows[i : i + 1], logits[i : i + 1], unread)
         assert int(alone.tokens[0]) == int(sampled.tokens[i])
         if params.logprobs is None:
             assert logprobs is None or logprobs[i] is None
@@ -242,11 +244,11 @@ def test_columns_are_kept_while_the_jobs_are_the_same(kernels):
     params = [SamplingParams(temperature=heat, top_k=k) for heat, k in ((1.0, 0), (0.0, 0), (2.0, 5))]
     table, _, rows = table_of([(one, [1], [], 50 + i) for i, one in enumerate(params)])
     found = REFERENCE if kernels == "torch" else kernels_for(torch.device("cpu"), torch.float32)
-    kept, columns = Sampler(table, found), []
+    kept, columns = Sampler(table, found, stay), []
 
     def step(rows, jobs=None):
         logits, positions = torch.randn(len(rows), 300), table.columns["known"][rows]
-        got = kept.sample(logits, jobs or jobs_on(table, rows), positions, None).tokens
+        got = kept.sample(logits, jobs or jobs_on(table, rows), positions, *stay(positions), None).tokens
         assert got.tolist() == sample(kernels, logits, table, rows, positions, None).tokens.tolist()
         columns.append(kept._kept.columns)
         table.columns["known"][rows] += 1

@@ -15,9 +15,11 @@ from skipjoin.core.plan import Admit, Direction, Move
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.loading import load_model
+from skipjoin.executor.penalties import seen_tokens
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.executor.sampled_jobs import sampled_jobs
-from skipjoin.executor.sampler import Sampler, seen_tokens
+from skipjoin.executor.sampler import Sampler
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import compiled, kernels_for
 from skipjoin.kernels.layout import KvLayout
 from skipjoin.kvstore.device.mover import StreamMover
@@ -118,14 +120,15 @@ def test_sampler_on_equal_logits():
     handles = np.arange(256)
     rows = table.rows_of(handles)
     logits = torch.randn(256, 5000) * 4
-    pending = torch.zeros(256, dtype=torch.int64)
     answers = []
     for device in ("cpu", DEVICE):
-        seen = seen_tokens(table, handles, pending.to(device), 5000)
+        bring, positions = brings_to(torch.device(device)), table.columns["known"][rows]
         kernels = kernels_for(torch.device(device), logits.dtype)
         assert (device == DEVICE) == (kernels == compiled())
-        jobs = sampled_jobs(table, handles, rows, torch.device(device))
-        sampled = Sampler(table, kernels).sample(logits.to(device), jobs, table.columns["known"][rows], seen)
+        jobs = sampled_jobs(table, handles, rows, *bring(rows))
+        seen = seen_tokens(jobs, [], 5000, bring)
+        sampler = Sampler(table, kernels, bring)
+        sampled = sampler.sample(logits.to(device), jobs, positions, *bring(positions), seen)
         assert sampled.tokens.device.type == device
         answers.append(
             (sampled.tokens.tolist(), sampled.finite.tolist(), sampled.logprobs(table.columns["logprobs"][rows]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.kernels import sampling
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import REFERENCE, kernels_for
 from skipjoin.kernels.draw import uniform
-from skipjoin.kernels.sampling import COLUMNS, columns_on
+from skipjoin.kernels.sampling import COLUMNS, columns_of
 
 torch.set_num_threads(1)
 
@@ -42,7 +44,7 @@ def columns(rows, seed=0):
     values = {name: np.array([(NOTHING | row)[name] for row in rows]) for name in NOTHING}
     values["seed"] = np.array([source.randrange(2**63) for _ in rows])
     values["position"] = np.array([source.randrange(2**40) for _ in rows])
-    return columns_on(CPU, values)
+    return columns_of(values, brings_to(CPU))
 
 
 def a_row(source, vocab, penalised):
@@ -184,3 +186,27 @@ def test_a_penalty_next_to_nothing_is_not_finite_either():
 
 def test_half_precisions_stay_with_torch():
     assert kernels_for(CPU, torch.bfloat16).sample is sampling.sample
+
+
+def test_columns_are_looked_at_again_when_one_of_them_is_another():
+    """The sampler keeps where they lie; an equal object of other tensors, a column put in, or fewer rows must not be taken for what it knows."""
+    torch.manual_seed(0)
+    draw, logits = native(torch.float32), torch.randn(6, 500)
+
+    def check(held, logits):
+        assert torch.equal(draw(logits, held)[0], REFERENCE.sample(logits, held)[0])
+
+    first = columns([{}] * 6)
+    for _ in range(2):
+        check(first, logits)
+    check(columns([{}] * 6, seed=1), logits)
+    check(first, logits)
+    check(replace(first, position=torch.arange(6)), logits)
+    check(replace(first, temperature=torch.tensor([0.0, 2, 3, 0, 1, 1], dtype=torch.float64)), logits)
+    fewer = replace(first, **{name: getattr(first, name)[:4] for name in COLUMNS})
+    check(fewer, logits[:4])
+    check(first, logits)
+    with pytest.raises(AssertionError):
+        draw(logits, fewer)
+    with pytest.raises(AssertionError):
+        draw(logits[:4], first)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.compiled import tuning
 from skipjoin.kernels.compiled.iteration import CompiledBatch
 from skipjoin.kernels.compiled.standing import CompiledStanding
@@ -48,7 +49,7 @@ def check(kept, batch, rows):
     assert torch.equal(view.ragged.tables[:count, : batch.ragged.tables.shape[1]], batch.ragged.tables)
     tight = level == 0
     for (heads, window), tiles in view.tiles.items():
-        wanted = cut(batch.ragged, heads // 2, window, tiles.sizes, torch.device("cpu"))
+        wanted = cut(batch.ragged, heads // 2, window, tiles.sizes, brings_to(torch.device("cpu")))
         there = len(wanted.items)
         assert torch.equal(tiles.items[:there], wanted.items) and wanted.slots <= tiles.slots
         assert all(does_nothing(item) for item in tiles.items[there:].tolist())

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.compiled.tiles import cut
 from skipjoin.kernels.compiled.tuning import AttentionSizes, attention_sizes, power_of_two
 from skipjoin.kernels.ragged import RaggedBatch
@@ -31,7 +32,7 @@ def batch_of(members):
 @given(sequences, st.integers(1, 16), st.sampled_from([None, 1, 6, 100]), sizes_of)
 def test_every_key_of_every_row_is_seen_once(members, group, window, sizes):
     batch = batch_of(members)
-    tiles = cut(batch, group, window, sizes, CPU)
+    tiles = cut(batch, group, window, sizes, brings_to(CPU))
     seen = Counter()
     slots = []
     for sequence, row, rows, position, first, end, slot, _ in tiles.items.tolist():
@@ -55,9 +56,9 @@ def test_every_key_of_every_row_is_seen_once(members, group, window, sizes):
 
 @given(sequences, sizes_of)
 def test_a_sequence_is_cut_alike_alone_and_in_company(members, sizes):
-    together = cut(batch_of(members), 2, None, sizes, CPU).items.tolist()
+    together = cut(batch_of(members), 2, None, sizes, brings_to(CPU)).items.tolist()
     for i, member in enumerate(members):
-        alone = cut(batch_of([member]), 2, None, sizes, CPU).items.tolist()
+        alone = cut(batch_of([member]), 2, None, sizes, brings_to(CPU)).items.tolist()
         assert [item[2:6] for item in alone] == [item[2:6] for item in together if item[0] == i]
 
 

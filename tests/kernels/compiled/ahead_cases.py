@@ -14,13 +14,14 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction, mangle_type
 
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.compiled import attention, gate, norm, sampling, slots, staging
 from skipjoin.kernels.compiled.variants import compile_variants, kernel_variants
 from skipjoin.kernels.decoder_shape import DecoderShape
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
 from skipjoin.kernels.ragged_attention import AttentionShape
-from skipjoin.kernels.sampling import COLUMNS, SamplingColumns, columns_on
+from skipjoin.kernels.sampling import COLUMNS, SamplingColumns, columns_of
 
 MODULES = (attention, gate, norm, sampling, slots, staging)
 SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
@@ -226,7 +227,7 @@ def not_compiled(dtype, model, seed, without=""):
 
 def _sample(shape, rows):
     """One iteration's tokens, with penalties and without."""
-    columns = columns_on(torch.device("cpu"), {name: np.ones(rows) for name in COLUMNS})
+    columns = columns_of({name: np.ones(rows) for name in COLUMNS}, brings_to(torch.device("cpu")))
     logits, output = torch.empty(rows, VOCAB, dtype=shape.dtype), torch.zeros(rows, VOCAB, dtype=torch.int32)
     sampling.sample(logits, columns)
     sampling.sample(logits, columns, output, output > 0)

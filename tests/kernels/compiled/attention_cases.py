@@ -9,6 +9,7 @@ import torch
 from nearness import DTYPES, assert_near, refuses
 
 from skipjoin.kernels import ragged_attention
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.compiled import attention
 from skipjoin.kernels.compiled.tiles import cut
 from skipjoin.kernels.compiled.tuning import AttentionSizes
@@ -60,7 +61,7 @@ def batch(
     shape = AttentionShape(heads, head_dim**-0.5, window, softcap)
     tiles = None
     if sizes is not None:
-        tiles = cut(world.batch, heads // kv_heads, window, AttentionSizes(*sizes, 4, 1), world.out.device)
+        tiles = cut(world.batch, heads // kv_heads, window, AttentionSizes(*sizes, 4, 1), brings_to(world.out.device))
     attention.attend(world.kv, LAYER, shape, world.batch, world.queries, world.out, tiles=tiles, checked=True)
     rows = world.batch.rows
     assert world.out[rows:].isnan().all(), "rows of others were touched"
@@ -80,12 +81,12 @@ def alone_and_in_company(device, dtype, seed):
         world.batch,
         world.queries,
         world.out,
-        tiles=cut(world.batch, 2, None, sizes, world.out.device),
+        tiles=cut(world.batch, 2, None, sizes, brings_to(world.out.device)),
     )
     for i, context in enumerate(contexts):
         lonely = RaggedBatch(world.batch.tables[i : i + 1], np.array([0, 1]), np.array([context]))
         out = torch.full_like(world.out[:1], math.nan)
-        tiles = cut(lonely, 2, None, sizes, out.device)
+        tiles = cut(lonely, 2, None, sizes, brings_to(out.device))
         attention.attend(world.kv, LAYER, shape, lonely, world.queries[i : i + 1], out, tiles=tiles)
         assert torch.equal(out[0], world.out[i])
 

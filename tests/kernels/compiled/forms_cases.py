@@ -16,8 +16,10 @@ from skipjoin.executor.decoder import Decoder, ForwardBatch
 from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.kernel_forms import compile_forms
 from skipjoin.executor.loading import load_model
+from skipjoin.executor.penalties import seen_tokens
 from skipjoin.executor.sampled_jobs import sampled_jobs
-from skipjoin.executor.sampler import Sampler, seen_tokens
+from skipjoin.executor.sampler import Sampler
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import compiled
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
@@ -35,10 +37,11 @@ def _sample(logits, kernels):
         params = SamplingParams(temperature=0.8, top_p=0.9, presence_penalty=0.5 * (handle == 0))
         table.admit(Admit(handle, np.array([1, 2], np.int32), 2, 1, params, 0), 7)
     rows = table.rows_of(handles)
-    seen = seen_tokens(table, handles, torch.ones(len(logits), dtype=torch.int64), logits.shape[1])
-    jobs = sampled_jobs(table, handles, rows, logits.device)
-    for counts in (seen, None):
-        Sampler(table, kernels).sample(logits, jobs, table.columns["known"][rows], counts)
+    bring, positions = brings_to(logits.device), table.columns["known"][rows]
+    rows_there, there = bring(rows, positions)
+    jobs = sampled_jobs(table, handles, rows, rows_there)
+    for counts in (seen_tokens(jobs, [], logits.shape[1], bring), None):
+        Sampler(table, kernels, bring).sample(logits, jobs, positions, there, counts)
 
 
 def not_ready(family, dtype, seed, start=True):
@@ -66,6 +69,6 @@ def not_ready(family, dtype, seed, start=True):
             rows = RaggedBatch(tables, np.concatenate([[0], np.cumsum(counts)]), contexts)
             whole = torch.zeros(rows.rows, dtype=torch.int64)
             ends = torch.from_numpy(rows.starts[1:] - 1)
-            logits = decoder.forward(ForwardBatch(whole, whole, kernels.prepare(kv, rows, whole), ends))
+            logits = decoder.forward(ForwardBatch(whole, whole, 1, kernels.prepare(kv, rows, whole), ends))
             _sample(logits, kernels)
     return sorted(forms - ready)

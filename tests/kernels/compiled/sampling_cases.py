@@ -14,9 +14,11 @@ from nearness import DTYPES
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
+from skipjoin.executor.penalties import seen_tokens
 from skipjoin.executor.sampled_jobs import sampled_jobs
-from skipjoin.executor.sampler import Sampler, SeenTokens, seen_tokens
+from skipjoin.executor.sampler import Sampler
 from skipjoin.kernels import draw
+from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.compiled.draw import uniform
 from skipjoin.kernels.dispatch import REFERENCE, compiled
 
@@ -52,10 +54,11 @@ def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken
         table.admit(Admit(handle, history, 15, 5, _params(source, vocab, penalised), 0), source.randrange(2**63))
     handles = np.arange(rows)
     at = table.rows_of(handles)
-    ours, plain = Sampler(table, compiled()), Sampler(table, REFERENCE)
-    seen = seen_tokens(table, handles, torch.zeros(rows, dtype=torch.int64), vocab) if penalised else None
-    there = None if seen is None else SeenTokens(seen.output.to(device), seen.anywhere.to(device))
-    jobs, jobs_there = (sampled_jobs(table, handles, at, torch.device(one)) for one in ("cpu", device))
+    stay, bring = brings_to(torch.device("cpu")), brings_to(torch.device(device))
+    ours, plain = Sampler(table, compiled(), bring), Sampler(table, REFERENCE, stay)
+    jobs, jobs_there = (sampled_jobs(table, handles, at, *way(at)) for way in (stay, bring))
+    seen = seen_tokens(jobs, [], vocab, stay) if penalised else None
+    there = seen_tokens(jobs_there, [], vocab, bring) if penalised else None
     drawn = 0
     for _ in range(steps):
         logits = torch.randn(rows, vocab) * 3
@@ -64,8 +67,8 @@ def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken
         if broken:
             logits[::3, source.randrange(vocab)] = source.choice([math.nan, math.inf])
         positions = table.columns["known"][at]
-        want = plain.sample(logits, jobs, positions, seen)
-        got = ours.sample(logits.to(device), jobs_there, positions, there)
+        want = plain.sample(logits, jobs, positions, *stay(positions), seen)
+        got = ours.sample(logits.to(device), jobs_there, positions, *bring(positions), there)
         assert torch.equal(got.finite.cpu(), want.finite)
         assert torch.equal(got.tokens.cpu(), want.tokens), (got, want)
         if seen is not None and there is not None:
@@ -84,11 +87,11 @@ def tiny_penalty(device):
         table.admit(Admit(handle, np.array([1], np.int32), 1, 1, params, 0), 7)
     handles = np.arange(3)
     at = table.rows_of(handles)
-    seen = seen_tokens(table, handles, torch.zeros(3, dtype=torch.int64), 5)
-    there = SeenTokens(seen.output.to(device), seen.anywhere.to(device))
+    bring, positions = brings_to(torch.device(device)), table.columns["known"][at]
+    jobs = sampled_jobs(table, handles, at, *bring(at))
     logits = torch.tensor([[1.0, 2.0, 3.0, 0.5, 0.1]]).repeat(3, 1)
-    jobs = sampled_jobs(table, handles, at, torch.device(device))
-    got = Sampler(table, compiled()).sample(logits.to(device), jobs, table.columns["known"][at], there)
+    seen = seen_tokens(jobs, [], 5, bring)
+    got = Sampler(table, compiled(), bring).sample(logits.to(device), jobs, positions, *bring(positions), seen)
     assert got.finite.tolist() == [False, False, True] and got.tokens[:2].tolist() == [0, 0]
 
 
