@@ -149,8 +149,12 @@ class Assembler:
 
     def _tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         self._used.add(name)
-        tensor = self._checkpoint.read(self._stored.get(name, name), shape)
-        return tensor.to(device=self._device, dtype=self._dtype if dtype is None else dtype)
+        stored = self._stored.get(name, name)
+        tensor = self._checkpoint.read(stored, shape)
+        served = tensor.to(device=self._device, dtype=self._dtype if dtype is None else dtype)
+        if not _is_finite(served):
+            raise _not_finite(stored, tensor, served)
+        return served
 
     def _stored_names(self) -> dict[str, str]:
         """What a tensor is called in the row -> what it is called in the file, without what nobody needs."""
@@ -178,3 +182,20 @@ class Assembler:
                 f"config.json does not explain the tensor {unknown[0][:200]}{and_more} in the weights. Take the one that belongs to them.",
                 field=unknown[0][:200],
             )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are; most tensors say so by their sum, which reads them once and makes no other. On `meta` there are none."""
+    if tensor.is_meta:
+        return True
+    wide = torch.float64 if tensor.dtype is torch.float64 else torch.float32
+    return bool(tensor.sum(dtype=wide).isfinite()) or bool(tensor.isfinite().all())
+
+
+def _not_finite(name: str, stored: Tensor, served: Tensor) -> InvalidModel:
+    """A model would load with it, and every job fail."""
+    if not _is_finite(stored):
+        said = "numbers that are not finite: it is damaged, or its training failed. Download it again or take another model"
+    else:
+        said = f"numbers beyond those of {str(served.dtype).removeprefix('torch.')}. Take bfloat16 or float32"
+    return InvalidModel(f"The tensor {name[:200]} holds {said}.", field=name[:200])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import struct
 
@@ -213,6 +214,40 @@ def test_a_tensor_that_config_does_not_explain(folder):
     tensors["model.layers.0.self_attn.q_proj.bias"] = torch.zeros(64)
     save_file(tensors, folder / "model.safetensors")
     assert "q_proj.bias" in refusal(folder)
+
+
+def spoil(folder, name, *numbers):
+    """The first numbers of a tensor become these."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name].view(-1)[: len(numbers)] = torch.tensor(numbers)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("numbers", [(math.nan,), (math.inf,), (-math.inf,), (math.inf, -math.inf)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.embed_tokens.weight",
+        "model.layers.1.self_attn.k_proj.weight",
+        "model.layers.0.post_attention_layernorm.weight",
+        "model.norm.weight",
+    ],
+)
+def test_numbers_that_are_not_finite(folder, name, numbers):
+    """They would load, and every job fail."""
+    spoil(folder, name, *numbers)
+    said = refusal(folder)
+    assert name in said and "not finite" in said and "Download" in said
+
+
+def test_large_numbers_are_refused_only_where_the_precision_has_none_for_them(folder):
+    name = "model.layers.0.mlp.down_proj.weight"
+    spoil(folder, name, 3e38, 3e38, 3e38)
+    assert torch.tensor(3e38).mul(2).isinf(), "their sum is no number, each of them is"
+    for dtype in ("float64", "float32", "bfloat16"):
+        load_model(folder, dtype=dtype)
+    with pytest.raises(InvalidModel, match=rf"{name} holds numbers beyond those of float16.*bfloat16 or float32"):
+        load_model(folder, dtype="float16")
 
 
 def test_old_rotary_buffers_are_ignored(folder):
