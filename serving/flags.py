@@ -36,7 +36,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                 flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
         elif get_origin(kind) is Literal:
-            parser.add_argument(flag, dest=name, choices=get_args(kind), default=argparse.SUPPRESS, help=text)
+            # Not `choices`: a wrong one is then said with the usage in front, unlike any other wrong value.
+            words = "{" + ",".join(get_args(kind)) + "}"
+            parser.add_argument(flag, dest=name, metavar=words, default=argparse.SUPPRESS, help=text)
         else:
             parser.add_argument(
                 flag, dest=name, metavar=_METAVARS.get(kind, "TEXT"), default=argparse.SUPPRESS, help=text

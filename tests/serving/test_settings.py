@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_what_cannot_be_is_refused_by_name(flags: dict[str, object], field: str)
         load_settings(flags)
     assert refused.value.field == field
     assert field in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in ServeSettings.model_fields.items() if get_origin(field.annotation) is Literal]
+)
+def test_a_word_that_a_flag_does_not_know_is_said_as_any_other_wrong_value(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """argparse would print the usage of all flags in front of it."""
+    with pytest.raises(InvalidSettings) as refused:
+        _parse("--" + name.replace("_", "-"), "float99")
+    words = get_args(ServeSettings.model_fields[name].annotation)
+    assert refused.value.field == name and all(word in str(refused.value) for word in words)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_oracle_is_refused_with_the_reason() -> None:
