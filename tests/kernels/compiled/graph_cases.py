@@ -50,9 +50,10 @@ def short_cuts():
 def tiny(window=None, softcap=None):
     """The tiny model; with a window every second layer has it. Its products are torch's: the recorder does not see those of ours."""
     form = "onednn" if can_pack(torch.float32) else "plain"
-    with tempfile.TemporaryDirectory() as folder, patch.object(linear, "form_for", lambda device, dtype: form):
+    with tempfile.TemporaryDirectory() as folder:
         init_model(folder, "tiny", seed=7)
-        model = load_model(folder, "cpu", "float32")
+        with patch.object(linear, "form_for", lambda device, dtype: form):
+            model = load_model(folder, "cpu", "float32")
     layers = tuple(
         dataclasses.replace(layer, window=window if i % 2 else None) for i, layer in enumerate(model.config.attention)
     )
