@@ -39,6 +39,8 @@ PROFILE_S = 20.0
 ORACLE = "srpt-oracle"
 VOCABULARY = 256
 COMMAND_S = 300.0
+SLOW_BYTES_A_S = 10e6
+"""Weights are drawn and written at more than that anywhere."""
 
 
 def cache_folder() -> Path:
@@ -63,15 +65,23 @@ class Stage:
 
 
 def ensure_model(preset: str, reporter: Reporter) -> Path:
-    """The model folder of `preset` in the cache, made when it is missing. Raises InternalError when it cannot be made."""
+    """The model folder of `preset` in the cache, made when it is missing.
+
+    Raises InvalidInput for a preset that there is not, or a disk without room; InternalError when it cannot be made.
+    """
+    from ..executor.presets import check_room, preset_named
+
     folder = cache_folder() / f"{preset}-0"
-    if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+    if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):
         return folder
-    reporter.note(f"making the model {preset} (random weights) in {folder}")
+    size = preset_named(preset).weight_bytes
     folder.parent.mkdir(parents=True, exist_ok=True)
+    check_room(folder.parent, preset)
+    reporter.note(f"making the model {preset} (random weights, {size / 2**30:.2g} GiB) in {folder}")
     # Into place in one step: an interrupted demo must not leave half a model.
     with tempfile.TemporaryDirectory(dir=folder.parent) as making:
-        _command("model", "init", str(Path(making) / preset), "--preset", preset)
+        words = ("model", "init", str(Path(making) / preset), "--preset", preset)
+        _command(*words, patience_s=COMMAND_S + size / SLOW_BYTES_A_S)
         (Path(making) / preset).rename(folder)
     return folder
 
@@ -96,10 +106,10 @@ def engine_flags(scenario: Scenario) -> tuple[str, ...]:
     )
 
 
-def _command(*words: str) -> None:
+def _command(*words: str, patience_s: float = COMMAND_S) -> None:
     """Run `skipjoin WORDS...`; raises InternalError with its last line when it fails, and ends it on Ctrl-C."""
     done = subprocess.run(
-        own_command(*words), env=own_environment(), capture_output=True, text=True, timeout=COMMAND_S, check=False
+        own_command(*words), env=own_environment(), capture_output=True, text=True, timeout=patience_s, check=False
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it said nothing."]

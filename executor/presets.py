@@ -159,7 +159,7 @@ def init_model(
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         try:
-            _check_room(path, preset, shape.weight_bytes)
+            check_room(path, preset)
         except InvalidInput:
             if made:
                 path.rmdir()
@@ -183,8 +183,9 @@ def _check_seed(seed: int) -> None:
         raise InvalidInput("The seed must be a whole number from 0 on.", field="seed", limit=f"0..{2**63 - 1}")
 
 
-def _check_room(path: Path, preset: str, weight_bytes: int) -> None:
-    free = shutil.disk_usage(path).free
+def check_room(path: Path, preset: str) -> None:
+    """Raise InvalidInput when the disk of the folder `path`, which is there, has no room for the preset's weights."""
+    free, weight_bytes = shutil.disk_usage(path).free, preset_named(preset).weight_bytes
     if free < weight_bytes + FEW_BYTES:
         raise InvalidInput(
             f"The weights of {preset} take {weight_bytes / 2**30:.1f} GiB of disk; make room, or name a folder on a larger one.",

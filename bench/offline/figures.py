@@ -18,7 +18,8 @@ OURS = "skipjoin"
 class Run:
     """One system decoding one batch. `seconds`: the whole call; `prompt_seconds`: a call for one token each, with prompts of the same length.
 
-    `same` is the share of requests whose tokens are all ours, None in our own runs.
+    `same` is the share of requests whose tokens are all ours, `agreed` the mean share of a request's tokens in front of the first that is not; None
+    in our own runs. In half a precision sums in another order choose another token now and then, and everything behind it is another text.
     """
 
     system: str
@@ -28,6 +29,7 @@ class Run:
     seconds: float
     prompt_seconds: float
     same: float | None = None
+    agreed: float | None = None
 
     @property
     def rate(self) -> float:
@@ -129,8 +131,11 @@ class Study:
 
     def same(self, system: str, batch: int) -> float | None:
         """Mean share of requests with our tokens."""
-        shares = [run.same for run in self._of(system, batch) if run.same is not None]
-        return sum(shares) / len(shares) if shares else None
+        return _mean([run.same for run in self._of(system, batch)])
+
+    def agreed(self, system: str, batch: int) -> float | None:
+        """Mean share of tokens in front of the first that is not ours."""
+        return _mean([run.agreed for run in self._of(system, batch)])
 
     def roof(self, batch: int) -> list[Roof]:
         """The repeats."""
@@ -158,3 +163,8 @@ class Study:
 
     def _of(self, system: str, batch: int) -> list[Run]:
         return [run for run in self.runs if run.system == system and run.batch == batch]
+
+
+def _mean(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known else None

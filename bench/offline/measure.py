@@ -27,25 +27,26 @@ def measure(
     model: Path,
     vocabulary: int,
     systems: Sequence[tuple[Runner, Path]],
-    roof: Runner,
+    roof: Runner | None,
     reporter: Reporter,
 ) -> Iterator[Run | Roof]:
-    """Fill `study` and answer every run as it ends. `systems`: ours first, each with the folder it may keep things in.
+    """Fill `study` and answer every run as it ends. `systems`: ours first, each with the folder it may keep things in; `roof` None: not measured.
 
     Raises Unavailable when ours or the roof fails; of a peer that fails it is noted in the study, and the others go on.
     """
     scenario = study.scenario
-    asked = {"model": str(model), "threads": scenario.threads}
+    asked = {"model": str(model), "threads": scenario.threads, "device": scenario.device, "dtype": scenario.dtype}
     asked |= {"most": max(scenario.batches), "room": scenario.room_tokens}  # requests at once, tokens of each
     with ExitStack() as stack:
         there: list[Runner] = []
-        reporter.begin("loading", len(systems) + 1)
+        reporter.begin("loading", len(systems) + (roof is not None))
         try:
             for runner, kept in systems:
                 if _loaded(study, stack.enter_context(runner), {**asked, "kept": str(kept)}, vocabulary):
                     there.append(runner)
                 reporter.ended(1)
-            study.versions[roof.name] = stack.enter_context(roof).ask("load", LOAD_S, **asked)["versions"]
+            if roof is not None:
+                study.versions[roof.name] = stack.enter_context(roof).ask("load", LOAD_S, **asked)["versions"]
         finally:
             reporter.end()
         reporter.begin("decoding", len(scenario.batches) * scenario.repeats)
@@ -81,17 +82,11 @@ def _lost(study: Study, runner: Runner, why: Unavailable) -> None:
 
 
 def _round(
-    study: Study, there: list[Runner], roof: Runner, batch: int, repeat: int, vocabulary: int
+    study: Study, there: list[Runner], roof: Runner | None, batch: int, repeat: int, vocabulary: int
 ) -> Iterator[Run | Roof]:
     """One repeat of one batch: the roof and every system that is still there."""
-    scenario = study.scenario
-    prompt_rows = batch * scenario.prompt_tokens
-    told = roof.ask("linear", CALL_S, rows=batch, prompt_rows=prompt_rows)
-    limits = Roof(
-        batch, repeat, scenario.output_tokens, *(told[name] / NS for name in ("step_ns", "prompt_ns", "read_ns"))
-    )
-    study.roofs.append(limits)
-    yield limits
+    if roof is not None:
+        yield _roof(study, roof, batch, repeat)
     runs: dict[str, tuple[Run, Tokens]] = {}
     turn = repeat % max(len(there), 1)
     for runner in [*there[turn:], *there[:turn]]:
@@ -103,10 +98,30 @@ def _round(
     ours = runs[OURS][1]
     for name, (run, tokens) in runs.items():
         if name != OURS:
-            same = sum(mine == theirs for mine, theirs in zip(ours, tokens, strict=True)) / batch
-            run = replace(run, same=same)
+            same, agreed = agreement(ours, tokens)
+            run = replace(run, same=same, agreed=agreed)
         study.runs.append(run)
         yield run
+
+
+def _roof(study: Study, roof: Runner, batch: int, repeat: int) -> Roof:
+    scenario = study.scenario
+    told = roof.ask("linear", CALL_S, rows=batch, prompt_rows=batch * scenario.prompt_tokens)
+    limits = Roof(
+        batch, repeat, scenario.output_tokens, *(told[name] / NS for name in ("step_ns", "prompt_ns", "read_ns"))
+    )
+    study.roofs.append(limits)
+    return limits
+
+
+def agreement(ours: Tokens, theirs: Tokens) -> tuple[float, float]:
+    """Share of requests with our tokens exactly; mean share of a request's tokens in front of the first that is another."""
+    same, agreed = 0, 0.0
+    for mine, other in zip(ours, theirs, strict=True):
+        differ = (at for at, (one, two) in enumerate(zip(mine, other, strict=True)) if one != two)
+        agreed += next(differ, len(mine)) / len(mine)
+        same += mine == other
+    return same / len(ours), agreed / len(ours)
 
 
 def _run(study: Study, runner: Runner, batch: int, repeat: int, vocabulary: int) -> tuple[Run, Tokens]:

@@ -26,11 +26,11 @@ class Decoding:
         self._llm: LLM | None = None
 
     def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Load the folder in float32 on the CPU, with room for a whole batch."""
+        """Load the folder in a precision, onto a device, with room for a whole batch."""
         self._llm = LLM(
             asked["model"],
-            device="cpu",
-            dtype="float32",
+            device=asked["device"],
+            dtype=asked["dtype"],
             threads=asked["threads"],
             max_batch=asked["most"],
             kv_tokens=(asked["most"] + 1) * asked["room"] + MEASURING_TOKENS,

@@ -36,7 +36,8 @@ def _chart(study: Study, batch: int, high: float) -> str:
     rows: list[tuple[str, list[float]]] = [
         (name, list(study.rates(name, batch).values())) for name in study.systems if study.rates(name, batch)
     ]
-    rows.append((ROOF, [roof.rate for roof in study.roof(batch)]))
+    if roofs := study.roof(batch):
+        rows.append((ROOF, [roof.rate for roof in roofs]))
     most = max(rate for _, rates in rows for rate in rates)
     x = Scale(0.0, most * 1.05, LEFT, WIDE - RIGHT)
     y = Scale(0.0, 1.0, high - BOTTOM, TOP)

@@ -13,12 +13,12 @@ from ..render import DASH, grid
 from .figures import Roof, Run, Spread, Study
 
 
-def print_head(study: Study, facts: MachineFacts, model: str) -> None:
-    """What is measured, on what; `model`: the preset or the folder."""
+def print_head(study: Study, facts: MachineFacts, device: str, model: str) -> None:
+    """What is measured, on what; `device`: as it calls itself; `model`: the preset or the folder."""
     scenario = study.scenario
-    print(facts.sentence())
+    print(facts.sentence() if scenario.device == "cpu" else f"{device}; {facts.sentence()}")
     print(
-        f"{scenario.title}: {scenario.about}. Model {model}, float32, {scenario.threads} threads, prompts of"
+        f"{scenario.title}: {scenario.about}. Model {model}, {scenario.dtype} on {scenario.device}, {scenario.threads} threads, prompts of"
         f" {scenario.prompt_tokens}, outputs of {scenario.output_tokens}, {scenario.repeats} interleaved repeats, seed {scenario.seed}\n",
         flush=True,
     )
@@ -32,13 +32,15 @@ def print_study(study: Study) -> None:
     head = ["output tokens a second, median (smallest-largest)", *(f"batch {batch}" for batch in batches)]
     lines = [head]
     lines += [[name, *(_spread(study.rate(name, batch)) for batch in batches)] for name in study.systems]
-    for label, rate in _ROOFS:
+    for label, rate in _ROOFS if study.roofs else ():
         lines.append([label, *(_spread(_of_roofs(study, batch, rate)) for batch in batches)])
     print("\n" + grid(lines))
     lines = [["after the first token, median", *head[1:]]]
     lines += [[name, *(_whole(study.decode_rate(name, batch)) for batch in batches)] for name in study.systems]
     lines.append(["requests with our tokens exactly", *[""] * len(batches)])
     lines += [[name, *(_share(study.same(name, batch)) for batch in batches)] for name in study.systems[1:]]
+    lines.append(["tokens in front of the first that is not ours", *[""] * len(batches)])
+    lines += [[name, *(_share(study.agreed(name, batch)) for batch in batches)] for name in study.systems[1:]]
     print(grid(lines))
     for name, why in study.absent.items():
         print(f"{name}: {why}")

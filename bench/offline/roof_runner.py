@@ -19,8 +19,8 @@ class Roofs:
         self._roof: LinearRoof | None = None
 
     def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Load the folder in float32 on the CPU."""
-        self._roof = LinearRoof(asked["model"], "float32", asked["threads"])
+        """Load the folder in a precision on the CPU, the only place that this roof is of."""
+        self._roof = LinearRoof(asked["model"], asked["dtype"], asked["threads"])
         return {"versions": self._roof.versions()}
 
     def linear(self, asked: dict[str, Any]) -> Mapping[str, Any]:

@@ -29,13 +29,20 @@ class Bar(BaseModel):
 
 
 class Scenario(BaseModel):
-    """Equal prompts of random tokens; each repeat has its own."""
+    """Equal prompts of random tokens; each repeat has its own.
+
+    `auto`: CUDA where there is a device, and the precision that our server would choose there. `peers_needed`: without every peer that computes
+    there it is not measured, unless the command says which ones.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     about: str
-    model: Literal["tiny", "small"] = "small"
+    model: Literal["tiny", "small", "llama-3-8b"] = "small"
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    peers_needed: bool = False
     threads: int = Field(ge=1, le=1024)
     prompt_tokens: int = Field(ge=2, le=100_000)
     output_tokens: int = Field(ge=2, le=100_000)

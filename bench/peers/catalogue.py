@@ -1,13 +1,13 @@
 """Who the peers are.
 
-Owns the table: name, what is pinned for it, what speaks for it offline, how its server is started. It starts and installs nothing; `install`,
-`runner` and `server` read it.
+Owns the table: name, what is pinned for it, what speaks for it offline and where it computes, how its server is started. It starts and installs
+nothing; `install`, `runner` and `server` read it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import InvalidSettings
@@ -15,6 +15,9 @@ from .environment import Machine
 from .environment import vllm_cpu as vllm_cpu_environment
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
+DEVICES = ("cpu", "cuda")
+CPU_FLOAT32 = {"cpu": ("float32",)}
+EVERYWHERE = dict.fromkeys(DEVICES, ("float32", "bfloat16", "float16"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class ServeWish:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """`runner` is the module in this folder that decodes offline, None when it only serves; `serve` gives the words behind its interpreter, None when
-    it only decodes. `environment` gives what it wants set besides.
+    it only decodes. `environment` gives what it wants set besides. `computes`: device -> precisions of what is pinned for it. `shares`: the peer
+    whose pins and environment are its own too.
     """
 
     name: str
@@ -39,17 +43,32 @@ class Peer:
     runner: str | None
     serve: Callable[[ServeWish], list[str]] | None
     environment: Callable[[Machine], Mapping[str, str]]
+    computes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CPU_FLOAT32)
+    shares: str | None = None
+
+    @property
+    def pinned_as(self) -> str:
+        """The name of its pins and its environment."""
+        return self.shares or self.name
 
     @property
     def requirements(self) -> Path:
         """Pinned requirements."""
-        return REQUIREMENTS / f"{self.name}.txt"
+        return REQUIREMENTS / f"{self.pinned_as}.txt"
 
     @property
     def alone(self) -> Path | None:
         """Requirements that are installed before those, without what they ask for themselves; None when there are none."""
-        path = REQUIREMENTS / f"{self.name}.alone.txt"
+        path = REQUIREMENTS / f"{self.pinned_as}.alone.txt"
         return path if path.is_file() else None
+
+    def unable(self, device: str, dtype: str | None = None) -> str | None:
+        """Why it cannot compute on the device (in the precision); None when it can."""
+        if device not in self.computes:
+            return f"not on this device: what is pinned computes on {', '.join(self.computes)}, not on {device}"
+        if dtype is not None and dtype not in self.computes[device]:
+            return f"not in this precision: computes in {', '.join(self.computes[device])} on {device}, not in {dtype}"
+        return None
 
 
 def _nothing(_: Machine) -> Mapping[str, str]:
@@ -67,7 +86,19 @@ def _serve_vllm(wish: ServeWish) -> list[str]:
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("transformers", "Transformers generate", "transformers", "transformers_runner", None, _nothing),
+        Peer(
+            "transformers", "Transformers generate", "transformers", "transformers_runner", None, _nothing, EVERYWHERE
+        ),
+        Peer(
+            "transformers-cb",
+            "Transformers continuous batching",
+            "transformers",
+            "continuous_batching_runner",
+            None,
+            _nothing,
+            EVERYWHERE,
+            shares="transformers",
+        ),
         Peer("ctranslate2", "CTranslate2", "ctranslate2", "ctranslate2_runner", None, _nothing),
         Peer("vllm-cpu", "vLLM, CPU build", "vllm-cpu", "vllm_runner", _serve_vllm, vllm_cpu_environment),
     )

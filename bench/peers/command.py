@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 
 from ...core.errors import InvalidSettings
-from .catalogue import PEERS, Peer, peer_named
-from .home import Home, install_words
+from .catalogue import DEVICES, PEERS, Peer, peer_named
+from .home import Home
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "what", choices=("install", "list", "remove"), help="each peer has a virtual environment of its own"
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)}")
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        help="for which torch is built; each has an environment (default: cpu)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,22 +33,22 @@ def run(args: argparse.Namespace) -> int:
 
     peers = [peer_named(name, "names") for name in args.names]
     if args.what == "list":
-        _list(peers or list(PEERS.values()))
+        _list(peers or list(PEERS.values()), args.device)
         return 0
     if not peers:
         raise InvalidSettings(f"Name the peers to {args.what}.", field="names", limit=f"of {', '.join(PEERS)}")
     if args.what == "install":
         with Bar() as bar:
             for peer in peers:
-                install(Home(peer), bar)
+                install(Home(peer, args.device), bar)
         return 0
     for peer in peers:
-        print(f"{peer.name}: {'removed' if Home(peer).remove() else 'was not there'}")
+        print(f"{peer.name}: {'removed' if Home(peer, args.device).remove() else 'was not there'}")
     return 0
 
 
-def _list(peers: list[Peer]) -> None:
+def _list(peers: list[Peer], device: str) -> None:
     for peer in peers:
-        version = Home(peer).version()
-        told = f"not installed: run `{install_words(peer)}`" if version is None else version
-        print(f"{peer.name:<14} {peer.title:<24} {told}")
+        home = Home(peer, device)
+        told = peer.unable(device) or home.version() or home.absence
+        print(f"{peer.name:<16} {peer.title:<32} {told}")

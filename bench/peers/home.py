@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +28,18 @@ def peers_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of one peer: its virtual environment, what it keeps (converted models, compiled code), its last log."""
+    """The folder of one peer: its virtual environment, what it keeps (converted models, compiled code), its last log.
+
+    The builds for the CPU and for CUDA have folders of their own, peers that share their pins have one.
+    """
 
     peer: Peer
+    device: str = "cpu"
 
     @property
     def folder(self) -> Path:
         """All of it."""
-        return peers_folder() / self.peer.name
+        return peers_folder() / f"{self.peer.pinned_as}{'' if self.device == 'cpu' else f'-{self.device}'}"
 
     @property
     def prefix(self) -> Path:
@@ -54,11 +59,12 @@ class Home:
     @property
     def log(self) -> Path:
         """What the last process of it said."""
-        return self.folder / "last.log"
+        return self.folder / ("last.log" if self.peer.shares is None else f"last-{self.peer.name}.log")
 
     def wanted(self) -> str:
         """A digest of what is pinned and of the interpreter's version: another one means to install again."""
         digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
+        digest.update(b"" if self.device == "cpu" else self.device.encode())
         for path in (self.peer.alone, self.peer.requirements):
             digest.update(b"" if path is None else path.read_bytes())
         return digest.hexdigest()[:16]
@@ -71,6 +77,12 @@ class Home:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if self.python.exists() else None
+
+    @property
+    def absence(self) -> str:
+        """What to say of one that is not installed, and how it would be."""
+        built = "" if self.device == "cpu" else f" for {self.device}"
+        return f"not installed{built}: run `{install_words([self.peer], self.device)}`"
 
     def make(self) -> None:
         """The folder. Raises Unavailable where there can be none."""
@@ -95,7 +107,7 @@ class Home:
         """The installed version. Raises InvalidSettings saying how to install it; `flag` asked for it."""
         version = self.version()
         if version is None:
-            raise InvalidSettings(f"{self.peer.name} is not installed: run `{install_words(self.peer)}`.", field=flag)
+            raise InvalidSettings(f"{self.peer.name} is {self.absence}.", field=flag)
         return version
 
     def remove(self) -> bool:
@@ -110,6 +122,7 @@ class Home:
         return True
 
 
-def install_words(peer: Peer) -> str:
-    """The command that installs it."""
-    return f"skipjoin bench peers install {peer.name}"
+def install_words(peers: Sequence[Peer], device: str = "cpu") -> str:
+    """The command that installs them."""
+    names = " ".join(peer.name for peer in peers)
+    return f"skipjoin bench peers install {names}{'' if device == 'cpu' else f' --device {device}'}"

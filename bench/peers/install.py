@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ...core.errors import Unavailable
+from ...core.errors import InvalidSettings, Unavailable
 from ..live import Reporter
 from .environment import clean
 from .home import Home, install_words
@@ -23,28 +23,33 @@ from .process import kill_group
 
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_S = 3.0
-FREE_BYTES = 6 << 30
-"""What the largest peer takes with pip's copies while it is installed (measured: 3.4 GB in the end)."""
+FREE_BYTES = {"cpu": 6 << 30, "cuda": 14 << 30}
+"""What the largest peer takes with pip's copies while it is installed (measured for the CPU: 3.4 GB in the end)."""
 _SHOWN = 3
 
 
 def install(home: Home, reporter: Reporter) -> str:
-    """Install what is pinned; the version. Raises Unavailable with pip's own words and what to do."""
+    """Install what is pinned, torch as it is built for the home's device; the version.
+
+    Raises InvalidSettings for a peer that does not compute there, Unavailable with pip's own words and what to do.
+    """
     peer = home.peer
+    if (why := peer.unable(home.device)) is not None:
+        raise InvalidSettings(f"{peer.name} is {why}.", field="device", limit=", ".join(peer.computes))
     if (version := home.version()) is not None:
         reporter.note(f"{peer.name} {version} is installed")
         return version
     home.make()
-    if shutil.disk_usage(home.folder).free < FREE_BYTES and not home.prefix.exists():
+    if shutil.disk_usage(home.folder).free < FREE_BYTES[home.device] and not home.prefix.exists():
         raise Unavailable(
-            f"{peer.name} needs about {FREE_BYTES >> 30} GiB of disk; make room, or let XDG_CACHE_HOME name a larger disk."
+            f"{peer.name} needs about {FREE_BYTES[home.device] >> 30} GiB of disk; make room, or let XDG_CACHE_HOME name a larger disk."
         )
     lines = _pins(peer.requirements) + (_pins(peer.alone) if peer.alone else 0)
     home.forget()  # half of these pins beside half of others must not pass for whole when the others come back
     reporter.begin(f"installing {peer.name}", lines)
     try:
         _venv(home)
-        for path, flags in ((peer.alone, ["--no-deps"]), (peer.requirements, _torch_index())):
+        for path, flags in ((peer.alone, ["--no-deps"]), (peer.requirements, _torch_build(home))):
             if path is not None:
                 _pip(home, ["install", *flags, "--requirement", str(path)], lambda: reporter.ended(1))
         version = _proof(home)
@@ -72,8 +77,15 @@ def _venv(home: Home) -> None:
         )
 
 
-def _torch_index() -> list[str]:
-    """The index of torch's CPU builds, when it answers: without it pip may choose the build for CUDA, which is gigabytes larger."""
+def _torch_build(home: Home) -> list[str]:
+    """What makes pip choose torch's build for the device.
+
+    For the CPU the index of its CPU builds, when it answers: without it pip may choose the build for CUDA, which is gigabytes larger. For CUDA the
+    version without a suffix, compared as text: on Linux that is the package index's build for CUDA, whatever other indexes pip is told of.
+    """
+    if home.device == "cuda":
+        lines = home.peer.requirements.read_text(encoding="utf-8").splitlines()
+        return [line.replace("==", "===") for line in lines if line.startswith("torch==")]
     try:
         with urllib.request.urlopen(
             urllib.request.Request(f"{TORCH_CPU_INDEX}/torch/", method="HEAD"), timeout=PROBE_S
@@ -90,7 +102,7 @@ def _pip(home: Home, words: list[str], counted: Callable[[], None]) -> None:
     if code:
         raise Unavailable(
             f"pip could not install {home.peer.name}: {said}. Look whether the package index answers, then run "
-            f"`{install_words(home.peer)}` again: it goes on where it was."
+            f"`{install_words([home.peer], home.device)}` again: it goes on where it was."
         )
 
 
@@ -100,6 +112,14 @@ def _proof(home: Home) -> str:
     code, said = _run([str(home.python), "-c", asked, home.peer.distribution], home)
     if code:
         raise Unavailable(f"{home.peer.name} was installed and cannot be found: {said}.")
+    if home.device == "cuda":
+        asked = "import torch; print(torch.version.cuda)"
+        code, built = _run([str(home.python), "-c", asked], home)
+        if code or built == "None":
+            raise Unavailable(
+                f"The torch that was installed for {home.peer.name} is no build for CUDA: {built}. Look at pip's indexes and at this machine's kind:"
+                " torch has such builds for Linux."
+            )
     return said
 
 

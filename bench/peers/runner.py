@@ -119,9 +119,9 @@ class Runner(Started):
             self.process.wait(PATIENCE_S)
 
 
-def peer_runner(peer: Peer, threads: int, kv_gib: int) -> Runner:
-    """The peer's own. Raises InvalidSettings when it is not installed."""
-    home = Home(peer)
+def peer_runner(peer: Peer, threads: int, kv_gib: int, device: str = "cpu") -> Runner:
+    """The peer's own. Raises InvalidSettings when it is not installed for the device."""
+    home = Home(peer, device)
     home.require()
     machine = Machine(threads, kv_gib, home.prefix, home.kept)
     words = [str(home.python), str(BOOT), str(peer.runner)]

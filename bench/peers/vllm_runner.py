@@ -22,13 +22,13 @@ class Decoding:
         self._engine: Any = None
 
     def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Load the folder in float32, compiled as it comes."""
+        """Load the folder in a precision, compiled as it comes."""
         import torch
         import vllm
 
         self._engine = vllm.LLM(
             model=asked["model"],
-            dtype="float32",
+            dtype=asked["dtype"],
             max_num_seqs=asked["most"],
             max_model_len=asked["room"],
             enable_prefix_caching=False,

