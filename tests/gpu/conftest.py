@@ -1,4 +1,4 @@
-"""The tiny model and the plan driver of tests/executor, for a CUDA device."""
+"""The tiny model, the plan driver and the stories of tests/executor, for a CUDA device."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 
 from skipjoin.executor.presets import init_model
 
-if "plan_driver" not in sys.modules:
-    _path = Path(__file__).parents[1] / "executor" / "plan_driver.py"
-    _spec = importlib.util.spec_from_file_location("plan_driver", _path)
-    sys.modules["plan_driver"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["plan_driver"])
+for _name in ("plan_driver", "ahead_story"):
+    if _name not in sys.modules:
+        _path = Path(__file__).parents[1] / "executor" / f"{_name}.py"
+        _spec = importlib.util.spec_from_file_location(_name, _path)
+        sys.modules[_name] = importlib.util.module_from_spec(_spec)
+        _spec.loader.exec_module(sys.modules[_name])
 
 
 @pytest.fixture(scope="session")

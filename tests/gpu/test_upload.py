@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ahead_story import told
 from plan_driver import Job, PlanDriver
 
 from skipjoin.core.sampling import SamplingParams
@@ -70,3 +71,24 @@ def test_a_plan_is_taken_without_waiting_for_the_device(gpu_folder, name, graph_
     assert driver.run(again) == expected
     assert len(early) > 12 and sum(early) > 0.9 * len(early)
     executor.close()
+
+
+@pytest.mark.parametrize("graph_rows", [0, 5])
+@pytest.mark.parametrize(
+    "names", [["greedy"], ["seeded", "log-probabilities"], ["repetition", "frequency", "everything"]]
+)
+def test_two_plans_in_flight_give_the_tokens_of_one(gpu_folder, names, graph_rows):
+    """The device is held back, so that the second is submitted, and the first's answer on its way, while nothing has been computed."""
+    model = load_model(gpu_folder, "cuda", "float32")
+    _, tokens, logprobs = told(model, names, 31, 2, 1, graph_rows=graph_rows)
+    unread = []
+
+    class Behind(TorchExecutor):
+        def submit(self, plan):
+            torch.cuda._sleep(BEHIND_CYCLES)
+            super().submit(plan)
+            unread.append(len(self._launched))
+
+    story, ahead, beside = told(model, names, 31, 2, 2, kind=Behind, graph_rows=graph_rows)
+    assert ahead == tokens and beside == logprobs
+    assert unread.count(2) > 80 and min(story.rejoined, story.cut, story.kept) > 3

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -81,6 +84,35 @@ def test_company_changes_no_bit(depth):
                 assert torch.equal(linear(x[:rows]), alone[:rows]), (rows, threads)
         finally:
             torch.set_num_threads(1)
+
+
+STARVED = """
+import ctypes, sys, torch
+from skipjoin.kernels.linear import Linear
+paths = {line.split()[-1] for line in open("/proc/self/maps") if "gomp" in line or "omp5" in line}
+limits = {ctypes.CDLL(path).omp_get_thread_limit() for path in paths}
+assert limits == {int(sys.argv[1])}, limits
+torch.manual_seed(0)
+for rows, out, depth in ((1, 700, 300), (16, 700, 1100), (60, 70, 2600), (300, 200, 2600)):
+    torch.set_num_threads(5)
+    linear, x = Linear(torch.randn(out, depth), torch.randn(out), form="native"), torch.randn(rows, depth)
+    got = linear(x)
+    torch.set_num_threads(1)
+    assert torch.equal(got, linear(x)), (rows, out, depth)
+print("as alone")
+"""
+
+
+@pytest.mark.parametrize("come", [1, 2])
+def test_shares_of_threads_that_never_come_are_taken_by_the_others(come):
+    """Work is dealt to five, of whom OpenMP gives us one or two: as if the others had lost their processors for as long as a product takes."""
+    assert library(torch.float32) is not None, "this machine has a compiler"
+    ran = subprocess.run(
+        [sys.executable, "-c", STARVED, str(come)],
+        env=os.environ | {"OMP_THREAD_LIMIT": str(come), "OMP_DYNAMIC": "false"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.stdout == "as alone\n", ran.stderr
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
