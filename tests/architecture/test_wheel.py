@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from source_tree import PACKAGE, product_files
 
-DATA = {".c", ".json", ".proto", ".pyi", ".csv", ".toml", ".jinja", ".txt", ".typed"}
+DATA = {".c", ".h", ".json", ".proto", ".pyi", ".csv", ".toml", ".jinja", ".txt", ".typed"}
 BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_wheel(sys.argv[1]))"
 
 
