@@ -1,6 +1,7 @@
 """A server of our own to measure: `skipjoin serve` in processes of its own, started, found, ended.
 
-Owns its files, which lie in a folder the caller gives, and its end on every way out. It knows the command line and the start line, nothing inside.
+Owns its files, which lie in a folder the caller gives, and its end on every way out, which a guardian sees to where this process is killed. It knows
+the command line and the start line, nothing inside.
 The demo uses it, and tests.
 """
 
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from ..core.errors import Unavailable
+from .guardian import Guardian
 
 PACKAGE = __package__.split(".")[0]
 DRAIN_S = 3.0
@@ -51,10 +53,12 @@ class OwnServer:
             *flags,
         ]
         self._process: subprocess.Popen[str] | None = None
+        self._guardian: Guardian | None = None
         self._reader: threading.Thread | None = None
         self.start_line = ""
 
     def __enter__(self) -> Self:
+        self._guardian = Guardian()
         with (self._folder / "server.log").open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 own_command("serve", *self._flags),
@@ -65,6 +69,8 @@ class OwnServer:
                 env=own_environment(),
             )
         try:
+            # Without its door the engine ends by itself.
+            self._guardian.watch(self._process.pid, group=False)
             assert self._process.stdout is not None
             self.start_line = self._process.stdout.readline().strip()
             if not _GRPC.search(self.start_line):
@@ -101,6 +107,14 @@ class OwnServer:
         process = self._process
         if process is None:
             return None
+        try:
+            self._end(process)
+        finally:
+            if self._guardian is not None:
+                self._guardian.dismiss()
+        return process.returncode
+
+    def _end(self, process: subprocess.Popen[str]) -> None:
         for number, patience_s in ((signal.SIGTERM, DRAIN_S), (signal.SIGTERM, END_S), (signal.SIGKILL, END_S)):
             if process.poll() is None:
                 process.send_signal(number)
@@ -112,7 +126,6 @@ class OwnServer:
             self._reader.join(END_S)
         if process.stdout is not None:
             process.stdout.close()
-        return process.returncode
 
     def _last_words(self) -> str:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +17,20 @@ from typing import Any
 from ...core.clock import MonotonicClock
 from .talk import serve
 
+KEPT = 2
 _CLOCK = MonotonicClock()
 
 
 def converted(model: Path, kept: Path) -> Path:
-    """The folder that CTranslate2 reads, made of `model` when it is not there yet for the same files."""
+    """The folder that CTranslate2 reads, made of `model` when it is not there yet for the same contents.
+
+    The `KEPT` that were wanted last stay; older ones, and what was left half-made, are deleted.
+    """
     digest = hashlib.sha256()
     for path in sorted(model.glob("*.json")) + sorted(model.glob("*.safetensors")):
-        stat = path.stat()
-        digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     folder = kept / digest.hexdigest()[:16]
     if not folder.is_dir():
         from ctranslate2.converters import TransformersConverter
@@ -34,6 +40,11 @@ def converted(model: Path, kept: Path) -> Path:
         making.parent.mkdir(parents=True, exist_ok=True)
         TransformersConverter(str(model)).convert(str(making))
         making.rename(folder)
+    os.utime(folder)
+    by_use = sorted((path for path in kept.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime_ns)
+    for at, path in enumerate(by_use):
+        if at >= KEPT or path.suffix == ".new":
+            shutil.rmtree(path, ignore_errors=True)
     return folder
 
 

@@ -1,7 +1,7 @@
 """A process of a peer (or of ours, to be held against one), from its start to its end.
 
-Owns the start in a session of its own, with its log, and the end of all that was started, on every way out. It does not know what is said to it:
-`runner` talks to one over pipes, `server` to one over HTTP, both on top of this.
+Owns the start in a session of its own, with its log, and the end of all that was started, on every way out: a guardian kills it where this process
+is killed. It does not know what is said to it: `runner` talks to one over pipes, `server` to one over HTTP, both on top of this.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...core.errors import Unavailable
+from ..guardian import Guardian
 from .process import fate, kill_group
 
 
@@ -23,6 +24,7 @@ class Started:
         self._environment = dict(environment)
         self._log = log
         self._process: subprocess.Popen[str] | None = None
+        self._guardian: Guardian | None = None
         self._ended = False
 
     @property
@@ -40,6 +42,7 @@ class Started:
         """Start it; `piped`: standard input and output are pipes to us, else none and the log. Raises Unavailable."""
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._guardian = Guardian()
             with self._log.open("w", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
                     self._words,
@@ -50,7 +53,10 @@ class Started:
                     env=self._environment,
                     start_new_session=True,
                 )
+            self._guardian.watch(self._process.pid, group=True)
         except OSError as bad:
+            if self._guardian is not None:
+                self._guardian.dismiss()
             raise Unavailable(f"{self.name} cannot be started: {bad.strerror} ({bad.filename}).") from None
 
     def check(self) -> None:
@@ -66,4 +72,8 @@ class Started:
         """End it and what it started; `gently` asks first. Idempotent: its number may be another's afterwards."""
         if self._process is not None and not self._ended:
             self._ended = True
-            kill_group(self._process, gently=gently)
+            try:
+                kill_group(self._process, gently=gently)
+            finally:
+                if self._guardian is not None:
+                    self._guardian.dismiss()

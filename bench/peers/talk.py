@@ -24,7 +24,7 @@ def serve(handlers: Mapping[str, Handler]) -> None:
     """Answer every line. What libraries print goes to standard error, so that it never stands between the answers.
 
     Whoever asks stops this process between questions, so that it could not see its input end: on Linux it asks to be killed when the other one
-    dies.
+    dies, before the other one's guardian does.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -126,8 +126,8 @@ def test_each_device_has_a_torch_of_its_own(
     assert install(onto_gpu, said) == "2.0"
     assert onto_gpu.folder != Home(handmade).folder and Home(handmade).version() == "2.0+cpu"
     # What calls itself so and is not is found out.
-    _torch_wheel(tmp_path, "3.0", None)
-    handmade.requirements.write_text("torch==3.0\n")
+    _torch_wheel(tmp_path, "2.1", None)
+    handmade.requirements.write_text("torch==2.1\n")
     with pytest.raises(Unavailable, match="is no build for CUDA: None"):
         install(onto_gpu, said)
     assert onto_gpu.version() is None
@@ -338,7 +338,7 @@ def test_a_second_ctrl_c_ends_the_waiting_and_the_process(tmp_path: Path, gone: 
 
 
 ASKER = """
-import contextlib, os, sys
+import contextlib, os, sys, time
 from pathlib import Path
 from skipjoin.bench.peers.environment import clean
 from skipjoin.bench.peers.runner import BOOT, Runner
@@ -346,7 +346,9 @@ from skipjoin.core.errors import Unavailable
 with Runner("it", [sys.executable, str(BOOT), "transformers_runner"], clean(1), Path(sys.argv[1])) as runner:
     with contextlib.suppress(Unavailable):
         runner.ask("what it cannot", 60)
-    print(runner.pid, Path(f"/proc/{runner.pid}/stat").read_text().rsplit(")", 1)[1].split()[0], flush=True)
+    while (state := Path(f"/proc/{runner.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]) != "T":
+        time.sleep(0.01)  # told to stop, it does so when it next leaves a processor
+    print(runner.pid, state, flush=True)
     os.kill(os.getpid(), 9)
 """
 
@@ -357,6 +359,36 @@ def test_a_stopped_runner_does_not_outlive_a_killed_measurement(tmp_path: Path) 
     assert done.returncode == -signal.SIGKILL, done.stderr
     pid, state = done.stdout.split()
     assert state == "T" and not _alive(int(pid))
+
+
+PARENT = """
+import signal, subprocess, sys, time
+signal.signal(15, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+KILLED = """
+import os, sys
+from pathlib import Path
+from skipjoin.bench.peers.environment import clean
+from skipjoin.bench.peers.process import stop_group
+from skipjoin.bench.peers.started import Started
+started = Started("it", [sys.executable, "-c", sys.argv[2]], clean(1), Path(sys.argv[1]))
+started.start(piped=True)
+child = started.process.stdout.readline().strip()
+stop_group(started.process)
+print(started.pid, child, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_nothing_that_a_peer_started_outlives_a_killed_measurement(tmp_path: Path) -> None:
+    """It and its own processes, which nobody asked to die with their parent; stopped, as peers are while others are measured."""
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "it.log"), PARENT]
+    done = subprocess.run(words, env=own_environment(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [pid for pid in map(int, done.stdout.split()) if _alive(pid)] == []
 
 
 def test_only_the_last_words_of_a_long_log_are_looked_at(tmp_path: Path) -> None:
