@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|kernels|pool|fidelity|published|demo|matrix|report|peers|engine|live`.
+"""`skipjoin bench run|turn|kernels|step|pool|fidelity|published|demo|matrix|report|peers|engine|live`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured, and every bar that there is held; 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -27,8 +27,9 @@ from .peer_live import command as peer_live
 from .peers import command as peers
 from .published import command as published
 from .report import command as report
+from .step import command as step
 
-ON_OUTPUT = ("kernels", "published")
+ON_OUTPUT = ("kernels", "published", "step")
 """Actions for which `--json -` is standard output; to the others it is a file like any."""
 
 
@@ -38,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_run(actions.add_parser("run", help="open-loop load against a server; latency from the scheduled time"))
     _configure_turn(actions.add_parser("turn", help="the engine's own time per iteration, alone and beside a model"))
     kernels.configure(actions.add_parser("kernels", help="each kernel beside its reference, torch's and the rooflines"))
+    step.configure(actions.add_parser("step", help="whole iterations of the executor beside the device's rooflines"))
     _configure_pool(actions.add_parser("pool", help="submits and token-log commits a second of the job pools"))
     measured.configure(actions.add_parser("fidelity", help="measured runs of another server beside their replays"))
     published.configure(
@@ -133,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
         "run": _run,
         "turn": _turn,
         "kernels": kernels.run,
+        "step": step.run,
         "pool": _pool,
         "fidelity": measured.run,
         "published": published.run,

@@ -37,11 +37,9 @@ def _line(cells: Sequence[str]) -> str:
 
 def head(title: str, facts: DeviceFacts, rounds: int) -> str:
     """Which machine, and what the columns are."""
-    versions = f"torch {facts.torch}, triton {facts.triton}, Python {facts.python}, skipjoin {facts.code}"
-    device = facts.device if facts.device == facts.processor else f"{facts.device} ({facts.processor})"
     lines = [
         f"Kernels for {title}, {facts.dtype}",
-        f"{device}, {facts.threads} CPU thread{'' if facts.threads == 1 else 's'}, {versions}",
+        machine_words(facts),
         f"Medians of {rounds} rounds in which all take turns; spread: largest less smallest, over the median",
     ]
     if facts.device == facts.processor:
@@ -49,6 +47,13 @@ def head(title: str, facts: DeviceFacts, rounds: int) -> str:
             "No CUDA device: these are the CPU's kernels. Triton's interpreter is a check, not a speed, and is not timed"
         )
     return "\n".join([*lines, "", _line([name for name, _ in COLUMNS])])
+
+
+def machine_words(facts: DeviceFacts) -> str:
+    """Device, threads and versions."""
+    versions = f"torch {facts.torch}, triton {facts.triton}, Python {facts.python}, skipjoin {facts.code}"
+    device = facts.device if facts.device == facts.processor else f"{facts.device} ({facts.processor})"
+    return f"{device}, {facts.threads} CPU thread{'' if facts.threads == 1 else 's'}, {versions}"
 
 
 def row_line(row: KernelRow, *, first: bool) -> str:

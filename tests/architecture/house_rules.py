@@ -56,6 +56,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
         "bench.peers.continuous_batching_runner",
         "bench.peers.transformers_runner",
         "bench.peers.vllm_runner",
+        "bench.step",
     ),
     "triton": ("kernels.compiled",),
     "safetensors": ("executor",),
