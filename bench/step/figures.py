@@ -12,6 +12,7 @@ from ..offline.figures import Spread
 
 TIME, RATE = "ms", "GB/s"
 ROOFLINE, SLOWER, COPY_SHARE, IDLE = "roofline", "slower", "copy", "idle"
+PINNED_COPY, MEMORY_COPY = "pinned", "memory"
 AT_MOST = (SLOWER, IDLE)
 """Shares that shall be small."""
 

@@ -86,10 +86,10 @@ def engine_iterations(stage: Stage, case: Idle, *, ahead: bool) -> list[Iteratio
         raise InvariantViolation("The engine never decoded all jobs for long enough.")
     while executor.poll(None) is not None:
         pass  # what is still in flight
+    stage.times.wait()
     dropped = tuple(job.handle for job in jobs)
     executor.submit(IterationPlan(next(_SEQUENCE), stage.facts.generation, dropped=dropped))
     executor.poll(None)
-    stage.times.wait()
     return executor.iterations[seen - wanted : seen][case.warm :]
 
 

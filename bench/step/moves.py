@@ -14,22 +14,24 @@ from ..kernels.speeds import COPY
 from ..offline.figures import Spread
 from .deck import Deck
 from .decode import Told
-from .figures import COPY_SHARE, RATE, SLOWER, TIME, Row, milliseconds
+from .figures import COPY_SHARE, MEMORY_COPY, PINNED_COPY, RATE, SLOWER, TIME, Row, milliseconds
 from .scenario import Moves, most_tokens
 from .stage import Stage, pages_of_job
 from .steps import Steps, decode_steps
 from .traffic import Places, Traffic
 
+ALONE, BOTH, WAITING = "no moves", "moves both ways", "moves as the engine has it"
 LANES: dict[str, tuple[Direction, ...]] = {
-    "no moves": (),
+    ALONE: (),
     "moves out": (Direction.OUT,),
     "moves in": (Direction.IN,),
-    "moves both ways": (Direction.OUT, Direction.IN),
+    BOTH: (Direction.OUT, Direction.IN),
+    WAITING: (Direction.OUT, Direction.IN),
 }
+"""The last only where a second plan is launched early: the engine does not do that with one that starts moves, so such a step waits for the host."""
+
+SUFFIXES = {BOTH: ", both ways at once", WAITING: ", as the engine has it"}
 Lane = tuple[str, Direction]
-ALONE, BOTH = "no moves", "moves both ways"
-
-
 _DRY = 0.1
 """Of the steps: beyond that the rate is as much the case's as the mover's."""
 
@@ -38,16 +40,17 @@ def measure_moves(stage: Stage, case: Moves, rounds: int, told: Told) -> list[Ro
     """A line for each lane's step, and one for the rate of each direction by itself and of both at once."""
     deck = Deck(stage, case.batch, case.context, most_tokens(case))
     places = places_of(stage, case)
-    taken: dict[str, list[float]] = {name: [] for name in LANES}
+    lanes = lanes_of(ahead=stage.ahead)
+    taken: dict[str, list[float]] = {name: [] for name in lanes}
     rates: dict[Lane, list[float]] = {
-        (name, direction): [] for name, directions in LANES.items() for direction in directions
+        (name, direction): [] for name, directions in lanes.items() for direction in directions
     }
     dry = dict.fromkeys(rates, 0)
     roofs: list[dict[str, float]] = []
     for _ in range(rounds):
-        for name, directions in LANES.items():
+        for name, directions in lanes.items():
             traffic = Traffic(places, directions, stage.clock)
-            steps = decode_steps(stage, deck, case.steps, traffic)
+            steps = decode_steps(stage, deck, case.steps, traffic, alone=name == WAITING)
             drain(stage, deck, traffic)
             taken[name].append(steps.step_ns)
             for direction in directions:
@@ -57,6 +60,11 @@ def measure_moves(stage: Stage, case: Moves, rounds: int, told: Told) -> list[Ro
         roofs.append(stage.speeds())
     deck.end()
     return [*_step_rows(case, taken), *_rate_rows(case, rates, roofs, dry)]
+
+
+def lanes_of(*, ahead: bool) -> dict[str, tuple[Direction, ...]]:
+    """The rows of steps that take turns."""
+    return {name: directions for name, directions in LANES.items() if ahead or name != WAITING}
 
 
 def places_of(stage: Stage, case: Moves) -> dict[Direction, list[Places]]:
@@ -112,13 +120,13 @@ def _rate_rows(
         pinned = link in roofs[0]
         limits = [speeds[link] if pinned else speeds[COPY] / 2 for speeds in roofs]
         shares = Spread.of([rate / limit for rate, limit in zip(measured, limits, strict=True)])
-        what = f"{direction.value} of both ways" if name == BOTH else name
-        target = None if name == BOTH else case.least_rate
-        bound = "pinned" if pinned else "memory"
+        what = f"moves {direction.value}{SUFFIXES.get(name, '')}"
+        target = None if name in SUFFIXES else case.least_rate
+        bound = PINNED_COPY if pinned else MEMORY_COPY
         asked = len(measured) * (case.steps - 1)
         note = ""
         if dry[name, direction] > asked * _DRY:
-            note = f"in {dry[name, direction]} of {asked} steps all had landed before more were started: take more in_flight"
+            note = f"in {dry[name, direction]} of {asked} steps all moves had landed before more were started"
         value = Spread.of(measured)
         rows.append(Row(case.name, case.kind, what, RATE, value, COPY_SHARE, shares, bound, None, target, note))
     return rows

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from ..kernels.machine import DeviceFacts
 from ..kernels.render import machine_words
 from ..kernels.study import SpeedRow
-from .figures import AT_MOST, COPY_SHARE, IDLE, ROOFLINE, SLOWER, Absent, Row
+from .figures import AT_MOST, COPY_SHARE, IDLE, MEMORY_COPY, ROOFLINE, SLOWER, Absent, Row
 from .scenario import StepScenario
 
 DASH = "-"
@@ -21,7 +21,7 @@ COLUMNS = (
     ("median", 12),
     ("spread", 7),
     ("tokens/s", 9),
-    ("share (rounds)", 21),
+    ("share (range)", 21),
     ("of", -22),
     ("target", 0),
 )
@@ -56,8 +56,7 @@ def row_line(row: Row | Absent, *, first: bool) -> str:
         _of(row),
         _target(row),
     ]
-    line = _line(cells)
-    return f"{line}\n{'':<26} ^ {row.note}" if row.note else line
+    return _line(cells)
 
 
 def tail(speeds: Sequence[SpeedRow], rows: Sequence[Row | Absent]) -> str:
@@ -77,6 +76,12 @@ def tail(speeds: Sequence[SpeedRow], rows: Sequence[Row | Absent]) -> str:
         lines.append(
             "Above 100 %: data stayed in a cache that the copy does not fit, or torch's product is slow in this dtype"
         )
+    if any(isinstance(row, Row) and row.of == COPY_SHARE and row.bound == MEMORY_COPY for row in rows):
+        lines.append("A memory copy moves half of the first line: it reads and writes every byte")
+    noted = [row for row in rows if isinstance(row, Row) and row.note]
+    if noted:
+        lines.append("* what the steps asked for, not what could be moved: more `in_flight` would ask for more")
+        lines += [f"  {row.case}, {row.what}: {row.note}" for row in noted]
     judged = [row for row in rows if isinstance(row, Row) and row.holds is not None]
     missed = [row for row in judged if not row.holds]
     if judged:
@@ -113,7 +118,7 @@ def _of(row: Row) -> str:
     if row.of == ROOFLINE:
         return f"of the {row.bound} roofline"
     if row.of == COPY_SHARE:
-        return f"of a {row.bound} copy"
+        return f"of a {row.bound} copy{'*' if row.note else ''}"
     return "" if row.of is None else WORDS[row.of]
 
 

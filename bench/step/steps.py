@@ -22,10 +22,11 @@ class Steps:
     begun_ns: int
 
 
-def decode_steps(stage: Stage, deck: Deck, count: int, traffic: Traffic | None = None) -> Steps:
+def decode_steps(stage: Stage, deck: Deck, count: int, traffic: Traffic | None = None, *, alone: bool = False) -> Steps:
     """`count` steps of the deck behind one that is not timed; with `traffic` every plan starts the moves that there is room for.
 
-    Moves that are in flight at the end stay there; the time ends with the last step's tokens.
+    `alone`: a plan that starts moves is launched when nothing else is in flight, as the engine does it. Moves that are in flight at the end stay
+    there; the time ends with the last step's tokens.
     """
     executor, depth = stage.executor, 2 if stage.ahead else 1
     executor.submit(deck.begin())
@@ -34,14 +35,23 @@ def decode_steps(stage: Stage, deck: Deck, count: int, traffic: Traffic | None =
     executor.iterations.clear()
     begun_ns = stage.clock.now_ns()
     in_flight = 0
-    for number in range(count):
-        executor.submit(deck.again(() if traffic is None else traffic.moves()))
-        in_flight += 1
-        while in_flight == depth or (in_flight and number == count - 1):
+
+    def answered(left: int) -> None:
+        nonlocal in_flight
+        while in_flight > left:
             outcome = deck.check(executor.poll(None))
             in_flight -= 1
             if traffic is not None:
                 traffic.heard(outcome)
+
+    for _ in range(count):
+        moves = () if traffic is None else traffic.moves()
+        if moves and alone:
+            answered(0)
+        executor.submit(deck.again(moves))
+        in_flight += 1
+        answered(depth - 1)
+    answered(0)
     ended_ns = stage.clock.now_ns()
     marks = executor.iterations  # all of which the last answer lies behind
     forward_ns = sum(one.begun.ns_until(one.forwarded) for one in marks) / len(marks)

@@ -15,7 +15,7 @@ from ..kernels.study import SpeedRow
 from .decode import Told, measure_decode, measure_prefill
 from .figures import Absent, Row
 from .idle import measure_idle
-from .moves import LANES, measure_moves
+from .moves import lanes_of, measure_moves
 from .scenario import Case, Decode, Idle, Moves, Prefill, StepScenario
 from .stage import Stage
 
@@ -60,5 +60,5 @@ def measured(stage: Stage, case: Case, rounds: int, told: Told) -> list[Row]:
 
 def samples(scenario: StepScenario, rounds: int, *, ahead: bool) -> int:
     """How often `told` is called."""
-    lanes = {Moves: len(LANES), Idle: 2 if ahead else 1}
+    lanes = {Moves: len(lanes_of(ahead=ahead)), Idle: 2 if ahead else 1}
     return rounds * sum(lanes.get(type(case), 1) for case in scenario.cases)

@@ -13,9 +13,10 @@ from skipjoin.bench.step.decode import chunks_of, measure_decode, measure_prefil
 from skipjoin.bench.step.figures import COPY_SHARE, IDLE, ROOFLINE, SLOWER
 from skipjoin.bench.step.idle import engine_iterations, loop_of, measure_idle
 from skipjoin.bench.step.marked import Iteration
-from skipjoin.bench.step.moves import drain, measure_moves, places_of
+from skipjoin.bench.step.moves import WAITING, drain, lanes_of, measure_moves, places_of
 from skipjoin.bench.step.scenario import most_tokens
 from skipjoin.bench.step.steps import decode_steps
+from skipjoin.bench.step.study import samples
 from skipjoin.bench.step.times import CpuTimes
 from skipjoin.bench.step.traffic import Traffic
 from skipjoin.bench.step.work import decode_work
@@ -69,7 +70,7 @@ def test_a_forward_pass_lies_inside_its_step_and_every_step_is_marked(stage, dec
     assert spans < steps.step_ns * decode.steps
 
 
-def test_with_two_plans_in_flight_the_same_steps_are_run(stage, decode, idle) -> None:
+def test_with_two_plans_in_flight_the_same_steps_are_run(stage, quick, decode, idle) -> None:
     """As on a device that computes by itself."""
     stage.ahead = True
     depths = []
@@ -82,6 +83,8 @@ def test_with_two_plans_in_flight_the_same_steps_are_run(stage, decode, idle) ->
     depths.clear()
     ahead, behind = measure_idle(stage, idle.model_copy(update={"most": 0.5}), ROUNDS, heard)
     assert max(depths) == 2, "the engine launched early"
+    assert samples(quick, ROUNDS, ahead=True) == ROUNDS * (1 + 1 + len(lanes_of(ahead=True)) + 2)
+    assert set(lanes_of(ahead=True)) - set(lanes_of(ahead=False)) == {WAITING}
     assert (ahead.what, behind.what) == ("iteration, run ahead", "iteration, one plan at a time")
     assert (ahead.target, behind.target) == (0.5, None), "as a server runs it"
 
@@ -131,6 +134,22 @@ def test_moves_go_on_beside_every_step_and_bring_every_byte(stage, moves) -> Non
             assert torch.equal(pools.device[torch.from_numpy(at)], pools.host[torch.from_numpy(slots)])
 
 
+def test_a_plan_that_starts_moves_waits_where_it_shall_be_alone(stage, moves) -> None:
+    """As the engine launches."""
+    stage.ahead = True
+    deck = Deck(stage, moves.batch, moves.context, most_tokens(moves))
+    plans = []
+    submit = stage.executor.submit
+    stage.executor.submit = lambda plan: (plans.append((plan, len(stage.executor._launched))), submit(plan))[1]
+    for alone, most in ((False, 1), (True, 0)):
+        plans.clear()
+        for _ in range(8):
+            traffic = Traffic(places_of(stage, moves), tuple(Direction), stage.clock)
+            decode_steps(stage, deck, moves.steps, traffic, alone=alone)
+            drain(stage, deck, traffic)
+        assert max(before for plan, before in plans if plan.moves) == most
+
+
 def test_a_place_is_taken_until_its_move_has_landed(stage, moves) -> None:
     clock = ManualClock(0)
     traffic = Traffic(places_of(stage, moves), (Direction.OUT,), clock)
@@ -155,7 +174,7 @@ def test_lines_of_moves(stage, moves) -> None:
     rows = measure_moves(stage, moves.model_copy(update={"most_slower": 0.1, "least_rate": 0.2}), ROUNDS, heard)
     assert [row.what for row in rows] == [
         "step, no moves", "step, moves out", "step, moves in", "step, moves both ways",
-        "moves out", "moves in", "out of both ways", "in of both ways",
+        "moves out", "moves in", "moves out, both ways at once", "moves in, both ways at once",
     ]  # fmt: skip
     assert [row.of for row in rows] == [None, *[SLOWER] * 3, *[COPY_SHARE] * 4]
     assert [row.target for row in rows] == [None, None, None, 0.1, 0.2, 0.2, None, None]
