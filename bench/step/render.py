@@ -89,7 +89,8 @@ def tail(speeds: Sequence[SpeedRow], rows: Sequence[Row | Absent]) -> str:
         lines += [
             f"missed: {row.case}, {row.what}: {_share(row.share.median)} {_of(row)}" for row in missed if row.share
         ]
-    return "\n".join(["", "Speeds, measured between the iterations", *lines])
+    head = ["Speeds, measured between the iterations"] if speeds else []
+    return "\n".join(["", *head, *lines])
 
 
 def machine_line(scenario: StepScenario, facts: DeviceFacts, rounds: int) -> dict[str, object]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from skipjoin.bench.kernels.speeds import roofline_ns
 from skipjoin.bench.step.deck import Deck
 from skipjoin.bench.step.decode import chunks_of, measure_decode, measure_prefill, work_of_steps
 from skipjoin.bench.step.figures import COPY_SHARE, IDLE, ROOFLINE, SLOWER
@@ -26,6 +27,7 @@ from skipjoin.core.outcome import IterationOutcome
 from skipjoin.core.plan import Direction
 
 ROUNDS = 3
+ROUNDED = 1e-9
 
 
 def heard() -> None:
@@ -96,6 +98,15 @@ def test_lines_of_a_decode(stage, decode) -> None:
     assert whole.tokens_per_s == pytest.approx(decode.batch / whole.value.median * 1e3)
     assert (whole.target, forward.target) == (0.5, None)
     assert len(stage.seen["copy"]) == ROUNDS, "speeds of the same rounds"
+    work = work_of_steps(stage.model, decode)
+    assert all(speed > 0 for rates in stage.seen.values() for speed in rates)
+    least = [
+        roofline_ns(work, dict(zip(stage.seen, round_, strict=True)))
+        for round_ in zip(*stage.seen.values(), strict=True)
+    ]
+    for row in (whole, forward):
+        low, high = min(least) / (row.value.high * 1e6), max(least) / (row.value.low * 1e6)
+        assert low - ROUNDED <= row.share.low <= row.share.median <= row.share.high <= high + ROUNDED
     assert len(stage.executor._table) == 0, "the executor forgot the jobs"
 
 
@@ -179,6 +190,15 @@ def test_lines_of_moves(stage, moves) -> None:
     assert [row.of for row in rows] == [None, *[SLOWER] * 3, *[COPY_SHARE] * 4]
     assert [row.target for row in rows] == [None, None, None, 0.1, 0.2, 0.2, None, None]
     assert all(row.value.low > 0 for row in rows)
+    alone, *others = rows[:4]
+    for row in others:
+        low, high = row.value.low / alone.value.high - 1, row.value.high / alone.value.low - 1
+        assert low - ROUNDED <= row.share.low <= row.share.high <= high + ROUNDED
+    for row in rows[4:]:
+        limits = [speed / 2 for speed in stage.seen["copy"]]  # a copy reads and writes every byte
+        low, high = row.value.low / max(limits), row.value.high / min(limits)
+        assert low - ROUNDED <= row.share.low <= row.share.high <= high + ROUNDED
+        assert row.bound == "memory", "a CPU has no link"
 
 
 def test_the_engine_decodes_all_jobs_in_every_iteration_that_counts(stage, idle) -> None:

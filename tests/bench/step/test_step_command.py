@@ -12,7 +12,7 @@ import torch
 from skipjoin.bench.step.render import row_line
 from skipjoin.bench.step.scenario import FOLDER, SHIPPED, load_steps, most_tokens
 from skipjoin.bench.step.stage import check_contexts
-from skipjoin.bench.step.study import study
+from skipjoin.bench.step.study import samples, study
 from skipjoin.cli import main
 from skipjoin.executor.presets import preset_named
 
@@ -110,6 +110,13 @@ def test_a_bad_scenario(old: str, new: str, said: str, tmp_path: Path, capsys: p
     file.write_text(text.replace(old, new))
     assert main([*WORDS, "--scenario", str(file)]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_bar_hears_of_every_sample(stage, quick) -> None:
+    told: list[None] = []
+    lines = list(study(quick, stage, 3, lambda: told.append(None)))
+    assert len(told) == samples(quick, 3, ahead=False)
+    assert [line.name for line in lines[-2:]] == ["copy", "gemm"]
 
 
 def test_a_case_without_room_is_told_and_the_others_run(stage, quick, decode, monkeypatch) -> None:
