@@ -72,6 +72,9 @@ class RecordHeader:
             raise ValueError("another format")
         params = dict(line["params"])
         params["kv"] = KvParams(**params["kv"])
+        params.setdefault(
+            "iteration_ms", 0.0
+        )  # a record without it is older than the setting: its prompts were bounded by quanta alone
         params["ladder"] = None if params["ladder"] is None else LadderParams(**params["ladder"])
         pieces, learned = line["token_bytes"], line.get("learned")
         return cls(

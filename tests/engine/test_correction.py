@@ -178,6 +178,15 @@ def test_a_record_of_the_first_format_is_still_read() -> None:
     assert RecordHeader.from_json(json.loads(json.dumps(line | {"format": 1}))) == header
 
 
+def test_a_record_from_before_iterations_had_a_length_of_their_own_is_read_without_one() -> None:
+    line = json.loads(json.dumps(World().header.to_json()))
+    assert RecordHeader.from_json(line).params.iteration_ms == PARAMS.iteration_ms > 0
+    del line["params"]["iteration_ms"]
+    del line["params"]["run_ahead"]
+    old = RecordHeader.from_json(line).params
+    assert (old.iteration_ms, old.run_ahead) == (0.0, False)
+
+
 @pytest.mark.parametrize("spoil", [{"corrected": 1}, {"corrected": None}, {"format": 3}])
 def test_a_header_that_says_it_otherwise_is_none(spoil: dict[str, object]) -> None:
     line = World().header.to_json()
