@@ -177,12 +177,18 @@ def test_the_write_is_the_reference(name, pairs, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@given(st.integers(1, 9), st.integers(1, 6), st.sampled_from([1e-3, 1.0, 300.0]), st.integers(0, 999))
-def test_norms_and_gates_are_the_reference(dtype, rows, sixteens, size, seed):
+@given(
+    st.integers(1, 9),
+    st.sampled_from([1, 2, 5, 6, 16, 17, 35]),
+    st.integers(0, 3),
+    st.sampled_from([1e-3, 1.0, 300.0]),
+    st.integers(0, 999),
+)
+def test_norms_and_gates_are_the_reference(dtype, rows, sixteens, odd, size, seed):
     torch.manual_seed(seed)
     width = 16 * sixteens
     x, residual = (torch.randn(rows, width, dtype=dtype) * size for _ in range(2))
-    weight, both = torch.randn(width, dtype=dtype), torch.randn(rows, 2 * width, dtype=dtype) * size
+    weight, both = torch.randn(width, dtype=dtype), torch.randn(rows, 2 * (width + odd), dtype=dtype) * size
     found = kernels("native", dtype)
     torch.testing.assert_close(found.rms_norm(x, weight, 1e-5), elementwise.rms_norm(x, weight, 1e-5))
     kept, old = residual.clone(), residual.clone()
