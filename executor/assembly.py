@@ -185,11 +185,12 @@ class Assembler:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are; most tensors say so by their sum, which reads them once and makes no other. On `meta` there are none."""
-    if tensor.is_meta:
-        return True
-    wide = torch.float64 if tensor.dtype is torch.float64 else torch.float32
-    return bool(tensor.sum(dtype=wide).isfinite()) or bool(tensor.isfinite().all())
+    """Whether all numbers are; most tensors say so by their sum, which reads them once and makes no other. On `meta` there are none.
+
+    The sum is of the tensor's own dtype: asked for a wider one, torch first copies the whole tensor to it on a CPU. Where that overflows, each is
+    looked at.
+    """
+    return tensor.is_meta or bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def _not_finite(name: str, stored: Tensor, served: Tensor) -> InvalidModel:

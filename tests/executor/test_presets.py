@@ -15,6 +15,7 @@ import torch
 from plan_driver import Job, PlanDriver
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM
 from transformers_models import exact
 
@@ -171,6 +172,15 @@ print(wide.weight_bytes, most() - before)
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     needed, taken = map(int, done.stdout.split())
     assert needed > 400e6 and needed * 0.9 < taken < needed * 1.25
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_looking_at_the_numbers_makes_no_wider_copy_of_them(dtype):
+    """For the embedding of Llama 3 8B that would be 2 GiB, and the look takes some ten times as long."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as told:
+        model = random_model("tiny", "cpu", dtype)
+    largest = max(event.self_cpu_memory_usage for event in told.events())
+    assert largest == model.weights.embedding.nbytes, "the largest tensor, once"
 
 
 def test_there_is_a_preset_of_every_family():
