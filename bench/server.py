@@ -110,7 +110,8 @@ class OwnServer:
         try:
             self._end(process)
         finally:
-            if self._guardian is not None:
+            # Where somebody's Ctrl-C cut the wait short the server may be there still: its guardian then ends it when this process is gone.
+            if self._guardian is not None and process.poll() is not None:
                 self._guardian.dismiss()
         return process.returncode
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -79,6 +80,29 @@ with OwnServer(Path(sys.argv[1]), flags) as server:
     while _naming(str(tmp_path)):
         assert time.monotonic() < deadline, _naming(str(tmp_path))
         time.sleep(0.1)
+
+
+def test_our_own_server_ends_though_the_wait_for_its_end_was_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C while a server that does not hear is asked to end."""
+    source = """
+import signal, sys
+from pathlib import Path
+from skipjoin.bench import server
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('gRPC 127.0.0.1:1', flush=True); time.sleep(600)"
+server.own_command = lambda *words: [sys.executable, "-c", deaf, *words]
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+with server.OwnServer(Path(sys.argv[1]), []):
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+"""
+    words = [sys.executable, "-c", source, str(tmp_path)]
+    done = subprocess.run(words, env=own_environment(), stderr=subprocess.DEVNULL, timeout=60, check=False)
+    assert done.returncode == -signal.SIGINT, "interrupted"
+    deadline = time.monotonic() + 8
+    while left := _naming(str(tmp_path)):
+        if time.monotonic() > deadline:
+            os.kill(int(left[0].split()[0]), signal.SIGKILL)
+            raise AssertionError(left)
+        time.sleep(0.05)
 
 
 def _naming(word: str) -> list[str]:
