@@ -6,6 +6,7 @@ decides nothing: every change comes from a plan. The runner applies plans to it,
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +37,12 @@ _COLUMNS: dict[str, type] = {
 
 @dataclass(slots=True)
 class Resident:
-    """A job as admitted. `history` is kept only for jobs whose penalties need every token."""
+    """A job as admitted. `history`, int64, is kept only for jobs whose penalties need every token: it is counted anew in one piece."""
 
     row: int
     tokens: Int32s
     prompt_tokens: int
-    history: list[int] | None
+    history: array[int] | None
 
 
 class HandleTable:
@@ -73,11 +74,6 @@ class HandleTable:
             raise InvariantViolation(f"The plan names handle {handle}, which was not admitted.")
         return found
 
-    def history(self, handle: int) -> list[int] | None:
-        """All tokens of a job with penalties, growing; None for others and for a job dropped meanwhile."""
-        found = self._residents.get(handle)
-        return None if found is None else found.history
-
     def rows_of(self, handles: Int64s) -> Int64s:
         """int64[n] rows."""
         return np.fromiter(
@@ -95,7 +91,7 @@ class HandleTable:
         if old is None and not self._free:
             self._grow_rows()
         row = old.row if old is not None else self._free.pop()
-        history = tokens.tolist() if is_penalised(admit.sampling) else None
+        history = array("q", tokens.astype(np.int64).tobytes()) if is_penalised(admit.sampling) else None
         self._residents[admit.handle] = Resident(row, tokens, admit.prompt_tokens, history)
         self.columns["known"][row] = len(tokens)
         self.columns["table_pages"][row] = 0

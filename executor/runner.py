@@ -7,6 +7,7 @@ model beside them, samples, and answers with tokens and landed moves. It allocat
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 
@@ -175,6 +176,10 @@ class TorchExecutor:
         if self._started:
             self._started = False
             self._mover.close()
+            for launched in self._launched:
+                if launched.ready is not None:  # nobody says that a graph may be destroyed while it runs
+                    with suppress(RuntimeError):
+                        launched.ready.synchronize()
             self._launched.clear()
             del (
                 self.pools,
