@@ -47,6 +47,16 @@ def growing_file(name: str | None, flag: str) -> Iterator[Add]:
 
 
 @contextmanager
+def growing_lines(name: str | None, say: Callable[[str], None]) -> Iterator[Add]:
+    """As `growing_file` for `--json`, where `-` is standard output, on which the caller says it."""
+    if name == "-":
+        yield lambda line: say(json.dumps(line))
+        return
+    with growing_file(name, "json") as add:
+        yield add
+
+
+@contextmanager
 def _told(flag: str) -> Iterator[None]:
     try:
         yield

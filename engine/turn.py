@@ -3,7 +3,7 @@
 Owns the three clock reads, the order of a turn (docs/architecture.md) and how far it runs ahead of the executor; everything else is state. It does
 not know whether its executor is real or simulated; serving, sim, bench and `skipjoin.LLM` step it.
 
-With `ahead` (`EngineParams.run_ahead`) a second plan is launched before the first is answered, so that a device that computes while the host goes on
+With `EngineParams.run_ahead` a second plan is launched before the first is answered, so that a device that computes while the host goes on
 is not idle between iterations. Only the unchanged batch is launched so: nothing about it depends on the tokens in flight, but that a job that one of
 them ends is computed once more, for nothing. Whatever else is to happen is decided when nothing is in flight, so no page, move or place in the batch
 ever depends on an answer that is still to come.

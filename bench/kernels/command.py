@@ -6,15 +6,13 @@ Owns flags, files and the exit code: 0 measured, 1 a kernel of ours is wrong or 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import InvalidSettings
 from ...core.places import write
-from ..growing_file import Add, growing_file
+from ..growing_file import growing_lines
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         print(head(scenario.title, here, args.repeats), flush=True)
     rows: list[KernelRow | SpeedRow] = []
     last = ""
-    with Bar() as bar, computing_on(device), _lines(args.json) as lines:
+    with Bar() as bar, computing_on(device), growing_lines(args.json, partial(print, flush=True)) as lines:
         bar.begin("kernels", sum(2 if case.kernel == "move" else 1 for case in scenario.cases))
         lines(machine_line(scenario.title, here, args.repeats))
         for row in study(scenario, product_on(device, dtype, scenario.model), setting, MonotonicClock()):
@@ -100,16 +98,6 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         write(args.plot, picture_of(kernels, here, scenario.title) + "\n", "plot")
     return 1 if any(row.fails for row in kernels) else 0
-
-
-@contextmanager
-def _lines(file: str | None) -> Iterator[Add]:
-    """Where figures go as they come."""
-    if file == "-":
-        yield lambda line: print(json.dumps(line), flush=True)
-        return
-    with growing_file(file, "json") as add:
-        yield add
 
 
 def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:

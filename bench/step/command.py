@@ -7,14 +7,12 @@ Owns flags, files and the exit code: 0 measured, and every target that applies h
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ...core.errors import InvalidSettings
 from ...core.places import write
-from ..growing_file import Add, growing_file
+from ..growing_file import growing_lines
 
 MOST_ROUNDS = 1000
 
@@ -67,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     use_threads(args.threads)
     here, shown = facts(device, dtype), args.json != "-"
     lines_of, speeds, last = [], [], ""
-    with Bar() as bar, computing_on(device), _lines(args.json) as lines:
+    with Bar() as bar, computing_on(device), growing_lines(args.json, partial(print, flush=True)) as lines:
         bar.note(f"Drawing {scenario.model} on {device} and starting its executor ...")
         with staged(scenario, device, dtype, MonotonicClock()) as stage:
             if shown:
@@ -89,13 +87,3 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         write(args.plot, picture_of(rows, here, scenario.title) + "\n", "plot")
     return 1 if len(rows) < len(lines_of) or any(row.holds is False for row in rows) else 0
-
-
-@contextmanager
-def _lines(file: str | None) -> Iterator[Add]:
-    """Where figures go as they come."""
-    if file == "-":
-        yield lambda line: print(json.dumps(line), flush=True)
-        return
-    with growing_file(file, "json") as add:
-        yield add
