@@ -34,7 +34,6 @@ class Module:
     is_package: bool
     generated: bool
     tree: ast.Module
-    lines: int
     imports: tuple[Import, ...]
 
 
@@ -62,7 +61,7 @@ def _module(root: Path, path: Path) -> Module:
     tree = ast.parse(source, filename=str(path))
     generated = path.stem.endswith(("_pb2", "_pb2_grpc"))
     imports = tuple(_imports(tree, name, is_package))
-    return Module(name, path, is_package, generated, tree, source.count("\n"), imports)
+    return Module(name, path, is_package, generated, tree, imports)
 
 
 def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[Import]:

@@ -81,7 +81,8 @@ PLANTED: list[tuple[str, str, str, str]] = [
     ("unsafe", "executor/weights.py", "from_pretrained('x', trust_remote_code=flag)\n", "trust_remote_code=..."),
     ("places", "engine/turn.py", "print('x')\n", "print"),
     ("places", "engine/turn.py", "import datetime\ndatetime.datetime.now()\n", "reads a clock"),
-    ("shape", "core/plan.py", "x = 1\n" * 301, "301 lines"),
+    ("shape", "core/plan.py", "def f():\n" + "    x = 1\n" * 50, "51 lines"),
+    ("shape", "core/plan.py", "class A:\n" + "    x = 1\n" * 300, "301 lines"),
     ("shape", "core/utils.py", "", "names nothing"),
     ("shape", "core/plan.py", "def f():\n    raise NotImplementedError\n", "a stub"),
 ]
