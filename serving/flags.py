@@ -7,19 +7,20 @@ prints the options (documentation, completion).
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from .settings import ServeSettings, load_settings
+from .settings import GROUPS, ServeSettings, load_settings
 
 _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add `--settings FILE` and one flag per field of ServeSettings; flags not given leave nothing in the namespace."""
+    """Add `--settings FILE` and one flag per field of ServeSettings, under its group's title; flags not given leave nothing in the namespace."""
     parser.add_argument(
         "--settings",
         type=Path,
@@ -27,20 +28,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="TOML file of settings; SKIPJOIN_* and flags win over it",
     )
-    for name, field in ServeSettings.model_fields.items():
+    for title, group in GROUPS.items():
+        if group.model_fields:
+            _add_group(parser.add_argument_group(title, group.__doc__), group.model_fields)
+
+
+def _add_group(group: argparse._ArgumentGroup, options: Mapping[str, FieldInfo]) -> None:
+    for name, field in options.items():
         flag = "--" + name.replace("_", "-")
         kind = _kind(field)
         text = _help(field)
         if kind is bool:
-            parser.add_argument(
+            group.add_argument(
                 flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
         elif get_origin(kind) is Literal:
             # Not `choices`: a wrong one is then said with the usage in front, unlike any other wrong value.
             words = "{" + ",".join(get_args(kind)) + "}"
-            parser.add_argument(flag, dest=name, metavar=words, default=argparse.SUPPRESS, help=text)
+            group.add_argument(flag, dest=name, metavar=words, default=argparse.SUPPRESS, help=text)
         else:
-            parser.add_argument(
+            group.add_argument(
                 flag, dest=name, metavar=_METAVARS.get(kind, "TEXT"), default=argparse.SUPPRESS, help=text
             )
 

@@ -1,6 +1,7 @@
 """Every option of `skipjoin serve`, once.
 
 Owns `ServeSettings`: one field per option, from which flags (`serving/flags.py`), SKIPJOIN_* variables and the keys of the settings file follow.
+An option stands in the class of its group, which is its heading in `skipjoin serve --help`; all groups are one model, with one space of names.
 It does not know what the options do. The command line builds it; door, engine process and wiring read it.
 """
 
@@ -14,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..core.errors import InvalidInput, InvalidSettings
@@ -33,17 +34,8 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "skipjoin"
 
 
-class ServeSettings(BaseSettings):
-    """Options of the server; see each field's description. Built by `load_settings`, which turns what is wrong into InvalidSettings."""
-
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        env_ignore_empty=True,
-        nested_model_default_partial_update=False,
-    )
+class ModelSettings(BaseModel):
+    """What is served, and what computes it."""
 
     model: Path | None = Field(
         None,
@@ -52,9 +44,25 @@ class ServeSettings(BaseSettings):
     executor: Literal["torch", "simulated"] = Field(
         "torch", description="Who computes; simulated needs no torch and makes up tokens"
     )
-    policy: str = Field(
-        "adaptive", description="Scheduling policy: adaptive, skipjoin, fcfs, or another that docs/algorithm.md has"
+    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
+    dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Type of weights and KV"
     )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of the engine; default: both cores of two, else all but one"
+    )
+    cuda_graphs: bool = Field(True, description="Replay decode iterations as CUDA graphs; without effect on a CPU")
+    profile: str | None = Field(
+        None, description="Cost profile: a file, a shipped name, or roofline; default: measured at start and cached"
+    )
+    simulated_scale: float = Field(
+        1.0, ge=0.0, le=1000.0, description="Simulated executor: sleep this many times the predicted time"
+    )
+
+
+class DoorSettings(BaseModel):
+    """Where clients and operators reach the server, and what their connections may hold."""
+
     listen: str = Field("127.0.0.1:50071", description="HOST:PORT of gRPC; port 0 takes a free one")
     http_listen: str | None = Field(
         "127.0.0.1:50080", description="HOST:PORT of the OpenAI-style HTTP door and /metrics; empty for none"
@@ -62,20 +70,59 @@ class ServeSettings(BaseSettings):
     admin_socket: Path | None = Field(
         None, description="Unix socket of the operator's service; default in the user's state folder"
     )
-    job_pool: str = Field("", description="memory, or sqlite:PATH; default sqlite in the user's state folder")
-    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto")
-    dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="Type of weights and KV"
+    max_message_bytes: int = Field(4 * 2**20, ge=2**12, le=2**28, description="Largest message a client may send")
+    max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
+    call_cap_s: float = Field(
+        3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
     )
-    cuda_graphs: bool = Field(True, description="Replay decode iterations as CUDA graphs; without effect on a CPU")
-    threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of the engine; default: both cores of two, else all but one"
+
+    @field_validator("http_listen", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("listen", "http_listen")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+
+class SchedulingSettings(BaseModel):
+    """Who runs, and how much of it in one iteration."""
+
+    policy: str = Field(
+        "adaptive", description="Scheduling policy: adaptive, skipjoin, fcfs, or another that docs/algorithm.md has"
+    )
+    tail: float = Field(
+        DEFAULT_TAIL, ge=0.0, le=1.0, description="Dial of the policy adaptive: 0 lowest mean, 1 safest tail"
+    )
+    starvation: Literal["granted", "off", "paper"] = Field(
+        "granted", description="How jobs that wait long are promoted under skipjoin and mlfq"
     )
     max_batch: int = Field(64, ge=1, le=4096, description="Jobs in one iteration at most")
     max_prefill_tokens: int = Field(2048, ge=1, le=2**20, description="Prompt tokens in one iteration at most")
     iteration_ms: float = Field(
         75.0, ge=0, le=MOST_ITERATION_MS, description="Milliseconds to which prompts may stretch an iteration"
     )
+    run_ahead: Literal["auto", "on", "off"] = Field(
+        "auto", description="Launch an unchanged batch again before its tokens are known; auto: on a GPU"
+    )
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, value: str) -> str:
+        try:
+            check_policy(value)
+        except InvalidInput as refused:
+            raise ValueError(f"{refused.message.rstrip('.')}; must be {refused.limit}") from None
+        return value
+
+
+class MemorySettings(BaseModel):
+    """Room for keys and values, and for prompts on their way to the engine."""
+
     kv_tokens: int | None = Field(
         None, ge=16, le=MAX_KV_TOKENS, description="Tokens of KV on the device; default: what the device has room for"
     )
@@ -84,38 +131,6 @@ class ServeSettings(BaseSettings):
     )
     kv_mode: Literal["proactive", "reactive", "recompute"] = Field(
         "proactive", description="How KV of preempted jobs is kept"
-    )
-    starvation: Literal["granted", "off", "paper"] = Field(
-        "granted", description="How jobs that wait long are promoted under skipjoin and mlfq"
-    )
-    tail: float = Field(
-        DEFAULT_TAIL, ge=0.0, le=1.0, description="Dial of the policy adaptive: 0 lowest mean, 1 safest tail"
-    )
-    run_ahead: Literal["auto", "on", "off"] = Field(
-        "auto", description="Launch an unchanged batch again before its tokens are known; auto: on a GPU"
-    )
-    preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
-    profile: str | None = Field(
-        None, description="Cost profile: a file, a shipped name, or roofline; default: measured at start and cached"
-    )
-    record: Path | None = Field(
-        None, description="Write the engine's turns to this file, for `skipjoin simulate --replay`"
-    )
-    simulated_scale: float = Field(
-        1.0, ge=0.0, le=1000.0, description="Simulated executor: sleep this many times the predicted time"
-    )
-    tls_cert: Path | None = Field(None, description="PEM certificate chain; needs --tls-key")
-    tls_key: Path | None = Field(None, description="PEM private key; needs --tls-cert")
-    tokens: Path | None = Field(None, description="File of access tokens, a line each: TENANT SHA256-OF-TOKEN")
-    insecure: bool = Field(False, description="Allow a non-loopback address without TLS and tokens")
-    default_max_new_tokens: int = Field(
-        1024, ge=1, le=2**20, description="Cap of max_new_tokens where a request leaves it out"
-    )
-    max_queued_jobs: int = Field(
-        10_000, ge=1, le=10_000_000, description="Jobs waiting or running before Submit answers RESOURCE_EXHAUSTED"
-    )
-    max_engine_jobs: int = Field(
-        10_000, ge=1, le=1_000_000, description="Jobs the engine ranks at a time; others wait in the pool"
     )
     prompts_ahead_bytes: int = Field(
         64 * 2**20, ge=2**16, le=MAX_BYTES, description="Bytes of prompts sent to the engine before it asks"
@@ -126,14 +141,50 @@ class ServeSettings(BaseSettings):
     unflushed_bytes: int = Field(
         8 * 2**20, ge=2**12, le=MAX_BYTES, description="Bytes not yet in the token log at which the engine pauses"
     )
-    max_message_bytes: int = Field(4 * 2**20, ge=2**12, le=2**28, description="Largest message a client may send")
-    max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
-    call_cap_s: float = Field(
-        3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
+
+
+class LimitSettings(BaseModel):
+    """How many jobs there may be, how long, and for how long."""
+
+    default_max_new_tokens: int = Field(
+        1024, ge=1, le=2**20, description="Cap of max_new_tokens where a request leaves it out"
+    )
+    max_queued_jobs: int = Field(
+        10_000, ge=1, le=10_000_000, description="Jobs waiting or running before Submit answers RESOURCE_EXHAUSTED"
+    )
+    max_engine_jobs: int = Field(
+        10_000, ge=1, le=1_000_000, description="Jobs the engine ranks at a time; others wait in the pool"
     )
     job_cap_s: float = Field(86_400.0, gt=0, le=30 * 86_400, description="No job lives longer before it expires")
+
+
+class PoolSettings(BaseModel):
+    """Where jobs are kept, and until when."""
+
+    job_pool: str = Field("", description="memory, or sqlite:PATH; default sqlite in the user's state folder")
     retention_s: float = Field(86_400.0, ge=1, le=MAX_S, description="Ended jobs are kept this long")
     sweep_s: float = Field(30.0, gt=0, le=86_400, description="How often expired and old jobs are looked for")
+
+    @field_validator("job_pool")
+    @classmethod
+    def _pool(cls, value: str) -> str:
+        if value in ("", "memory") or (value.startswith("sqlite:") and len(value) > len("sqlite:")):
+            return value
+        raise ValueError("must be memory or sqlite:PATH")
+
+
+class SecuritySettings(BaseModel):
+    """Who may ask, and over what network."""
+
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; needs --tls-key")
+    tls_key: Path | None = Field(None, description="PEM private key; needs --tls-cert")
+    tokens: Path | None = Field(None, description="File of access tokens, a line each: TENANT SHA256-OF-TOKEN")
+    insecure: bool = Field(False, description="Allow a non-loopback address without TLS and tokens")
+
+
+class LifeSettings(BaseModel):
+    """How the server starts, ends, and replaces an engine that died."""
+
     drain_s: float = Field(
         30.0, ge=0, le=86_400, description="After SIGTERM running jobs have this long to finish; then they are parked"
     )
@@ -148,6 +199,59 @@ class ServeSettings(BaseSettings):
     )
     check: bool = Field(False, description="Load everything, print the start line and exit")
 
+
+class LoggingSettings(BaseModel):
+    """What the server says of itself."""
+
+
+class DebuggingSettings(BaseModel):
+    """What a developer looks into."""
+
+    record: Path | None = Field(
+        None, description="Write the engine's turns to this file, for `skipjoin simulate --replay`"
+    )
+    preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
+
+
+GROUPS: Mapping[str, type[BaseModel]] = {
+    "model": ModelSettings,
+    "doors": DoorSettings,
+    "scheduling": SchedulingSettings,
+    "memory": MemorySettings,
+    "limits": LimitSettings,
+    "job pool": PoolSettings,
+    "security": SecuritySettings,
+    "starting and stopping": LifeSettings,
+    "logging": LoggingSettings,
+    "debugging": DebuggingSettings,
+}
+"""The groups of options by their titles, in the order in which help shows them. Every option stands in exactly one."""
+
+
+class ServeSettings(
+    DebuggingSettings,
+    LoggingSettings,
+    LifeSettings,
+    SecuritySettings,
+    PoolSettings,
+    LimitSettings,
+    MemorySettings,
+    SchedulingSettings,
+    DoorSettings,
+    ModelSettings,
+    BaseSettings,
+):
+    """Options of the server; see each field's description. Built by `load_settings`, which turns what is wrong into InvalidSettings."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        env_ignore_empty=True,
+        nested_model_default_partial_update=False,
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -159,34 +263,6 @@ class ServeSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags come as init values, the environment after them; `load_settings` lays the file below both."""
         return init_settings, env_settings
-
-    @field_validator("http_listen", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
-
-    @field_validator("listen", "http_listen")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value)
-        return value
-
-    @field_validator("policy")
-    @classmethod
-    def _known_policy(cls, value: str) -> str:
-        try:
-            check_policy(value)
-        except InvalidInput as refused:
-            raise ValueError(f"{refused.message.rstrip('.')}; must be {refused.limit}") from None
-        return value
-
-    @field_validator("job_pool")
-    @classmethod
-    def _pool(cls, value: str) -> str:
-        if value in ("", "memory") or (value.startswith("sqlite:") and len(value) > len("sqlite:")):
-            return value
-        raise ValueError("must be memory or sqlite:PATH")
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -11,7 +11,7 @@ import pytest
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.scheduler.backlog import DEFAULT_TAIL
 from skipjoin.serving.flags import add_flags, settings_from
-from skipjoin.serving.settings import ServeSettings, load_settings
+from skipjoin.serving.settings import GROUPS, ServeSettings, load_settings
 
 REALS = [name for name, field in ServeSettings.model_fields.items() if field.annotation is float]
 WHOLES = [name for name, field in ServeSettings.model_fields.items() if field.annotation in (int, int | None)]
@@ -167,3 +167,14 @@ def test_settings_survive_the_way_to_the_engine(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SKIPJOIN_MAX_BATCH", "4")
     monkeypatch.setenv("SKIPJOIN_HTTP_LISTEN", "127.0.0.1:1")
     assert ServeSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_every_option_stands_in_one_group_and_help_shows_it_there() -> None:
+    grouped = [name for group in GROUPS.values() for name in group.model_fields]
+    assert sorted(grouped) == sorted(ServeSettings.model_fields)
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    shown = parser.format_help()
+    titles = [f"\n{title}:\n" for title, group in GROUPS.items() if group.model_fields]
+    assert [title for title in titles if title not in shown] == []
+    assert sorted(titles, key=shown.index) == titles
