@@ -16,7 +16,7 @@ from ..core.sampling import SamplingParams
 from ..core.view import ChatMessage, JobSpec, check_request_id
 
 Message = ChatMessage | Mapping[str, str]
-"""A turn of a conversation: a ChatMessage, or {"role": ..., "content": ...}."""
+"""A turn of a conversation: a ChatMessage, or {"role": ..., "content": ...} with a "name" beside where there is one."""
 
 Params = SamplingParams | Mapping[str, Any]
 """How to sample: `SamplingParams` says every field; a mapping says some, and the others are the model's defaults."""
@@ -70,9 +70,11 @@ def _some(params: Mapping[str, Any] | None) -> tuple[SamplingParams | None, froz
 def _message(said: Message) -> ChatMessage:
     if isinstance(said, ChatMessage):
         return said
-    if set(said) != {"role", "content"} or not all(isinstance(value, str) for value in said.values()):
-        raise InvalidInput("A message has a role and a content, both strings.", field="messages")
-    return ChatMessage(said["role"], said["content"])
+    if set(said) | {"name"} != {"role", "content", "name"} or not all(
+        isinstance(value, str) for value in said.values()
+    ):
+        raise InvalidInput("A message has a role, a content and perhaps a name, all strings.", field="messages")
+    return ChatMessage(said["role"], said["content"], said.get("name"))
 
 
 def request_id_of(request_id: str | None) -> str:

@@ -42,10 +42,11 @@ def check_priority(priority: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn of a conversation; `role` is system, user or assistant."""
+    """One turn of a conversation; `role` is system, user or assistant. `name` tells speakers of one role apart, where the template reads it."""
 
     role: str
     content: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,11 @@ def spec_to_wire(spec: JobSpec) -> pb.JobSpec:
             raise InvalidInput("Each token id must be a 32-bit number.", field="token_ids") from None
     elif spec.messages is not None:
         message.messages.SetInParent()
-        for said in spec.messages:
-            message.messages.messages.add(role=said.role, content=said.content)
+        try:
+            for said in spec.messages:
+                message.messages.messages.add(role=said.role, content=said.content, name=said.name)
+        except UnicodeEncodeError:
+            raise InvalidInput("A message holds a lone surrogate, which is no text.", field="messages") from None
     if spec.sampling is not None:
         message.sampling.CopyFrom(sampling_to_wire(spec.sampling, spec.sampling_given))
     if spec.timeout_ns is not None:
@@ -64,7 +67,9 @@ def spec_from_wire(message: pb.JobSpec, defaults: SamplingParams | None = None) 
     return JobSpec(
         text=message.text if kind == "text" else None,
         token_ids=tuple(message.token_ids.ids) if kind == "token_ids" else None,
-        messages=tuple(ChatMessage(m.role, m.content) for m in message.messages.messages)
+        messages=tuple(
+            ChatMessage(m.role, m.content, m.name if m.HasField("name") else None) for m in message.messages.messages
+        )
         if kind == "messages"
         else None,
         sampling=sampling,

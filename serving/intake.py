@@ -26,6 +26,7 @@ from .facts import EngineFacts
 from .text import Tokenizer
 
 MAX_MESSAGES = 4096
+MAX_NAME = 256
 ROLES = frozenset({"system", "user", "assistant"})
 _AT_ONCE = 4096
 _COUNTED = 2**16
@@ -181,6 +182,11 @@ def _checked(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
                 f"messages[{number}].role must be system, user or assistant.", field=f"messages[{number}].role"
             )
         _check_unicode(message.content, f"messages[{number}].content")
+        if message.name is not None:
+            field = f"messages[{number}].name"
+            if not 1 <= len(message.name) <= MAX_NAME:
+                raise InvalidInput(f"{field} is empty or too long.", field=field, limit=f"1..{MAX_NAME} characters")
+            _check_unicode(message.name, field)
     return messages
 
 

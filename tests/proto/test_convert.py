@@ -41,7 +41,9 @@ SAMPLING = st.builds(
 PROMPT = st.one_of(
     st.fixed_dictionaries({"text": TEXT}),
     st.fixed_dictionaries({"token_ids": st.lists(TOKEN, max_size=9).map(tuple)}),
-    st.fixed_dictionaries({"messages": st.lists(st.builds(ChatMessage, TEXT, TEXT), max_size=3).map(tuple)}),
+    st.fixed_dictionaries(
+        {"messages": st.lists(st.builds(ChatMessage, TEXT, TEXT, st.none() | TEXT), max_size=3).map(tuple)}
+    ),
 )
 SPEC = st.builds(
     lambda prompt, **rest: JobSpec(**prompt, **rest),
@@ -178,6 +180,8 @@ def test_timeouts_must_be_positive() -> None:
 def test_text_that_is_no_text_and_ids_that_are_no_ids_are_refused_before_the_wire() -> None:
     with pytest.raises(InvalidInput, match="surrogate"):
         convert.spec_to_wire(JobSpec(text="a\ud800"))
+    with pytest.raises(InvalidInput, match="surrogate"):
+        convert.spec_to_wire(JobSpec(messages=(ChatMessage("user", "a\ud800"),)))
     with pytest.raises(InvalidInput) as caught:
         convert.spec_to_wire(JobSpec(token_ids=(1, 2**40)))
     assert caught.value.field == "token_ids"
