@@ -1,21 +1,21 @@
 """JobPoolService: the public calls over gRPC.
 
-Owns the way between messages and `Jobs`, and what a broken stream means. It checks nothing that `Jobs` checks. The door registers it on the
-public port.
+Owns the way between messages and `Jobs`. It checks nothing that `Jobs` checks, and what a broken stream means is `Following`'s. The door registers
+it on the public port.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
-from ..core.errors import InvalidInput, SkipjoinError
+from ..core.errors import InvalidInput
 from ..core.ids import DEFAULT_TENANT
 from ..core.sampling import SamplingParams
-from ..core.view import Chunk, JobEvent, JobView
+from ..core.view import Chunk, JobEvent, JobSpec, JobView
 from ..proto import convert, terms
 from ..proto import job_pool_pb2 as pb
+from .following import Following
 from .jobs import Jobs
 from .rpc import Caller, Streaming, Unary
 
@@ -26,7 +26,7 @@ class JobServicer:
     def __init__(self, jobs: Jobs, defaults: SamplingParams) -> None:
         self._jobs = jobs
         self._defaults = defaults
-        self._cancels: set[asyncio.Task[JobView]] = set()
+        self._following = Following(jobs, "the stream broke")
 
     def methods(self) -> dict[str, Unary | Streaming]:
         """What `rpc.service_handler` takes."""
@@ -41,19 +41,18 @@ class JobServicer:
 
     async def submit(self, request: pb.SubmitRequest, caller: Caller) -> pb.SubmitResponse:
         """Store a job."""
-        return pb.SubmitResponse(job=convert.job_to_wire(await self._submit(request, caller)))
+        job = await self._jobs.submit(self._spec(request), caller.tenant or DEFAULT_TENANT, _request_id(request))
+        return pb.SubmitResponse(job=convert.job_to_wire(job))
 
-    async def _submit(self, request: pb.SubmitRequest | pb.GenerateRequest, caller: Caller) -> JobView:
+    def _spec(self, request: pb.SubmitRequest | pb.GenerateRequest) -> JobSpec:
         if not request.HasField("spec"):
             raise InvalidInput("spec is missing: it holds the prompt.", field="spec")
-        spec = convert.spec_from_wire(request.spec, self._defaults)
-        request_id = request.request_id if request.HasField("request_id") else None
-        return await self._jobs.submit(spec, caller.tenant or DEFAULT_TENANT, request_id)
+        return convert.spec_from_wire(request.spec, self._defaults)
 
     async def stream(self, request: pb.StreamRequest, caller: Caller) -> AsyncIterator[pb.StreamResponse]:
         """Follow a job."""
         job = await self._jobs.get(request.job_id, caller.tenant)
-        with self._watched(job, caller):
+        with self._following.held(job, caller.tenant):
             async with aclosing(self._follow(job, caller, request.offset, request.include_events)) as items:
                 async for item in items:
                     if isinstance(item, Chunk):
@@ -63,13 +62,9 @@ class JobServicer:
 
     async def generate(self, request: pb.GenerateRequest, caller: Caller) -> AsyncIterator[pb.GenerateResponse]:
         """Store a job and follow it."""
-        storing = asyncio.create_task(self._submit(request, caller))
-        try:
-            job = await asyncio.shield(storing)
-        except asyncio.CancelledError:
-            storing.add_done_callback(lambda task: self._abandoned(task, caller))
-            raise
-        with self._watched(job, caller):
+        spec, tenant = self._spec(request), caller.tenant or DEFAULT_TENANT
+        job = await self._following.submit(spec, tenant, _request_id(request))
+        with self._following.held(job, caller.tenant):
             yield pb.GenerateResponse(job=convert.job_to_wire(job))
             async with aclosing(self._follow(job, caller, 0, request.include_events)) as items:
                 async for item in items:
@@ -80,29 +75,6 @@ class JobServicer:
 
     def _follow(self, job: JobView, caller: Caller, offset: int, with_events: bool) -> AsyncGenerator[Chunk | JobEvent]:
         return self._jobs.follow(job.job_id, caller.tenant, offset, with_events=with_events)
-
-    @contextmanager
-    def _watched(self, job: JobView, caller: Caller) -> Iterator[None]:
-        """Whatever ends the body but its own end or an error of ours means that the stream broke."""
-        try:
-            yield
-        except SkipjoinError:
-            raise  # The server ended it, and says so.
-        except BaseException:
-            self._broke(job, caller)
-            raise
-
-    def _broke(self, job: JobView, caller: Caller) -> None:
-        """The client went away or its deadline passed. The server's own end is no wish of the client's."""
-        if job.cancel_on_disconnect and not self._jobs.streams.closed:
-            task = asyncio.create_task(self._jobs.cancel(job.job_id, caller.tenant, "the stream broke"))
-            self._cancels.add(task)
-            task.add_done_callback(self._cancels.discard)
-
-    def _abandoned(self, storing: asyncio.Task[JobView], caller: Caller) -> None:
-        """A Generate broke before its job was stored."""
-        if not storing.cancelled() and storing.exception() is None:
-            self._broke(storing.result(), caller)
 
     async def get(self, request: pb.GetRequest, caller: Caller) -> pb.GetResponse:
         """One job."""
@@ -118,3 +90,7 @@ class JobServicer:
         """End a job."""
         job = await self._jobs.cancel(request.job_id, caller.tenant, request.reason)
         return pb.CancelResponse(job=convert.job_to_wire(job))
+
+
+def _request_id(request: pb.SubmitRequest | pb.GenerateRequest) -> str | None:
+    return request.request_id if request.HasField("request_id") else None

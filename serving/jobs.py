@@ -40,15 +40,19 @@ class Jobs:
     streams: Streams
     facts: Callable[[], EngineFacts | None]
 
+    def engine(self) -> EngineFacts:
+        """The engine's facts. Raises Unavailable until the first engine was ready."""
+        facts = self.facts()
+        if facts is None:
+            raise Unavailable("The server is starting; try again.")
+        return facts
+
     async def submit(self, spec: JobSpec, tenant: TenantId, request_id: str | None = None) -> JobView:
         """Store a job; when this answers, it is durable. A repeated request_id answers the first job, whatever refuses newcomers.
 
         Raises InvalidInput, NeverFits, Conflict, Overloaded, Unavailable.
         """
-        facts = self.facts()
-        if facts is None:
-            raise Unavailable("The server is starting; try again.")
-        job = await self.intake.job(spec, tenant, request_id, facts)
+        job = await self.intake.job(spec, tenant, request_id, self.engine())
         try:
             self._admit()
         except SkipjoinError:

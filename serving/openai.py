@@ -1,7 +1,7 @@
 """Completions over HTTP: OpenAI's two calls, whole or as server-sent events.
 
-Owns the way from a request to a job and from the job's chunks to the answer, and what it means when the client goes. It checks nothing that `Jobs`
-checks and shapes nothing that `openai_answer` shapes. `http_door.py` routes to it.
+Owns the way from a request to a job and from the job's chunks to the answer. It checks nothing that `Jobs` checks, shapes nothing that
+`openai_answer` shapes, and what it means when the client goes is `Following`'s. `http_door.py` routes to it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from ..core.errors import InternalError, InvalidInput, NotFound, SkipjoinError, Unavailable
+from ..core.errors import InternalError, InvalidInput, NotFound, SkipjoinError
 from ..core.ids import TenantId
 from ..core.sampling import SamplingParams
 from ..core.view import Chunk, Finish, JobView
+from .following import Following
 from .jobs import Jobs
 from .openai_answer import Shape, dumps, error_body, failure_of
-from .openai_request import Asked, chat_asked, completion_asked, read_body
+from .openai_request import chat_asked, completion_asked, read_body
 from .text import Tokenizer
 
 IDEMPOTENCY = "Idempotency-Key"
@@ -40,15 +41,16 @@ class OpenAiCalls:
     jobs: Jobs
     tokenizer: Tokenizer
     defaults: SamplingParams
-    _cancels: set[asyncio.Task[JobView]] = field(default_factory=set)
+    _following: Following = field(init=False)
+
+    def __post_init__(self) -> None:
+        """One conduct for all calls."""
+        self._following = Following(self.jobs, "the connection broke")
 
     @property
     def model(self) -> str:
         """The served model's name. Raises Unavailable before an engine has said it."""
-        facts = self.jobs.facts()
-        if facts is None:
-            raise Unavailable("The server is starting; try again.")
-        return facts.words.model_name
+        return self.jobs.engine().words.model_name
 
     def models(self) -> dict[str, object]:
         """`/v1/models`: the one that is served."""
@@ -56,9 +58,7 @@ class OpenAiCalls:
 
     def model_card(self) -> dict[str, object]:
         """The model as a list entry. Raises Unavailable."""
-        facts = self.jobs.facts()
-        if facts is None:
-            raise Unavailable("The server is starting; try again.")
+        facts = self.jobs.engine()
         return {
             "id": facts.words.model_name,
             "object": "model",
@@ -84,20 +84,12 @@ class OpenAiCalls:
         model = self.model
         if asked.model is not None and asked.model != model:
             raise NotFound(f"The model {asked.model[:80]!r} is not served here.", field="model", limit=model)
-        job = await self._stored(asked, tenant, key)
+        job = await self._following.submit(asked.spec, tenant, key)
         shape = Shape(job, model, chat, self.tokenizer.token_bytes)
         if asked.stream:
             return await self._stream(request, tenant, job, shape, usage=asked.include_usage)
-        return await self._answer(tenant, job, shape)
-
-    async def _stored(self, asked: Asked, tenant: TenantId, key: str | None) -> JobView:
-        """Store the job; a client that goes meanwhile gets it cancelled as soon as it is there."""
-        storing = asyncio.create_task(self.jobs.submit(asked.spec, tenant, key))
-        try:
-            return await asyncio.shield(storing)
-        except asyncio.CancelledError:
-            storing.add_done_callback(lambda task: self._abandoned(task, tenant))
-            raise
+        with self._following.held(job, tenant):
+            return await self._answer(tenant, job, shape)
 
     async def _answer(self, tenant: TenantId, job: JobView, shape: Shape) -> web.Response:
         chunks: list[Chunk] = []
@@ -122,10 +114,11 @@ class OpenAiCalls:
         response = web.StreamResponse(headers=_EVENT_STREAM | {JOB_ID: job.job_id})
         request[_BEGUN] = response
         try:
-            await response.prepare(request)
-            await self._send_events(response, tenant, job, shape, usage=usage)
+            with self._following.held(job, tenant):
+                await response.prepare(request)
+                await self._send_events(response, tenant, job, shape, usage=usage)
         except ConnectionResetError:
-            self._broke(job, tenant)
+            pass  # there is nobody left to answer
         return response
 
     def begun(self, request: web.Request) -> web.StreamResponse | None:
@@ -159,36 +152,10 @@ class OpenAiCalls:
         await response.write_eof()
 
     async def _chunks(self, job: JobView, tenant: TenantId) -> AsyncGenerator[Chunk]:
-        """The job's chunks; left before the last one, the client is gone."""
-        whole = False
-        try:
-            async with aclosing(self.jobs.follow(job.job_id, tenant, 0)) as items:
-                async for item in items:
-                    if isinstance(item, Chunk):
-                        whole = item.finish is not None
-                        yield item
-        except SkipjoinError:
-            whole = True  # The server ended it, and says so.
-            raise
-        finally:
-            if not whole:
-                self._broke(job, tenant)
-
-    def _broke(self, job: JobView, tenant: TenantId) -> None:
-        """The client went away. The server's own end is no wish of the client's."""
-        if job.cancel_on_disconnect and not self.jobs.streams.closed:
-            task = asyncio.create_task(self.jobs.cancel(job.job_id, tenant, "the connection broke"))
-            self._cancels.add(task)
-            task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[JobView]) -> None:
-        self._cancels.discard(task)
-        if not task.cancelled():
-            task.exception()  # a cancel that could not be stored: the job then runs to its end
-
-    def _abandoned(self, storing: asyncio.Task[JobView], tenant: TenantId) -> None:
-        if not storing.cancelled() and storing.exception() is None:
-            self._broke(storing.result(), tenant)
+        async with aclosing(self.jobs.follow(job.job_id, tenant, 0)) as items:
+            async for item in items:
+                if isinstance(item, Chunk):
+                    yield item
 
 
 async def _read(request: web.Request) -> bytes:

@@ -1,0 +1,144 @@
+"""One conduct of both doors when a client goes: what is cancelled, what is kept, and what is said of a cancel that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from skipjoin.core.clock import MonotonicClock
+from skipjoin.core.errors import Overloaded, Unavailable
+from skipjoin.core.ids import DEFAULT_TENANT, TenantId
+from skipjoin.core.job import JobState
+from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.sampling import SamplingParams
+from skipjoin.core.view import JobSpec, JobView
+from skipjoin.jobpool.memory import MemoryJobPool
+from skipjoin.serving.backlog import Backlog
+from skipjoin.serving.claims import Claims
+from skipjoin.serving.facts import EngineFacts, EngineWords
+from skipjoin.serving.following import Following
+from skipjoin.serving.intake import Intake
+from skipjoin.serving.jobs import Jobs
+from skipjoin.serving.journal import Journal
+from skipjoin.serving.live import LiveTable
+from skipjoin.serving.store import Store
+from skipjoin.serving.streams import Streams
+from skipjoin.serving.text import ByteTokenizer
+
+FACTS = EngineFacts(ExecutorFacts(1, 100, 0, 16, 1, None, 257), "skipjoin", EngineWords(4, "cpu", "none", "m", "p"))
+
+
+def _run(test: Callable[[Following, Jobs], Awaitable[None]], *, ready: bool = True) -> None:
+    async def main() -> None:
+        clock, table, tokenizer = MonotonicClock(), LiveTable(), ByteTokenizer()
+        store = await Store.open(MemoryJobPool)
+        epoch = await store.call(lambda pool: pool.open_epoch("test"))
+        journal = Journal(store, table, epoch, 1 << 20)
+        claims = Claims(
+            store, table, journal, clock, epoch, max_jobs=8, held_prompt_bytes=1 << 20, prompts_ahead_bytes=1 << 20
+        )
+        intake = Intake(tokenizer, SamplingParams(), default_max_new_tokens=8, job_cap_s=60)
+        jobs = Jobs(
+            store,
+            table,
+            intake,
+            Backlog(100, 0, clock),
+            claims,
+            journal,
+            Streams(store, table, tokenizer),
+            lambda: FACTS if ready else None,
+        )
+        try:
+            await test(Following(jobs, "the client went"), jobs)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def _spec(*, cancel: bool = True) -> JobSpec:
+    return JobSpec(text="hello", cancel_on_disconnect=cancel)
+
+
+async def _state(jobs: Jobs, job: JobView) -> JobState:
+    return (await jobs.get(job.job_id, None)).state
+
+
+@pytest.mark.parametrize("end", [asyncio.CancelledError, ConnectionResetError, GeneratorExit, ValueError])
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_client_that_goes_has_its_job_cancelled_if_it_was_submitted_so(
+    end: type[BaseException], cancel: bool
+) -> None:
+    async def test(following: Following, jobs: Jobs) -> None:
+        job = await following.submit(_spec(cancel=cancel), DEFAULT_TENANT, None)
+        with pytest.raises(end), following.held(job, DEFAULT_TENANT):
+            raise end
+        await following.settled()
+        assert await _state(jobs, job) is (JobState.CANCELLED if cancel else JobState.ACCEPTED)
+
+    _run(test)
+
+
+def test_the_servers_own_end_and_a_body_that_ends_well_cancel_nothing() -> None:
+    async def test(following: Following, jobs: Jobs) -> None:
+        job = await following.submit(_spec(), DEFAULT_TENANT, None)
+        with following.held(job, DEFAULT_TENANT):
+            pass
+        for said in (Unavailable("The server is going down."), Overloaded("Full.", retry_after_s=1.0)):
+            with pytest.raises(type(said)), following.held(job, DEFAULT_TENANT):
+                raise said
+        jobs.streams.close()
+        with pytest.raises(ConnectionResetError), following.held(job, DEFAULT_TENANT):
+            raise ConnectionResetError  # the door closes its connections: no wish of the client's
+        await following.settled()
+        assert await _state(jobs, job) is JobState.ACCEPTED
+
+    _run(test)
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_client_that_goes_while_its_job_is_stored_leaves_no_half_job(cancel: bool) -> None:
+    async def test(following: Following, jobs: Jobs) -> None:
+        call = asyncio.create_task(following.submit(_spec(cancel=cancel), DEFAULT_TENANT, "r-1"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        stored = await jobs.submit(_spec(cancel=cancel), DEFAULT_TENANT, "r-1")  # waits behind the first one's commit
+        await asyncio.sleep(0)
+        await following.settled()
+        assert len((await jobs.list(DEFAULT_TENANT)).jobs) == 1
+        assert await _state(jobs, stored) is (JobState.CANCELLED if cancel else JobState.ACCEPTED)
+
+    _run(test)
+
+
+def test_a_cancel_that_fails_is_said_and_retrieved(caplog: pytest.LogCaptureFixture) -> None:
+    unretrieved: list[object] = []
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
+        job = await following.submit(_spec(), DEFAULT_TENANT, None)
+        with pytest.raises(ConnectionResetError), following.held(job, TenantId("another")):
+            raise ConnectionResetError  # another tenant's job does not exist for it, so the cancel fails
+        await following.settled()
+        assert await _state(jobs, job) is JobState.ACCEPTED
+
+    with caplog.at_level(logging.WARNING, logger="skipjoin.door"):
+        _run(test)
+    assert "its cancel failed: There is no such job" in caplog.text
+    assert not unretrieved
+
+
+def test_before_an_engine_was_ready_every_door_says_the_same() -> None:
+    async def test(following: Following, jobs: Jobs) -> None:
+        with pytest.raises(Unavailable, match="is starting"):
+            jobs.engine()
+        with pytest.raises(Unavailable, match="is starting"):
+            await following.submit(_spec(), DEFAULT_TENANT, None)
+
+    _run(test, ready=False)
