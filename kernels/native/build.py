@@ -17,7 +17,9 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-_OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+_OPTIONS = ("-std=gnu11", "-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+OWN = "native"
+"""The processor that a library is for unless another is named: this one."""
 _SOURCES = ("vectors.h", "arithmetic.c", "attention.c", "product.c", "sampling.c")
 _TIMEOUT_S = 60
 _KEPT = 8
@@ -28,11 +30,11 @@ class CannotBuild(Exception):
     """Why there is no library; said once in the log, not an error for anybody."""
 
 
-def built(defines: dict[str, str]) -> Path:
-    """The library compiled with those macros, from the cache where it is there. Raises CannotBuild."""
+def built(defines: dict[str, str], processor: str = OWN) -> Path:
+    """The library compiled with those macros for a `processor` by the compiler's name for it, from the cache or made. Raises CannotBuild."""
     compiler = _compiler()
     sources = {name: files(__package__).joinpath(name).read_bytes() for name in _SOURCES}
-    options = [*_OPTIONS, *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
+    options = [*_OPTIONS, f"-march={processor}", *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
     name = f"{_key(compiler, sources, options)}.so"
     try:
         folder = _private_folder()

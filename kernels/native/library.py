@@ -13,12 +13,13 @@ from functools import cache
 
 import torch
 
-from .build import CannotBuild, built
+from .build import OWN, CannotBuild, built
 
 log = logging.getLogger("skipjoin.engine")
 
 SWITCH = "SKIPJOIN_NATIVE"
-"""Environment variable; `off` keeps everything in plain torch."""
+"""Environment variable. `off` keeps everything in plain torch; one of NARROWER compiles for less than this processor can do, to try it."""
+NARROWER = {"avx2": "x86-64-v3", "sse2": "x86-64"}
 
 _DEFINES = {
     torch.float32: {"REAL": "float", "REAL_BYTES": "4", "WHOLE": "int32_t"},
@@ -72,11 +73,12 @@ class Library:
 @cache
 def library(dtype: torch.dtype) -> Library | None:
     """The library of a precision, built when first asked for; None where there is none, which the log explains once."""
-    if dtype not in _DEFINES or os.environ.get(SWITCH, "").lower() == "off":
+    told = os.environ.get(SWITCH, "").lower()
+    if dtype not in _DEFINES or told == "off":
         return None
     try:
         # RTLD_NOW: a function of OpenMP's that torch did not bring along shows here, not within an iteration.
-        path = built(_DEFINES[dtype])
+        path = built(_DEFINES[dtype], NARROWER.get(told, OWN))
         return Library(ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL), path.stem, dtype)
     except (CannotBuild, OSError, AttributeError) as error:
         log.warning("CPU kernels are not compiled: %s. Plain torch computes instead, more slowly.", error)

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -18,11 +18,25 @@
 #define STEPS 8   /* borders that are tried in the first look */
 #define LANES 8   /* sums side by side, whatever the processor: so many that none waits for the last */
 
+#if defined(__AVX512F__)
+#define WIDTH 8 /* of LANES, so many are one vector of the processor: of wider ones a compiler makes single numbers where it compares them */
+#elif defined(__AVX__)
+#define WIDTH 4
+#else
+#define WIDTH 2
+#endif
+#define PARTS (LANES / WIDTH)
+#define ABREAST (PARTS == 1 ? STEPS : STEPS / 2) /* borders whose sums fit into the registers together */
+
 #define INLINE static inline __attribute__((always_inline))
 
-typedef double lanes_t __attribute__((vector_size(LANES * sizeof(double))));
-typedef int64_t mask_t __attribute__((vector_size(LANES * sizeof(int64_t))));
-typedef double loose_t __attribute__((vector_size(LANES * sizeof(double)), aligned(sizeof(double)), may_alias));
+typedef double vec_t __attribute__((vector_size(WIDTH * sizeof(double))));
+typedef int64_t mask_t __attribute__((vector_size(WIDTH * sizeof(int64_t))));
+typedef double loose_t __attribute__((vector_size(WIDTH * sizeof(double)), aligned(sizeof(double)), may_alias));
+
+struct lanes {
+    vec_t part[PARTS];
+};
 
 int omp_get_thread_num(void);
 
@@ -114,28 +128,45 @@ static void penalise(const REAL *logits, int64_t vocab, double repetition, doubl
 DEFINE_WEIGH(weigh_logits, REAL)
 DEFINE_WEIGH(weigh_scores, double)
 
-INLINE lanes_t spread(double x) { return (lanes_t){x, x, x, x, x, x, x, x}; }
-INLINE lanes_t load(const double *p) { return *(const loose_t *)p; }
-INLINE lanes_t where(mask_t mask, lanes_t v) { return (lanes_t)(mask & (mask_t)v); }
+INLINE vec_t spread(double x) { return x - (vec_t){0}; }
+INLINE vec_t load(const double *p) { return *(const loose_t *)p; }
+INLINE vec_t where(mask_t mask, vec_t v) { return (vec_t)(mask & (mask_t)v); }
 
-INLINE double sum_of(lanes_t v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+INLINE double sum_of(const struct lanes *lanes) {
+    double v[LANES];
+    memcpy(v, lanes, sizeof v);
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
 
 /* Sum of the weights >= floor of `length` tokens, a multiple of BLOCK; `sums` gets that of each block, unless it is NULL. */
 static double mass_from(const double *weights, int64_t length, double floor, double *sums) {
-    const lanes_t least = spread(floor);
+    const vec_t least = spread(floor);
     double total = 0;
     for (int64_t first = 0; first < length; first += BLOCK) {
-        lanes_t a = {0}, b = {0};
-        for (int64_t i = first; i < first + BLOCK; i += 2 * LANES) {
-            const lanes_t v = load(weights + i), w = load(weights + i + LANES);
-            a += where(v >= least, v), b += where(w >= least, w);
-        }
-        const double sum = sum_of(a + b);
+        struct lanes a = {0}, b = {0};
+        for (int64_t i = first; i < first + BLOCK; i += 2 * LANES)
+#pragma GCC unroll 4
+            for (int p = 0; p < PARTS; p++) {
+                const vec_t v = load(weights + i + p * WIDTH), w = load(weights + i + LANES + p * WIDTH);
+                a.part[p] += where(v >= least, v), b.part[p] += where(w >= least, w);
+            }
+        for (int p = 0; p < PARTS; p++) a.part[p] += b.part[p];
+        const double sum = sum_of(&a);
         if (sums) sums[first / BLOCK] = sum;
         total += sum;
     }
     return total;
 }
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* Halves of a vector's four numbers, those of each set of them first. */
+#define PAIR(n) 2 * (n), 2 * (n) + 1
+#define FRONT(a, b, c, d) {PAIR(a), PAIR(b), PAIR(c), PAIR(d)}
+static const int32_t front[16][8] __attribute__((aligned(32))) = {
+    FRONT(0, 1, 2, 3), FRONT(0, 1, 2, 3), FRONT(1, 0, 2, 3), FRONT(0, 1, 2, 3), FRONT(2, 0, 1, 3), FRONT(0, 2, 1, 3),
+    FRONT(1, 2, 0, 3), FRONT(0, 1, 2, 3), FRONT(3, 0, 1, 2), FRONT(0, 3, 1, 2), FRONT(1, 3, 0, 2), FRONT(0, 1, 3, 2),
+    FRONT(2, 3, 0, 1), FRONT(0, 2, 3, 1), FRONT(1, 2, 3, 0), FRONT(0, 1, 2, 3)};
+#endif
 
 /* Those of from[count] with low <= it < high, in their order, into `to`, which may be `from`; gives their number. */
 INLINE int64_t keep(const double *from, int64_t count, double low, double high, double *to) {
@@ -145,6 +176,15 @@ INLINE int64_t keep(const double *from, int64_t count, double low, double high, 
         const __m512d v = _mm512_loadu_pd(from + i);
         const __mmask8 in = _mm512_cmp_pd_mask(v, _mm512_set1_pd(low), _CMP_GE_OQ) & _mm512_cmp_pd_mask(v, _mm512_set1_pd(high), _CMP_LT_OQ);
         _mm512_storeu_pd(to + kept, _mm512_maskz_compress_pd(in, v)); /* what lies behind `kept` was read already */
+        kept += __builtin_popcount(in);
+    }
+#elif defined(__AVX2__)
+    for (; i + WIDTH <= count; i += WIDTH) {
+        const __m256d v = _mm256_loadu_pd(from + i);
+        const int in = _mm256_movemask_pd(
+            _mm256_and_pd(_mm256_cmp_pd(v, _mm256_set1_pd(low), _CMP_GE_OQ), _mm256_cmp_pd(v, _mm256_set1_pd(high), _CMP_LT_OQ)));
+        const __m256i order = _mm256_load_si256((const __m256i *)front[in]);
+        _mm256_storeu_pd(to + kept, _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(v), order)));
         kept += __builtin_popcount(in);
     }
 #endif
@@ -184,16 +224,27 @@ INLINE double narrow(const int counts, double *rest, int64_t count, double above
    `rest` is as long as `weights`. */
 INLINE double border(const int counts, const double *weights, int64_t length, double floor, double need, double *rest) {
     static const double powers[STEPS] = {0x1p-1, 0x1p-2, 0x1p-3, 0x1p-4, 0x1p-6, 0x1p-9, 0x1p-13, 0x1p-20};
-    lanes_t at[STEPS], sums[STEPS];
-    for (int k = 0; k < STEPS; k++) at[k] = spread(powers[k] > floor ? powers[k] : floor), sums[k] = spread(0);
-    for (int64_t i = 0; i < length; i += LANES) {
-        const lanes_t v = load(weights + i), gain = counts ? spread(1) : v;
-        for (int k = 0; k < STEPS; k++) sums[k] += where(v >= at[k], gain);
+    double at[STEPS];
+    struct lanes sums[STEPS] = {0};
+    for (int k = 0; k < STEPS; k++) at[k] = powers[k] > floor ? powers[k] : floor;
+    for (int first = 0; first < STEPS; first += ABREAST) {
+        vec_t least[ABREAST], more[ABREAST][PARTS] = {0};
+#pragma GCC unroll 8
+        for (int k = 0; k < ABREAST; k++) least[k] = spread(at[first + k]);
+        for (int64_t i = 0; i < length; i += LANES)
+#pragma GCC unroll 4
+            for (int p = 0; p < PARTS; p++) {
+                const vec_t v = load(weights + i + p * WIDTH), gain = counts ? spread(1) : v;
+#pragma GCC unroll 8
+                for (int k = 0; k < ABREAST; k++) more[k][p] += where(v >= least[k], gain);
+            }
+        memcpy(sums + first, more, sizeof more);
+        if (sum_of(sums + first + ABREAST - 1) >= need) break; /* the border lies above those that are left */
     }
     int k = 0;
-    while (k < STEPS && sum_of(sums[k]) < need) k++;
-    const double above = k > 0 ? sum_of(sums[k - 1]) : 0, high = k > 0 ? at[k - 1][0] : INFINITY;
-    const double low = k < STEPS ? at[k][0] : floor > 0 ? floor : 0x1p-1074;
+    while (k < STEPS && sum_of(sums + k) < need) k++;
+    const double above = k > 0 ? sum_of(sums + k - 1) : 0, high = k > 0 ? at[k - 1] : INFINITY;
+    const double low = k < STEPS ? at[k] : floor > 0 ? floor : 0x1p-1074;
     const int64_t count = keep(weights, length, low, high, rest);
     return count ? narrow(counts, rest, count, above, need) : low;
 }
