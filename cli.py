@@ -17,11 +17,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from argparse import Action, ArgumentError, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from . import __version__
 from .core.errors import SkipjoinError
@@ -71,9 +73,61 @@ COMMANDS = (
 )
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, with what was probably meant, where argparse prints the usage of all flags.
+
+    Parsers of sub-commands are of this class too: argparse makes them of the class of the one above.
+    """
+
+    def __init__(self, *args: Any, **words: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False} | words)
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2 and one line."""
+        end = "" if message.endswith(("?", ".")) else "."
+        self.exit(2, f"skipjoin: {message}{end} `{self.prog} --help` tells more.\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; but what a sub-command does not know is its own error, which can name its flags, and comes before what it lacks."""
+        for word in sys.argv[1:] if args is None else args:
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                break
+            if word.startswith("--") and " " not in word and word.partition("=")[0] not in self._option_string_actions:
+                self.error(self._unknown(word))
+        found, unknown = cast("tuple[Namespace, list[str]]", super().parse_known_args(args, namespace))
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return found, unknown
+
+    def _unknown(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"{self.prog} takes no {word!r} here"
+        flag = word.partition("=")[0]
+        parsers: list[argparse.ArgumentParser] = [self]
+        for action in self._actions:  # a flag may belong behind the sub-command
+            parsers += action.choices.values() if isinstance(action, argparse._SubParsersAction) else ()
+        known = [name for parser in parsers for name in parser._option_string_actions if name.startswith("--")]
+        return f"{self.prog} has no flag {flag}{_meant(flag.replace('_', '-'), known)}"
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        """As argparse, with what was probably meant."""
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(choice) for choice in action.choices]
+        if isinstance(action, argparse._SubParsersAction):
+            raise ArgumentError(None, f"{self.prog} has no command {value!r}{_meant(str(value), known)}")
+        raise ArgumentError(action, f"{value!r} is none of {', '.join(known)}{_meant(str(value), known)}")
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    like = get_close_matches(word, known, n=1)
+    return f". Is it {like[0]}?" if like else ""
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="skipjoin", description="A preemptive LLM inference server: every job finishes as early as possible."
+    parser = CommandParser(
+        prog="skipjoin",
+        description="A preemptive LLM inference server: every job finishes as early as possible.",
     )
     parser.add_argument("--version", action="version", version=f"skipjoin {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
@@ -81,7 +135,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for command in COMMANDS:
         if not command.exists:
             continue
-        sub_parser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+        sub_parser = commands.add_parser(command.name, help=command.help, description=command.help)
         if command.name == asked_for:
             module = command.load()
             module.configure(sub_parser)

@@ -12,7 +12,7 @@ import asyncio
 from .facts import EngineFacts
 from .flags import add_flags, settings_from
 from .logs import log_to_stderr
-from .settings import ServeSettings, split_address
+from .settings import ServeSettings, located, split_address
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until drained. Raises SkipjoinError for what keeps the server from starting or ends it."""
     settings = settings_from(args)
     log_to_stderr()
-    asyncio.run(_serve(settings))
+    asyncio.run(_serve(located(settings)))
     return 0
 
 

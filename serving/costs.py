@@ -47,10 +47,10 @@ def cost_profile(
     Raises InvalidProfile for a profile that is another model's, or when the pool is too small to measure.
     """
     if settings.profile == ROOFLINE:
-        assert settings.model is not None, "settings ask for a model with this executor"
+        assert settings.folder is not None, "settings ask for a model with this executor"
         kv_tokens = facts.device_pages * facts.page_tokens
         threads = settings.threads
-        profile = estimate(settings.model, device=device, dtype=dtype, threads=threads, kv_tokens=kv_tokens)
+        profile = estimate(settings.folder, device=device, dtype=dtype, threads=threads, kv_tokens=kv_tokens)
         _check_model(profile, facts, ROOFLINE)
         return profile, "estimated from the speeds of memory and matrices"
     if settings.profile is not None:
@@ -63,8 +63,7 @@ def cost_profile(
         return cached, "measured before"
     log.info("measuring a coarse cost profile for about %.0f s; --profile FILE saves that", COARSE_S)
     sweep = measure(executor, facts, clock, max_batch=settings.max_batch, budget_s=COARSE_S)
-    name = settings.model.resolve().name if settings.model is not None else "model"
-    profile = profile_of(sweep, facts, model_name=name, device=device, dtype=dtype)
+    profile = profile_of(sweep, facts, model_name=settings.names[0], device=device, dtype=dtype)
     _write(path, profile)
     return profile, "measured at start"
 
@@ -81,8 +80,8 @@ def _check_model(profile: Profile, facts: ExecutorFacts, name: str) -> None:
 
 def _cache_path(settings: ServeSettings, device: str, dtype: str, code: str) -> Path:
     """A file named for everything that the times depend on."""
-    assert settings.model is not None, "only a model is measured"
-    config = (settings.model / "config.json").read_bytes()
+    assert settings.folder is not None, "only a model is measured"
+    config = (settings.folder / "config.json").read_bytes()
     told = [
         _CACHE_VERSION,
         code,

@@ -102,17 +102,12 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
         max_batch=settings.max_batch,
         device=computing.device,
         dtype=computing.dtype,
-        model_name=model_name(settings),
+        model_name=settings.names[0],
         profile=computing.profile,
         costs=cost_values(computing.cost),
     )
     turn = Turn(state, executor, clock, recorder=recorder)
     return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder, learned)
-
-
-def model_name(settings: ServeSettings) -> str:
-    """What clients call the model."""
-    return settings.model.resolve().name if settings.model is not None else "simulated"
 
 
 def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_tokens: frozenset[int]) -> Computing:

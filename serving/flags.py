@@ -14,8 +14,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from ..core.errors import InvalidSettings
 from .settings import GROUPS, ServeSettings, load_settings
 
+POSITIONAL = "model_word"
+"""Where the namespace has the model that was given without a flag."""
 _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
 
@@ -28,6 +31,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="TOML file of settings; SKIPJOIN_* and flags win over it",
     )
+    parser.add_argument(
+        POSITIONAL, nargs="?", metavar="MODEL", default=None, help="the model: as --model, which may stand in its place"
+    )
     for title, group in GROUPS.items():
         if group.model_fields:
             _add_group(parser.add_argument_group(title, group.__doc__), group.model_fields)
@@ -38,7 +44,9 @@ def _add_group(group: argparse._ArgumentGroup, options: Mapping[str, FieldInfo])
         flag = "--" + name.replace("_", "-")
         kind = _kind(field)
         text = _help(field)
-        if kind is bool:
+        if get_origin(kind) is tuple:
+            group.add_argument(flag, dest=name, metavar="TEXT", action="append", default=argparse.SUPPRESS, help=text)
+        elif kind is bool:
             group.add_argument(
                 flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
@@ -55,6 +63,13 @@ def _add_group(group: argparse._ArgumentGroup, options: Mapping[str, FieldInfo])
 def settings_from(args: argparse.Namespace) -> ServeSettings:
     """The settings that a parsed command line asks for. Raises InvalidSettings."""
     given = {name: value for name, value in vars(args).items() if name in ServeSettings.model_fields}
+    typed = getattr(args, POSITIONAL)
+    if typed is not None:
+        if "model" in given:
+            raise InvalidSettings(
+                f"The model is given twice, as {typed} and as --model {given['model']}.", field="model"
+            )
+        given["model"] = typed
     return load_settings(given, args.settings)
 
 
@@ -68,4 +83,4 @@ def _kind(field: FieldInfo) -> Any:
 def _help(field: FieldInfo) -> str:
     text = (field.description or "").replace("%", "%%")
     default = field.default
-    return text if default is None or default == "" or default is False else f"{text} (default {default})"
+    return text if default is None or default is False or default in ("", ()) else f"{text} (default {default})"

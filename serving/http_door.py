@@ -157,9 +157,7 @@ class HttpDoor:
         return _json(self._calls.models())
 
     async def _model(self, request: web.Request, tenant: TenantId) -> web.StreamResponse:
-        if request.match_info["model"] != self._calls.model:
-            raise NotFound("This model is not served here.", field="model", limit=self._calls.model)
-        return _json(self._calls.model_card())
+        return _json(self._calls.model_card(request.match_info["model"]))
 
     async def _metrics(self, request: web.Request, tenant: TenantId) -> web.StreamResponse:
         return web.Response(body=await self._insight.metrics(), headers={"Content-Type": METRICS_TYPE})

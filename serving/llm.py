@@ -25,7 +25,7 @@ from ..core.sampling import SamplingParams
 from ..core.view import ChatMessage, JobSpec
 from .engine_parts import Engine, build_engine
 from .intake import Intake
-from .settings import load_settings
+from .settings import load_settings, located
 from .streams import assembler
 from .tokenizers import defaults_for, tokenizer_for
 
@@ -53,13 +53,15 @@ class _Job:
 
 
 class LLM:
-    """A loaded model. `options` are settings of the server by name (device, dtype, kv_tokens, host_kv_tokens, max_batch, policy, profile, ...).
+    """A loaded model: a folder, or an id of the Hugging Face hub (`revision="..."` chooses a branch, tag or
+    commit). `options` are settings of the server by name (device, dtype, kv_tokens, host_kv_tokens, max_batch, policy, profile, ...).
 
-    Raises InvalidModel, InvalidSettings, InvalidInput. `close` (or leaving a `with`) gives the memory back.
+    Raises InvalidModel, InvalidSettings, InvalidInput; for a model of the hub NotFound, Denied, Unavailable. `close` (or leaving a `with`) gives the
+    memory back.
     """
 
     def __init__(self, model: str | Path, **options: Any) -> None:
-        self._settings = load_settings({"model": model, **options})
+        self._settings = located(load_settings({"model": model, **options}))
         self._clock = MonotonicClock()
         self._tokenizer = tokenizer_for(self._settings)
         self._intake = Intake(

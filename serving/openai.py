@@ -20,8 +20,7 @@ from ..core.view import Chunk, Finish, JobView
 from .following import Following
 from .jobs import Jobs
 from .openai_answer import Shape, dumps, error_body, failure_of
-from .openai_request import Wish, chat_asked, completion_asked, read_body
-from .payloads import Payload, Payloads
+from .openai_request import chat_asked, completion_asked, read_body
 from .text import Tokenizer
 
 IDEMPOTENCY = "Idempotency-Key"
@@ -37,32 +36,35 @@ _EVENT_STREAM = {
 
 @dataclass(slots=True, eq=False)
 class OpenAiCalls:
-    """The handlers; each takes a request whose tenant is known."""
+    """The handlers; each takes a request whose tenant is known. The model answers to all of `names`, the first is the usual one."""
 
     jobs: Jobs
     tokenizer: Tokenizer
     defaults: SamplingParams
-    payloads: Payloads
+    names: tuple[str, ...]
     _following: Following = field(init=False)
 
     def __post_init__(self) -> None:
         """One conduct for all calls."""
         self._following = Following(self.jobs, "the connection broke")
 
-    @property
-    def model(self) -> str:
-        """The served model's name. Raises Unavailable before an engine has said it."""
-        return self.jobs.engine().words.model_name
+    def called(self, name: str | None) -> str:
+        """The name by which a request calls the model, the usual one where it names none. Raises NotFound."""
+        if name is None:
+            return self.names[0]
+        if name not in self.names:
+            raise NotFound(f"The model {name[:80]!r} is not served here.", field="model", limit=" or ".join(self.names))
+        return name
 
     def models(self) -> dict[str, object]:
-        """`/v1/models`: the one that is served."""
-        return {"object": "list", "data": [self.model_card()]}
+        """`/v1/models`: the one that is served, under each of its names."""
+        return {"object": "list", "data": [self.model_card(name) for name in self.names]}
 
-    def model_card(self) -> dict[str, object]:
-        """The model as a list entry. Raises Unavailable."""
+    def model_card(self, name: str) -> dict[str, object]:
+        """The model as a list entry. Raises Unavailable, NotFound."""
         facts = self.jobs.engine()
         return {
-            "id": facts.words.model_name,
+            "id": self.called(name),
             "object": "model",
             "created": 0,
             "owned_by": "skipjoin",
@@ -78,25 +80,18 @@ class OpenAiCalls:
         return await self._call(request, tenant, chat=True)
 
     async def _call(self, request: web.Request, tenant: TenantId, *, chat: bool) -> web.StreamResponse:
-        job, model, wish = await self._taken_in(request, tenant, chat=chat)
+        body = read_body(await _read(request))
+        # Who names the request will come back for it: its job outlives the connection.
+        key = request.headers.get(IDEMPOTENCY)
+        understand = chat_asked if chat else completion_asked
+        asked = understand(body, self.defaults, cancel_on_disconnect=key is None)
+        model = self.called(asked.model)
+        job = await self._following.submit(asked.spec, tenant, key)
         shape = Shape(job, model, chat, self.tokenizer.token_bytes)
-        if wish.stream:
-            return await self._stream(request, tenant, job, shape, usage=wish.include_usage)
+        if asked.stream:
+            return await self._stream(request, tenant, job, shape, usage=asked.include_usage)
         with self._following.held(job, tenant):
             return await self._answer(tenant, job, shape)
-
-    async def _taken_in(self, request: web.Request, tenant: TenantId, *, chat: bool) -> tuple[JobView, str, Wish]:
-        """The stored job, the model's name and how the answer shall look. The request's bytes are held here and no longer."""
-        with self.payloads.reserve(tenant) as payload:
-            body = read_body(await _read(request, payload))
-            # Who names the request will come back for it: its job outlives the connection.
-            key = request.headers.get(IDEMPOTENCY)
-            understand = chat_asked if chat else completion_asked
-            asked = understand(body, self.defaults, cancel_on_disconnect=key is None)
-            model = self.model
-            if asked.model is not None and asked.model != model:
-                raise NotFound(f"The model {asked.model[:80]!r} is not served here.", field="model", limit=model)
-            return await self._following.submit(asked.spec, tenant, key), model, asked.wish
 
     async def _answer(self, tenant: TenantId, job: JobView, shape: Shape) -> web.Response:
         chunks: list[Chunk] = []
@@ -165,16 +160,13 @@ class OpenAiCalls:
                     yield item
 
 
-async def _read(request: web.Request, payload: Payload) -> bytes:
+async def _read(request: web.Request) -> bytes:
     if request.content_type != "application/json":
         # Also keeps web pages away: a browser asks before it sends this type to a foreign server.
         raise InvalidInput("The body must be sent as Content-Type: application/json.", field="Content-Type")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            payload.grow(request.content_length or 0)
-            body = await request.read()
-            payload.grow(max(0, len(body) - payload.nbytes))
-            return body
+            return await request.read()
     except TimeoutError:
         raise InvalidInput("The body did not arrive in time.", field="body", limit=f"{BODY_TIMEOUT_S:g} s") from None
     except web.RequestPayloadError:

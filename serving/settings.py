@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..core.errors import InvalidInput, InvalidSettings
 from ..engine.params import MOST_ITERATION_MS
+from ..executor.hub import STALL_S
+from ..executor.model_place import find_model, names_of
 from ..scheduler.backlog import DEFAULT_TAIL
 from .policies import check_policy
 
@@ -27,6 +30,8 @@ ENV_PREFIX = "SKIPJOIN_"
 MAX_KV_TOKENS = 2**30
 MAX_BYTES = 2**40
 MAX_S = 10 * 366 * 86_400
+MAX_NAME = 256
+MAX_NAMES = 64
 
 
 def state_folder() -> Path:
@@ -37,9 +42,18 @@ def state_folder() -> Path:
 class ModelSettings(BaseModel):
     """What is served, and what computes it."""
 
-    model: Path | None = Field(
+    model: str | None = Field(
         None,
-        description="Folder of a Hugging Face model (families: docs/models.md); not needed by the simulated executor",
+        description="Folder of a Hugging Face model, or its id on the hub, org/name (families: docs/models.md);"
+        " not needed by the simulated executor",
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit of a model of the hub; default: main")
+    served_model_name: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Name by which HTTP clients call the model; may be repeated; default: the id on the hub, or the folder's name",
+    )
+    hub_stall_s: float = Field(
+        STALL_S, gt=0, le=3600, description="A download from the hub that brings nothing new for so long is given up"
     )
     executor: Literal["torch", "simulated"] = Field(
         "torch", description="Who computes; simulated needs no torch and makes up tokens"
@@ -59,6 +73,39 @@ class ModelSettings(BaseModel):
         1.0, ge=0.0, le=1000.0, description="Simulated executor: sleep this many times the predicted time"
     )
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _path_is_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
+
+    @field_validator("served_model_name", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        """A list, or one text with commas, as a variable has it."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("served_model_name")
+    @classmethod
+    def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+                raise ValueError(f"a name has 1 to {MAX_NAME} printable characters, none of them at its ends a space")
+        if len(value) > MAX_NAMES:
+            raise ValueError(f"must be at most {MAX_NAMES} names")
+        return tuple(dict.fromkeys(value))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the model, once `located` has found it."""
+        return None if self.model is None else Path(self.model)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients call the model, the usual name first."""
+        if self.served_model_name:
+            return self.served_model_name
+        return ("simulated",) if self.model is None else names_of(Path(self.model))
+
 
 class DoorSettings(BaseModel):
     """Where clients and operators reach the server, and what their connections may hold."""
@@ -71,12 +118,6 @@ class DoorSettings(BaseModel):
         None, description="Unix socket of the operator's service; default in the user's state folder"
     )
     max_message_bytes: int = Field(4 * 2**20, ge=2**12, le=2**28, description="Largest message a client may send")
-    payload_bytes: int | None = Field(
-        None,
-        ge=2**13,
-        le=MAX_BYTES,
-        description="Bytes of requests being taken in, over all calls; default: 16 times max_message_bytes",
-    )
     max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
     call_cap_s: float = Field(
         3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
@@ -93,18 +134,6 @@ class DoorSettings(BaseModel):
         if value is not None:
             split_address(value)
         return value
-
-    @model_validator(mode="after")
-    def _room_for_messages(self) -> Self:
-        # Of several tenants each has more than half of the bound, and the largest message must fit into that.
-        if self.payload_bytes is not None and self.payload_bytes < 2 * self.max_message_bytes:
-            raise ValueError("payload_bytes: must be at least twice max_message_bytes")
-        return self
-
-    @property
-    def payload_limit(self) -> int:
-        """Bytes of requests that may be in the taking at a time."""
-        return 16 * self.max_message_bytes if self.payload_bytes is None else self.payload_bytes
 
 
 class SchedulingSettings(BaseModel):
@@ -285,7 +314,9 @@ class ServeSettings(
     @model_validator(mode="after")
     def _together(self) -> Self:
         if self.executor == "torch" and self.model is None:
-            raise ValueError("model: a model folder is needed (--model DIR), or --executor simulated")
+            raise ValueError(
+                "model: say which, a folder or an id of the hub: `skipjoin serve MODEL`; or --executor simulated"
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert: tls_cert and tls_key go together")
         for field in ("listen", "http_listen"):
@@ -311,8 +342,31 @@ class ServeSettings(
         return Path(self.job_pool.removeprefix("sqlite:")) if self.job_pool else state_folder() / "jobs.sqlite"
 
 
+OTHER_VARIABLES = frozenset({"TARGET", "TOKEN", "BENCH_DATA", "NATIVE", "SOAK_KILLS"})
+"""Of the clients, the bench, the kernels and the tests; with the prefix, and no setting of the server."""
+_SERVICE = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""What Kubernetes and Docker put into the environment of everything beside a service that is called skipjoin."""
+
+
+def check_environment(environ: Mapping[str, str]) -> None:
+    """Every variable SKIPJOIN_* is a setting or one of `OTHER_VARIABLES`; an empty one counts as not there. Raises InvalidSettings."""
+    for variable in sorted(environ):
+        name = variable.upper().removeprefix(ENV_PREFIX)
+        if name == variable.upper() or not environ[variable] or name in OTHER_VARIABLES or _SERVICE.fullmatch(name):
+            continue
+        if name.lower() not in ServeSettings.model_fields:
+            known = [*(field.upper() for field in ServeSettings.model_fields), *OTHER_VARIABLES]
+            like = get_close_matches(name, known, n=1)
+            hint = f" Is it {ENV_PREFIX}{like[0]}?" if like else ""
+            raise InvalidSettings(f"The environment has {variable}, which is no setting.{hint}", field=variable)
+
+
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> ServeSettings:
-    """Settings from file < SKIPJOIN_* < flags. `flags` holds only what was given. Raises InvalidSettings naming the field, and the file."""
+    """Settings from file < SKIPJOIN_* < flags. `flags` holds only what was given.
+
+    Raises InvalidSettings naming the field, and the file or the variable if it stands there.
+    """
+    check_environment(os.environ)
     below = _read_file(file) if file is not None else {}
     unknown = sorted(set(below) - set(ServeSettings.model_fields))
     if unknown and file is not None:
@@ -324,7 +378,19 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> ServeSe
     try:
         return ServeSettings(**from_file | dict(flags))
     except ValidationError as error:
-        raise _said_plainly(error, {} if file is None else dict.fromkeys(from_file, file.name)) from None
+        raise _said_plainly(error, from_file, "" if file is None else file.name, environ - set(flags)) from None
+
+
+def located(settings: ServeSettings) -> ServeSettings:
+    """The same settings with the model as a folder that is there, downloaded where it is one of the hub; its names are kept.
+
+    Door and engines, restarted ones too, then read one folder. Raises InvalidModel, NotFound, Denied, Unavailable.
+    """
+    if settings.model is None:
+        return settings
+    place = find_model(settings.model, settings.revision, stall_s=settings.hub_stall_s)
+    names = settings.served_model_name or place.names
+    return settings.model_copy(update={"model": str(place.folder), "revision": None, "served_model_name": names})
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -339,13 +405,16 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InvalidSettings(f"{path.name} is no TOML file: {error}.", field="settings") from None
 
 
-def _said_plainly(error: ValidationError, files: Mapping[str, str]) -> InvalidSettings:
-    """The first thing wrong, with its field, and the file it stands in if it is one of `files`."""
+def _said_plainly(
+    error: ValidationError, from_file: Mapping[str, Any], file: str, from_environ: Set[str]
+) -> InvalidSettings:
+    """The first thing wrong, with its field, and where it stands if that is the file or the environment."""
     first = error.errors(include_url=False, include_input=False)[0]
     message = str(first["msg"]).removeprefix("Value error, ")
     field = str(first["loc"][0]) if first["loc"] else message.partition(":")[0]
-    place = f"{files[field]}: " if field in files else ""
-    return InvalidSettings(f"{place}{field}: {message.removeprefix(field + ': ')}.", field=field)
+    place = f"{file}: " if field in from_file else ""
+    variable = f" ({ENV_PREFIX}{field.upper()} in the environment)" if field in from_environ else ""
+    return InvalidSettings(f"{place}{field}: {message.removeprefix(field + ': ')}{variable}.", field=field)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -13,17 +13,17 @@ from .text import ByteTokenizer, Tokenizer
 
 def tokenizer_for(settings: ServeSettings) -> Tokenizer:
     """The tokenizer of `settings.model`. Raises InvalidModel."""
-    if settings.model is None:
+    if settings.folder is None:
         return ByteTokenizer()
     from ..executor.tokenizer import ModelTokenizer
 
-    return ModelTokenizer(settings.model)
+    return ModelTokenizer(settings.folder)
 
 
 def defaults_for(settings: ServeSettings) -> SamplingParams:
     """What a request leaves out of its sampling. Raises InvalidModel."""
-    if settings.model is None:
+    if settings.folder is None:
         return SamplingParams()
     from ..executor.generation import sampling_defaults
 
-    return sampling_defaults(settings.model)
+    return sampling_defaults(settings.folder)

@@ -18,11 +18,11 @@ from .settings import ServeSettings
 
 def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock) -> Computing:
     """Load the model and start its executor. Raises InvalidModel, InvalidInput, InvalidProfile, ExecutorLost."""
-    assert settings.model is not None, "settings ask for a model with this executor"
+    assert settings.folder is not None, "settings ask for a model with this executor"
     use_threads(settings.threads)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    model = load_model(settings.model, device, dtype)
+    model = load_model(settings.folder, device, dtype)
     shape = pool_shape(
         model, kv_tokens=settings.kv_tokens, host_kv_tokens=settings.host_kv_tokens, max_batch=settings.max_batch
     )

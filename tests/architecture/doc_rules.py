@@ -80,7 +80,7 @@ def check_metrics(text: str, exported: Iterable[str]) -> list[str]:
 # settings and parameters --------------------------------------------------------------------------------------------
 def default(value: object) -> str:
     """A default as a table shows it: - for none, whole floats without a point."""
-    if value is None or value == "":
+    if value is None or value in ("", ()):
         return NOTHING
     if isinstance(value, bool):
         return str(value).lower()

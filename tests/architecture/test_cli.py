@@ -18,7 +18,7 @@ import pytest
 from skipjoin import cli
 from skipjoin.core.errors import NotFound, Overloaded, SkipjoinError
 
-HEAVY = ["torch", "triton", "numpy", "grpc", "google.protobuf", "pydantic", "redis", "prometheus_client", "aiohttp"]
+HEAVY = ["torch", "triton", "numpy", "grpc", "google.protobuf", "pydantic", "prometheus_client", "aiohttp"]
 HELP_THEN_MODULES = """
 import json, sys
 from skipjoin import cli
@@ -43,6 +43,51 @@ def test_help_imports_nothing_heavy() -> None:
     assert code == 0
     assert [name for name in HEAVY if name in modules] == []
     assert "skipjoin.core.errors" in modules
+
+
+def test_the_servers_help_imports_neither_what_computes_nor_what_answers() -> None:
+    script = HELP_THEN_MODULES.replace('["--help"]', '["serve", "--help"]')
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    heavy = {"torch", "triton", "grpc", "aiohttp", "huggingface_hub", "tokenizers", "rich"}
+    assert (code, heavy & set(modules)) == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("sevre", "skipjoin has no command 'sevre'. Is it serve?"),
+        ("zzzz", "skipjoin has no command 'zzzz'. `skipjoin --help`"),
+        ("serve --max-bach 3", "skipjoin serve has no flag --max-bach. Is it --max-batch?"),
+        ("serve --max_batch=3", "Is it --max-batch?"),
+        ("serve --max-bat 3", "Is it --max-batch?"),
+        ("serve --zzzz", "skipjoin serve has no flag --zzzz. `skipjoin serve --help`"),
+        ("serve a b", "skipjoin serve takes no 'b' here"),
+        ("serve --max-batch", "argument --max-batch: expected one argument"),
+        ("admin sttus", "Is it status?"),
+        ("admin --sokcet x status", "Is it --socket?"),
+        ("profile measure --modle x", "skipjoin profile measure has no flag --modle. Is it --model?"),
+        ("profile import x --out y --format vidr", "'vidr' is none of"),
+        ("profile import x --out y --format vidr", "Is it vidur?"),
+        ("model init", "arguments are required: DIR"),
+        ("generate --tempreature 1 --priority", "Is it --temperature?"),
+    ],
+)
+def test_a_mistyped_word_is_answered_in_one_line_with_what_was_meant(words: str, says: str) -> None:
+    done = _run(*words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr and done.stderr.startswith("skipjoin: ") and done.stderr.count("\n") == 1
+
+
+def test_words_that_only_look_like_flags_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """A prompt may begin with dashes, and all behind `--` is a prompt."""
+    parser = cli.CommandParser(prog="p")
+    parser.add_argument("prompt")
+    assert parser.parse_args(["--is this a prompt?"]).prompt == "--is this a prompt?"
+    assert parser.parse_args(["--", "--this"]).prompt == "--this"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--this"])
+    assert "p has no flag --this" in capsys.readouterr().err
 
 
 def test_package_imports_nothing_at_all() -> None:
@@ -80,7 +125,7 @@ def test_version_and_unknown_command() -> None:
     for words in (["nonsense"], [], ["--nonsense"]):
         done = _run(*words)
         assert done.returncode == 2
-        assert "usage: skipjoin" in done.stderr
+        assert done.stderr.startswith("skipjoin: ") and done.stderr.count("\n") == 1
         assert done.stdout == ""
 
 

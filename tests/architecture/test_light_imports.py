@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 from source_tree import Module
 
-PURE = {"torch", "grpc", "google.protobuf", "redis", "prometheus_client", "pydantic", "asyncio"}
+PURE = {"torch", "grpc", "google.protobuf", "prometheus_client", "pydantic", "asyncio"}
 CASES = {
     "core": PURE,
     "scheduler": PURE,
     "kvstore": PURE,
     "workload": PURE,
     "engine": PURE,
-    "sim": {"torch", "grpc", "redis", "prometheus_client"},
-    "client": {"torch", "numpy", "pydantic", "redis", "prometheus_client"},
-    "proto": {"torch", "redis", "prometheus_client", "pydantic"},
+    "sim": {"torch", "grpc", "prometheus_client"},
+    "client": {"torch", "numpy", "pydantic", "prometheus_client"},
+    "proto": {"torch", "prometheus_client", "pydantic"},
     "jobpool": {"torch", "grpc", "prometheus_client"},
-    "admin": {"torch", "redis", "prometheus_client"},
+    "admin": {"torch", "prometheus_client"},
 }
 """Folder -> what must not be loaded after importing all its modules (sub-folders are on floors of their own)."""
 

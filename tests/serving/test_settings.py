@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
 
-from skipjoin.core.errors import InvalidSettings
+from skipjoin.core.errors import InvalidModel, InvalidSettings
 from skipjoin.scheduler.backlog import DEFAULT_TAIL
 from skipjoin.serving.flags import add_flags, settings_from
-from skipjoin.serving.settings import GROUPS, ServeSettings, load_settings
+from skipjoin.serving.settings import GROUPS, OTHER_VARIABLES, ServeSettings, load_settings, located
 
 REALS = [name for name, field in ServeSettings.model_fields.items() if field.annotation is float]
 WHOLES = [name for name, field in ServeSettings.model_fields.items() if field.annotation in (int, int | None)]
@@ -38,7 +39,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
 def test_every_field_is_a_flag_and_no_flag_is_anything_else() -> None:
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    flags = {action.dest for action in parser._actions} - {"help", "settings"}
+    flags = {action.dest for action in parser._actions} - {"help", "settings", "model_word"}
     assert flags == set(ServeSettings.model_fields)
 
 
@@ -69,7 +70,6 @@ def test_every_field_says_what_it_is() -> None:
         ({**SIMULATED, "http_listen": "192.168.1.1:80"}, "http_listen"),
         ({**SIMULATED, "listen": "0.0.0.0:1", "tls_cert": "a", "tls_key": "b"}, "listen"),
         ({**SIMULATED, "dtype": "int3"}, "dtype"),
-        ({**SIMULATED, "max_message_bytes": 10_000, "payload_bytes": 19_999}, "payload_bytes"),
         ({**SIMULATED, "call_cap_s": "nan"}, "call_cap_s"),
         *(({**SIMULATED, name: "inf"}, name) for name in REALS),
         *(({**SIMULATED, name: "1e300"}, name) for name in REALS),
@@ -179,3 +179,78 @@ def test_every_option_stands_in_one_group_and_help_shows_it_there() -> None:
     titles = [f"\n{title}:\n" for title, group in GROUPS.items() if group.model_fields]
     assert [title for title in titles if title not in shown] == []
     assert sorted(titles, key=shown.index) == titles
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("SKIPJOIN_MAX_BACH", "The environment has SKIPJOIN_MAX_BACH, which is no setting. Is it SKIPJOIN_MAX_BATCH?"),
+        ("skipjoin_tial", "The environment has skipjoin_tial, which is no setting. Is it SKIPJOIN_TAIL?"),
+        ("SKIPJOIN_TARGETT", "Is it SKIPJOIN_TARGET?"),
+        ("SKIPJOIN_ZZZZ", "The environment has SKIPJOIN_ZZZZ, which is no setting."),
+    ],
+)
+def test_a_mistyped_variable_is_refused_as_a_key_of_the_file_is(
+    variable: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings(SIMULATED)
+    assert says in str(refused.value) and refused.value.field == variable
+    monkeypatch.setenv(variable, "")
+    load_settings(SIMULATED)
+
+
+def test_other_variables_and_those_of_a_cluster_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TARGET", "TOKEN", "BENCH_DATA", "NATIVE", "ADMIN_SOCKET"):
+        monkeypatch.setenv(f"SKIPJOIN_{name}", "x")
+    for name in ("SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_50071_TCP_ADDR", "HTTP_SERVICE_PORT", "HTTP_PORT"):
+        monkeypatch.setenv(f"SKIPJOIN_{name}", "tcp://10.0.0.1:80")
+    load_settings(SIMULATED)
+
+
+def test_every_variable_that_the_product_reads_is_known() -> None:
+    """A new one that is no setting has to be told to the check, or it would refuse it."""
+    root = Path(__file__).resolve().parents[2]
+    sources = [path for path in root.rglob("*.py") if not {".venv", "tests"} & set(path.relative_to(root).parts)]
+    read = {name for path in sources for name in re.findall(r'"SKIPJOIN_([A-Z_]+)"', path.read_text())}
+    assert {"TARGET", "BENCH_DATA", "NATIVE"} <= read
+    assert {name for name in read if name.lower() not in ServeSettings.model_fields} <= OTHER_VARIABLES
+
+
+def test_a_value_from_the_environment_is_said_to_be_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKIPJOIN_MAX_BATCH", "many")
+    with pytest.raises(InvalidSettings, match=r"^max_batch: .*SKIPJOIN_MAX_BATCH in the environment"):
+        load_settings(SIMULATED)
+
+
+def test_the_model_is_a_word_or_a_flag_and_not_both() -> None:
+    assert _parse("some/model").model == "some/model"
+    assert _parse("--model", "./folder").model == "./folder"
+    with pytest.raises(InvalidSettings, match="given twice, as a and as --model b"):
+        _parse("a", "--model", "b")
+
+
+def test_a_model_has_as_many_names_as_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _parse("--executor", "simulated").names == ("simulated",)
+    assert _parse("x/small").names == ("small",)
+    assert _parse("x/small", "--served-model-name", "a", "--served-model-name", "b/c").names == ("a", "b/c")
+    file = tmp_path / "s.toml"
+    file.write_text('model = "x"\nserved_model_name = ["a", "b"]\n')
+    assert load_settings({}, file).names == ("a", "b")
+    monkeypatch.setenv("SKIPJOIN_SERVED_MODEL_NAME", "c, d")
+    assert load_settings({}, file).names == ("c", "d")
+    for wrong in ([""], ["x" * 257], ["a\n"], [" a"], [str(i) for i in range(65)], [1]):
+        with pytest.raises(InvalidSettings) as refused:
+            load_settings({**SIMULATED, "served_model_name": wrong})
+        assert refused.value.field == "served_model_name"
+
+
+def test_a_model_is_located_once_and_for_all(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--name" / "snapshots" / ("b" * 40)
+    snapshot.mkdir(parents=True)
+    found = located(load_settings({"model": snapshot}))
+    assert (found.folder, found.names, found.revision) == (snapshot, ("org/name", "name"), None)
+    assert ServeSettings.model_validate_json(found.model_dump_json()) == found
+    with pytest.raises(InvalidModel, match=r"no folder .*/none"):
+        located(load_settings({"model": tmp_path / "none"}))

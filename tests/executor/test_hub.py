@@ -1,0 +1,258 @@
+"""A model of the hub becomes a folder: once, whole, checked, pinned; and a hub that fails says what to do, in time.
+
+Against a stand-in of the hub on this machine (`hub_stand_in.py`), through the hub's own library in the process that downloads.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # hub_stand_in, beside this file
+
+from hub_stand_in import COMMIT, Hub
+
+from skipjoin.core.errors import (
+    InvalidInput,
+    InvalidModel,
+    NotFound,
+    PermissionDenied,
+    SkipjoinError,
+    Unauthenticated,
+    Unavailable,
+)
+from skipjoin.executor import hub as hub_module
+from skipjoin.executor.config import load_config
+from skipjoin.executor.hub import hub_id
+from skipjoin.executor.model_place import find_model, names_of
+from skipjoin.executor.presets import init_model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of repositories: `org/tiny`, as one with files that are not wanted, and one with pickles only."""
+    root = tmp_path_factory.mktemp("hub")
+    tiny = root / "org" / "tiny"
+    init_model(tiny, "tiny", seed=5)
+    for name in ("pytorch_model.bin", "modeling_tiny.py", "consolidated.safetensors", "README.md", "training_args.pt"):
+        (tiny / name).write_bytes(b"not wanted" * 1000)
+    (tiny / "original").mkdir()
+    (tiny / "original" / "params.json").write_text("{}")
+    init_model(root / "alone", "tiny", seed=6)
+    pickles = root / "org" / "pickles"
+    pickles.mkdir()
+    (pickles / "config.json").write_text("{}")
+    (pickles / "pytorch_model.bin").write_bytes(b"x" * 70_000)
+    return root
+
+
+@pytest.fixture
+def hub(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    for name in (
+        "HF_HUB_CACHE",
+        "HF_TOKEN",
+        "HF_HUB_OFFLINE",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    with Hub(models).running() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
+
+
+def test_a_model_is_downloaded_once_with_what_it_needs_and_nothing_else(
+    hub: Hub, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        place = find_model("org/tiny")
+    assert place.commit == COMMIT and COMMIT in caplog.text
+    assert place.names == ("org/tiny", "tiny")
+    source = models / "org" / "tiny"
+    there = {path.name for path in place.folder.iterdir()}
+    assert there == {p.name for p in source.iterdir() if p.suffix in (".json", ".jinja")} | {"model.safetensors"}
+    assert all((place.folder / name).read_bytes() == (source / name).read_bytes() for name in there)
+    assert load_config(place.folder) == load_config(source)
+    before = hub.sent
+    assert find_model("org/tiny") == place
+    assert find_model(f"{hub.url.replace(hub.url, 'https://huggingface.co')}/org/tiny") == place
+    assert hub.sent == before
+
+
+def test_a_name_without_an_organisation_is_an_id_too(hub: Hub) -> None:
+    place = find_model("alone", COMMIT)
+    assert place.names == ("alone",) and (place.folder / "config.json").is_file()
+    assert hub.asked[0] == f"info alone@{COMMIT}"
+
+
+def test_a_folder_that_is_there_asks_no_hub(hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(models)
+    assert find_model("org/tiny").folder == Path("org/tiny")
+    assert hub.asked == []
+    with pytest.raises(InvalidModel, match="only a model of the hub has revisions"):
+        find_model("org/tiny", "main")
+
+
+def test_without_the_hub_the_cache_serves_and_says_so(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = find_model("org/tiny")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub.asked.clear()
+    assert find_model("org/tiny") == place
+    assert hub.asked == []
+    with pytest.raises(Unavailable, match="HF_HUB_OFFLINE forbids"):
+        find_model("org/other")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    caplog.clear()
+    assert find_model("org/tiny") == place
+    assert "cannot be reached" in caplog.text and "The copy in the cache is used" in caplog.text
+    (place.folder / "model.safetensors").unlink()
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        find_model("org/tiny")
+
+
+def test_a_new_commit_is_another_folder_and_a_pinned_one_stays(hub: Hub, models: Path) -> None:
+    first = find_model("org/tiny")
+    hub.commit = "beef" + "1" * 36
+    second = find_model("org/tiny", "main")
+    assert (second.commit, second.folder != first.folder) == (hub.commit, True)
+    assert second.folder.joinpath("model.safetensors").samefile(first.folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("asked", "revision", "faults", "kind", "says"),
+    [
+        ("org/none", None, (), NotFound, "no model org/none"),
+        ("org/tiny", None, ("bad token",), Unauthenticated, "refuses the token"),
+        ("org/tiny", "v9", (), NotFound, "has no revision v9"),
+        ("org/tiny", "../../x", (), InvalidInput, "no branch, tag or commit"),
+        ("org/tiny", None, ("gated",), PermissionDenied, "accept its terms"),
+        ("org/pickles", None, (), InvalidModel, "no weights in safetensors"),
+        ("org/tiny", None, ("info broken",), Unavailable, "answered 500"),
+        ("org/tiny", None, ("full",), Unavailable, "answered 503"),
+        ("org/tiny", None, ("wrong content",), InvalidModel, "another content than the hub says"),
+        ("org/tiny", None, ("half", "no ranges"), Unavailable, "run the command again to go on"),
+        ("./none", None, (), InvalidModel, r"no folder ./none.*skipjoin model init ./none"),
+        ("/none/at/all", None, (), InvalidModel, "no folder /none/at/all"),
+        ("a/b/c", None, (), InvalidModel, "no folder a/b/c"),
+        ("", None, (), InvalidModel, "is empty"),
+    ],
+)
+def test_what_fails_says_what_to_do(
+    hub: Hub,
+    asked: str,
+    revision: str | None,
+    faults: tuple[str, ...],
+    kind: type[SkipjoinError],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    hub.faults.update(faults)
+    with pytest.raises(kind, match=says) as refused:
+        find_model(asked, revision, stall_s=20)
+    assert "secret" not in str(refused.value) and str(tmp_path) not in str(refused.value)
+    assert not list(tmp_path.glob("**/snapshots/*/model.safetensors"))
+
+
+@pytest.mark.parametrize("fault", ["info silent", "hangs", "drips"])
+def test_a_hub_that_brings_nothing_is_given_up(hub: Hub, fault: str) -> None:
+    hub.faults.add(fault)
+    with pytest.raises(Unavailable, match=r"nothing new for 2 s.*hub_stall_s"):
+        find_model("org/tiny", stall_s=2)
+
+
+def test_half_a_file_is_gone_on_with_in_this_run_and_the_next(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.faults.add("hangs")
+    monkeypatch.setattr(hub_module, "LEAST_BYTES", 1 << 40)
+    with pytest.raises(Unavailable, match="What came is kept"):
+        find_model("org/tiny", stall_s=1.5)
+    hub.faults.clear()
+    hub.faults.add("half")  # each request brings half of what is left, with ranges that is progress
+    hub.asked.clear()
+    place = find_model("org/tiny", stall_s=60)
+    size = (place.folder / "model.safetensors").stat().st_size
+    begun = [int(line.split()[1]) for line in hub.asked if line.startswith("range ")]
+    assert begun[0] >= size // 2 - 1 and begun == sorted(begun) and len(begun) > 3
+
+
+def test_a_damaged_rest_of_a_download_is_found_and_thrown_away(hub: Hub) -> None:
+    hub.faults.add("hangs")
+    with pytest.raises(Unavailable):
+        find_model("org/tiny", stall_s=1.5)
+    hub.faults.clear()
+    (part,) = Path(os.environ["HF_HOME"], "hub").glob("models--org--tiny/blobs/*.incomplete")
+    part.write_bytes(bytes(part.stat().st_size))
+    with pytest.raises(InvalidModel, match="run the command again"):
+        find_model("org/tiny")
+    assert find_model("org/tiny").commit == COMMIT
+
+
+def test_a_list_of_names_alone_is_enough(hub: Hub) -> None:
+    hub.faults.add("names alone")
+    assert find_model("org/tiny").folder.joinpath("model.safetensors").is_file()
+
+
+def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_token")
+    find_model("org/tiny")
+    assert set(hub.tokens) == {"Bearer hf_token", None}
+    weights = hub.asked.index("get model.safetensors")
+    assert weights > 0 and hub.tokens[-1] is None
+
+
+def test_an_index_says_which_weights_there_are(hub: Hub, models: Path, tmp_path: Path) -> None:
+    sharded = tmp_path / "repos" / "sharded"
+    init_model(sharded, "tiny", seed=7)
+    (sharded / "model.safetensors").rename(sharded / "model-00001-of-00001.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    (sharded / "model.safetensors.index.json").write_text(json.dumps(index))
+    (sharded / "extra.safetensors").write_bytes(b"x" * 70_000)
+    hub.root = tmp_path / "repos"
+    there = {path.name for path in find_model("sharded").folder.iterdir()}
+    assert "model-00001-of-00001.safetensors" in there and "extra.safetensors" not in there
+    (sharded / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../../x.safetensors"}}))
+    hub.commit = "abc0" + "2" * 36
+    with pytest.raises(InvalidModel, match="names what is no file"):
+        find_model("sharded")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("gpt2", "gpt2"),
+        ("org/name-1.5_B", "org/name-1.5_B"),
+        ("https://huggingface.co/org/name", "org/name"),
+        ("./x", None),
+        ("../x", None),
+        ("~/x", None),
+        ("a b", None),
+        ("org/", None),
+        ("org/na..me", None),
+        ("x" * 97, None),
+    ],
+)
+def test_what_an_id_looks_like(text: str, found: str | None) -> None:
+    assert hub_id(text) == found
+
+
+def test_names_follow_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = tmp_path / "models--org--big-model" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    assert names_of(snapshot) == ("org/big-model", "big-model")
+    assert names_of(tmp_path / "small") == ("small",)
+    monkeypatch.chdir(snapshot)
+    assert names_of(Path(".")) == ("org/big-model", "big-model")
