@@ -3,6 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# Tests run two at a time, those marked `alone` one by one (tests/conftest.py); -n 0 in PYTEST_ARGS runs all in one process.
+WORKERS := -n 2 --dist worksteal
 .DEFAULT_GOAL := help
 .PHONY: help venv test lint format types architecture demo soak proto ci clean
 
@@ -15,7 +17,7 @@ $(VENV)/.installed: pyproject.toml tools/install.sh
 venv: $(VENV)/.installed  ## the virtual environment in .venv, installed anew when pyproject.toml changes
 
 test: venv  ## the whole test suite (PYTEST_ARGS="-k name" for a part of it)
-	$(BIN)/pytest tests $(PYTEST_ARGS)
+	$(BIN)/pytest tests $(WORKERS) $(PYTEST_ARGS)
 
 lint: venv  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -26,6 +26,11 @@ class Access:
 
     known: tuple[tuple[TenantId, bytes], ...] | None = None
 
+    @property
+    def tenants(self) -> frozenset[TenantId]:
+        """Who can call."""
+        return frozenset({DEFAULT_TENANT} if self.known is None else (tenant for tenant, _ in self.known))
+
     def tenant(self, authorization: str | None) -> TenantId:
         """The tenant of an `authorization` header ("Bearer TOKEN"). Raises Unauthenticated."""
         if self.known is None:

@@ -23,6 +23,8 @@ _JOB_S = tuple(0.01 * 2**k for k in range(18))  # 10 ms to 22 min, OpenTelemetry
 _TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0)
 _TURN_S = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 5.0)
 _PLAN_S = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05)
+LIMITS = ("payload_bytes",)
+"""Bounds of the doors that are counted when they are reached: names of settings."""
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -35,6 +37,7 @@ class DoorState:
     engine_starts: int
     open_streams: int
     uptime_ns: int
+    payload_bytes: int = 0
 
 
 class Metrics:
@@ -78,6 +81,9 @@ class Metrics:
         self._refused = self._counter("requests_rejected", "Requests answered with an error, by its code.", "reason")
         for code in by_code():
             self._refused.labels(code.lower())
+        self._limits = self._counter("limits_reached", "Times a bound of the doors was reached, by bound.", "limit")
+        for limit in LIMITS:
+            self._limits.labels(limit)
         self._moved = self._counter(
             "kv_moved_bytes", "KV bytes that moves were started for, by direction.", "direction"
         )
@@ -125,6 +131,7 @@ class Metrics:
         self._cost_seen = self._gauge("cost_observations", "Iterations that the engine has learned from.")
         self._starts = self._gauge("engine_starts", "Engine processes started by this server.")
         self._streams = self._gauge("open_streams", "Followers of jobs.")
+        self._payload = self._gauge("payload_bytes", "Bytes of requests that are being taken in.")
         self._uptime = self._gauge("uptime_seconds", "Time since the server started.")
 
     # the stream -------------------------------------------------------------------------------------------------
@@ -197,6 +204,10 @@ class Metrics:
         """A request was answered with an error."""
         self._refused.labels(error.code.lower()).inc()
 
+    def on_limit(self, limit: str) -> None:
+        """A bound of `LIMITS` was reached: a request or a connection was turned away for it."""
+        self._limits.labels(limit).inc()
+
     # the scrape -------------------------------------------------------------------------------------------------
     def set_engine(self, snapshot: SnapshotGiven | None) -> None:
         """Queues and KV now; None when no engine can say: then no stale figure is shown."""
@@ -239,6 +250,7 @@ class Metrics:
         self._draining.set(state.draining)
         self._starts.set(state.engine_starts)
         self._streams.set(state.open_streams)
+        self._payload.set(state.payload_bytes)
         self._uptime.set(state.uptime_ns * _NS)
         self._worst_wait.set(self.worst.wait_ns * _NS)
         self._worst_slowdown.set(self.worst.slowdown)

@@ -20,7 +20,8 @@ from ..core.view import Chunk, Finish, JobView
 from .following import Following
 from .jobs import Jobs
 from .openai_answer import Shape, dumps, error_body, failure_of
-from .openai_request import chat_asked, completion_asked, read_body
+from .openai_request import Wish, chat_asked, completion_asked, read_body
+from .payloads import Payload, Payloads
 from .text import Tokenizer
 
 IDEMPOTENCY = "Idempotency-Key"
@@ -41,6 +42,7 @@ class OpenAiCalls:
     jobs: Jobs
     tokenizer: Tokenizer
     defaults: SamplingParams
+    payloads: Payloads
     names: tuple[str, ...]
     _following: Following = field(init=False)
 
@@ -80,18 +82,23 @@ class OpenAiCalls:
         return await self._call(request, tenant, chat=True)
 
     async def _call(self, request: web.Request, tenant: TenantId, *, chat: bool) -> web.StreamResponse:
-        body = read_body(await _read(request))
-        # Who names the request will come back for it: its job outlives the connection.
-        key = request.headers.get(IDEMPOTENCY)
-        understand = chat_asked if chat else completion_asked
-        asked = understand(body, self.defaults, cancel_on_disconnect=key is None)
-        model = self.called(asked.model)
-        job = await self._following.submit(asked.spec, tenant, key)
+        job, model, wish = await self._taken_in(request, tenant, chat=chat)
         shape = Shape(job, model, chat, self.tokenizer.token_bytes)
-        if asked.stream:
-            return await self._stream(request, tenant, job, shape, usage=asked.include_usage)
+        if wish.stream:
+            return await self._stream(request, tenant, job, shape, usage=wish.include_usage)
         with self._following.held(job, tenant):
             return await self._answer(tenant, job, shape)
+
+    async def _taken_in(self, request: web.Request, tenant: TenantId, *, chat: bool) -> tuple[JobView, str, Wish]:
+        """The stored job, the model's name and how the answer shall look. The request's bytes are held here and no longer."""
+        with self.payloads.reserve(tenant) as payload:
+            body = read_body(await _read(request, payload))
+            # Who names the request will come back for it: its job outlives the connection.
+            key = request.headers.get(IDEMPOTENCY)
+            understand = chat_asked if chat else completion_asked
+            asked = understand(body, self.defaults, cancel_on_disconnect=key is None)
+            model = self.called(asked.model)
+            return await self._following.submit(asked.spec, tenant, key), model, asked.wish
 
     async def _answer(self, tenant: TenantId, job: JobView, shape: Shape) -> web.Response:
         chunks: list[Chunk] = []
@@ -160,13 +167,16 @@ class OpenAiCalls:
                     yield item
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, payload: Payload) -> bytes:
     if request.content_type != "application/json":
         # Also keeps web pages away: a browser asks before it sends this type to a foreign server.
         raise InvalidInput("The body must be sent as Content-Type: application/json.", field="Content-Type")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await request.read()
+            payload.grow(request.content_length or 0)
+            body = await request.read()
+            payload.grow(max(0, len(body) - payload.nbytes))
+            return body
     except TimeoutError:
         raise InvalidInput("The body did not arrive in time.", field="body", limit=f"{BODY_TIMEOUT_S:g} s") from None
     except web.RequestPayloadError:

@@ -63,14 +63,20 @@ _NAMES_HERE = {"max_new_tokens": "max_tokens", "token_ids": "prompt", "text": "p
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """How the answer shall look."""
+
+    stream: bool
+    include_usage: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """A request understood: the job, and how the answer shall look."""
+    """A request understood: the job, the model it names, and how the answer shall look."""
 
     spec: JobSpec
     model: str | None
-    stream: bool
-    include_usage: bool
-    chat: bool
+    wish: Wish
 
 
 def name_here(field: str | None) -> str | None:
@@ -122,7 +128,7 @@ def completion_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconne
         cancel_on_disconnect=cancel_on_disconnect,
         priority=_number(body, "priority") or 0,
     )
-    return _asked(body, spec, chat=False)
+    return _asked(body, spec)
 
 
 def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bool) -> Asked:
@@ -143,10 +149,10 @@ def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bo
         cancel_on_disconnect=cancel_on_disconnect,
         priority=_number(body, "priority") or 0,
     )
-    return _asked(body, spec, chat=True)
+    return _asked(body, spec)
 
 
-def _asked(body: Body, spec: JobSpec, *, chat: bool) -> Asked:
+def _asked(body: Body, spec: JobSpec) -> Asked:
     stream = _flag(body, "stream")
     options = body.get("stream_options")
     if options is not None and (not isinstance(options, dict) or not stream):
@@ -154,7 +160,7 @@ def _asked(body: Body, spec: JobSpec, *, chat: bool) -> Asked:
     model = body.get("model")
     if model is not None and not isinstance(model, str):
         raise InvalidInput("model must be a string.", field="model")
-    return Asked(spec, model, stream, _flag(options or {}, "include_usage"), chat)
+    return Asked(spec, model, Wish(stream, _flag(options or {}, "include_usage")))
 
 
 def _check_names(body: Body, own: set[str]) -> None:

@@ -118,6 +118,12 @@ class DoorSettings(BaseModel):
         None, description="Unix socket of the operator's service; default in the user's state folder"
     )
     max_message_bytes: int = Field(4 * 2**20, ge=2**12, le=2**28, description="Largest message a client may send")
+    payload_bytes: int | None = Field(
+        None,
+        ge=2**13,
+        le=MAX_BYTES,
+        description="Bytes of requests being taken in, over all calls; default: 16 times max_message_bytes",
+    )
     max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
     call_cap_s: float = Field(
         3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
@@ -134,6 +140,18 @@ class DoorSettings(BaseModel):
         if value is not None:
             split_address(value)
         return value
+
+    @model_validator(mode="after")
+    def _room_for_messages(self) -> Self:
+        # Of several tenants each has more than half of the bound, and the largest message must fit into that.
+        if self.payload_bytes is not None and self.payload_bytes < 2 * self.max_message_bytes:
+            raise ValueError("payload_bytes: must be at least twice max_message_bytes")
+        return self
+
+    @property
+    def payload_limit(self) -> int:
+        """Bytes of requests that may be in the taking at a time."""
+        return 16 * self.max_message_bytes if self.payload_bytes is None else self.payload_bytes
 
 
 class SchedulingSettings(BaseModel):

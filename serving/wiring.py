@@ -35,10 +35,12 @@ from .listeners import operator_listener, public_listener
 from .live import LiveTable
 from .metrics import DoorState, Metrics
 from .openai import OpenAiCalls
+from .payloads import Payloads
 from .questions import Questions
 from .rpc import by_token, operator, service_handler
 from .scrape import Scrape
 from .settings import ServeSettings
+from .shares import Shares
 from .store import Store
 from .streams import Streams
 from .supervisor import Supervisor
@@ -58,6 +60,7 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
     try:
         jobs, supervisor, questions = await _jobs(settings, store, tokenizer, defaults, clock)
         metrics = _metrics(jobs, supervisor)
+        payloads = Payloads(Shares(settings.payload_limit, access.tenants), lambda: metrics.on_limit("payload_bytes"))
         health = health_aio.HealthServicer()
         servicer = JobServicer(jobs, defaults)
         public = service_handler(
@@ -80,7 +83,7 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
             drain_s=settings.drain_s,
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
-        calls = OpenAiCalls(jobs, tokenizer, defaults, settings.names)
+        calls = OpenAiCalls(jobs, tokenizer, defaults, payloads, settings.names)
         http = _http(settings, access, calls, door, metrics, questions, clock)
         if http is not None:
             door.sides.append(http)
@@ -132,6 +135,7 @@ def _http(
             engine_starts=door.supervisor.incarnation,
             open_streams=door.jobs.streams.open,
             uptime_ns=clock.now_ns() - started_ns,
+            payload_bytes=calls.payloads.held_bytes,
         )
 
     scrape = Scrape(metrics, questions, door.jobs.store, clock, state)

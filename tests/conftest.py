@@ -1,13 +1,18 @@
-"""Which tests run where: gpu tests need CUDA, data tests a folder, soak tests need to be asked for.
+"""Which tests run where and when: gpu tests need CUDA, data tests a folder, soak tests need to be asked for.
 
-Owns the selection and the hypothesis profile of the whole suite. It knows nothing of what the tests test; pytest calls it.
+Owns the selection, the hypothesis profile of the whole suite, what a machine has to have for a test, and that a test which judges waits has the
+machine to itself while the others run two at a time. It knows nothing of what the tests test; pytest calls it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,3 +55,57 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if unwanted:
         config.hook.pytest_deselected(items=[item for item in items if item in unwanted])
         items[:] = [item for item in items if item not in unwanted]
+
+
+# What a machine may lack ----------------------------------------------------------------------------------------
+def _has_compiler() -> bool:
+    import torch
+
+    from skipjoin.kernels.native.library import library
+
+    return library(torch.float32) is not None
+
+
+def _has_onednn_bf16() -> bool:
+    import torch
+
+    from skipjoin.kernels.linear import can_pack
+
+    return can_pack(torch.bfloat16)
+
+
+MACHINE: dict[str, Callable[[], bool]] = {"a C compiler": _has_compiler, "bf16 products of oneDNN": _has_onednn_bf16}
+"""What `@pytest.mark.needs(NAME)` may ask for. A test that does not find it is skipped with the name, and counted."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs what this machine lacks."""
+    for mark in item.iter_markers("needs"):
+        if not MACHINE[mark.args[0]]():
+            pytest.skip(f"this machine lacks {mark.args[0]}")
+
+
+# One by one, or two at a time -----------------------------------------------------------------------------------
+@contextmanager
+def _turn(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Hold the machine together with other tests, or `alone`.
+
+    Two locks: who waits for the machine holds the gate, so that tests which share it cannot keep one out that wants it whole.
+    """
+    with (folder / "gate").open("w") as gate, (folder / "machine").open("w") as machine:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tests of several workers share the machine, except those marked alone. Outside of the test's own time limit."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    folder = Path(tempfile.gettempdir()) / f"skipjoin-tests-{run}"
+    folder.mkdir(exist_ok=True)
+    with _turn(folder, alone=item.get_closest_marker("alone") is not None):
+        return (yield)

@@ -24,12 +24,13 @@ torch.set_num_threads(1)
 LAYOUT = KvLayout(layers=2, kv_heads=2, page_tokens=7, head_dim=48)
 HEADS = 6
 CPU = torch.device("cpu")
-SETS = ["torch", "native"]
+NATIVE = pytest.mark.needs("a C compiler")
+SETS = ["torch", pytest.param("native", marks=NATIVE)]
 
 
 def kernels(name, dtype=torch.float64):
     found = REFERENCE if name == "torch" else kernels_for(CPU, dtype)
-    assert (found is REFERENCE) == (name == "torch"), "this machine has a compiler"
+    assert (found is REFERENCE) == (name == "torch")
     return found
 
 
@@ -84,6 +85,7 @@ def test_attend_is_the_reference(name, members, layer_shapes, seed):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
 
+@NATIVE
 @pytest.mark.parametrize("kv_heads", [1, 2, 3])
 @pytest.mark.parametrize("group", [1, 2, 3, 5, 8, 32, 71])
 @pytest.mark.parametrize("head_dim", [24, 64, 80, 128, 256, 512, 576])
@@ -104,7 +106,7 @@ CASES = [
     ("torch", "float32", 1e-5),
     ("torch", "float16", 5e-3),
     ("torch", "bfloat16", 3e-2),
-    ("native", "float32", 1e-5),
+    pytest.param("native", "float32", 1e-5, marks=NATIVE),
 ]
 
 
@@ -122,6 +124,7 @@ def test_smaller_precisions_stay_near(name, dtype, tolerance, softcap):
     assert (got[rows].double() - exact[rows]).abs().max() <= tolerance * exact[rows].abs().max()
 
 
+@NATIVE
 @pytest.mark.parametrize("threads", [1, 2])
 def test_company_changes_no_bit(threads):
     """A decode's numbers, and a chunk's, are the same alone and in company, on one thread and on several."""
@@ -176,6 +179,7 @@ def test_the_write_is_the_reference(name, pairs, seed):
     torch.testing.assert_close(got[:, :HEADS], want[:, :HEADS])
 
 
+@NATIVE
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(
     st.integers(1, 9),
@@ -201,6 +205,7 @@ def test_norms_and_gates_are_the_reference(dtype, rows, sixteens, odd, size, see
     torch.testing.assert_close(found.gelu_gate(both), elementwise.gelu_gate(both.double()).to(dtype), **near)
 
 
+@NATIVE
 def test_heads_are_normed_with_weights_of_their_own():
     """x[n, heads, head_dim], out of a wider row, with weight[heads, head_dim]."""
     x, weight = torch.randn(5, 7, 48)[:, 1:5], torch.randn(4, 48)
@@ -209,6 +214,7 @@ def test_heads_are_normed_with_weights_of_their_own():
     )
 
 
+@NATIVE
 def test_what_does_not_fit_stays_with_torch():
     assert kernels_for(torch.device("meta"), torch.float32) is REFERENCE
     assert kernels_for(CPU, torch.bfloat16) is REFERENCE
@@ -248,6 +254,7 @@ def test_without_a_library_torch_computes_and_the_log_says_why(fresh, monkeypatc
     assert caplog.text.count("not compiled") == 1 and reason in caplog.text
 
 
+@NATIVE
 def test_a_folder_that_others_can_write_to_is_not_trusted(fresh, caplog):
     fresh.mkdir(parents=True)
     fresh.chmod(0o777)
@@ -261,6 +268,7 @@ def test_it_can_be_switched_off(fresh, monkeypatch, caplog):
     assert not caplog.text and not fresh.exists()
 
 
+@NATIVE
 def test_what_was_built_is_kept_and_what_is_old_goes(fresh):
     assert library(torch.float64) is not None
     (kept,) = fresh.iterdir()

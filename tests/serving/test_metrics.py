@@ -215,4 +215,4 @@ def test_names_and_labels_keep_the_rules() -> None:
         assert family.documentation
         for sample in family.samples:
             labels |= set(sample.labels)
-    assert labels <= {"le", "level", "cause", "reason", "direction", "pool", "state", "policy"}
+    assert labels <= {"le", "level", "cause", "reason", "direction", "pool", "state", "policy", "limit"}

@@ -10,7 +10,7 @@ import pytest
 from skipjoin.core.errors import InvalidInput
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import ChatMessage
-from skipjoin.serving.openai_request import Asked, chat_asked, completion_asked, name_here, read_body
+from skipjoin.serving.openai_request import Asked, Wish, chat_asked, completion_asked, name_here, read_body
 
 DEFAULTS = SamplingParams(temperature=0.3, top_k=7)
 HI = [{"role": "user", "content": "hi"}]
@@ -34,7 +34,7 @@ def test_everything_that_can_be_asked() -> None:
         temperature=0.5, top_p=0.9, top_k=3, min_p=0.1, repetition_penalty=1.1, presence_penalty=0.2,
         frequency_penalty=0.3, seed=5, max_new_tokens=9, stop=("a", "b"), stop_token_ids=(1, 2), ignore_eos=True, logprobs=4,
     )  # fmt: skip
-    assert (asked.model, asked.stream, asked.include_usage, asked.chat) == ("m", True, True, False)
+    assert (asked.model, asked.wish) == ("m", Wish(stream=True, include_usage=True))
     assert asked.spec.cancel_on_disconnect
 
 
@@ -51,7 +51,7 @@ def test_what_is_left_out_or_null_is_the_default() -> None:
         asked = _completion(**body)
         assert asked.spec.sampling == DEFAULTS
         assert asked.spec.sampling_given == frozenset()
-        assert (asked.model, asked.stream, asked.include_usage) == (None, False, False)
+        assert (asked.model, asked.wish) == (None, Wish(stream=False, include_usage=False))
     assert _completion(temperature=0).spec.sampling_given == {"temperature"}
 
 

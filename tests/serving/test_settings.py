@@ -70,6 +70,7 @@ def test_every_field_says_what_it_is() -> None:
         ({**SIMULATED, "http_listen": "192.168.1.1:80"}, "http_listen"),
         ({**SIMULATED, "listen": "0.0.0.0:1", "tls_cert": "a", "tls_key": "b"}, "listen"),
         ({**SIMULATED, "dtype": "int3"}, "dtype"),
+        ({**SIMULATED, "max_message_bytes": 10_000, "payload_bytes": 19_999}, "payload_bytes"),
         ({**SIMULATED, "call_cap_s": "nan"}, "call_cap_s"),
         *(({**SIMULATED, name: "inf"}, name) for name in REALS),
         *(({**SIMULATED, name: "1e300"}, name) for name in REALS),
