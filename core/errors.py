@@ -19,7 +19,8 @@ codes to wire statuses in one table. Raised on every floor; assert is for our ow
     |   `-- PermissionDenied  PERMISSION_DENIED   a right that this token lacks
     |-- Overloaded            OVERLOADED          a bounded queue is full; carries retry_after_s           exit 5
     |-- Unavailable           UNAVAILABLE         draining, engine restarting, store not writable          exit 5
-    |   `-- StoreUnavailable  STORE_UNAVAILABLE   disk full, read-only, locked
+    |   `-- StoreUnavailable  STORE_UNAVAILABLE   disk full, read-only, locked, gone
+    |-- DataLoss              DATA_LOSS           a stored job that the disk gives back damaged            exit 1
     |-- DeadlineExceeded      DEADLINE_EXCEEDED   the call's or the job's deadline passed                  exit 1
     |-- JobCancelled          CANCELLED           the job was cancelled                                    exit 1
     |-- JobFailed             JOB_FAILED          the job ended in FAILED; the message says why            exit 1
@@ -159,9 +160,15 @@ class Unavailable(SkipjoinError):
 
 
 class StoreUnavailable(Unavailable):
-    """The job pool cannot be written: disk full, read-only, locked."""
+    """The job pool cannot be written: disk full, read-only, locked, its file gone."""
 
     code = "STORE_UNAVAILABLE"
+
+
+class DataLoss(SkipjoinError):
+    """What was stored comes back damaged from the disk, and is not given out; asking again does not help."""
+
+    code = "DATA_LOSS"
 
 
 class DeadlineExceeded(SkipjoinError):

@@ -40,7 +40,11 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobRecord:
-    """A job as stored. `generated` is filled by `claim` only; `output_tokens` is the log's length; `account_json` is the end's (`LogEnd`)."""
+    """A job as stored. `output_tokens` is the log's length; `account_json` is the end's (`LogEnd`).
+
+    `generated` and the job's `prompt` are filled by `claim`, elsewhere they may be empty; `prompt_tokens` is the prompt's length all the same,
+    None where the prompt is there.
+    """
 
     job: NewJob
     state: JobState
@@ -53,6 +57,7 @@ class JobRecord:
     finished_unix_ns: int | None = None
     generated: Int32s = field(default_factory=no_int32)
     account_json: str | None = None
+    prompt_tokens: int | None = None
 
 
 def view_of(record: JobRecord) -> JobView:
@@ -61,7 +66,7 @@ def view_of(record: JobRecord) -> JobView:
     return JobView(
         job_id=job.job_id,
         state=record.state,
-        prompt_tokens=len(job.prompt),
+        prompt_tokens=len(job.prompt) if record.prompt_tokens is None else record.prompt_tokens,
         sampling=job.sampling,
         submitted_unix_ns=job.submitted_unix_ns,
         tenant=job.tenant,

@@ -225,7 +225,38 @@ class Executor(Protocol):
         ...
 
 
-class JobPool(Protocol):
+class JobReader(Protocol):
+    """Questions to the durable pool. Methods are synchronous and called from one thread; a stored job that is damaged is DataLoss.
+
+    They raise StoreUnavailable when the pool cannot be read now.
+    """
+
+    def first_of(self, job: NewJob) -> JobRecord | None:
+        """The job that was stored under the same tenant and request_id, None without one. Raises Conflict when the body differs."""
+        ...
+
+    def get(self, job_id: JobId) -> JobRecord:
+        """The job without prompt and tokens. Raises NotFound."""
+        ...
+
+    def tokens(self, job_id: JobId, offset: int) -> TokenSlice:
+        """The log from `offset` on. Raises NotFound, OffsetOutOfRange."""
+        ...
+
+    def list(self, query: JobQuery) -> JobPage:
+        """Jobs newest first, paged, without prompts. Raises InvalidInput for a forged page token."""
+        ...
+
+    def depth(self) -> PoolDepth:
+        """Counts by state."""
+        ...
+
+    def close(self) -> None:
+        """Close; idempotent. A pool closes after its readers."""
+        ...
+
+
+class JobPool(JobReader, Protocol):
     """The durable pool: jobs, their states and their token logs. Methods are synchronous and called from one thread.
 
     Every method that writes returns only when the write is on stable storage (`durable`), and raises StoreUnavailable when it cannot.
@@ -240,11 +271,16 @@ class JobPool(Protocol):
         """A new owner takes the pool: answers its epoch, larger than all before. Writes under an older epoch are refused from now on."""
         ...
 
-    def submit(self, jobs: Sequence[NewJob], *, newcomers: bool = True) -> list[JobRecord | Exception]:
-        """Store jobs in one commit. Per job: its record (the first one's on a repeated request_id), or Conflict when the body differs.
+    def reader(self) -> JobReader | None:
+        """A second way in that only reads and waits for no write, for the calling thread; None: ask the pool itself, on its own thread."""
+        ...
 
-        Without `newcomers` nothing is stored: a repeated request is answered as ever, any other with NotFound.
-        """
+    def probe(self) -> None:
+        """Write something that changes nothing: whether the pool can be written. Raises StoreUnavailable."""
+        ...
+
+    def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
+        """Store jobs in one commit. Per job: its record (the first one's on a repeated request_id), or Conflict when the body differs."""
         ...
 
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
@@ -258,18 +294,6 @@ class JobPool(Protocol):
         """
         ...
 
-    def get(self, job_id: JobId) -> JobRecord:
-        """The job without tokens. Raises NotFound."""
-        ...
-
-    def tokens(self, job_id: JobId, offset: int) -> TokenSlice:
-        """The log from `offset` on. Raises NotFound, OffsetOutOfRange."""
-        ...
-
-    def list(self, query: JobQuery) -> JobPage:
-        """Jobs newest first, paged. Raises InvalidInput for a forged page token."""
-        ...
-
     def cancel(self, job_id: JobId, reason: str) -> JobRecord:
         """ACCEPTED: becomes CANCELLED at once. CLAIMED: is marked, the owner ends it. Final: unchanged. Raises NotFound."""
         ...
@@ -280,12 +304,4 @@ class JobPool(Protocol):
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
         """Expire ACCEPTED jobs past their deadline, delete final jobs older than `keep_ns`; answers how many were touched. Call until it is 0."""
-        ...
-
-    def depth(self) -> PoolDepth:
-        """Counts by state."""
-        ...
-
-    def close(self) -> None:
-        """Flush and close; idempotent."""
         ...

@@ -1,24 +1,38 @@
 """One SQLite file, opened so that a finished commit is on the disk, and its errors in words.
 
-Owns the connection (WAL, synchronous=FULL, explicit transactions), the file's rights, the check that it is a job pool of a version we
-know or can bring up to date, and the table from SQLite's codes to our errors. It knows no job; the SQLite pool and its token log run their
-statements on it.
+Owns the writing connection (WAL, synchronous=FULL, explicit transactions), the file's rights, the check that it is a job pool of a version we know or
+can bring up to date, the looks at the file under the path, connections that only read, and the table from SQLite's codes to our errors. It knows no
+job; the SQLite pool, its reader and its token log run their statements on it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
-from ..core.errors import InvalidSettings, InvariantViolation, SkipjoinError, StoreUnavailable
+from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, SkipjoinError, StoreUnavailable
+from .checksum import offer as offer_checksum
+from .file_watch import FileWatch, LogReplaced
 from .owner_lock import OwnerLock
 from .schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
-BUSY_TIMEOUT_MS = 5_000
+log = logging.getLogger("skipjoin.jobpool")
+
+OPEN_BUSY_MS = 5_000
+"""At the start another program may have the file for a moment."""
+BUSY_MS = 250
+"""Later a client waits for the answer; who tries again is the door."""
 _WAL_KEEP_BYTES = 64 * 2**20
+_TIMES_DISTRUSTED = 5
+_SPOILT = (
+    "Another program wrote into the job pool's file while the server runs; nothing more is stored."
+    " Look at it with `skipjoin pool check`, then restart the server or restore a backup."
+)
 
 _SENTENCES = {
     sqlite3.SQLITE_FULL: "The job pool's disk is full; nothing was stored. Make room there.",
@@ -26,7 +40,8 @@ _SENTENCES = {
     sqlite3.SQLITE_BUSY: "The job pool's file is locked by another program; close that one.",
     sqlite3.SQLITE_LOCKED: "The job pool's file is locked by another program; close that one.",
     sqlite3.SQLITE_IOERR: "The job pool's disk reports an error; look at the machine's log.",
-    sqlite3.SQLITE_CORRUPT: "The job pool's file is damaged; restore it from a backup or start with a new one.",
+    sqlite3.SQLITE_CORRUPT: "The job pool's file is damaged. Save what can be read with `skipjoin pool export`,"
+    " then restore a backup or start with a new file.",
     sqlite3.SQLITE_NOTADB: "The job pool's file is damaged or no job pool; restore it from a backup or start with a new one.",
     sqlite3.SQLITE_CANTOPEN: "The job pool's file cannot be opened; look at its folder and rights.",
     sqlite3.SQLITE_NOMEM: "There is no memory left for the job pool.",
@@ -40,8 +55,11 @@ _SETTINGS_AT_OPEN = {
 }
 
 
-def explained(error: sqlite3.Error, *, opening: bool = False) -> SkipjoinError:
-    """Our error for one of SQLite's; a statement that SQLite does not understand is our bug."""
+def explained(error: sqlite3.Error, *, opening: bool = False, reading: bool = False) -> SkipjoinError:
+    """Our error for one of SQLite's; a statement that SQLite does not understand is our bug.
+
+    Damage keeps a pool from being opened or written (InvalidSettings, StoreUnavailable); for who reads it is DataLoss.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     sentence = None if primary is None else _SENTENCES.get(primary)
@@ -49,25 +67,48 @@ def explained(error: sqlite3.Error, *, opening: bool = False) -> SkipjoinError:
         return InvariantViolation(f"The job pool refused a statement ({getattr(error, 'sqlite_errorname', 'misuse')}).")
     if opening and primary in _SETTINGS_AT_OPEN:
         return InvalidSettings(sentence, field="job_pool")
+    if reading and primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DataLoss(sentence)
     return StoreUnavailable(sentence)
 
 
-class Database:
-    """An open job pool file. Use it from the thread that opened it."""
+class Unseen(StoreUnavailable):
+    """A transaction is in the open file, and that file is no longer under the path: it must not be acknowledged, nor written twice."""
 
-    def __init__(self, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, max_pages: int | None = None) -> None:
+
+class Database:
+    """An open job pool file. Use it from the thread that opened it; `reader` may be called from others."""
+
+    def __init__(self, path: Path, *, busy_timeout_ms: int | None = None, max_pages: int | None = None) -> None:
         """Open or make the file (mode 0600, missing folders 0700); `max_pages` bounds its size in pages of 4096 bytes.
 
         Raises InvalidSettings for a path or file that cannot be a job pool, StoreUnavailable when another server owns it or the disk is full.
         """
-        real = Path(os.path.realpath(path))
-        self._make_folder(real)
-        self._lock = OwnerLock(real.with_name(real.name + ".lock"))
+        self._real = Path(os.path.realpath(path))
+        self._busy_ms = BUSY_MS if busy_timeout_ms is None else busy_timeout_ms
+        self._spoilt = False
+        self._by_hand = 0
+        self._make_folder(self._real)
+        self._lock = OwnerLock(self._real.with_name(self._real.name + ".lock"))
         try:
-            self._make_file(real)
-            self.connection = self._connect(real, busy_timeout_ms, max_pages)
+            self._make_file(self._real)
+            opening_ms = OPEN_BUSY_MS if busy_timeout_ms is None else busy_timeout_ms
+            self.connection = self._connect(self._real, opening_ms, max_pages)
+            self._watch = self._watched(path)
         except BaseException:
             self._lock.release()
+            raise
+
+    def _watched(self, path: Path) -> FileWatch:
+        try:
+            self.connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
+            return FileWatch(path, self._real)
+        except BaseException as error:
+            self.connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise explained(error, opening=True) from None
+            if isinstance(error, OSError):
+                raise StoreUnavailable("The job pool's file went away while it was opened; start again.") from None
             raise
 
     @staticmethod
@@ -101,6 +142,7 @@ class Database:
         connection = sqlite3.connect(path, timeout=busy_timeout_ms / 1000, isolation_level=None)
         try:
             _check_kind(connection)
+            offer_checksum(connection)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone stops at the drive's cache
@@ -120,10 +162,11 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the write lock from its start; on stable storage when the block is left, undone if it raises.
+        """A transaction that holds the write lock from its start; on stable storage under the path when the block is left, undone if it raises.
 
-        Raises StoreUnavailable.
+        Raises StoreUnavailable; Unseen when the transaction is in the open file, which is not the path's any more.
         """
+        self._look()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
@@ -133,28 +176,110 @@ class Database:
             if isinstance(error, sqlite3.Error):
                 raise explained(error) from None
             raise
+        try:
+            self._watch.last = self._watch.look()
+        except StoreUnavailable as error:
+            raise Unseen(error.message) from None
+
+    def _look(self) -> None:
+        """Raise StoreUnavailable unless what is written now would be found after a restart."""
+        if self._spoilt:
+            raise StoreUnavailable(_SPOILT)
+        try:
+            sight = self._watch.look()
+        except LogReplaced:
+            self._rescue()
+            raise
+        if sight.changed_by_hand(self._watch.last) and self._by_hand < _TIMES_DISTRUSTED:
+            self._look_through()
+        self._watch.last = sight
+
+    def _rescue(self) -> None:
+        """The log is not under its name any more: put what it held into the file, where a restart finds it."""
+        try:
+            self.connection.execute("PRAGMA wal_checkpoint(FULL)")
+        except sqlite3.Error as error:
+            log.error("what the job pool's lost write-ahead log held cannot be saved: %s", explained(error))
+
+    def _look_through(self) -> None:
+        """Bytes changed that SQLite did not write, or only the file system's times: read all of it. Raises StoreUnavailable when it is not sound."""
+        try:
+            fresh = sqlite3.connect(f"file:{quote(str(self._real))}?mode=ro", uri=True, isolation_level=None)
+            try:
+                ours, theirs = (
+                    c.execute("SELECT epoch, page_key FROM pool").fetchone() for c in (self.connection, fresh)
+                )
+                sound = ours == theirs and fresh.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+            finally:
+                fresh.close()
+        except sqlite3.Error:
+            sound = False
+        if not sound:
+            self._spoilt = True
+            raise StoreUnavailable(_SPOILT)
+        self._by_hand += 1
+        if self._by_hand == _TIMES_DISTRUSTED:
+            log.warning(
+                "the job pool's file changes its time by itself on this file system; times are no longer watched"
+            )
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Statements that only read. Raises StoreUnavailable."""
+        self._watch.keep_mapped()
         try:
             yield self.connection
         except sqlite3.Error as error:
-            raise explained(error) from None
+            raise explained(error, reading=True) from None
+
+    def reader(self) -> ReadOnly:
+        """Another connection, for the calling thread alone, that only reads. Raises StoreUnavailable."""
+        return ReadOnly(self._real, self._busy_ms, self._watch)
 
     def _undo(self) -> None:
-        if self.connection.in_transaction:
-            try:
+        try:
+            if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                return  # SQLite undoes an unfinished transaction by itself when the file is opened again.
+            self._watch.last = self._watch.look()  # what was undone may have been in the log already
+        except (sqlite3.Error, StoreUnavailable):
+            return  # SQLite undoes an unfinished transaction by itself when the file is opened again.
 
     def close(self) -> None:
-        """Close the file, then let others have it; idempotent."""
+        """Close the file, then let others have it; idempotent. Readers are closed before."""
         try:
+            self._watch.keep_mapped()
             self.connection.close()
+            self._watch.close()
         finally:
             self._lock.release()
+
+
+class ReadOnly:
+    """A connection that only reads, beside the one that writes: neither waits for the other."""
+
+    def __init__(self, path: Path, busy_ms: int, watch: FileWatch) -> None:
+        self._watch = watch
+        try:
+            self._connection = sqlite3.connect(
+                f"file:{quote(str(path))}?mode=ro", uri=True, timeout=busy_ms / 1000, isolation_level=None
+            )
+            self._connection.execute("PRAGMA query_only=ON")
+            self._connection.execute("PRAGMA trusted_schema=OFF")
+        except sqlite3.Error as error:
+            raise explained(error) from None
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Statements that see one moment of the pool. Raises StoreUnavailable."""
+        self._watch.keep_mapped()
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            raise explained(error, reading=True) from None
+
+    def close(self) -> None:
+        """Close it; idempotent."""
+        self._connection.close()
 
 
 def _check_kind(connection: sqlite3.Connection) -> None:

@@ -1,7 +1,7 @@
 """A job as a row and back.
 
-Owns which column holds which field, the codes of the states and the JSON of the sampling parameters. It runs only the statements that read or
-write one job's row; the SQLite pool decides when.
+Owns which column holds which field, the codes of the states, the JSON of the sampling parameters and the seal of a row: its checksum. It runs only
+the statements that read or write one job's row; the SQLite pool decides when.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvariantViolation
+from ..core.errors import DataLoss, InvalidInput
 from ..core.ids import JobId, TenantId
 from ..core.job import FinishReason, JobState
-from ..core.plan import Int32s
+from ..core.plan import Int32s, no_int32
 from ..core.pool import JobRecord, LogEnd, NewJob
 from ..core.sampling import SamplingParams
-from .schema import ACCEPTED, CLAIMED
+from .checksum import checksum
+from .schema import ACCEPTED, CLAIMED, JOB_COLUMNS
 
 STATE_CODES = {
     JobState.ACCEPTED: ACCEPTED,
@@ -31,13 +32,20 @@ STATE_CODES = {
 }
 _STATES = {code: state for state, code in STATE_CODES.items()}
 
-_COLUMNS = (
-    "job.seq, job_id, tenant, request_id, body_digest, sampling, submitted_unix_ns, deadline_unix_ns, cancel_on_disconnect, "
-    "state, epoch, crashes, folded_tokens, cancel_reason, finish, failure_code, failure_message, finished_unix_ns, account, prompt.tokens, "
-    "priority, earlier_output_tokens"
-)
-SELECT = f"SELECT {_COLUMNS} FROM job JOIN prompt ON prompt.seq = job.seq"
+SELECT = f"SELECT {', '.join(JOB_COLUMNS)}, checksum FROM job"
 """Rows for `record_of`; a WHERE follows."""
+CRASHES, FOLDED, SAMPLING, STATE = (
+    JOB_COLUMNS.index(name) for name in ("crashes", "folded_tokens", "sampling", "state")
+)
+"""Places in such a row; its number comes first."""
+
+Row = tuple[Any, ...]
+
+
+def update(*columns: str) -> str:
+    """A statement that sets these columns of rows of `job`, by parameters of their names, and seals the rows anew; a WHERE follows."""
+    sealed = ", ".join(f":{name}" if name in columns else name for name in JOB_COLUMNS)
+    return f"UPDATE job SET {', '.join(f'{name} = :{name}' for name in columns)}, checksum = checksum({sealed})"
 
 
 def storable(text: str) -> str:
@@ -55,76 +63,108 @@ def column(values: Int32s) -> bytes:
     return values.astype("<i4", copy=False).tobytes()
 
 
-def insert(connection: sqlite3.Connection, job: NewJob) -> int:
-    """Write a new job; answers its number in the order of acceptance."""
-    cursor = connection.execute(
-        "INSERT INTO job (job_id, tenant, request_id, body_digest, sampling, submitted_unix_ns, deadline_unix_ns, cancel_on_disconnect,"
-        " priority, earlier_output_tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            job.job_id,
-            storable(job.tenant),
-            job.request_id,
-            job.body_digest,
-            json.dumps(asdict(job.sampling), separators=(",", ":")),
-            job.submitted_unix_ns,
-            job.deadline_unix_ns,
-            int(job.cancel_on_disconnect),
-            job.priority,
-            job.earlier_output_tokens,
-        ),
+_INSERT = f"INSERT INTO job ({', '.join(JOB_COLUMNS)}, checksum) VALUES ({', '.join('?' * (len(JOB_COLUMNS) + 1))})"
+
+
+def next_seq(connection: sqlite3.Connection) -> int:
+    """The number of the next new job, inside a transaction that writes; numbers are never given twice."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
+    return 1 if found is None else int(found[0]) + 1
+
+
+def insert(connection: sqlite3.Connection, seq: int, job: NewJob) -> None:
+    """Write a new job under the number that `next_seq` gave."""
+    state, epoch, crashes, folded_tokens = ACCEPTED, None, 0, 0
+    row = (
+        seq,
+        job.job_id,
+        storable(job.tenant),
+        job.request_id,
+        job.body_digest,
+        json.dumps(asdict(job.sampling), separators=(",", ":")),
+        job.submitted_unix_ns,
+        job.deadline_unix_ns,
+        int(job.cancel_on_disconnect),
+        *(state, epoch, crashes, folded_tokens),
+        *(None,) * 6,  # from cancel_reason to account
+        job.priority,
+        job.earlier_output_tokens,
+        len(job.prompt),
     )
-    seq = cursor.lastrowid
-    assert seq is not None, "an INSERT gives a row id"
-    connection.execute("INSERT INTO prompt VALUES (?, ?)", (seq, column(job.prompt)))
-    return seq
+    connection.execute(_INSERT, (*row, checksum(*row)))
+    tokens = column(job.prompt)
+    connection.execute("INSERT INTO prompt VALUES (?, ?, ?)", (seq, tokens, checksum(seq, tokens)))
+
+
+def read_prompt(connection: sqlite3.Connection, seq: int) -> Int32s:
+    """int32[n] of a job's prompt. Raises DataLoss."""
+    found = connection.execute("SELECT tokens, checksum FROM prompt WHERE seq = ?", (seq,)).fetchone()
+    if found is None or checksum(seq, found[0]) != found[1]:
+        raise DataLoss("The job's prompt is damaged in the job pool; submit the job again.")
+    return ints(found[0])
+
+
+_END = update(
+    "state", "finish", "finished_unix_ns", "failure_code", "failure_message", "account", "folded_tokens"
+) + " WHERE seq = :at"  # fmt: skip
 
 
 def write_end(connection: sqlite3.Connection, seq: int, end: LogEnd, folded_tokens: int) -> None:
     """Make a job final."""
     code, message = end.failure if end.failure is not None else (None, None)
     connection.execute(
-        "UPDATE job SET state = ?, finish = ?, finished_unix_ns = ?, failure_code = ?, failure_message = ?, account = ?, folded_tokens = ?"
-        " WHERE seq = ?",
-        (
-            STATE_CODES[end.reason.state],
-            end.reason.value,
-            end.finished_unix_ns,
-            code if code is None else storable(code),
-            message if message is None else storable(message),
-            end.account_json,
-            folded_tokens,
-            seq,
-        ),
+        _END,
+        {
+            "at": seq,
+            "state": STATE_CODES[end.reason.state],
+            "finish": end.reason.value,
+            "finished_unix_ns": end.finished_unix_ns,
+            "failure_code": code if code is None else storable(code),
+            "failure_message": message if message is None else storable(message),
+            "account": end.account_json,
+            "folded_tokens": folded_tokens,
+        },
     )
 
 
-def record_of(row: tuple[Any, ...], tail_tokens: int) -> JobRecord:
-    """The record of a row that `SELECT` gave; `tail_tokens` of its log are not folded yet. Raises InvariantViolation for a row nobody wrote."""
+def check_sealed(row: Row) -> None:
+    """Raise DataLoss unless a row that `SELECT` gave is as it was written."""
+    if checksum(*row[:-1]) != row[-1]:
+        raise DataLoss("The job is damaged in the job pool; submit it again.")
+
+
+def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> JobRecord:
+    """The record of a row that `SELECT` gave, with its prompt's tokens where they were read. Raises DataLoss for a damaged row."""
+    check_sealed(row)
+    (
+        _, job_id, tenant, request_id, body_digest, sampling, submitted, deadline, cancel_on_disconnect, state, epoch,
+        crashes, _, cancel_reason, finish, failure_code, failure_message, finished, account, priority, earlier, prompt_tokens, _,
+    ) = row  # fmt: skip
     try:
-        failure = None if row[15] is None else (str(row[15]), str(row[16]))
         return JobRecord(
             job=NewJob(
-                job_id=JobId(row[1]),
-                tenant=TenantId(row[2]),
-                request_id=row[3],
-                body_digest=row[4],
-                prompt=ints(row[19]),
-                sampling=SamplingParams(**json.loads(row[5])),
-                submitted_unix_ns=row[6],
-                deadline_unix_ns=row[7],
-                cancel_on_disconnect=bool(row[8]),
-                priority=row[20],
-                earlier_output_tokens=row[21],
+                job_id=JobId(job_id),
+                tenant=TenantId(tenant),
+                request_id=request_id,
+                body_digest=body_digest,
+                prompt=no_int32() if prompt is None else prompt,
+                sampling=SamplingParams(**json.loads(sampling)),
+                submitted_unix_ns=submitted,
+                deadline_unix_ns=deadline,
+                cancel_on_disconnect=bool(cancel_on_disconnect),
+                priority=priority,
+                earlier_output_tokens=earlier,
             ),
-            state=_STATES[row[9]],
-            epoch=row[10],
-            crashes=row[11],
-            output_tokens=row[12] + tail_tokens,
-            cancel_requested=row[13] is not None,
-            finish=None if row[14] is None else FinishReason(row[14]),
-            failure=failure,
-            finished_unix_ns=row[17],
-            account_json=row[18],
+            state=_STATES[state],
+            epoch=epoch,
+            crashes=crashes,
+            output_tokens=output_tokens,
+            cancel_requested=cancel_reason is not None,
+            finish=None if finish is None else FinishReason(finish),
+            failure=None if failure_code is None else (failure_code, failure_message),
+            finished_unix_ns=finished,
+            account_json=account,
+            prompt_tokens=prompt_tokens,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvariantViolation("A stored job cannot be read.") from error
+    except (KeyError, TypeError, ValueError, InvalidInput) as error:
+        raise DataLoss("The job cannot be read from the job pool; submit it again.") from error

@@ -68,23 +68,35 @@ class MemoryJobPool:
         if epoch != self._epoch:
             raise WrongState("Another server has taken over this job pool; this one may not write to it any more.")
 
-    def submit(self, jobs: Sequence[NewJob], *, newcomers: bool = True) -> list[JobRecord | Exception]:
-        """See the port."""
-        return [self._submit_one(job, newcomers) for job in jobs]
+    def reader(self) -> None:
+        """See the port: a look at a table is quick enough to share the writer's thread."""
 
-    def _submit_one(self, job: NewJob, newcomers: bool) -> JobRecord | Exception:
-        if job.request_id is not None:
-            first = self._requests.get((job.tenant, job.request_id))
-            if first is not None:
-                record = self._jobs[first].record
-                if record.job.body_digest == job.body_digest:
-                    return record
-                return Conflict(
-                    "This request_id was used before with another body; use a new one for a new job.",
-                    field="request_id",
-                )
-        if not newcomers:
-            return NotFound("No job was submitted under this request_id.", field="request_id")
+    def probe(self) -> None:
+        """See the port: there is nothing that could fail."""
+
+    def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
+        """See the port."""
+        return [self._submit_one(job) for job in jobs]
+
+    def first_of(self, job: NewJob) -> JobRecord | None:
+        """See the port."""
+        first = None if job.request_id is None else self._requests.get((job.tenant, job.request_id))
+        if first is None:
+            return None
+        record = self._jobs[first].record
+        if record.job.body_digest != job.body_digest:
+            raise Conflict(
+                "This request_id was used before with another body; use a new one for a new job.", field="request_id"
+            )
+        return record
+
+    def _submit_one(self, job: NewJob) -> JobRecord | Exception:
+        try:
+            first = self.first_of(job)
+        except Conflict as error:
+            return error
+        if first is not None:
+            return first
         if job.job_id in self._jobs:
             return InvariantViolation("A new job has the id of an old one.")
         record = JobRecord(job, JobState.ACCEPTED)

@@ -1,51 +1,104 @@
 """The embedded job pool: one SQLite file.
 
-Owns the order of statements behind every call of the `JobPool` port and which of them share a transaction. It does not know how a file is opened
-(`database.py`), how tokens are laid down (`token_log.py`) or what a row looks like (`job_rows.py`). One thread uses it, the door's store thread.
+Owns the order of statements behind every call of the `JobPool` port that writes, and which of them share a transaction. It does not know how a file
+is opened (`database.py`), how tokens are laid down (`token_log.py`), what a row looks like (`job_rows.py`) or how one asks (`reading.py`). One thread
+uses it, the door's store thread.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..core.clock import unix_ns
-from ..core.errors import Conflict, InvariantViolation, NotFound, OffsetOutOfRange, WrongState
+from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, StoreUnavailable, WrongState
 from ..core.ids import JobId
 from ..core.job import FinishReason, JobState
 from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, LogEntry, NewJob, PoolDepth, TokenSlice
-from . import page_token
-from .database import BUSY_TIMEOUT_MS, Database
-from .job_rows import SELECT, STATE_CODES, insert, record_of, storable, write_end
-from .schema import ACCEPTED, CLAIMED
+from .database import Database, Unseen, explained
+from .job_rows import (
+    CRASHES,
+    FOLDED,
+    SELECT,
+    STATE_CODES,
+    Row,
+    check_sealed,
+    insert,
+    next_seq,
+    read_prompt,
+    record_of,
+    storable,
+    update,
+    write_end,
+)
+from .reading import Reading, Soundness, SqliteReader, conflict
+from .schema import CLAIMED, JOB_CHECKSUM
 from .token_log import Tail, TokenLog
 
-PAGE_PROMPT_TOKENS = 4 * 2**20
+log = logging.getLogger("skipjoin.jobpool")
+
 SWEEP_JOBS = 2_000
 
 
 class SqliteJobPool:
     """`JobPool` on a file; see the port for what each method promises."""
 
-    def __init__(self, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, max_pages: int | None = None) -> None:
+    def __init__(self, path: Path, *, busy_timeout_ms: int | None = None, max_pages: int | None = None) -> None:
         """Open or make the pool. Raises InvalidSettings, StoreUnavailable; see `Database`."""
         self._database = Database(path, busy_timeout_ms=busy_timeout_ms, max_pages=max_pages)
+        self._soundness = Soundness()
         try:
             with self._database.read() as connection:
-                self._log = TokenLog(connection)
                 self._page_key: bytes = connection.execute("SELECT page_key FROM pool").fetchone()[0]
-        except BaseException:
+                self._log = TokenLog(connection)
+            self._mend()
+        except BaseException as error:
             self._database.close()
+            if isinstance(error, DataLoss):
+                raise InvalidSettings(error.message, field="job_pool") from None
             raise
+        self._reading = Reading(self._database.read, self._log, self._page_key, self._soundness)
         self._claimed: dict[JobId, Tail] = {}  # jobs of the current epoch
+        self._unclaimable: set[int] = set()
+        # What is in the open file, but was not acknowledged because the file was not under its path: said when it is again.
+        self._unsaid_claims: list[JobRecord] = []
+        self._unsaid_batch: LogBatch | None = None
+
+    def _mend(self) -> None:
+        """Look for damage that would make jobs unfindable or the log unwritable, and mend what costs nobody anything. Raises StoreUnavailable."""
+        with self._database.read() as connection:
+            rows, indices = unsound_jobs(connection)
+            self._soundness.jobs_missing = rows > 0
+        if rows:
+            log.error("%d jobs are damaged in the job pool; `skipjoin pool check` says more", rows)
+        try:
+            if indices:
+                with self._database.write() as connection:
+                    connection.execute("REINDEX job")
+                log.warning("indices of the job pool were damaged and are made anew")
+            if self._log.broken or self._log.damaged:
+                with self._database.write() as connection:
+                    self._log.renew() if self._log.broken else self._log.forget_damaged()
+        except StoreUnavailable as error:
+            self._soundness.jobs_missing = True
+            log.error("the job pool's damage cannot be mended: %s", error)
 
     @property
     def durable(self) -> bool:
         """Every write is synced before its call returns."""
         return True
+
+    def reader(self) -> SqliteReader:
+        """See the port."""
+        return SqliteReader(self._database.reader(), self._log, self._page_key, self._soundness)
+
+    def probe(self) -> None:
+        """See the port."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE pool SET owner = owner")
 
     # owners -----------------------------------------------------------------------------------------------------
     def open_epoch(self, owner: str) -> int:
@@ -54,6 +107,7 @@ class SqliteJobPool:
             connection.execute("UPDATE pool SET epoch = epoch + 1, owner = ?", (storable(owner),))
             epoch: int = connection.execute("SELECT epoch FROM pool").fetchone()[0]
         self._claimed.clear()
+        self._unsaid_claims.clear()
         return epoch
 
     @staticmethod
@@ -63,60 +117,135 @@ class SqliteJobPool:
             raise WrongState("Another server has taken over this job pool; this one may not write to it any more.")
 
     # jobs in ----------------------------------------------------------------------------------------------------
-    def submit(self, jobs: Sequence[NewJob], *, newcomers: bool = True) -> list[JobRecord | Exception]:
+    def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
         """See the port."""
-        with self._database.write() if newcomers else self._database.read() as connection:
-            return [self._submit_one(connection, job, newcomers) for job in jobs]
+        with self._database.write() as connection:
+            seq = next_seq(connection)
+            answers: list[JobRecord | Exception] = []
+            for job in jobs:
+                answer = self._known(connection, job)
+                if answer is None:
+                    insert(connection, seq, job)
+                    seq += 1
+                    answer = JobRecord(job, JobState.ACCEPTED)
+                answers.append(answer)
+            return answers
 
-    def _submit_one(self, connection: sqlite3.Connection, job: NewJob, newcomers: bool) -> JobRecord | Exception:
+    def _known(self, connection: sqlite3.Connection, job: NewJob) -> JobRecord | Exception | None:
+        """What an earlier submit says of this one; None for a job that is new."""
         if job.request_id is not None:
             first = connection.execute(
                 f"{SELECT} WHERE tenant = ? AND request_id = ?", (storable(job.tenant), job.request_id)
             ).fetchone()
             if first is not None:
-                record = self._record(first)
-                return record if record.job.body_digest == job.body_digest else _conflict()
-        if not newcomers:
-            return NotFound("No job was submitted under this request_id.", field="request_id")
+                try:
+                    record = self._reading.record(first)
+                except DataLoss as error:
+                    return error
+                return record if record.job.body_digest == job.body_digest else conflict()
         if connection.execute("SELECT 1 FROM job WHERE job_id = ?", (job.job_id,)).fetchone():
             return InvariantViolation("A new job has the id of an old one.")
-        insert(connection, job)
-        return JobRecord(job, JobState.ACCEPTED)
+        return None
 
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
-        """See the port."""
-        with self._database.write() as connection:
-            self._check_epoch(connection, epoch)
-            rows: list[tuple[Any, ...]] = []
-            for where, values in (("state = 1 AND epoch < ?", (epoch,)), ("state = 0", ())):
-                rows += connection.execute(f"{SELECT} WHERE {where} ORDER BY job.seq LIMIT ?", (*values, limit))
-            rows = sorted(rows, key=lambda row: int(row[0]))[:limit]
-            connection.executemany(
-                "UPDATE job SET state = ?, epoch = ? WHERE seq = ?", [(CLAIMED, epoch, row[0]) for row in rows]
-            )
-            records = [
-                replace(self._record(row), state=JobState.CLAIMED, epoch=epoch, generated=self._log.read(row[0], 0)[0])
-                for row in rows
+        """See the port. A job whose prompt or row is damaged is failed."""
+        claimed: list[tuple[JobRecord, Tail]] = []
+        unsaid = False
+        try:
+            with self._database.write() as connection:
+                self._check_epoch(connection, epoch)
+                for seq in self._claimable(connection, epoch, limit):
+                    if (one := self._claim_one(connection, epoch, seq)) is not None:
+                        claimed.append(one)
+        except Unseen:
+            unsaid = True
+        self._claimed.update((record.job.job_id, tail) for record, tail in claimed)
+        self._unsaid_claims += [record for record, _ in claimed]
+        if unsaid:
+            raise StoreUnavailable("The job pool's file is not where it was; no job can be claimed.")
+        said, self._unsaid_claims = self._unsaid_claims, []
+        return said
+
+    def _claimable(self, connection: sqlite3.Connection, epoch: int, limit: int) -> list[int]:
+        """Numbers of jobs, oldest first."""
+        found: list[int] = []
+        for where, values in (("state = 1 AND epoch < ?", (epoch,)), ("state = 0", ())):
+            wanted = (*values, limit + len(self._unclaimable))
+            found += [
+                row[0] for row in connection.execute(f"SELECT seq FROM job WHERE {where} ORDER BY seq LIMIT ?", wanted)
             ]
-        for row, record in zip(rows, records, strict=True):
-            wants = record.job.sampling.logprobs is not None
-            self._claimed[record.job.job_id] = self._log.open_tail(row[0], row[12], wants_logprobs=wants)
-        return records
+        return sorted(seq for seq in found if seq not in self._unclaimable)[:limit]
+
+    def _claim_one(self, connection: sqlite3.Connection, epoch: int, seq: int) -> tuple[JobRecord, Tail] | None:
+        row: Row | None = None
+        try:
+            row = connection.execute(f"{SELECT} WHERE seq = ?", (seq,)).fetchone()
+            if row is None:
+                raise DataLoss("The job is in an index only.")
+            record = record_of(row, 0, read_prompt(connection, seq))
+            generated = self._log.read_good(seq, row[FOLDED])
+            connection.execute(_CLAIM, {"at": seq, "state": CLAIMED, "epoch": epoch})
+        except DataLoss as error:
+            self._give_up(connection, seq, row, error)
+            return None
+        except sqlite3.DatabaseError as error:
+            if not isinstance(loss := explained(error, reading=True), DataLoss):
+                raise
+            self._give_up(connection, seq, row, loss)
+            return None
+        wants = record.job.sampling.logprobs is not None
+        tail = self._log.open_tail(seq, len(generated), wants_logprobs=wants)
+        owned = replace(
+            record,
+            state=JobState.CLAIMED,
+            epoch=epoch,
+            output_tokens=len(generated),
+            generated=generated,
+            prompt_tokens=None,
+        )
+        return owned, tail
+
+    def _give_up(self, connection: sqlite3.Connection, seq: int, row: Row | None, error: DataLoss) -> None:
+        """A damaged job is never run: it fails, and says why to whom can still be told."""
+        log.error("a damaged job is given up: %s", error.message)
+        self._unclaimable.add(seq)
+        try:
+            if row is not None:
+                check_sealed(row)
+                end = LogEnd(row[1], FinishReason.FAILED, unix_ns(), (error.code, error.message))
+                write_end(connection, seq, end, row[FOLDED])
+        except DataLoss:
+            # Its seal stays broken, so that nothing of it is ever taken for true; the sweep takes it away in time.
+            connection.execute(
+                "UPDATE job SET state = ?, finished_unix_ns = ? WHERE seq = ?",
+                (STATE_CODES[JobState.FAILED], unix_ns(), seq),
+            )
 
     # tokens -----------------------------------------------------------------------------------------------------
     def commit(self, epoch: int, batch: LogBatch) -> None:
         """See the port."""
-        with self._database.write() as connection:
-            self._check_epoch(connection, epoch)
-            appended = self._checked_entries(batch.entries)
-            ends = self._checked_ends(batch.ends)
-            staged = self._log.stage(appended, set(ends))
-            lengths = {tail.seq: tail.length + len(entry.tokens) for tail, entry in appended}
-            for seq, (tail, end) in ends.items():
-                write_end(connection, seq, end, lengths.get(seq, tail.length))
+        if batch is self._unsaid_batch:  # it was written when the file was not under its path, and is asked for again
+            self.probe()
+            self._unsaid_batch = None
+            return
+        unsaid: Unseen | None = None
+        try:
+            with self._database.write() as connection:
+                self._check_epoch(connection, epoch)
+                appended = self._checked_entries(batch.entries)
+                ends = self._checked_ends(batch.ends)
+                staged = self._log.stage(appended, set(ends))
+                lengths = {tail.seq: tail.length + len(entry.tokens) for tail, entry in appended}
+                for seq, (tail, end) in ends.items():
+                    write_end(connection, seq, end, lengths.get(seq, tail.length))
+        except Unseen as error:
+            unsaid = error
         self._log.apply(staged, ends)
-        for end in batch.ends:
-            del self._claimed[end.job_id]
+        for end_of in batch.ends:
+            del self._claimed[end_of.job_id]
+        if unsaid is not None:
+            self._unsaid_batch = batch
+            raise unsaid
 
     def _checked_entries(self, entries: Sequence[LogEntry]) -> list[tuple[Tail, LogEntry]]:
         seen: set[int] = set()
@@ -146,109 +275,64 @@ class SqliteJobPool:
             raise InvariantViolation("A commit is about a job that is not claimed in this epoch, or has ended.")
         return tail
 
-    def tokens(self, job_id: JobId, offset: int) -> TokenSlice:
-        """See the port."""
-        with self._database.read() as connection:
-            row = self._row(connection, job_id)
-            record = self._record(row)
-            if not 0 <= offset <= record.output_tokens:
-                raise OffsetOutOfRange(
-                    f"offset is {offset}; the job's log has {record.output_tokens} tokens.",
-                    field="offset",
-                    limit=f"0..{record.output_tokens}",
-                )
-            tokens, logprobs = self._log.read(row[0], offset)
-        if len(tokens) != record.output_tokens - offset:
-            raise InvariantViolation("The job pool's token log has a gap.")
-        return TokenSlice(offset, tokens, None if record.job.sampling.logprobs is None else tuple(logprobs), record)
-
     # questions --------------------------------------------------------------------------------------------------
     def get(self, job_id: JobId) -> JobRecord:
         """See the port."""
-        with self._database.read() as connection:
-            return self._record(self._row(connection, job_id))
+        return self._reading.get(job_id)
+
+    def first_of(self, job: NewJob) -> JobRecord | None:
+        """See the port."""
+        return self._reading.first_of(job)
+
+    def tokens(self, job_id: JobId, offset: int) -> TokenSlice:
+        """See the port."""
+        return self._reading.tokens(job_id, offset)
 
     def list(self, query: JobQuery) -> JobPage:
-        """See the port. A page ends early when its prompts become large."""
-        where, values = ["1"], list[object]()
-        if query.page_token:
-            where.append("job.seq < ?")
-            values.append(page_token.unseal(self._page_key, query))
-        if query.tenant is not None:
-            where.append("tenant = ?")
-            values.append(storable(query.tenant))
-        if query.states:
-            where.append(f"state IN ({', '.join('?' * len(query.states))})")
-            values += [STATE_CODES[state] for state in query.states]
-        records: list[JobRecord] = []
-        last, held_tokens, more = 0, 0, False
-        with self._database.read() as connection:
-            cursor = connection.execute(f"{SELECT} WHERE {' AND '.join(where)} ORDER BY job.seq DESC", values)
-            for row in cursor:
-                more = len(records) == query.page_size or (held_tokens > PAGE_PROMPT_TOKENS)
-                if more:
-                    break
-                records.append(self._record(row))
-                last, held_tokens = int(row[0]), held_tokens + len(records[-1].job.prompt)
-            cursor.close()
-        return JobPage(tuple(records), page_token.seal(self._page_key, query, last) if more else "")
+        """See the port."""
+        return self._reading.list(query)
 
     def depth(self) -> PoolDepth:
         """See the port."""
-        with self._database.read() as connection:
-            accepted, claimed, jobs = (
-                int(connection.execute(f"SELECT COUNT(*) FROM job {where}").fetchone()[0])
-                for where in (f"WHERE state = {ACCEPTED}", f"WHERE state = {CLAIMED}", "")
-            )
-        return PoolDepth(accepted, claimed, jobs - accepted - claimed)
-
-    def _row(self, connection: sqlite3.Connection, job_id: JobId) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = connection.execute(f"{SELECT} WHERE job_id = ?", (storable(job_id),)).fetchone()
-        if row is None:
-            raise NotFound("There is no such job.", field="job_id")
-        return row
-
-    def _record(self, row: tuple[Any, ...]) -> JobRecord:
-        return record_of(row, self._log.tail_tokens(int(row[0])))
+        return self._reading.depth()
 
     # ends that the engine has no part in ------------------------------------------------------------------------
     def cancel(self, job_id: JobId, reason: str) -> JobRecord:
         """See the port."""
         with self._database.write() as connection:
-            row = self._row(connection, job_id)
-            record = self._record(row)
+            row = self._reading.row(connection, job_id)
+            record = self._reading.record(row)
             if not record.state.final:
-                connection.execute(
-                    "UPDATE job SET cancel_reason = coalesce(cancel_reason, ?) WHERE seq = ?",
-                    (storable(reason), row[0]),
-                )
+                if not record.cancel_requested:
+                    connection.execute(_CANCEL, {"at": row[0], "cancel_reason": storable(reason)})
                 if record.state is JobState.ACCEPTED:
                     write_end(connection, row[0], LogEnd(job_id, FinishReason.CANCELLED, unix_ns()), 0)
-                record = self._record(self._row(connection, job_id))
+                record = self._reading.record(self._reading.row(connection, job_id))
         return record
 
     def mark_crash(self, epoch: int, job_ids: Sequence[JobId]) -> None:
         """See the port."""
         with self._database.write() as connection:
             self._check_epoch(connection, epoch)
-            connection.executemany(
-                "UPDATE job SET crashes = crashes + 1 WHERE job_id = ? AND state = ? AND epoch = ?",
-                [(storable(job_id), CLAIMED, epoch) for job_id in job_ids],
-            )
+            for job_id in job_ids:
+                where = (storable(job_id), CLAIMED, epoch)
+                row = connection.execute(f"{SELECT} WHERE job_id = ? AND state = ? AND epoch = ?", where).fetchone()
+                if row is not None:
+                    connection.execute(_CRASH, {"at": row[0], "crashes": row[CRASHES] + 1})
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
         """See the port. Touches at most 2,000 jobs, so that commits do not wait for it."""
         with self._database.write() as connection:
+            end = {
+                "state": STATE_CODES[JobState.EXPIRED],
+                "finish": FinishReason.EXPIRED.value,
+                "finished_unix_ns": now_unix_ns,
+            }
+            # A damaged row is not sealed anew: the claim gives it up.
             expired = connection.execute(
-                "UPDATE job SET state = ?, finish = ?, finished_unix_ns = ? WHERE seq IN"
-                " (SELECT seq FROM job WHERE state = 0 AND deadline_unix_ns <= ? LIMIT ?)",
-                (
-                    STATE_CODES[JobState.EXPIRED],
-                    FinishReason.EXPIRED.value,
-                    now_unix_ns,
-                    now_unix_ns,
-                    SWEEP_JOBS,
-                ),
+                f"{_EXPIRE} WHERE seq IN (SELECT seq FROM job WHERE state = 0 AND deadline_unix_ns <= :now LIMIT :limit)"
+                f" AND checksum = {JOB_CHECKSUM}",
+                {**end, "now": now_unix_ns, "limit": SWEEP_JOBS},
             ).rowcount
             # "older than": a job that ended just now stays even when nothing is kept for long.
             forgotten = connection.execute(
@@ -262,7 +346,21 @@ class SqliteJobPool:
         self._database.close()
 
 
-def _conflict() -> Conflict:
-    return Conflict(
-        "This request_id was used before with another body; use a new one for a new job.", field="request_id"
-    )
+_CLAIM = update("state", "epoch") + " WHERE seq = :at"
+_CANCEL = update("cancel_reason") + " WHERE seq = :at"
+_CRASH = update("crashes") + " WHERE seq = :at"
+_EXPIRE = update("state", "finish", "finished_unix_ns")
+
+
+def unsound_jobs(connection: sqlite3.Connection) -> tuple[int, bool]:
+    """How many rows of jobs are damaged, at least, and whether their indices say other things than the rows. Raises sqlite3.Error."""
+    try:
+        indices = connection.execute("PRAGMA integrity_check(job)").fetchone()[0] != "ok"
+        rows = connection.execute(f"SELECT COUNT(*) FROM job NOT INDEXED WHERE checksum != {JOB_CHECKSUM}").fetchone()[
+            0
+        ]
+    except sqlite3.DatabaseError as error:
+        if not isinstance(explained(error, reading=True), DataLoss):
+            raise
+        return 1, True
+    return int(rows), indices

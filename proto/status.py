@@ -37,6 +37,7 @@ _TABLE: dict[type[e.SkipjoinError], tuple[grpc.StatusCode, int]] = {
     e.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, 401),
     e.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     e.Unavailable: (grpc.StatusCode.UNAVAILABLE, 503),
+    e.DataLoss: (grpc.StatusCode.DATA_LOSS, 500),
     e.DeadlineExceeded: (grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     e.JobCancelled: (grpc.StatusCode.CANCELLED, 499),
     e.JobFailed: (grpc.StatusCode.INTERNAL, 500),
@@ -54,6 +55,7 @@ _BARE: dict[grpc.StatusCode, type[e.SkipjoinError]] = {
     grpc.StatusCode.UNAUTHENTICATED: e.Unauthenticated,
     grpc.StatusCode.RESOURCE_EXHAUSTED: e.Overloaded,
     grpc.StatusCode.UNAVAILABLE: e.Unavailable,
+    grpc.StatusCode.DATA_LOSS: e.DataLoss,
     grpc.StatusCode.DEADLINE_EXCEEDED: e.DeadlineExceeded,
     # A server that is stopped cancels its calls without a word; a caller's own cancel never comes back as a status.
     grpc.StatusCode.CANCELLED: e.Unavailable,

@@ -24,7 +24,6 @@ log = logging.getLogger("skipjoin.door")
 
 CLAIM_GROUP = 256
 CRASHES_UNTIL_ALONE = 2
-_RETRY_S = 0.5
 
 Send = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -74,9 +73,8 @@ class Claims:
                 limit = min(CLAIM_GROUP, self._max_jobs - len(self._table.jobs))
                 try:
                     records = await self._store.call(lambda pool, limit: pool.claim(self._epoch, limit), limit)
-                except StoreUnavailable as error:
-                    log.warning("no job can be claimed, which will be tried again: %s", error)
-                    await asyncio.sleep(_RETRY_S)
+                except StoreUnavailable:
+                    await self._store.well()
                     continue
                 fresh = [LiveJob.of(record) for record in records if record.job.job_id not in self._table.jobs]
                 for live in fresh:

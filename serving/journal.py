@@ -23,7 +23,6 @@ from .live import LiveJob, LiveTable
 from .store import Store
 
 _JOB_BYTES = 64
-_RETRY_S = 0.5
 
 Observer = Callable[[TurnEffects], None]
 EndObserver = Callable[[LiveJob, LogEnd], None]
@@ -74,7 +73,6 @@ class Journal:
         self.observers: list[Observer] = []
         self.end_observers: list[EndObserver] = []
         self.commit_observers: list[CommitObserver] = []
-        self.trouble: StoreUnavailable | None = None
         self.lost: Exception | None = None
 
     # in ---------------------------------------------------------------------------------------------------------
@@ -146,8 +144,8 @@ class Journal:
         """Raise Unavailable while the log cannot be written or is behind: nothing new is accepted then."""
         if self.lost is not None:
             raise Unavailable("This server has lost its job pool to another one.")
-        if self.trouble is not None:
-            raise StoreUnavailable(self.trouble.message)
+        if self._store.failing is not None:
+            raise StoreUnavailable(self._store.failing.message)
         if self.full:
             raise Unavailable("The token log is behind; try again in a second.")
 
@@ -203,11 +201,9 @@ class Journal:
             began_ns = self._clock.now_ns()
             try:
                 await self._store.call(lambda pool: pool.commit(self._epoch, batch))
-            except StoreUnavailable as error:
-                self.trouble = error
-                await asyncio.sleep(_RETRY_S)
+            except StoreUnavailable:
+                await self._store.well()
             else:
-                self.trouble = None
                 for observer in self.commit_observers:
                     observer(self._clock.now_ns() - began_ns)
                 return

@@ -20,7 +20,7 @@ from skipjoin.core.errors import (
 from skipjoin.core.ids import TenantId
 from skipjoin.core.job import FinishReason, JobState
 from skipjoin.core.outcome import TokenLogprobs
-from skipjoin.core.pool import JobQuery, JobRecord, LogBatch, LogEntry, NewJob
+from skipjoin.core.pool import JobQuery, JobRecord, LogBatch, LogEntry, NewJob, view_of
 from skipjoin.core.ports import JobPool
 
 RED = TenantId("red")
@@ -36,10 +36,14 @@ def test_a_stored_job_is_the_one_that_was_given(pool: JobPool) -> None:
     for field in fields(NewJob):
         if field.name != "prompt":
             assert getattr(stored.job, field.name) == getattr(given, field.name), field.name
-    assert stored.job.prompt.dtype == np.int32
-    assert stored.job.prompt.tolist() == list(range(3000))
+    assert view_of(stored).prompt_tokens == 3000
+    (listed,) = pool.list(JobQuery(None)).jobs
+    assert view_of(listed) == view_of(stored)
     assert (stored.state, stored.epoch, stored.output_tokens, stored.crashes) == (JobState.ACCEPTED, None, 0, 0)
     assert (stored.finish, stored.failure, stored.cancel_requested) == (None, None, False)
+    (claimed,) = pool.claim(pool.open_epoch("a"), 1)
+    assert claimed.job.prompt.dtype == np.int32
+    assert claimed.job.prompt.tolist() == list(range(3000))
 
 
 def test_a_repeated_request_is_the_first_job(pool: JobPool) -> None:
@@ -54,22 +58,15 @@ def test_a_repeated_request_is_the_first_job(pool: JobPool) -> None:
     assert submit_one(pool, new_job(4, tenant="red", request_id="same", body="another")).job.job_id == job_id(4)
 
 
-def test_without_newcomers_only_repeats_are_answered(pool: JobPool) -> None:
+def test_the_first_of_a_request_is_told_without_storing(pool: JobPool) -> None:
     first = submit_one(pool, new_job(1, request_id="same", body="b"))
-    repeat, other_body, new, nameless = pool.submit(
-        [
-            new_job(2, request_id="same", body="b"),
-            new_job(3, request_id="same", body="another"),
-            new_job(4, request_id="new", body="b"),
-            new_job(5),
-        ],
-        newcomers=False,
-    )
-    assert isinstance(repeat, JobRecord)
+    repeat = pool.first_of(new_job(2, request_id="same", body="b"))
+    assert repeat is not None
     assert repeat.job.job_id == first.job.job_id
-    assert isinstance(other_body, Conflict)
-    assert isinstance(new, NotFound)
-    assert isinstance(nameless, NotFound)
+    with pytest.raises(Conflict):
+        pool.first_of(new_job(3, request_id="same", body="another"))
+    assert pool.first_of(new_job(4, request_id="new", body="b")) is None
+    assert pool.first_of(new_job(5)) is None
     assert pool.depth().accepted == 1
 
 

@@ -1,0 +1,126 @@
+"""Whether the pool's open files are still the ones that a restart would open.
+
+Owns what was seen of the file and of the `-wal` and `-shm` beside it: which files they are, their sizes and times, and the header of SQLite's index
+of the write-ahead log. It compares that with what lies under the pool's path now, in a few microseconds. It runs no statement and repairs nothing
+but the length of a shared index that was cut off under us. `database.py` asks it before every transaction and before every acknowledgement.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import StoreUnavailable
+
+_HEADER = struct.Struct("=12x2BH2I72xI")
+"""Of SQLite's index of the log: initialised, byte order, page size, frames, pages of the database, frames already copied into it."""
+_FRAME_HEAD_BYTES = 24
+_LOG_HEAD_BYTES = 32
+_GONE = (
+    "The job pool's file was deleted, moved or replaced while the server runs; nothing more is stored."
+    " Put the same file back, or restart the server."
+)
+_LOG_GONE = (
+    "The job pool's write-ahead log was deleted or replaced while the server runs; nothing more is stored."
+    " Restart the server."
+)
+_CUT = (
+    "The job pool's file or its write-ahead log was cut off while the server runs; nothing more is stored."
+    " Restart the server, or restore the file from a backup."
+)
+
+
+class LogReplaced(StoreUnavailable):
+    """The file is ours, but the write-ahead log beside it is not: what it held must go into the file at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What lay under the path: (size, time of change) of file and log, and the header of the log's index."""
+
+    file: tuple[int, int]
+    log: tuple[int, int]
+    header: bytes
+
+    def cut_since(self, last: Sight) -> bool:
+        """Whether file or log are shorter than the index says, or than a log was whose index has to be made anew."""
+        initialised, _, page_code, frames, pages, copied = _HEADER.unpack(self.header)
+        if not initialised:
+            return self.log != last.log
+        page = 65536 if page_code == 1 else page_code
+        if frames and self.log[0] < _LOG_HEAD_BYTES + frames * (page + _FRAME_HEAD_BYTES):
+            return True
+        return self.file[0] < pages * page and (copied >= frames or self.file[0] < last.file[0])
+
+    def changed_by_hand(self, last: Sight) -> bool:
+        """Whether bytes were written that SQLite, in whatever program, did not write: the index would say so."""
+        return self.header == last.header and (self.file, self.log) != (last.file, last.log)
+
+
+class FileWatch:
+    """Identities of three open files, and their last sight."""
+
+    def __init__(self, path: Path, real: Path) -> None:
+        """`path` as it was asked for, `real` as SQLite opened it, after a first transaction made the log and its index."""
+        self._path = os.path.abspath(path)
+        self._real = str(real)
+        self._log_path, self._index_path = f"{real}-wal", f"{real}-shm"
+        # Never closed before SQLite's own descriptors: closing any descriptor of a file drops all locks that the process has on it.
+        self._index = os.open(self._index_path, os.O_RDWR | os.O_CLOEXEC)
+        self._index_size = os.fstat(self._index).st_size
+        self._file_identity, self._log_identity = _identity(os.stat(self._path)), _identity(os.stat(self._log_path))
+        self._index_identity = _identity(os.fstat(self._index))
+        self.last = self._sight(os.stat(self._path), os.stat(self._log_path))
+
+    def look(self) -> Sight:
+        """What lies under the path. Raises StoreUnavailable when that is not what this server has open, or was cut off."""
+        self.keep_mapped()
+        file, log = self._ours()
+        sight = self._sight(file, log)
+        if sight.cut_since(self.last):
+            sight = self._sight(*self._ours())  # the index may have been seen half written
+            if sight.cut_since(self.last):
+                raise StoreUnavailable(_CUT)
+        return sight
+
+    def _ours(self) -> tuple[os.stat_result, os.stat_result]:
+        try:
+            file = os.stat(self._path)
+            real = file if self._path == self._real else os.stat(self._real)
+        except OSError:
+            raise StoreUnavailable(_GONE) from None
+        if not _identity(file) == _identity(real) == self._file_identity:
+            raise StoreUnavailable(_GONE)
+        try:
+            log, index = os.stat(self._log_path), os.stat(self._index_path)
+        except OSError:
+            raise LogReplaced(_LOG_GONE) from None
+        if _identity(log) != self._log_identity or _identity(index) != self._index_identity:
+            raise LogReplaced(_LOG_GONE)
+        return file, log
+
+    def _sight(self, file: os.stat_result, log: os.stat_result) -> Sight:
+        header = os.pread(self._index, _HEADER.size, 0).ljust(_HEADER.size, b"\0")
+        return Sight((file.st_size, file.st_mtime_ns), (log.st_size, log.st_mtime_ns), header)
+
+    def keep_mapped(self) -> None:
+        """Give a shared index that was cut off its length back: to touch what is missing would end the process. SQLite then reads the log anew."""
+        if self._index < 0:
+            return
+        size = os.fstat(self._index).st_size
+        if size < self._index_size:
+            os.ftruncate(self._index, self._index_size)
+        else:
+            self._index_size = size
+
+    def close(self) -> None:
+        """After SQLite has closed its own; idempotent."""
+        if self._index >= 0:
+            os.close(self._index)
+            self._index = -1
+
+
+def _identity(seen: os.stat_result) -> tuple[int, int]:
+    return seen.st_dev, seen.st_ino
