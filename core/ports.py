@@ -275,6 +275,10 @@ class JobPool(JobReader, Protocol):
         """A second way in that only reads and waits for no write, for the calling thread; None: ask the pool itself, on its own thread."""
         ...
 
+    def look(self) -> None:
+        """Whether what is written now would be found after a restart, in microseconds. Raises StoreUnavailable."""
+        ...
+
     def probe(self) -> None:
         """Write something that changes nothing: whether the pool can be written. Raises StoreUnavailable."""
         ...

@@ -166,7 +166,7 @@ class Database:
 
         Raises StoreUnavailable; Unseen when the transaction is in the open file, which is not the path's any more.
         """
-        self._look()
+        self.look()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
@@ -181,7 +181,7 @@ class Database:
         except StoreUnavailable as error:
             raise Unseen(error.message) from None
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Raise StoreUnavailable unless what is written now would be found after a restart."""
         if self._spoilt:
             raise StoreUnavailable(_SPOILT)

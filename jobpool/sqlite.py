@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..core.clock import unix_ns
@@ -18,18 +17,14 @@ from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, StoreUn
 from ..core.ids import JobId
 from ..core.job import FinishReason, JobState
 from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, LogEntry, NewJob, PoolDepth, TokenSlice
+from .claiming import Claiming
 from .database import Database, Unseen, explained
 from .job_rows import (
     CRASHES,
-    FOLDED,
     SELECT,
     STATE_CODES,
-    Row,
-    check_sealed,
     insert,
     next_seq,
-    read_prompt,
-    record_of,
     storable,
     update,
     write_end,
@@ -62,7 +57,7 @@ class SqliteJobPool:
             raise
         self._reading = Reading(self._database.read, self._log, self._page_key, self._soundness)
         self._claimed: dict[JobId, Tail] = {}  # jobs of the current epoch
-        self._unclaimable: set[int] = set()
+        self._claiming = Claiming(self._log)
         # What is in the open file, but was not acknowledged because the file was not under its path: said when it is again.
         self._unsaid_claims: list[JobRecord] = []
         self._unsaid_batch: LogBatch | None = None
@@ -94,6 +89,10 @@ class SqliteJobPool:
     def reader(self) -> SqliteReader:
         """See the port."""
         return SqliteReader(self._database.reader(), self._log, self._page_key, self._soundness)
+
+    def look(self) -> None:
+        """See the port."""
+        self._database.look()
 
     def probe(self) -> None:
         """See the port."""
@@ -154,9 +153,7 @@ class SqliteJobPool:
         try:
             with self._database.write() as connection:
                 self._check_epoch(connection, epoch)
-                for seq in self._claimable(connection, epoch, limit):
-                    if (one := self._claim_one(connection, epoch, seq)) is not None:
-                        claimed.append(one)
+                claimed = self._claiming.claim(connection, epoch, limit)
         except Unseen:
             unsaid = True
         self._claimed.update((record.job.job_id, tail) for record, tail in claimed)
@@ -165,61 +162,6 @@ class SqliteJobPool:
             raise StoreUnavailable("The job pool's file is not where it was; no job can be claimed.")
         said, self._unsaid_claims = self._unsaid_claims, []
         return said
-
-    def _claimable(self, connection: sqlite3.Connection, epoch: int, limit: int) -> list[int]:
-        """Numbers of jobs, oldest first."""
-        found: list[int] = []
-        for where, values in (("state = 1 AND epoch < ?", (epoch,)), ("state = 0", ())):
-            wanted = (*values, limit + len(self._unclaimable))
-            found += [
-                row[0] for row in connection.execute(f"SELECT seq FROM job WHERE {where} ORDER BY seq LIMIT ?", wanted)
-            ]
-        return sorted(seq for seq in found if seq not in self._unclaimable)[:limit]
-
-    def _claim_one(self, connection: sqlite3.Connection, epoch: int, seq: int) -> tuple[JobRecord, Tail] | None:
-        row: Row | None = None
-        try:
-            row = connection.execute(f"{SELECT} WHERE seq = ?", (seq,)).fetchone()
-            if row is None:
-                raise DataLoss("The job is in an index only.")
-            record = record_of(row, 0, read_prompt(connection, seq))
-            generated = self._log.read_good(seq, row[FOLDED])
-            connection.execute(_CLAIM, {"at": seq, "state": CLAIMED, "epoch": epoch})
-        except DataLoss as error:
-            self._give_up(connection, seq, row, error)
-            return None
-        except sqlite3.DatabaseError as error:
-            if not isinstance(loss := explained(error, reading=True), DataLoss):
-                raise
-            self._give_up(connection, seq, row, loss)
-            return None
-        wants = record.job.sampling.logprobs is not None
-        tail = self._log.open_tail(seq, len(generated), wants_logprobs=wants)
-        owned = replace(
-            record,
-            state=JobState.CLAIMED,
-            epoch=epoch,
-            output_tokens=len(generated),
-            generated=generated,
-            prompt_tokens=None,
-        )
-        return owned, tail
-
-    def _give_up(self, connection: sqlite3.Connection, seq: int, row: Row | None, error: DataLoss) -> None:
-        """A damaged job is never run: it fails, and says why to whom can still be told."""
-        log.error("a damaged job is given up: %s", error.message)
-        self._unclaimable.add(seq)
-        try:
-            if row is not None:
-                check_sealed(row)
-                end = LogEnd(row[1], FinishReason.FAILED, unix_ns(), (error.code, error.message))
-                write_end(connection, seq, end, row[FOLDED])
-        except DataLoss:
-            # Its seal stays broken, so that nothing of it is ever taken for true; the sweep takes it away in time.
-            connection.execute(
-                "UPDATE job SET state = ?, finished_unix_ns = ? WHERE seq = ?",
-                (STATE_CODES[JobState.FAILED], unix_ns(), seq),
-            )
 
     # tokens -----------------------------------------------------------------------------------------------------
     def commit(self, epoch: int, batch: LogBatch) -> None:
@@ -346,7 +288,6 @@ class SqliteJobPool:
         self._database.close()
 
 
-_CLAIM = update("state", "epoch") + " WHERE seq = :at"
 _CANCEL = update("cancel_reason") + " WHERE seq = :at"
 _CRASH = update("crashes") + " WHERE seq = :at"
 _EXPIRE = update("state", "finish", "finished_unix_ns")

@@ -53,7 +53,7 @@ class AdminServicer:
 
     async def get_status(self, request: pb.GetStatusRequest, caller: Caller) -> pb.GetStatusResponse:
         """What the server is doing."""
-        depth = await self.jobs.store.call(lambda pool: pool.depth())
+        depth = await self.jobs.store.scan(lambda reader: reader.depth())
         snapshot = await self.questions.snapshot()
         facts = self.supervisor.facts
         status = pb.ServerStatus(
@@ -104,7 +104,7 @@ class AdminServicer:
     async def get_queues(self, request: pb.GetQueuesRequest, caller: Caller) -> pb.GetQueuesResponse:
         """Jobs by level."""
         snapshot = await self._snapshot()
-        depth = await self.jobs.store.call(lambda pool: pool.depth())
+        depth = await self.jobs.store.scan(lambda reader: reader.depth())
         levels = [
             pb.LevelDepth(level=row.level, jobs=row.jobs, running=row.running, oldest_wait_ns=row.oldest_wait_ns)
             for row in snapshot.levels

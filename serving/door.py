@@ -18,7 +18,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from ..core.clock import unix_ns
-from ..core.errors import InternalError, SkipjoinError
+from ..core.errors import InternalError, SkipjoinError, StoreUnavailable
 from .facts import EngineFacts
 from .jobs import Jobs
 from .supervisor import Supervisor
@@ -63,6 +63,7 @@ class Door:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         self.supervisor.on_change.append(self._engine_changed)
+        self.jobs.store.on_change.append(self._store_changed)
         await self._say(serving=False)
         tasks = [
             asyncio.create_task(self.jobs.journal.run(), name="journal"),
@@ -146,10 +147,18 @@ class Door:
         await self.jobs.store.close()
 
     # what happens meanwhile -------------------------------------------------------------------------------------
+    @property
+    def serving(self) -> bool:
+        """What health says: there is an engine, newcomers are taken and can be stored."""
+        return self.supervisor.ready and not self.draining and self.jobs.store.failing is None
+
     def _engine_changed(self, ready: bool) -> None:
         if ready:
             self._ready.set()
-        asyncio.get_running_loop().create_task(self._say(serving=ready and not self.draining))
+        asyncio.get_running_loop().create_task(self._say(serving=self.serving))
+
+    def _store_changed(self, well: bool) -> None:
+        asyncio.get_running_loop().create_task(self._say(serving=self.serving))
 
     async def _say(self, *, serving: bool) -> None:
         status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
@@ -165,7 +174,9 @@ class Door:
                 # A call touches a bounded number, so that commits get in between.
                 while await self.jobs.store.call(lambda pool, keep: pool.sweep(unix_ns(), keep), keep_ns):
                     pass
-                depth = await self.jobs.store.call(lambda pool: pool.depth())
+                depth = await self.jobs.store.scan(lambda reader: reader.depth())
+            except StoreUnavailable:
+                pass  # The store says so itself.
             except SkipjoinError as error:
                 log.warning("the sweep failed and will be tried again: %s", error)
             else:

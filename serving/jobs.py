@@ -99,7 +99,7 @@ class Jobs:
         if page_size < 0:
             raise InvalidInput("page_size is negative.", field="page_size", limit=f"0..{MAX_PAGE}")
         query = JobQuery(tenant, states, min(page_size or DEFAULT_PAGE, MAX_PAGE), page_token)
-        page = await self.store.call(lambda pool: pool.list(query))
+        page = await self.store.scan(lambda reader: reader.list(query))
         return JobList(tuple(view_of(record) for record in page.jobs), page.next_page_token)
 
     async def cancel(self, job_id: str, tenant: TenantId | None, reason: str = "") -> JobView:

@@ -45,7 +45,7 @@ class Scrape:
         snapshot = await self._questions.snapshot()
         self._metrics.set_engine(snapshot)
         try:
-            depth = await self._store.call(lambda pool: pool.depth())
+            depth = await self._store.scan(lambda reader: reader.depth())
         except SkipjoinError:
             pass  # A pool that cannot be read shows in other figures; the last known depth stays.
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -21,6 +22,7 @@ from .trouble import Trouble
 
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 2.0
+_LOOK_S = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,6 +84,7 @@ class Store:
         self.on_change: list[Callable[[bool], None]] = []
         """Hear whether it can be written, when that changes."""
         self.durable = pool.durable
+        self._looking = asyncio.create_task(self._look(), name="look at the job pool")
 
     @classmethod
     async def open(cls, make: Callable[[], JobPool], max_group: int = 512) -> Self:
@@ -135,6 +138,14 @@ class Store:
     async def well(self) -> None:
         """Wait until the pool can be written, as far as anyone knows."""
         await self._well.wait()
+
+    async def _look(self) -> None:
+        """A file that goes away while nothing is written is noticed too."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            with suppress(SkipjoinError):
+                if self.failing is None:
+                    await self.call(lambda pool: pool.look())
 
     def _failed(self, error: StoreUnavailable) -> None:
         self._trouble.lasts(error.message)
@@ -195,9 +206,10 @@ class Store:
         """Close the pool after everything that was asked of it."""
         if self._writer is not None:
             await self._writer
-        if self._prober is not None:
-            self._prober.cancel()
-            await asyncio.gather(self._prober, return_exceptions=True)
+        ending = [task for task in (self._looking, self._prober) if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         for lane in (self._points, self._scans):
             if lane.thread is not self._thread:
                 await lane.close()

@@ -82,7 +82,7 @@ class Streams:
 
     async def record(self, job_id: JobId, tenant: TenantId | None) -> JobRecord:
         """The stored job, if it is this tenant's. Raises NotFound."""
-        record = await self._store.call(lambda pool: pool.get(job_id))
+        record = await self._store.read(lambda reader: reader.get(job_id))
         if tenant is not None and record.job.tenant != tenant:
             raise NotFound("There is no such job.", field="job_id")
         return record
@@ -91,7 +91,7 @@ class Streams:
         live = self._table.jobs.get(job_id)
         if live is not None and record.job.sampling.logprobs is None:
             return _News(live.tokens[offset : offset + MAX_CHUNK_TOKENS].tolist(), None, None)
-        piece = await self._store.call(lambda pool: pool.tokens(job_id, offset))
+        piece = await self._store.read(lambda reader: reader.tokens(job_id, offset))
         tokens = piece.tokens[:MAX_CHUNK_TOKENS].tolist()
         whole = len(tokens) == len(piece.tokens)
         logprobs = None
@@ -103,7 +103,7 @@ class Streams:
         """The text's state after `offset` tokens: what was held back then comes with the next ones."""
         text = assembler(self._tokenizer, record.job.sampling)
         if offset:
-            piece = await self._store.call(lambda pool: pool.tokens(record.job.job_id, 0))
+            piece = await self._store.read(lambda reader: reader.tokens(record.job.job_id, 0))
             text.push(piece.tokens[:offset].tolist())
         return text
 

@@ -139,7 +139,7 @@ def _http(
         )
 
     scrape = Scrape(metrics, questions, door.jobs.store, clock, state)
-    insight = Insight(lambda: door.supervisor.ready and not door.draining, scrape.page, metrics.on_refused)
+    insight = Insight(lambda: door.serving, scrape.page, metrics.on_refused)
     return HttpDoor(settings, settings.http_listen, access, calls, insight)
 
 
@@ -147,7 +147,7 @@ async def _jobs(
     settings: ServeSettings, store: Store, tokenizer: Tokenizer, defaults: SamplingParams, clock: Clock
 ) -> tuple[Jobs, Supervisor, Questions]:
     epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
-    depth = await store.call(lambda pool: pool.depth())
+    depth = await store.scan(lambda reader: reader.depth())
     table, questions = LiveTable(), Questions()
     journal = Journal(store, table, epoch, settings.unflushed_bytes)
     backlog = Backlog(settings.max_queued_jobs, depth.accepted + depth.claimed, clock)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ class Rig:
         return TurnEffects(STATS, columns)
 
     async def state(self, job_id: JobId) -> JobState:
-        return (await self.store.call(lambda pool: pool.get(job_id))).state
+        return (await self.store.read(lambda reader: reader.get(job_id))).state
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
@@ -187,7 +188,7 @@ def test_only_a_job_in_flight_without_a_token_is_marked_and_only_alone_it_fails(
             rig.sent.clear()
             await rig.claims.engine_started(FACTS, rig.send)
         assert await rig.state(bad) is JobState.FAILED
-        failure = (await rig.store.call(lambda pool: pool.get(bad))).failure
+        failure = (await rig.store.read(lambda reader: reader.get(bad))).failure
         assert failure is not None
         assert failure[0] == "POISON_JOB"
         again = {event.handle: event for event in rig.sent if isinstance(event, Submitted)}
@@ -195,7 +196,7 @@ def test_only_a_job_in_flight_without_a_token_is_marked_and_only_alone_it_fails(
         assert again[rig.handle(busy)].generated is not None
         assert not any(event.alone for event in again.values())
         for innocent in (busy, idle):
-            record = await rig.store.call(lambda pool, name: pool.get(name), innocent)
+            record = await rig.store.read(methodcaller("get", innocent))
             assert (record.crashes, record.state) == (0, JobState.CLAIMED)
 
     _run(test)
@@ -232,7 +233,7 @@ def test_a_full_disk_pauses_the_engine_refuses_newcomers_and_loses_nothing() -> 
             rig.journal.feed(rig.tokens(rig.handle(job), position, 65))
             position += 1
         paused = asyncio.create_task(rig.journal.room())
-        await rig.until(lambda: rig.journal.trouble is not None)
+        await rig.until(lambda: rig.store.failing is not None)
         with pytest.raises(StoreUnavailable):
             rig.journal.check_writable()
         assert not paused.done()
