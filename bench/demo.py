@@ -32,6 +32,7 @@ from .prompts import requests_of
 from .scenario import PAGE_TOKENS, Scenario
 from .server import OwnServer, own_command, own_environment
 from .skipjoin_target import SkipjoinTarget
+from .yardstick import disturbances, look
 
 LONGEST_S = 32.0
 """The simulator's makespan that a run may have. Live ones come out a little longer; six of them, two profiles and the starts end in 5 minutes."""
@@ -140,19 +141,22 @@ async def drive(server: OwnServer, workload: Workload, clock: Clock, reporter: R
         await target.close()
 
 
-def run_pair(
-    scenario: Scenario, policy: str, profile_file: Path, workload: Workload, stage: Stage, record: str
-) -> Pair:
-    """One policy: live, then simulated with the profile in `profile_file`. `record` names the engine's record, when it is kept."""
-    profile = load_profile(str(profile_file))
-    kept = None if stage.record is None else stage.record / f"{record}.jsonl"
+def run_live(
+    scenario: Scenario, policy: str, profile_file: Path, workload: Workload, stage: Stage, record: Path | None
+) -> LiveRun:
+    """One policy on a server that has the profile in `profile_file`; `record`: where its engine's record goes, when it is kept."""
     stage.reporter.begin(f"{scenario.title}, {policy}", len(workload))
     try:
-        with demo_server(stage.models[scenario.model], scenario, policy, profile_file, kept) as server:
-            run = asyncio.run(drive(server, workload, stage.clock, stage.reporter))
+        with demo_server(stage.models[scenario.model], scenario, policy, profile_file, record) as server:
+            return asyncio.run(drive(server, workload, stage.clock, stage.reporter))
     finally:
         stage.reporter.end()
+
+
+def paired(scenario: Scenario, policy: str, profile: Profile, run: LiveRun) -> Pair:
+    """A live run beside what `profile` says of the same jobs."""
     live = replace(run.results(profile.cost.alone_ns), policy=policy)
+    workload = run.workload
     simulated = summarize(policy, workload.refused, simulate(scenario.machine(profile), policy, workload).jobs)
     return Pair(policy, live, simulated, tuple(run.failures), run.lag_ms[0], run.trustworthy)
 
@@ -163,6 +167,7 @@ def show(scenario: Scenario, policies: Sequence[str], stage: Stage) -> Shown:
     note(f"{scenario.title}: {scenario.about}")
     note(f"measuring what iterations cost here, about {PROFILE_S:g} s")
     profile_file = stage.folder / "profile.json"
+    looks = [look(stage.clock)]
     profile = fresh_profile(stage.models[scenario.model], scenario, profile_file)
     workload, drained = scenario.fitted(profile, LONGEST_S)
     if len(workload) + workload.refused < scenario.requests:
@@ -171,11 +176,19 @@ def show(scenario: Scenario, policies: Sequence[str], stage: Stage) -> Shown:
             f" so that a run takes about {LONGEST_S:g} s at most"
         )
     slug = scenario.slug()
-    pairs = [run_pair(scenario, policy, profile_file, workload, stage, f"{slug}-{policy}") for policy in policies]
+    pairs: list[Pair] = []
+    for policy in policies:
+        looks.append(look(stage.clock))
+        record = None if stage.record is None else stage.record / f"{slug}-{policy}.jsonl"
+        pairs.append(
+            paired(scenario, policy, profile, run_live(scenario, policy, profile_file, workload, stage, record))
+        )
+    looks.append(look(stage.clock))
     oracle = summarize(ORACLE, workload.refused, simulate(scenario.machine(profile), ORACLE, workload).jobs)
     rate = workload.rate_per_s
     assert rate is not None, "a fitted workload has a rate"
-    return Shown(scenario, len(workload), rate, drained, tuple(pairs), oracle)
+    noise = disturbances(looks, len(os.sched_getaffinity(0)))
+    return Shown(scenario, len(workload), rate, drained, tuple(pairs), oracle, noise)
 
 
 def check_policies(policies: Sequence[str]) -> None:

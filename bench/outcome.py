@@ -32,15 +32,16 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One thing that a scenario must show: a sentence with its figure, and whether it holds."""
+    """One thing that a scenario must show: a sentence with its figure, and whether it holds. `timed`: a busy machine may have made it so."""
 
     says: str
     holds: bool
+    timed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A scenario's outcome."""
+    """A scenario's outcome. `noise`: what else the machine was doing meanwhile, with the figures; () where it was quiet."""
 
     scenario: Scenario
     requests: int
@@ -48,6 +49,17 @@ class Shown:
     drain_rate_per_s: float
     pairs: tuple[Pair, ...]
     oracle: RunResult
+    noise: tuple[str, ...] = ()
+
+    @property
+    def disturbed(self) -> tuple[str, ...]:
+        """Why no figure of time is to be judged: the noise, and each run whose requests were sent late."""
+        late = (pair for pair in self.pairs if not pair.trustworthy)
+        return (*self.noise, *(f"the generator was {one.lag_p99_ms:.1f} ms late under {one.policy}" for one in late))
+
+    def holds(self, *, strict: bool) -> bool:
+        """Whether every bar does that can be judged: on a busy machine none that is timed, unless `strict`."""
+        return all(bar.holds for bar in self.bars() if strict or not self.disturbed or not bar.timed)
 
     def as_json(self) -> dict[str, object]:
         """Plain values: for each policy the live and the simulated result, the oracle's, and the bars."""
@@ -62,13 +74,14 @@ class Shown:
             "simulated": [dict(pair.simulated.as_json()) for pair in self.pairs] + [dict(self.oracle.as_json())],
             "failed": {pair.policy: len(pair.failures) for pair in self.pairs},
             "lag_p99_ms": {pair.policy: pair.lag_p99_ms for pair in self.pairs},
+            "disturbed": list(self.disturbed),
             "bars": [{"says": bar.says, "holds": bar.holds} for bar in self.bars()],
         }
 
     def bars(self) -> list[Bar]:
         """What must hold beside fcfs. Of a policy that did not run nothing is judged."""
         bars = [
-            Bar(f"{pair.policy}: {len(pair.failures)} requests failed, first: {pair.failures[0]}", False)
+            Bar(f"{pair.policy}: {len(pair.failures)} requests failed, first: {pair.failures[0]}", False, timed=False)
             for pair in self.pairs
             if pair.failures
         ]

@@ -12,12 +12,13 @@ from statistics import median
 from ..workload.statistics import RunResult
 from .fidelity import BASE, WITHIN, Fidelity, Repeat
 from .live import LiveStudy
-from .outcome import Bar, Shown
+from .outcome import Shown
 from .pool import PoolFigures
 from .scenario import Scenario
 from .turn import Timing, TurnReport
 
 DASH = "-"
+BUSY = "busy: not judged,"
 
 
 def _seconds(value: float) -> str:
@@ -141,16 +142,13 @@ def print_shown(shown: Shown) -> None:
     for pair in shown.pairs:
         if pair.fidelity is not None:
             print(f"simulated / live mean JCT under {pair.policy}: {pair.fidelity:.3f}")
-        if not pair.trustworthy:
-            print(f"The generator was {pair.lag_p99_ms:.1f} ms late under {pair.policy}: do not trust its figures")
-    print_bars(shown.bars())
+    for bar in shown.bars():
+        print(f"{BUSY if shown.disturbed and bar.timed else _verdict(bar.holds)} {bar.says}")
+    if shown.disturbed:
+        print(
+            f"The machine was busy, so what is timed is not judged (--check judges it): {'; '.join(shown.disturbed)}."
+        )
     sys.stdout.flush()
-
-
-def print_bars(bars: Sequence[Bar]) -> None:
-    """What must hold, and whether it does."""
-    for bar in bars:
-        print(f"{_verdict(bar.holds)} {bar.says}")
 
 
 def print_repeat(scenario: Scenario, said: Repeat) -> None:
@@ -158,21 +156,30 @@ def print_repeat(scenario: Scenario, said: Repeat) -> None:
     pair = said.pair
     live, simulated = pair.live.mean_jct_s or 0.0, pair.simulated.mean_jct_s or 0.0
     ratio = DASH if pair.fidelity is None else f"{pair.fidelity:.3f}"
-    late = "" if pair.trustworthy else f"  generator {pair.lag_p99_ms:.1f} ms late: do not trust it"
+    late = "" if pair.trustworthy else f"  generator {pair.lag_p99_ms:.1f} ms late"
     print(
         f"{scenario.title}, run {said.number + 1} {pair.policy:<10}"
-        f" live {live:8.3f} s  simulated {simulated:8.3f} s  ratio {ratio}{late}"
+        f" live {live:8.3f} s  simulated {simulated:8.3f} s  ratio {ratio}  drift {said.drift:+.1%}{late}"
+        f"{'  set apart' if said.apart else ''}"
     )
+    kinds = [f"{kind} {one.ratio:.3f} of {one.iterations:,}" for kind, one in said.kinds.items()]
+    if kinds:
+        print(f"     iterations predicted / measured: {', '.join(kinds)}")
     sys.stdout.flush()
 
 
 def print_fidelity(said: Fidelity) -> None:
     """The verdict on all runs of a policy: the simulator's truth, and mean JCT beside that of fcfs."""
     title = f"{said.scenario}, {said.policy}"
+    apart = f"; set apart {', '.join(f'{ratio:.3f}' for ratio in said.apart)}" if said.apart else ""
+    ratios = _spread(said.ratios) if said.ratios else "not judged"
     print(
-        f"{_verdict(said.faithful)} {title}: simulated / live mean JCT {_spread(said.ratios)}"
+        f"{_verdict(said.faithful)} {title}: simulated / live mean JCT {ratios}{apart}"
         f" (bar: median within {WITHIN:.0%} of 1); equal live runs differ by up to {said.live_spread:.0%}"
     )
+    if said.kinds:
+        kinds = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in said.kinds.items())
+        print(f"     {title}: iterations predicted / measured, medians: {kinds}")
     if said.over_base:
         most = said.most_over_base
         bar = "" if most is None else f" (bar: median at most {most:g})"

@@ -46,6 +46,12 @@ class LinearCostModel:
                 limit="fixed_ns + decode_job_ns of 1 ns or more",
             )
 
+    def between(self, other: LinearCostModel) -> LinearCostModel:
+        """Each coefficient half way to the other's."""
+        return LinearCostModel(
+            **{one.name: (getattr(self, one.name) + getattr(other, one.name)) / 2 for one in fields(self)}
+        )
+
     def chunk_ns(self, tokens: int, context_before: int) -> int:
         """A prefill chunk's own time, without A."""
         return int(tokens * (self.prefill_token_ns + self.prefill_pair_ns * (context_before + tokens)) + 0.5)

@@ -35,6 +35,7 @@ OUTPUT_SHARE = 0.4
 WARM_UP = 0.1
 INTERRUPTED = 8.0  # whoever takes longer than this many times its prediction was interrupted by somebody else
 LEAST = 16
+MOST_APART = 1.5  # the factors of decodes and prompts from that of all
 
 
 def rehearse(
@@ -135,21 +136,39 @@ class _Troupe:
 
 
 def rehearsed(profile: Profile, sweep: Sequence[SweepRow], rehearsal: Sequence[SweepRow]) -> Profile:
-    """The profile fitted to sweep and rehearsal together, and scaled so that the rehearsal as a whole takes what it took.
+    """The profile fitted to sweep and rehearsal together, and scaled so that the rehearsal's decodes take what they took, and its prompts too.
 
     A fit of relative errors leans to what is quick (an interrupted iteration counts little), but a run lasts as long as the sum of its iterations.
-    The link stays as it was measured.
+    One factor for all would be that of the rehearsal's own mix, and wrong for work of mostly prompts. The link stays as it was measured.
     """
     model, fit = fit_cost_model([*sweep, *rehearsal], profile.model.move_token_ns)
-    predicted = sum(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in rehearsal)
-    factor = sum(row.measured_ns for row in rehearsal) / predicted
-    model = LinearCostModel(
-        fixed_ns=model.fixed_ns * factor,
-        prefill_token_ns=model.prefill_token_ns * factor,
-        prefill_pair_ns=model.prefill_pair_ns * factor,
-        decode_context_ns=model.decode_context_ns * factor,
-        decode_job_ns=model.decode_job_ns * factor,
-        move_token_ns=model.move_token_ns,
-    )
     source = f"{profile.source} {len(rehearsal)} iterations are the engine's own, with its work around them."
-    return replace(profile, model=model, fit=fit, source=source)
+    return replace(profile, model=_summing(model, rehearsal), fit=fit, source=source)
+
+
+def _summing(model: LinearCostModel, rows: Sequence[SweepRow]) -> LinearCostModel:
+    """`model` with its decode part and its chunks scaled, so that rows without chunks and all rows together take what they took."""
+    measured = sum(row.measured_ns for row in rows)
+    whole = measured / sum(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in rows)
+    decodes = [row for row in rows if not row.chunks]
+    decode = chunk = whole
+    if len(decodes) >= LEAST:
+        decode = sum(row.measured_ns for row in decodes) / sum(_decode_ns(model, row) for row in decodes)
+        chunks_ns = sum(model.chunk_ns(*one) for row in rows for one in row.chunks)
+        left_ns = measured - decode * sum(_decode_ns(model, row) for row in rows)
+        chunk = left_ns / chunks_ns if chunks_ns else whole
+        if not whole / MOST_APART <= chunk <= whole * MOST_APART:
+            decode = chunk = whole  # too few of either to say
+    return replace(
+        model,
+        fixed_ns=model.fixed_ns * decode,
+        prefill_token_ns=model.prefill_token_ns * chunk,
+        prefill_pair_ns=model.prefill_pair_ns * chunk,
+        decode_context_ns=model.decode_context_ns * decode,
+        decode_job_ns=model.decode_job_ns * decode,
+    )
+
+
+def _decode_ns(model: LinearCostModel, row: SweepRow) -> float:
+    """The row without its chunks, what every iteration takes included."""
+    return model.fixed_ns + model.decode_context_ns * row.decode_contexts + model.decode_job_ns * row.decode_jobs

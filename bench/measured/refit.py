@@ -21,7 +21,6 @@ from .runs import MeasuredRun
 
 Floats = NDArray[np.float64]
 ROUNDS = 10
-DAMPING = 0.5
 START = LinearCostModel(2e7, 4e4, 1.0, 100.0, 1e5)
 """Anything of the right order; where it starts does not matter after some rounds."""
 
@@ -44,7 +43,8 @@ def refit(run: MeasuredRun, setup: Setup, fitted: int, ended: Callable[[int], No
         error = _error(run, replayed.run, part)
         if best is None or error < best.error:
             best = Refit(model, replayed, error)
-        model = _between(model, _solved(run, replayed, part))
+        # Half way, so that rounds settle and do not swing: the schedule changes with the coefficients.
+        model = model.between(_solved(run, replayed, part))
     assert best is not None, "there is at least one round"
     return best
 
@@ -77,11 +77,3 @@ def _sums_between(sums: Floats, ends: Int64s, begin: Int64s, end: Int64s) -> Flo
     """Features of the iterations that ended after `begin` and not after `end`."""
     out: Floats = sums[np.searchsorted(ends, end, "right")] - sums[np.searchsorted(ends, begin, "right")]
     return out
-
-
-def _between(old: LinearCostModel, new: LinearCostModel) -> LinearCostModel:
-    """Half way, so that rounds settle and do not swing: the schedule changes with the coefficients."""
-    names = ("fixed_ns", "prefill_token_ns", "prefill_pair_ns", "decode_context_ns", "decode_job_ns")
-    return LinearCostModel(
-        **{name: DAMPING * getattr(old, name) + (1 - DAMPING) * getattr(new, name) for name in names}
-    )

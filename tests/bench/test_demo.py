@@ -14,6 +14,7 @@ from measured import Said, result
 from skipjoin.bench.command import configure
 from skipjoin.bench.demo import check_policies, compute_threads, engine_flags, ensure_model
 from skipjoin.bench.outcome import Pair, Shown
+from skipjoin.bench.render import print_shown
 from skipjoin.bench.scenario import FOLDER, Scenario, load_scenario, scenario_names
 from skipjoin.core.errors import InvalidInput, InvalidSettings
 from skipjoin.executor.config import load_config
@@ -95,6 +96,19 @@ def test_a_failed_request_is_a_bar_that_does_not_hold() -> None:
     assert bars[0].says == "fcfs: 2 requests failed, first: NEVER_FITS: too long"
 
 
+def test_on_a_busy_machine_only_what_no_neighbour_can_do_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    slow = _shown(_pair(FCFS), _pair(replace(OURS, output_token_throughput=50.0)))
+    assert not slow.holds(strict=False)
+    busy = replace(slow, noise=("other processes took up to 50% of 2 processors",))
+    assert busy.holds(strict=False) and not busy.holds(strict=True)
+    print_shown(busy)
+    said = capsys.readouterr().out
+    assert said.count("busy: not judged, ") == 3 and "FAIL" not in said
+    assert "other processes took up to 50% of 2 processors." in said
+    lost = replace(busy, pairs=(_pair(FCFS, failures=("UNAVAILABLE: gone",)), *busy.pairs[1:]))
+    assert not lost.holds(strict=False)
+
+
 def test_without_both_policies_or_without_bounds_nothing_is_judged() -> None:
     assert _shown(_pair(OURS), _pair(result("adaptive", mean_jct_s=9.0))).bars() == []
     assert _shown(_pair(FCFS), _pair(OURS), scenario=SECOND).bars() == []
@@ -104,7 +118,7 @@ def test_the_json_of_a_scenario() -> None:
     told = json.loads(json.dumps(_shown(_pair(FCFS), _pair(OURS, lag_p99_ms=7.5)).as_json(), allow_nan=False))
     assert list(told) == [
         *("scenario", "seed", "load", "requests", "rate_per_s", "drain_rate_per_s"),
-        *("results", "simulated", "failed", "lag_p99_ms", "bars"),
+        *("results", "simulated", "failed", "lag_p99_ms", "disturbed", "bars"),
     ]
     assert (told["scenario"], told["seed"], told["requests"]) == ("many short, few long", FIRST.seed, 200)
     assert [one["policy"] for one in told["results"]] == ["fcfs", "skipjoin"]

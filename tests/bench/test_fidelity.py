@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from measured import result
 
-from skipjoin.bench.fidelity import Fidelity, verdicts
+from skipjoin.bench.fidelity import KINDS, Fidelity, Kind, Repeat, by_kind, verdicts
 from skipjoin.bench.outcome import Pair
 from skipjoin.bench.scenario import FOLDER, load_scenario, scenario_names
+from skipjoin.profiler.fit import SweepRow
+from skipjoin.profiler.model import LinearCostModel
 
 FIRST, SECOND = (load_scenario(FOLDER / f"{name}.toml") for name in scenario_names())
 
@@ -22,8 +24,8 @@ def _pair(
     return Pair(policy, live, simulated, failures, lag_p99_ms=0.5, trustworthy=True)
 
 
-def _round(**live_s: float | None) -> dict[str, Pair]:
-    return {policy: _pair(policy, jct_s) for policy, jct_s in live_s.items()}
+def _round(**live_s: float | None) -> dict[str, Repeat]:
+    return {policy: Repeat(0, _pair(policy, jct_s)) for policy, jct_s in live_s.items()}
 
 
 def _fidelity(**more: object) -> Fidelity:
@@ -100,6 +102,43 @@ def test_what_is_unknown_is_left_out() -> None:
 
 
 def test_failures_of_all_runs_are_counted() -> None:
-    rounds = [{"fcfs": _pair("fcfs", 1.0, failures=("lost", "late"))}, {"fcfs": _pair("fcfs", 1.0, failures=("lost",))}]
+    failures = (("lost", "late"), ("lost",))
+    rounds = [{"fcfs": Repeat(0, _pair("fcfs", 1.0, failures=which))} for which in failures]
     (verdict,) = verdicts(FIRST, rounds)
     assert verdict.failed == 3 and verdict.faithful and not verdict.holds
+
+
+def test_a_run_between_two_profiles_that_differ_is_shown_and_set_apart() -> None:
+    runs = [(4.0, 0.0, 1.0), (1.0, 0.11, 2.0), (2.0, -0.09, 1.2), (8.0, -0.2, 2.0)]
+    rounds = [
+        {"fcfs": Repeat(at, _pair("fcfs", live_s), drift, {"decodes": Kind(9, ratio, 1.0)})}
+        for at, (live_s, drift, ratio) in enumerate(runs)
+    ]
+    (verdict,) = verdicts(FIRST, rounds)
+    assert (verdict.ratios, verdict.apart) == ((0.25, 0.5), (1.0, 0.125))
+    assert verdict.kinds == {"decodes": pytest.approx(1.1)}
+    assert len(verdict.live_jct_s) == 4
+    late = replace(_pair("fcfs", 1.0), trustworthy=False)
+    (verdict,) = verdicts(FIRST, [{"fcfs": Repeat(0, late)}])
+    assert (verdict.ratios, verdict.apart, verdict.median, verdict.faithful, verdict.holds) == (
+        (),
+        (1.0,),
+        None,
+        None,
+        True,
+    )
+
+
+def test_iterations_are_told_apart_by_what_they_held() -> None:
+    cost = LinearCostModel(1e6, 1e4, 0.0, 0.0, 1e5)
+    rows = [
+        SweepRow(((100, 0),), 0, 0, 4_000_000),
+        SweepRow((), 3, 90, 1_300_000),
+        SweepRow((), 1, 30, 2_600_000),
+        SweepRow(((10, 0), (10, 16)), 2, 60, 1_400_000),
+    ]
+    found = by_kind(rows, cost)
+    assert list(found) == list(KINDS)
+    assert [one.iterations for one in found.values()] == [1, 2, 1]
+    assert [one.ratio for one in found.values()] == pytest.approx([0.5, 2.4 / 3.9, 1.0])
+    assert list(by_kind(rows[1:2], cost)) == ["decodes"]

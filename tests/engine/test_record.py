@@ -17,7 +17,7 @@ from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.params import EngineParams
-from skipjoin.engine.record import Recorder, RecordHeader, replay
+from skipjoin.engine.record import Recorder, RecordHeader, measured_iterations, replay
 from skipjoin.engine.turn import Turn
 from skipjoin.kvstore.params import KvParams
 from skipjoin.profiler.profiles import load_profile
@@ -64,6 +64,22 @@ def test_a_record_replays(tmp_path: Path) -> None:
     report = replay(path)
     assert (report.turns, report.identical, report.first_difference) == (turns, turns, None)
     assert str(turns) in str(report)
+
+
+def test_a_record_says_what_each_iteration_held_and_took(tmp_path: Path) -> None:
+    """The executor takes what the model says, and nothing passes between turns: every row's time is the model's."""
+    path = tmp_path / "run.jsonl"
+    record_a_run(path)
+    cost = load_profile("opt-13b-a100").model
+    rows = measured_iterations(path)
+    assert sum(len(row.chunks) for row in rows) >= 29
+    for row in rows:
+        assert row.measured_ns == cost.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts)
+    changed = path.read_text().splitlines(keepends=True)
+    changed[5] = changed[6]
+    path.write_text("".join(changed))
+    with pytest.raises(InvalidInput, match="does not replay"):
+        measured_iterations(path)
 
 
 def test_a_changed_token_count_is_found_out(tmp_path: Path) -> None:
