@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|kernels|step|pool|fidelity|published|demo|matrix|report|peers|engine|live`.
+"""`skipjoin bench run|turn|kernels|step|pool|fidelity|published|demo|matrix|report|against|peers|engine|live`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured, and every bar that there is held; 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -18,6 +18,7 @@ from pathlib import Path
 from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
 from ..core.places import place, write
+from . import against
 from .kernels import command as kernels
 from .matrix import command as matrix
 from .measured import command as measured
@@ -50,6 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     report.configure(actions.add_parser("report", help="a matrix's results as a page with charts"))
     peers.configure(
         actions.add_parser("peers", help="install other engines, each by itself, to be measured beside ours")
+    )
+    against.configure(
+        actions.add_parser("against", help="turn, engine or pool of this code beside those of another checkout")
     )
     offline.configure(actions.add_parser("engine", help="tokens a second without a server, beside the peers' engines"))
     peer_live.configure(actions.add_parser("live", help="a peer's server and ours behind HTTP, with the same requests"))
@@ -103,7 +107,9 @@ def _configure_turn(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--decodes", type=int, default=200, metavar="N", help="timed iterations (default %(default)s)")
     parser.add_argument("--model", metavar="DIR", help="that computes them (default: small, random)")
-    parser.add_argument("--only", choices=("turn", "engine"), help="one half: without a model, or beside one")
+    parser.add_argument(
+        "--only", choices=("turn", "engine", "pace"), help="turns without a model, beside one, or whole simulated runs"
+    )
     _json_flag(parser)
 
 
@@ -143,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
         "fidelity": measured.run,
         "published": published.run,
         "demo": _demo,
+        "against": against.run,
         "matrix": matrix.run,
         "report": report.run,
         "peers": peers.run,
@@ -208,9 +215,10 @@ def _turn(args: argparse.Namespace) -> int:
             raise InvalidSettings(f"--{field} is {value}.", field=field, limit=f"{low}..{high}")
     told: dict[str, object] = {}
     holds = True
-    for half, measured_half in (("turn", _turns_alone), ("engine", _turns_beside_a_model)):
-        if args.only in (None, half):
-            figures, held = measured_half(args)
+    parts = {"turn": _turns_alone, "engine": _turns_beside_a_model, "pace": _pace}
+    for part, measured_part in parts.items():
+        if args.only in (None, part):
+            figures, held = measured_part(args)
             told |= figures
             holds = holds and held
     _write(args.json, told)
@@ -228,6 +236,18 @@ def _turns_alone(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
             return asdict(said), said.holds
         print_timing(said)
     raise AssertionError("a measurement ends in its report")
+
+
+def _pace(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
+    from .pace import measure_pace
+    from .render import print_pace_head, print_timing
+
+    print_pace_head()
+    timings = []
+    for timing in measure_pace():
+        print_timing(timing)
+        timings.append(timing)
+    return {"pace": {"timings": [asdict(one) for one in timings]}}, all(one.holds for one in timings)
 
 
 def _turns_beside_a_model(args: argparse.Namespace) -> tuple[dict[str, object], bool]:

@@ -34,16 +34,17 @@ from ..serving.learned_file import LearnedFile
 from ..serving.link import LinkClosed, link_pair
 from .demo import compute_threads
 from .stopwatch import WHOLE, Stopwatch
-from .timed_engine import DOOR, FORWARD, PARTS, TimedExecutor, TimedLink, TimedTurn
+from .timed_engine import DOOR, FORWARD, PARTS, YARDSTICK, TimedExecutor, TimedLink, TimedTurn
 from .turn import COST, Timing, timing_of
+from .yardstick import Yardstick
 
 POLICY = "adaptive"
 PROMPT_TOKENS = 64
 WARM_ITERATIONS = 32
-TARGET_MS = 1.0
+TARGET = 1.0
 INCARNATION = 1
 SAMPLINGS = {
-    "greedy": (SamplingParams(temperature=0.0), TARGET_MS),
+    "greedy": (SamplingParams(temperature=0.0), TARGET),
     "temperature, top-p": (SamplingParams(temperature=0.8, top_p=0.95), None),
 }
 
@@ -72,14 +73,18 @@ def prepared(folder: Path) -> LoadedModel:
 def measure_work(model: LoadedModel, name: str, batch: int, iterations: int) -> Iterator[Timing | WorkReport]:
     """Every line as soon as it is known, the whole report last. Raises InvalidInput where the KV of `batch` jobs does not fit into memory."""
     timings: list[Timing] = []
-    for kind, (sampling, target_ms) in SAMPLINGS.items():
-        for timing in _timings(kind, decoded(model, batch, iterations, sampling), target_ms):
+    for kind, (sampling, target) in SAMPLINGS.items():
+        yardstick = Yardstick()
+        laps = decoded(model, batch, iterations, sampling, yardstick)
+        for timing in _timings(kind, laps, yardstick.unit_ms, target):
             timings.append(timing)
             yield timing
     yield WorkReport(name, batch, PROMPT_TOKENS, tuple(timings))
 
 
-def decoded(model: LoadedModel, batch: int, iterations: int, sampling: SamplingParams) -> list[Counter[str]]:
+def decoded(
+    model: LoadedModel, batch: int, iterations: int, sampling: SamplingParams, yardstick: Yardstick
+) -> list[Counter[str]]:
     """Nanoseconds of the parts of each of `iterations` iterations that decoded `batch` jobs, once they had done so for a while."""
     clock, watch = MonotonicClock(), Stopwatch()
     output = 2 * (WARM_ITERATIONS + iterations) + batch
@@ -90,7 +95,7 @@ def decoded(model: LoadedModel, batch: int, iterations: int, sampling: SamplingP
         door, end = (stack.enter_context(one) for one in link_pair())
         stack.callback(executor.close)
         facts = executor.start()
-        link = TimedLink(end, door, WARM_ITERATIONS + iterations, watch)
+        link = TimedLink(end, door, WARM_ITERATIONS + iterations, watch, yardstick)
         cost = CorrectedCostModel(COST, OnlineCorrection())
         state = assemble(POLICY, cost, facts, params, end_tokens=frozenset(model.config.eos_ids))
         turn = TimedTurn(state, AnnouncingExecutor(executor, link, INCARNATION), clock, batch, watch)
@@ -117,11 +122,10 @@ def _jobs(count: int, vocabulary: int, sampling: SamplingParams, clock: Clock) -
     return tuple(jobs)
 
 
-def _timings(kind: str, iterations: Sequence[Counter[str]], target_ms: float | None) -> Iterator[Timing]:
-    own = [laps[WHOLE] - laps[FORWARD] - laps[DOOR] for laps in iterations]
-    yield timing_of(f"decode, {kind}", own, target_ms)
+def _timings(kind: str, iterations: Sequence[Counter[str]], unit_ms: float, target: float | None) -> Iterator[Timing]:
+    own = [laps[WHOLE] - laps[FORWARD] - laps[DOOR] - laps[YARDSTICK] for laps in iterations]
+    yield timing_of(f"decode, {kind}", own, unit_ms, target)
     for part, words in PARTS.items():
-        yield timing_of(f"  {words}", [laps[part] for laps in iterations])
-    yield timing_of(
-        "  rest", [all_of - sum(laps[part] for part in PARTS) for all_of, laps in zip(own, iterations, strict=True)]
-    )
+        yield timing_of(f"  {words}", [laps[part] for laps in iterations], unit_ms)
+    rest = [all_of - sum(laps[part] for part in PARTS) for all_of, laps in zip(own, iterations, strict=True)]
+    yield timing_of("  rest", rest, unit_ms)

@@ -83,9 +83,13 @@ def print_live(study: LiveStudy) -> None:
 
 def print_timing(timing: Timing) -> None:
     """One line as soon as a situation is measured."""
-    target = DASH if timing.target_ms is None else f"<= {timing.target_ms:g}"
+    target = DASH if timing.target is None else f"<= {timing.target:g}"
     verdict = "" if timing.holds is None else " ok" if timing.holds else " ABOVE"
-    print(f"{timing.name:<28} {timing.median_ms:>10.4f} {timing.p95_ms:>10.4f} {timing.turns:>7} {target:>8}{verdict}")
+    print(
+        f"{timing.name:<28} {timing.median_ms:>10.4f} {timing.p95_ms:>10.4f} {timing.turns:>7}"
+        f" {timing.units:>9.4f} {target:>8}{verdict}"
+    )
+    sys.stdout.flush()
 
 
 def print_turn_head(batch: int, live: int) -> None:
@@ -102,8 +106,14 @@ def print_work_head(model: str, batch: int, prompt_tokens: int) -> None:
     _print_columns()
 
 
+def print_pace_head() -> None:
+    """What the columns of `print_timing` are, for runs of the simulator and calls of the command."""
+    print("Processor time of a simulated second (chats, opt-13b-a100, load 0.9, batch 64) and of a call")
+    _print_columns()
+
+
 def _print_columns() -> None:
-    print(f"{'':<28} {'median ms':>10} {'P95 ms':>10} {'turns':>7} {'target':>8}")
+    print(f"{'':<28} {'median ms':>10} {'P95 ms':>10} {'turns':>7} {'units':>9} {'target':>8}")
 
 
 def print_turn_tail(report: TurnReport) -> None:

@@ -27,8 +27,11 @@ from ..kvstore.device.pool import PoolShape
 from ..proto.frames import FromDoor, FromEngine
 from ..serving.link import EngineEnd, LinkClosed
 from .stopwatch import Stopwatch
+from .turn import YARDSTICK_EVERY
+from .yardstick import Yardstick
 
 TURN, BUILD, FORWARD, SAMPLE, ANSWER, SEND, DOOR = "turn", "build", "forward", "sample", "answer", "send", "door"
+YARDSTICK = "yardstick"
 PARTS = {
     TURN: "scheduler, planner, stops",
     BUILD: "batch",
@@ -36,7 +39,7 @@ PARTS = {
     ANSWER: "answer",
     SEND: "effects to the door",
 }
-"""What is an engine's own, and its words for a person. The forward pass is not, nor is the door that takes what was sent."""
+"""What is an engine's own, and its words for a person. The forward pass is not, nor is the door that takes what was sent, nor the yardstick."""
 _READ_BYTES = 1 << 20
 
 
@@ -85,11 +88,14 @@ class TimedTurn(Turn):
 class TimedLink(EngineEnd):
     """The engine's end of a link whose other end is here as well: what was sent is read at once, and forgotten.
 
-    Closed as soon as there are `wanted` iterations that count.
+    Closed as soon as there are `wanted` iterations that count. Between some of them the yardstick is measured.
     """
 
-    def __init__(self, end: socket.socket, door: socket.socket, wanted: int, watch: Stopwatch) -> None:
+    def __init__(
+        self, end: socket.socket, door: socket.socket, wanted: int, watch: Stopwatch, yardstick: Yardstick
+    ) -> None:
         super().__init__(end)
+        self._yardstick = yardstick
         self._door = door
         self._wanted = wanted
         self._watch = watch
@@ -104,3 +110,5 @@ class TimedLink(EngineEnd):
         """As the link's."""
         self._watch.lap(SEND, super().send, frame)
         self._watch.lap(DOOR, self._door.recv, _READ_BYTES)
+        if len(self._watch.iterations) % YARDSTICK_EVERY == 0:
+            self._watch.lap(YARDSTICK, self._yardstick.measure)

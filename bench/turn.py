@@ -1,7 +1,8 @@
 """How long a turn's own work takes: steps 3-5 and 7, without an executor.
 
 Owns the situations (nothing changes, a quarter of the batch changes, an arrival every turn, a long queue), each a driver of a real engine over
-a simulated executor, and the timing by CPU clock of the thread. It knows no screen; the command renders its report.
+a simulated executor, and the timing by CPU clock of the thread, beside a yardstick in whose units it is judged. It knows no screen; the command
+renders its report.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..engine.turn import Turn
 from ..profiler.model import LinearCostModel
 from ..scheduler.params import LadderParams
 from ..sim.executor import SimExecutor
+from .yardstick import Yardstick
 
 COST = LinearCostModel(
     fixed_ns=15e6,
@@ -43,32 +45,41 @@ FACTS = ExecutorFacts(
     max_context_tokens=None,
     vocab_size=256,
 )
-TARGETS_MS = {"unchanged": 0.1, "quarter": 1.5, "arrival": 2.0}
+TARGETS = {"unchanged": 0.1, "quarter": 1.5, "arrival": 2.0}
+YARDSTICK_EVERY = 16
 TARGET_RATIO = 1.2
 STOP_STRING = "\n\n\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Thread CPU time of one situation's turns in ms: median, 95th percentile (nearest rank), and how many were timed."""
+    """CPU time of one situation's turns in ms: median, 95th percentile (nearest rank), and how many were timed. `unit_ms` is what the yardstick took
+    beside them, `target` a number of such units.
+    """
 
     name: str
     median_ms: float
     p95_ms: float
     turns: int
-    target_ms: float | None = None
+    unit_ms: float
+    target: float | None = None
+
+    @property
+    def units(self) -> float:
+        """The median in units: the same on a slow machine and on a quick one."""
+        return self.median_ms / self.unit_ms
 
     @property
     def holds(self) -> bool | None:
         """Whether the median is within the target; None where there is none."""
-        return None if self.target_ms is None else self.median_ms <= self.target_ms
+        return None if self.target is None else self.units <= self.target
 
 
-def timing_of(name: str, samples_ns: Sequence[int], target_ms: float | None = None) -> Timing:
+def timing_of(name: str, samples_ns: Sequence[int], unit_ms: float, target: float | None = None) -> Timing:
     """What the samples say; of an even number the upper median."""
     ordered = sorted(samples_ns)
     count = len(ordered)
-    return Timing(name, ordered[count // 2] / 1e6, ordered[-(-count * 95 // 100) - 1] / 1e6, count, target_ms)
+    return Timing(name, ordered[count // 2] / 1e6, ordered[-(-count * 95 // 100) - 1] / 1e6, count, unit_ms, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,7 @@ class Bench:
         self._next = 0
         self.batch = batch
         self.samples_ns: list[int] = []
+        self._yardstick = Yardstick()
 
     def jobs(self, count: int, *, prompt_tokens: int, new_tokens: int, stop: tuple[str, ...] = ()) -> list[Event]:
         """`count` arrivals now."""
@@ -122,6 +134,8 @@ class Bench:
         effects = self._turn.settle(outcome)
         spent += thread_cpu_ns() - begun
         if timed:
+            if len(self.samples_ns) % YARDSTICK_EVERY == 0:
+                self._yardstick.measure()
             self.samples_ns.append(spent)
         return effects
 
@@ -136,7 +150,7 @@ class Bench:
 
     def timing(self, name: str) -> Timing:
         """What the samples say."""
-        return timing_of(name, self.samples_ns, TARGETS_MS.get(name))
+        return timing_of(name, self.samples_ns, self._yardstick.unit_ms, TARGETS.get(name))
 
 
 def unchanged(batch: int, live: int, turns: int, *, stop: tuple[str, ...] = ()) -> Timing:
@@ -224,5 +238,5 @@ def measure(
     for timing in queues(batch, *queued, turns):
         timings.append(timing)
         yield timing
-    ratio = timings[-1].median_ms / timings[-2].median_ms
+    ratio = timings[-1].units / timings[-2].units
     yield TurnReport(batch, live, tuple(timings), ratio, queued)

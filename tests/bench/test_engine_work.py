@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from skipjoin.bench.engine_work import SAMPLINGS, WorkReport, decoded
+from skipjoin.bench.pace import HELP_TARGET, RUNS, TARGETS, measure_pace
 from skipjoin.bench.stopwatch import WHOLE, Stopwatch
-from skipjoin.bench.timed_engine import DOOR, FORWARD, PARTS
+from skipjoin.bench.timed_engine import DOOR, FORWARD, PARTS, YARDSTICK
 from skipjoin.bench.turn import Timing, TurnReport, timing_of
+from skipjoin.bench.yardstick import Yardstick
 from skipjoin.cli import main
 from skipjoin.core.clock import thread_cpu_ns
 from skipjoin.executor.loading import load_model
@@ -53,11 +55,13 @@ def test_laps_add_up_and_only_iterations_that_count_are_kept() -> None:
 
 def test_an_iteration_is_a_forward_pass_and_its_parts(folder: Path) -> None:
     model = load_model(folder)
-    greedy, drawn = (decoded(model, 4, 20, sampling) for sampling, _ in SAMPLINGS.values())
+    yardstick = Yardstick()
+    greedy, drawn = (decoded(model, 4, 20, sampling, yardstick) for sampling, _ in SAMPLINGS.values())
+    assert yardstick.unit_ms > 0
     for iterations in (greedy, drawn):
         assert len(iterations) == 20
         for laps in iterations:
-            assert set(laps) == {WHOLE, FORWARD, DOOR, *PARTS}
+            assert set(laps) - {YARDSTICK} == {WHOLE, FORWARD, DOOR, *PARTS}
             assert all(spent > 0 for spent in laps.values())
             assert sum(spent for part, spent in laps.items() if part != WHOLE) < laps[WHOLE]
 
@@ -72,8 +76,8 @@ def test_the_command_says_every_part_and_ends_by_its_bars(
     assert (told["model"], told["batch"], told["prompt_tokens"]) == ("tiny", 3, 64)
     heads = [one for one in told["timings"] if not one["name"].startswith(" ")]
     assert [one["name"] for one in heads] == ["decode, greedy", "decode, temperature, top-p"]
-    assert [one["target_ms"] for one in heads] == [1.0, None]
-    assert code == (0 if heads[0]["median_ms"] <= 1.0 else 1)
+    assert [one["target"] for one in heads] == [1.0, None]
+    assert code == (0 if heads[0]["median_ms"] <= heads[0]["unit_ms"] else 1)
     assert len(told["timings"]) == 2 * (1 + len(PARTS) + 1)
     for one in told["timings"]:
         assert 0 < one["median_ms"] <= one["p95_ms"] and one["turns"] == 20
@@ -82,11 +86,25 @@ def test_the_command_says_every_part_and_ends_by_its_bars(
     assert all(one["name"] in printed for one in told["timings"])
 
 
+def test_virtual_time_and_the_command_have_a_line_each() -> None:
+    lines = list(measure_pace(requests=20))
+    assert [one.name for one in lines] == [*(f"simulated second, {name}" for name in TARGETS), "skipjoin --help"]
+    assert [one.target for one in lines] == [*TARGETS.values(), HELP_TARGET]
+    assert all(0 < one.median_ms <= one.p95_ms and one.unit_ms > 0 and one.turns == RUNS for one in lines)
+
+
+def test_a_slow_machine_is_no_regression_and_a_quick_one_hides_none() -> None:
+    """The same work in twice the time where fixed work takes twice the time; half as much more work on a machine twice as quick."""
+    slow, quick = timing_of("a", [4_000_000], 2.0, 2.0), timing_of("a", [1_500_000], 0.5, 2.0)
+    assert (slow.units, slow.holds) == (2.0, True)
+    assert (quick.units, quick.holds) == (3.0, False)
+
+
 def test_a_bar_that_does_not_hold_is_told() -> None:
-    good, bad = timing_of("a", [1_000_000, 3_000_000, 2_000_000], 2.0), timing_of("b", [2_000_001] * 2, 2.0)
-    assert good == Timing("a", 2.0, 3.0, 3, 2.0) and good.holds is True
-    assert bad.holds is False and replace(bad, target_ms=None).holds is None
-    assert WorkReport("m", 1, 1, (good, replace(bad, target_ms=None))).holds
+    good, bad = timing_of("a", [1_000_000, 3_000_000, 2_000_000], 0.5, 4.0), timing_of("b", [2_000_001] * 2, 0.5, 4.0)
+    assert good == Timing("a", 2.0, 3.0, 3, 0.5, 4.0) and good.holds is True
+    assert bad.holds is False and replace(bad, target=None).holds is None
+    assert WorkReport("m", 1, 1, (good, replace(bad, target=None))).holds
     assert not WorkReport("m", 1, 1, (good, bad)).holds
     assert TurnReport(8, 40, (good,), 1.2, (1, 2)).holds
     assert not TurnReport(8, 40, (good,), 1.21, (1, 2)).holds

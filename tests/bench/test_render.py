@@ -77,7 +77,11 @@ def test_a_live_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_timings_and_their_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad, free = Timing("a", 0.1, 0.2, 20, 0.1), Timing("b", 0.11, 0.2, 20, 0.1), Timing("c", 9.0, 9.0, 20)
+    good, bad, free = (
+        Timing("a", 0.2, 0.3, 20, 2.0, 0.1),
+        Timing("b", 0.21, 0.3, 20, 2.0, 0.1),
+        Timing("c", 9.0, 9.0, 20, 2.0),
+    )
     for timing in (good, bad, free):
         print_timing(timing)
     lines = capsys.readouterr().out.splitlines()

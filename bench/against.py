@@ -1,0 +1,163 @@
+"""`skipjoin bench against CHECKOUT turn|engine|pool ...`: the same benchmark of this code and of another checkout, by turns in one run.
+
+Owns the turns, the pairing of figures by name, and the verdict: quicker is more than 1. It knows a benchmark by its JSON alone: times stand as
+`median_ms`, rates as `..._per_s`. The command calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import Any
+
+from ..core.errors import InvalidSettings, Unavailable
+from ..core.places import write
+from .render import grid
+from .server import PACKAGE, own_command, own_environment
+
+LEAST = 0.98
+BENCHES = ("turn", "engine", "pool")
+PATIENCE_S = 3600.0
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One figure: its ratio in each round, other checkout over this one for a time and the other way round for a rate."""
+
+    name: str
+    ratios: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Of the rounds."""
+        return median(self.ratios)
+
+    @property
+    def slower(self) -> bool:
+        """Whether it is told as slower: below the bar in the median, and no quicker in three of four rounds, for one of many is off by chance."""
+        below = sum(ratio < 1.0 for ratio in self.ratios)
+        return self.median < LEAST and 4 * below >= 3 * len(self.ratios)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `bench against`."""
+    parser.add_argument("checkout", metavar="CHECKOUT", help="the other code: a folder with a checkout of skipjoin")
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="each measures so often (default %(default)s)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the ratios there")
+    parser.add_argument("bench", choices=BENCHES, help="what is measured")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="FLAGS", help="that the benchmark gets")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure by turns; 0 where this code is as quick. Raises InvalidSettings, Unavailable where a benchmark does not run."""
+    other = Path(args.checkout).resolve()
+    if not (other / "cli.py").is_file():
+        raise InvalidSettings(f"{args.checkout} is no checkout of skipjoin.", field="checkout")
+    if not 1 <= args.rounds <= 1000:
+        raise InvalidSettings(f"--rounds is {args.rounds}.", field="rounds", limit="1..1000")
+    ours = Path(__file__).resolve().parent.parent
+    rounds: list[tuple[Figures, Figures]] = []
+    with tempfile.TemporaryDirectory(prefix="skipjoin-against-") as folder:
+        for number in range(args.rounds):
+            # Who goes first takes turns as well: a machine that slows down would favour the first.
+            pair = [measured(code, [args.bench, *args.flags], Path(folder)) for code in _in_turn(ours, other, number)]
+            rounds.append((pair[0], pair[1]) if number % 2 == 0 else (pair[1], pair[0]))
+            print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
+    found = compared(rounds)
+    if not found:
+        raise Unavailable(f"`bench {args.bench}` gave no figure that both have.")
+    whole = geometric_mean([one.median for one in found])
+    print(rendered(found, whole))
+    if args.json is not None:
+        value = {"against": {one.name: list(one.ratios) for one in found}, "whole": whole, "least": LEAST}
+        write(args.json, json.dumps(value, indent=2) + "\n", "json")
+    return 0 if whole >= LEAST and not any(one.slower for one in found) else 1
+
+
+def _in_turn(ours: Path, other: Path, number: int) -> tuple[Path, Path]:
+    return (ours, other) if number % 2 == 0 else (other, ours)
+
+
+def measured(code: Path, words: Sequence[str], folder: Path) -> Figures:
+    """The figures of one run of `bench WORDS...` by the package in `code`. Raises Unavailable with its last line."""
+    out, home = folder / "figures.json", folder / "code"
+    home.mkdir(exist_ok=True)
+    package = home / PACKAGE
+    package.unlink(missing_ok=True)
+    package.symlink_to(code, target_is_directory=True)
+    out.unlink(missing_ok=True)
+    paths = os.pathsep.join((str(home), *filter(None, [os.environ.get("PYTHONPATH")])))
+    command = [*own_command("bench", words[0], "--json", str(out)), *words[1:]]
+    done = subprocess.run(
+        command,
+        env={**own_environment(), "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    # A bar that does not hold ends it with 1, figures and all.
+    if not out.is_file():
+        lines = done.stderr.strip().splitlines() or ["it said nothing."]
+        raise Unavailable(f"`bench {words[0]}` of {code.name} gave no figures: {lines[-1]}")
+    return figures_of(out.read_text(encoding="utf-8"))
+
+
+def figures_of(text: str) -> Figures:
+    """Seconds for one of what is measured, by name: of several of a name the median."""
+    values: list[Any] = []
+    try:
+        values.append(json.loads(text))
+    except ValueError:  # an object a line
+        for line in text.splitlines():
+            with suppress(ValueError):
+                values.append(json.loads(line))
+    found: dict[str, list[float]] = {}
+    for name, seconds in _figures(values):
+        found.setdefault(name, []).append(seconds)
+    return {name: median(several) for name, several in found.items()}
+
+
+def _figures(value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, list):
+        for one in value:
+            yield from _figures(one)
+    elif isinstance(value, dict) and value.get("kind") != "roof" and not str(value.get("name")).startswith(" "):
+        # A name that is indented is a part of what stands above it.
+        label = ", ".join(str(value[key]) for key in ("system", "pool", "name", "batch") if key in value)
+        for key, one in value.items():
+            if isinstance(one, (dict, list)):
+                yield from _figures(one)
+            elif isinstance(one, (int, float)) and one > 0:
+                if key == "median_ms":
+                    yield label, one / 1e3
+                elif key.endswith("_per_s"):
+                    yield f"{label}, {key.removesuffix('_per_s').replace('_', ' ')}", 1.0 / one
+
+
+def compared(rounds: Sequence[tuple[Figures, Figures]]) -> list[Against]:
+    """This code beside the other, round by round; what only one of them measures is left out."""
+    names = [name for name in rounds[0][0] if all(name in ours and name in theirs for ours, theirs in rounds)]
+    return [Against(name, tuple(theirs[name] / ours[name] for ours, theirs in rounds)) for name in names]
+
+
+def rendered(found: Sequence[Against], whole: float) -> str:
+    """A line a figure, then all of them together."""
+    lines = [["this over the other, quicker is more", "median", "least", "most", ""]]
+    for one in found:
+        verdict = f"SLOWER than {LEAST:g}" if one.slower else "ok"
+        lines.append([one.name, f"{one.median:.3f}", f"{min(one.ratios):.3f}", f"{max(one.ratios):.3f}", verdict])
+    lines.append(["all together", f"{whole:.3f}", "", "", "ok" if whole >= LEAST else f"SLOWER than {LEAST:g}"])
+    return grid(lines)
