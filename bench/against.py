@@ -1,18 +1,16 @@
-"""`skipjoin bench against CHECKOUT turn|engine|pool ...`: the same benchmark of this code and of another checkout, by turns in one run.
+"""`skipjoin bench against CHECKOUT turn|engine|pool -- FLAGS`: the same benchmark of this code and of another checkout, by turns in one run.
 
 Owns the turns, the pairing of figures by name, and the verdict: quicker is more than 1. It knows a benchmark by its JSON alone: times stand as
-`median_ms`, rates as `..._per_s`. The command calls it.
+`median_ms`, rates as `..._per_s`. It knows no screen; the command calls it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,6 @@ from statistics import geometric_mean, median
 from typing import Any
 
 from ..core.errors import InvalidSettings, Unavailable
-from ..core.places import write
-from .render import grid
 from .server import PACKAGE, own_command, own_environment
 
 LEAST = 0.98
@@ -49,41 +45,32 @@ class Against:
         return self.median < LEAST and 4 * below >= 3 * len(self.ratios)
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The flags of `bench against`."""
-    parser.add_argument("checkout", metavar="CHECKOUT", help="the other code: a folder with a checkout of skipjoin")
-    parser.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="each measures so often (default %(default)s)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the ratios there")
-    parser.add_argument("bench", choices=BENCHES, help="what is measured")
-    parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="FLAGS", help="that the benchmark gets")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Measure by turns; 0 where this code is as quick. Raises InvalidSettings, Unavailable where a benchmark does not run."""
-    other = Path(args.checkout).resolve()
+def by_turns(other: Path, words: Sequence[str], rounds: int, note: Callable[[str], None]) -> list[Against]:
+    """Measure `bench WORDS...` of both in each round. Raises InvalidSettings, Unavailable where nothing can be compared."""
     if not (other / "cli.py").is_file():
-        raise InvalidSettings(f"{args.checkout} is no checkout of skipjoin.", field="checkout")
-    if not 1 <= args.rounds <= 1000:
-        raise InvalidSettings(f"--rounds is {args.rounds}.", field="rounds", limit="1..1000")
+        raise InvalidSettings(f"{other} is no checkout of skipjoin.", field="checkout")
     ours = Path(__file__).resolve().parent.parent
-    rounds: list[tuple[Figures, Figures]] = []
+    done: list[tuple[Figures, Figures]] = []
     with tempfile.TemporaryDirectory(prefix="skipjoin-against-") as folder:
-        for number in range(args.rounds):
+        for number in range(rounds):
             # Who goes first takes turns as well: a machine that slows down would favour the first.
-            pair = [measured(code, [args.bench, *args.flags], Path(folder)) for code in _in_turn(ours, other, number)]
-            rounds.append((pair[0], pair[1]) if number % 2 == 0 else (pair[1], pair[0]))
-            print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
-    found = compared(rounds)
+            pair = [measured(code, words, Path(folder)) for code in _in_turn(ours, other.resolve(), number)]
+            done.append((pair[0], pair[1]) if number % 2 == 0 else (pair[1], pair[0]))
+            note(f"round {number + 1} of {rounds} done")
+    found = compared(done)
     if not found:
-        raise Unavailable(f"`bench {args.bench}` gave no figure that both have.")
-    whole = geometric_mean([one.median for one in found])
-    print(rendered(found, whole))
-    if args.json is not None:
-        value = {"against": {one.name: list(one.ratios) for one in found}, "whole": whole, "least": LEAST}
-        write(args.json, json.dumps(value, indent=2) + "\n", "json")
-    return 0 if whole >= LEAST and not any(one.slower for one in found) else 1
+        raise Unavailable(f"`bench {words[0]}` gave no figure that both have.")
+    return found
+
+
+def whole_of(found: Sequence[Against]) -> float:
+    """All figures together: the geometric mean of their medians."""
+    return geometric_mean([one.median for one in found])
+
+
+def as_quick(found: Sequence[Against]) -> bool:
+    """Whether this code is, on the whole and in each figure."""
+    return whole_of(found) >= LEAST and not any(one.slower for one in found)
 
 
 def _in_turn(ours: Path, other: Path, number: int) -> tuple[Path, Path]:
@@ -151,13 +138,3 @@ def compared(rounds: Sequence[tuple[Figures, Figures]]) -> list[Against]:
     """This code beside the other, round by round; what only one of them measures is left out."""
     names = [name for name in rounds[0][0] if all(name in ours and name in theirs for ours, theirs in rounds)]
     return [Against(name, tuple(theirs[name] / ours[name] for ours, theirs in rounds)) for name in names]
-
-
-def rendered(found: Sequence[Against], whole: float) -> str:
-    """A line a figure, then all of them together."""
-    lines = [["this over the other, quicker is more", "median", "least", "most", ""]]
-    for one in found:
-        verdict = f"SLOWER than {LEAST:g}" if one.slower else "ok"
-        lines.append([one.name, f"{one.median:.3f}", f"{min(one.ratios):.3f}", f"{max(one.ratios):.3f}", verdict])
-    lines.append(["all together", f"{whole:.3f}", "", "", "ok" if whole >= LEAST else f"SLOWER than {LEAST:g}"])
-    return grid(lines)

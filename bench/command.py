@@ -18,7 +18,6 @@ from pathlib import Path
 from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
 from ..core.places import place, write
-from . import against
 from .kernels import command as kernels
 from .matrix import command as matrix
 from .measured import command as measured
@@ -52,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     peers.configure(
         actions.add_parser("peers", help="install other engines, each by itself, to be measured beside ours")
     )
-    against.configure(
+    _configure_against(
         actions.add_parser("against", help="turn, engine or pool of this code beside those of another checkout")
     )
     offline.configure(actions.add_parser("engine", help="tokens a second without a server, beside the peers' engines"))
@@ -119,6 +118,16 @@ def _configure_pool(parser: argparse.ArgumentParser) -> None:
     _json_flag(parser)
 
 
+def _configure_against(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkout", metavar="CHECKOUT", help="the other code: a folder with a checkout of skipjoin")
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="each measures so often (default %(default)s)"
+    )
+    _json_flag(parser)
+    parser.add_argument("bench", choices=("turn", "engine", "pool"), help="what is measured")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
+
+
 def _configure_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policies", default="fcfs,skipjoin,adaptive", metavar="A,B,C", help="(default %(default)s)")
     parser.add_argument(
@@ -149,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
         "fidelity": measured.run,
         "published": published.run,
         "demo": _demo,
-        "against": against.run,
+        "against": _against,
         "matrix": matrix.run,
         "report": report.run,
         "peers": peers.run,
@@ -283,6 +292,22 @@ def _pool(args: argparse.Namespace) -> int:
     print_pools(figures)
     _write(args.json, {"pools": [asdict(one) | {"tokens_per_s": one.tokens_per_s} for one in figures]})
     return 0
+
+
+def _against(args: argparse.Namespace) -> int:
+    from .against import as_quick, by_turns, whole_of
+    from .progress import Bar
+    from .render import print_against
+
+    if not 1 <= args.rounds <= 1000:
+        raise InvalidSettings(f"--rounds is {args.rounds}.", field="rounds", limit="1..1000")
+    with Bar() as bar:
+        found = by_turns(
+            Path(args.checkout), [args.bench, *(word for word in args.flags if word != "--")], args.rounds, bar.note
+        )
+    print_against(found)
+    _write(args.json, {"against": {one.name: list(one.ratios) for one in found}, "all": whole_of(found)})
+    return 0 if as_quick(found) else 1
 
 
 def _demo(args: argparse.Namespace) -> int:

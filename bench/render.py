@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from ..workload.statistics import RunResult
+from .against import LEAST, Against, whole_of
 from .fidelity import BASE, WITHIN, Fidelity, Repeat
 from .live import LiveStudy
 from .outcome import Shown
@@ -134,6 +135,19 @@ def print_pools(figures: Sequence[PoolFigures]) -> None:
         [f"commits a second, {figures[0].batch} jobs each", *(_whole(one.commits_per_s) for one in figures)],
         ["tokens logged a second", *(_whole(one.tokens_per_s) for one in figures)],
     ]
+    print(grid(lines), end="")
+
+
+def print_against(found: Sequence[Against]) -> None:
+    """This code beside another checkout: a line a figure, then all of them together."""
+    lines = [["the other's time over ours", "median", "least", "most", f"at least {LEAST:g}"]]
+    for one in found:
+        least, most = min(one.ratios), max(one.ratios)
+        lines.append(
+            [one.name, *(f"{ratio:.3f}" for ratio in (one.median, least, most)), "SLOWER" if one.slower else "ok"]
+        )
+    whole = whole_of(found)
+    lines.append(["all together", f"{whole:.3f}", "", "", "ok" if whole >= LEAST else "SLOWER"])
     print(grid(lines), end="")
 
 

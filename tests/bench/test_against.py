@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from skipjoin.bench.against import Against, compared, figures_of, rendered
+from skipjoin.bench.against import Against, as_quick, compared, figures_of
+from skipjoin.bench.render import print_against
 from skipjoin.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def test_figures_are_seconds_by_name() -> None:
     assert figures_of("\n".join(json.dumps(line) for line in lines)) == {"ours, 1, tokens": 0.2}
 
 
-def test_quicker_is_more_and_what_only_one_has_is_left_out() -> None:
+def test_quicker_is_more_and_what_only_one_has_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     rounds = [
         ({"a": 1.0, "b": 2.0, "new": 1.0}, {"a": 1.5, "b": 1.0, "old": 1.0}),
         ({"a": 1.0, "b": 2.0}, {"a": 1.2, "b": 3.0}),
@@ -39,9 +40,11 @@ def test_quicker_is_more_and_what_only_one_has_is_left_out() -> None:
     assert compared([rounds[0], rounds[0]])[0] == Against("a", (1.5, 1.5))
     first, second = compared([({name: one[name] for name in ("a", "b")}, theirs) for one, theirs in rounds])
     assert (first, second) == (Against("a", (1.5, 1.2)), Against("b", (0.5, 1.5)))
-    said = rendered([first, Against("b", (0.5, 0.9))], 0.97).splitlines()
+    print_against([first, Against("b", (0.5, 0.9))])
+    said = capsys.readouterr().out.splitlines()
     assert said[1].split() == ["a", "1.350", "1.200", "1.500", "ok"]
-    assert said[2].endswith("SLOWER than 0.98") and said[3].split()[:3] == ["all", "together", "0.970"]
+    assert said[2].endswith("SLOWER") and said[3].split() == ["all", "together", "0.972", "SLOWER"]
+    assert as_quick([first]) and not as_quick([first, Against("b", (0.97,))])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_slower_is_most_rounds_and_the_median(ratios: tuple[float, ...], slower:
 def test_a_checkout_against_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other, out = tmp_path / "before", tmp_path / "against.json"
     other.symlink_to(ROOT, target_is_directory=True)
-    words = ["--rounds", "1", "--json", str(out), "pool", "--seconds", "0.1"]
+    words = ["--rounds", "1", "--json", str(out), "pool", "--", "--seconds", "0.1"]
     assert main(["bench", "against", str(other), *words]) in (0, 1)
     told = json.loads(out.read_text())
     assert set(told["against"]) == {
