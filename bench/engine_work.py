@@ -32,6 +32,7 @@ from ..serving.engine_process import serve
 from ..serving.facts import EngineFacts, EngineWords
 from ..serving.learned_file import LearnedFile
 from ..serving.link import LinkClosed, link_pair
+from ..serving.pulse import Pulse
 from .demo import compute_threads
 from .stopwatch import WHOLE, Stopwatch
 from .timed_engine import DOOR, FORWARD, PARTS, YARDSTICK, TimedExecutor, TimedLink, TimedTurn
@@ -104,7 +105,7 @@ def decoded(
         jobs = _jobs(2 * batch, facts.vocab_size, replace(sampling, max_new_tokens=output), clock)
         door.sendall(framed(encode_from_door(Events(INCARNATION, jobs))))
         try:
-            serve(link, engine, clock, INCARNATION)
+            serve(link, engine, clock, INCARNATION, Pulse(link, INCARNATION, clock))
         except LinkClosed:
             return watch.iterations[WARM_ITERATIONS:]
     raise InvariantViolation("The engine stopped before it was told to.")

@@ -6,7 +6,7 @@ used: they mean another model than config.json says. It computes nothing with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -17,6 +17,8 @@ from ..kernels.linear import Linear
 from .architectures import Norm
 from .config import ModelConfig
 from .weights import LayerWeights, ModelWeights, NormWeights
+
+_PIECE_NUMBERS = 1 << 24
 
 
 class TensorSource(Protocol):
@@ -39,13 +41,22 @@ class TensorSource(Protocol):
 class Assembler:
     """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises InvalidModel naming the tensor."""
 
-    def __init__(self, config: ModelConfig, checkpoint: TensorSource, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        checkpoint: TensorSource,
+        device: torch.device,
+        dtype: torch.dtype,
+        progress: Callable[[int], None] = lambda numbers: None,
+    ) -> None:
+        """`progress` hears how many numbers more have been read."""
         self._config = config
         self._family = config.architecture
         self._names = config.architecture.tensors
         self._checkpoint = checkpoint
         self._device = device
         self._dtype = dtype
+        self._progress = progress
         self._used: set[str] = set()
         self._stored = self._stored_names()
 
@@ -145,15 +156,20 @@ class Assembler:
                 weights.append(self._tensor(f"{name}.weight", (outputs, inputs)))
             if bias:
                 biases.append(self._tensor(f"{name}.bias", (outputs,)))
-        return Linear(torch.cat(weights), torch.cat(biases) if bias else None)
+        # A single part is laid out as it lies in the file: a copy before that would be one for nothing.
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        return Linear(weight, torch.cat(biases) if bias else None)
 
     def _tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
         self._used.add(name)
         stored = self._stored.get(name, name)
         tensor = self._checkpoint.read(stored, shape)
         served = tensor.to(device=self._device, dtype=self._dtype if dtype is None else dtype)
-        if not _is_finite(served):
-            raise _not_finite(stored, tensor, served)
+        # In pieces: where the file is mapped, looking at a piece is what reads it from the disk.
+        for piece in _pieces(served):
+            if not _is_finite(piece):
+                raise _not_finite(stored, tensor, served)
+            self._progress(piece.numel())
         return served
 
     def _stored_names(self) -> dict[str, str]:
@@ -182,6 +198,14 @@ class Assembler:
                 f"config.json does not explain the tensor {unknown[0][:200]}{and_more} in the weights. Take the one that belongs to them.",
                 field=unknown[0][:200],
             )
+
+
+def _pieces(tensor: Tensor) -> Sequence[Tensor]:
+    """The tensor cut along its first dimension into pieces of some `_PIECE_NUMBERS`."""
+    if tensor.numel() <= _PIECE_NUMBERS:
+        return (tensor,)
+    pieces: Sequence[Tensor] = tensor.split(max(1, len(tensor) * _PIECE_NUMBERS // tensor.numel()))
+    return pieces
 
 
 def _is_finite(tensor: Tensor) -> bool:

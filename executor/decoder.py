@@ -42,8 +42,17 @@ class ForwardBatch:
 class Decoder:
     """Runs a loaded model over a paged pool."""
 
-    def __init__(self, model: LoadedModel, kv: PagedKv, kernels: Kernels, *, recorded: bool) -> None:
-        """`recorded`: passes may be recorded and launched again, so no pass may ask the host what its tensors hold."""
+    def __init__(
+        self,
+        model: LoadedModel,
+        kv: PagedKv,
+        kernels: Kernels,
+        *,
+        recorded: bool,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`recorded`: passes may be recorded and launched again, so no pass may ask the host what its tensors hold. `beat` is called after each
+        layer."""
         config = model.config
         self._config = config
         self._weights = model.weights
@@ -59,6 +68,7 @@ class Decoder:
         )
         self._ropes = tuple(RotaryTable(rope, model.device, model.dtype, recorded=recorded) for rope in config.ropes)
         self._scale = _embedding_scale(model)
+        self._beat = beat
 
     @property
     def shapes(self) -> tuple[AttentionShape, ...]:
@@ -93,6 +103,7 @@ class Decoder:
             normed = self._add_norm_(summand, hidden, mlp_sum)
             if not config.norm_before:
                 hidden = normed
+            self._beat()
         return self._logits(normed) if len(hidden) else hidden.new_empty(0, config.vocab_size)
 
     def _embed(self, batch: ForwardBatch) -> Tensor:

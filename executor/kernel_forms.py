@@ -7,6 +7,7 @@ Owns the way from a loaded model to the shape that its kernels depend on, and th
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 
@@ -19,14 +20,20 @@ from .weights import LoadedModel
 log = logging.getLogger("skipjoin.engine")
 
 
-def compile_forms(model: LoadedModel, page_tokens: int) -> int:
-    """Launch every form once, so that none is compiled while a job waits; gives their number. Later starts find them in Triton's cache."""
+def compile_forms(model: LoadedModel, page_tokens: int, beat: Callable[[], None] = lambda: None) -> int:
+    """Launch every form once, so that none is compiled while a job waits; gives their number. Later starts find them in Triton's cache. `beat` is
+    called after each."""
+
+    def say(done: int, total: int, name: str) -> None:
+        beat()
+        _say(done, total, name)
+
     # Not at the top: a CPU needs no triton.
     from ..kernels.compiled.variants import compile_variants, kernel_variants
 
     with computing_on(model.device):
         forms = kernel_variants(decoder_shape(model, page_tokens), model.device)
-        compile_variants(forms, _say)
+        compile_variants(forms, say)
     return len(forms)
 
 

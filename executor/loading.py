@@ -6,6 +6,7 @@ read or laid out. Servers, `skipjoin.LLM`, the profiler and tests call it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,9 +20,12 @@ from .weights import LoadedModel, parse_device, parse_dtype
 
 
 def load_model(
-    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | str = "float32"
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str = "float32",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LoadedModel:
-    """Load a Hugging Face folder of a known architecture.
+    """Load a Hugging Face folder of a known architecture. `progress` hears how many bytes of how many are read, in the precision served.
 
     Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the memory that is free, InvalidInput for an unknown
     device or precision.
@@ -30,8 +34,15 @@ def load_model(
     dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
     path = Path(folder)
     config = load_config(path)
-    assembler = Assembler(config, Checkpoint(path), device, dtype)
-    numbers = assembler.numbers
+    read = 0
+
+    def advanced(numbers: int) -> None:
+        nonlocal read
+        read += numbers
+        progress(read * dtype.itemsize, total * dtype.itemsize)
+
+    assembler = Assembler(config, Checkpoint(path), device, dtype, advanced)
+    total = numbers = assembler.numbers
     if config.tied_embeddings and form_for(device, dtype) != "plain":
         numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
     refuse_too_large(numbers * dtype.itemsize, device, dtype)

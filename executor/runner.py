@@ -7,6 +7,7 @@ model beside them, samples, and answers with tokens and landed moves. It allocat
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
@@ -75,15 +76,18 @@ class TorchExecutor:
         checked: bool = False,
         graph_rows: int = 0,
         capture: Capture | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         """`kernels` None: the quickest for the model's device. `graph_rows`: on CUDA, decodes of up to so many jobs are replayed where that can be
         done; `capture`: by what, for tests. `checked`: every iteration's tables and slots are looked at before anything reads
-        or writes by them, for tests and for hunting a bug; on a device this waits for them."""
+        or writes by them, for tests and for hunting a bug; on a device this waits for them. `beat` is called whenever a long start or iteration has
+        gone a step on: after a layer, a compiled kernel form, a recorded graph."""
         self._model = model
         self._kernels = kernels
         self._checked = checked
         self._graph_rows = graph_rows
         self._capture = capture
+        self._beat = beat
         self._pool = pool
         self._generation = generation
         self._clock = clock if clock is not None else MonotonicClock()
@@ -99,7 +103,7 @@ class TorchExecutor:
         config, device, dtype = self._model.config, self._model.device, self._model.dtype
         if self._kernels is None and compiles(device, dtype):
             use_own_sizes()
-            compile_forms(self._model, self._pool.page_tokens)
+            compile_forms(self._model, self._pool.page_tokens, self._beat)
         layout = KvLayout(config.layers, config.kv_heads, self._pool.page_tokens, config.head_dim)
         self.pools = PagePools(layout, self._pool, device, dtype)
         self._kv = PagedKv(self.pools.device, layout)
@@ -108,7 +112,7 @@ class TorchExecutor:
             kernels = checking(kernels)
         self._upload = upload_for(device)
         capture = capture_for(device, kernels, self._graph_rows, self._capture)
-        self._decoder = Decoder(self._model, self._kv, kernels, recorded=capture is not None)
+        self._decoder = Decoder(self._model, self._kv, kernels, recorded=capture is not None, beat=self._beat)
         self.graphs = decode_graphs(self._decoder, self._model, self._kv, kernels, self._graph_rows, capture)
         self._builder = BatchBuilder(self._table, self._kv, self._upload, kernels, config.heads)
         self._sampler = Sampler(self._table, kernels, self._upload.keep)

@@ -65,6 +65,7 @@ class EngineFrame(_message.Message):
     BEAT_FIELD_NUMBER: _builtins.int
     START_FAILED_FIELD_NUMBER: _builtins.int
     LAUNCHED_FIELD_NUMBER: _builtins.int
+    STARTING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___Ready: ...
     @_builtins.property
@@ -75,6 +76,8 @@ class EngineFrame(_message.Message):
     def start_failed(self) -> Global___StartFailed: ...
     @_builtins.property
     def launched(self) -> Global___Launched: ...
+    @_builtins.property
+    def starting(self) -> Global___Starting: ...
     def __init__(
         self,
         *,
@@ -83,12 +86,13 @@ class EngineFrame(_message.Message):
         beat: Global___Beat | None = ...,
         start_failed: Global___StartFailed | None = ...,
         launched: Global___Launched | None = ...,
+        starting: Global___Starting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed", "starting", b"starting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed", "starting", b"starting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["ready", "effects", "beat", "start_failed", "launched"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["ready", "effects", "beat", "start_failed", "launched", "starting"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -196,6 +200,36 @@ class Ready(_message.Message):
 Global___Ready: _TypeAlias = Ready  # noqa: Y015
 
 @_typing.final
+class Starting(_message.Message):
+    """How far an engine has come that is not ready yet; every one is progress. `done` of `total` is in the unit of the step, 0 where it has none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    step: _builtins.str
+    done: _builtins.int
+    total: _builtins.int
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        step: _builtins.str = ...,
+        done: _builtins.int = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "incarnation", b"incarnation", "step", b"step", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Starting: _TypeAlias = Starting  # noqa: Y015
+
+@_typing.final
 class StartFailed(_message.Message):
     """Why the engine cannot serve: instead of Ready, or its last word."""
 
@@ -260,7 +294,7 @@ Global___Launched: _TypeAlias = Launched  # noqa: Y015
 
 @_typing.final
 class Beat(_message.Message):
-    """Sign of life, on the engine's monotonic clock; `seq` is the last finished turn."""
+    """Sign that a turn goes on, on the engine's monotonic clock, for iterations that take long; `seq` counts the signs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

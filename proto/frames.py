@@ -1,7 +1,7 @@
 """The frames between door and engine, and how they are cut from a byte stream.
 
-Owns the values of both directions (`Hello`, `Events`, `StopAsked`; `Ready`, `Effects`, `Beat`, `StartFailed`), their encoding and the length
-prefix. It knows no socket and no event loop: both ends feed what they read to a `FrameReader`. proto/link.py carries what is inside.
+Owns the values of both directions (`Hello`, `Events`, `StopAsked`; `Starting`, `Ready`, `Effects`, `Launched`, `Beat`, `StartFailed`), their encoding
+and the length prefix. It knows no socket and no event loop: both ends feed what they read to a `FrameReader`. proto/link.py carries what is inside.
 
 A frame is its length as 4 little-endian bytes and a DoorFrame or EngineFrame message. A malformed frame raises InvariantViolation:
 both ends are ours, of one version.
@@ -50,8 +50,18 @@ class StopAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Starting:
+    """How far an engine has come that is not ready yet: a step, and `done` of `total` of it in the step's own unit; 0 of 0 where it has none."""
+
+    incarnation: int
+    step: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
-    """The engine's first frame: what it found. `facts_json` holds more for a person or a log."""
+    """The engine's first frame when it can serve: what it found. `facts_json` holds more for a person or a log."""
 
     incarnation: int
     pid: int
@@ -82,7 +92,7 @@ class Launched:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A sign of life, on the engine's monotonic clock; `seq` is the last finished turn."""
+    """A sign that a turn goes on, on the engine's monotonic clock, for iterations that take long; `seq` counts the signs."""
 
     incarnation: int
     seq: int
@@ -98,7 +108,7 @@ class Effects:
 
 
 FromDoor = Hello | Events | StopAsked
-FromEngine = Ready | StartFailed | Launched | Beat | Effects
+FromEngine = Starting | Ready | StartFailed | Launched | Beat | Effects
 
 
 def encode_from_door(frame: FromDoor) -> bytes:
@@ -139,6 +149,9 @@ def encode_from_engine(frame: FromEngine) -> bytes:
         case Beat():
             beat = pb.Beat(incarnation=frame.incarnation, seq=frame.seq, now_ns=frame.now_ns)
             return pb.EngineFrame(beat=beat).SerializeToString()
+        case Starting():
+            starting = pb.Starting(incarnation=frame.incarnation, step=frame.step, done=frame.done, total=frame.total)
+            return pb.EngineFrame(starting=starting).SerializeToString()
         case Ready():
             return pb.EngineFrame(ready=_ready_to_wire(frame)).SerializeToString()
         case StartFailed():
@@ -168,6 +181,9 @@ def decode_from_engine(data: bytes) -> FromEngine:
             return Effects(message.effects.incarnation, link.effects_of(message.effects))
         case "beat":
             return Beat(message.beat.incarnation, message.beat.seq, message.beat.now_ns)
+        case "starting":
+            starting = message.starting
+            return Starting(starting.incarnation, starting.step, starting.done, starting.total)
         case "ready":
             return _ready_from_wire(message.ready)
         case "start_failed":

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InvalidSettings, Unauthenticated
 from ..core.ids import DEFAULT_TENANT, TenantId
+
+log = logging.getLogger("skipjoin.door")
 
 MAX_TOKEN_CHARS = 512
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
@@ -45,6 +48,7 @@ class Access:
             if hmac.compare_digest(shown, digest):
                 found = tenant
         if found is None:
+            log.warning("a call with a token that is not known was refused")
             raise Unauthenticated("The token is not known here.")
         return found
 

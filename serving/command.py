@@ -13,6 +13,7 @@ from .facts import EngineFacts
 from .flags import add_flags, settings_from
 from .logs import log_to_stderr
 from .settings import ServeSettings, located, split_address
+from .spare import Spare
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +24,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until drained. Raises SkipjoinError for what keeps the server from starting or ends it."""
     settings = settings_from(args)
-    log_to_stderr()
-    asyncio.run(_serve(located(settings)))
+    log_to_stderr(settings.log_level, settings.log_format)
+    settings = located(settings)
+    # Its imports take as long as the door's: they go on side by side.
+    spare = _spare(settings)
+    try:
+        asyncio.run(_serve(settings, spare))
+    finally:
+        if spare is not None:
+            spare.kill()
     return 0
 
 
-async def _serve(settings: ServeSettings) -> None:
+def _spare(settings: ServeSettings) -> Spare | None:
+    from .spare import spare_for
+
+    try:
+        return spare_for(settings)
+    except OSError:
+        return None  # `engines` tries again, and says what is wrong
+
+
+async def _serve(settings: ServeSettings, spare: Spare | None) -> None:
     from .wiring import build_door
 
     def on_ready(facts: EngineFacts, port: int, http_port: int | None) -> None:
         print(start_line(settings, facts, port, http_port), flush=True)
 
-    door = await build_door(settings, on_ready)
+    door = await build_door(settings, on_ready, spare)
     if not await door.run(check=settings.check) and settings.check:
         raise KeyboardInterrupt  # a signal came first: nothing was checked
 

@@ -25,7 +25,7 @@ from .settings import ServeSettings
 
 log = logging.getLogger("skipjoin.engine")
 
-COARSE_S = 8.0
+COARSE_S = 6.0
 _CACHE_VERSION = 3
 _KEPT = 64
 """Profiles that stay in the cache; the oldest go."""

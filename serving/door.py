@@ -49,10 +49,12 @@ class Door:
     retention_s: float
     drain_s: float
     on_ready: Callable[[EngineFacts], None]
+    addresses: Callable[[], list[str]]
     _stop_at: asyncio.Event = field(default_factory=asyncio.Event)
     _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _limit_s: float | None = None
+    _saying: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, *, check: bool = False) -> bool:
         """Serve until a signal or `begin_drain`; with `check`, only until the engine was ready. Answers whether it ever was.
@@ -63,7 +65,8 @@ class Door:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         self.supervisor.on_change.append(self._engine_changed)
-        self.jobs.store.on_change.append(self._store_changed)
+        self.jobs.store.on_change.append(self._well)
+        self.supervisor.on_health.append(self._well)
         await self._say(serving=False)
         tasks = [
             asyncio.create_task(self.jobs.journal.run(), name="journal"),
@@ -77,6 +80,7 @@ class Door:
                     await server.start()
                 for side in self.sides:
                     await side.start()
+                log.info("listening: %s", ", ".join(self.addresses()))
             await self._first_of(tasks, self._ready, self._stop_at)
             facts = self.supervisor.facts
             if facts is not None and not self.draining:
@@ -109,6 +113,7 @@ class Door:
         self.begin_drain()
 
     async def _drain(self, tasks: list[asyncio.Task[None]]) -> None:
+        log.info("draining: newcomers are refused, %d running jobs have %g s", self._running_jobs(), self._limit_s)
         await self._say(serving=False)
         await self.jobs.claims.park_unstarted()
         try:
@@ -121,6 +126,7 @@ class Door:
         left = self._running_jobs()
         if left:
             log.warning("%d running jobs are parked in the job pool", left)
+        log.info("drained")
 
     def _running_jobs(self) -> int:
         return sum(1 for live in self.jobs.table.jobs.values() if not live.parked)
@@ -150,15 +156,21 @@ class Door:
     @property
     def serving(self) -> bool:
         """What health says: there is an engine, newcomers are taken and can be stored."""
-        return self.supervisor.ready and not self.draining and self.jobs.store.failing is None
+        return self.supervisor.answering and not self.draining and self.jobs.store.failing is None
 
     def _engine_changed(self, ready: bool) -> None:
         if ready:
             self._ready.set()
-        asyncio.get_running_loop().create_task(self._say(serving=self.serving))
+        self._say_soon()
 
-    def _store_changed(self, well: bool) -> None:
-        asyncio.get_running_loop().create_task(self._say(serving=self.serving))
+    def _well(self, well: bool) -> None:
+        """The store, or the engine's health, is as it says now."""
+        self._say_soon()
+
+    def _say_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._say(serving=self.serving))
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
 
     async def _say(self, *, serving: bool) -> None:
         status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING

@@ -23,6 +23,7 @@ from .computing import ROOFLINE, Computing
 from .facts import EngineFacts, EngineWords
 from .learned_file import LearnedFile, place_of
 from .link import EngineEnd
+from .pulse import Pulse
 from .settings import ServeSettings
 from .tokenizers import tokenizer_for
 
@@ -52,18 +53,23 @@ class Engine:
         self.executor.close()
 
 
-def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | None, clock: Clock) -> Engine:
-    """Load, allocate, join; with a `link` the door is told of launches, and what is learned is kept.
+def build_engine(
+    settings: ServeSettings, incarnation: int, link: EngineEnd | None, clock: Clock, pulse: Pulse | None = None
+) -> Engine:
+    """Load, allocate, join; with a `link` the door is told of launches, and what is learned is kept. `pulse` says how far it is.
 
     Raises InvalidModel, InvalidProfile, InvalidSettings, InvalidInput, ExecutorLost.
     """
+    pulse = pulse or Pulse(None, incarnation, clock)
+    pulse.step("reading the tokenizer")
     tokenizer = tokenizer_for(settings)
     if settings.executor == "simulated":
-        computing = _simulated(settings, incarnation, tokenizer.vocab_size, tokenizer.end_tokens)
+        computing = _simulated(settings, incarnation, tokenizer.vocab_size, tokenizer.end_tokens, pulse)
     else:
         from .torch_parts import torch_computing
 
-        computing = torch_computing(settings, incarnation, clock)
+        computing = torch_computing(settings, incarnation, clock, pulse)
+    pulse.step("joining its parts")
     params = EngineParams(
         max_batch=settings.max_batch,
         max_prefill_tokens=settings.max_prefill_tokens,
@@ -110,7 +116,9 @@ def build_engine(settings: ServeSettings, incarnation: int, link: EngineEnd | No
     return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder, learned)
 
 
-def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_tokens: frozenset[int]) -> Computing:
+def _simulated(
+    settings: ServeSettings, incarnation: int, vocab_size: int, end_tokens: frozenset[int], pulse: Pulse
+) -> Computing:
     from ..sim.paced import paced_executor
 
     name = settings.profile or SIMULATED_PROFILE
@@ -136,7 +144,7 @@ def _simulated(settings: ServeSettings, incarnation: int, vocab_size: int, end_t
         max_context_tokens=profile.max_context_tokens,
         vocab_size=vocab_size,
     )
-    executor = paced_executor(profile.cost, facts, scale=settings.simulated_scale, avoid=end_tokens)
+    executor = paced_executor(profile.cost, facts, scale=settings.simulated_scale, avoid=end_tokens, beat=pulse.beat)
     return Computing(executor, executor.start(), profile.cost, "simulated", "none", name)
 
 

@@ -7,7 +7,6 @@ number of an inherited socket; it ends when that socket does.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -21,16 +20,19 @@ from .engine_parts import Engine, build_engine
 from .facts import failure_frame
 from .link import EngineEnd, LinkClosed
 from .logs import log_to_stderr
+from .offspring import die_with_parent
+from .pulse import Pulse
 from .settings import ServeSettings
 
-_PR_SET_PDEATHSIG = 1
+_WORD_NS = 1_000_000_000
+"""An engine that holds jobs none of which can run says so about as often."""
 EXIT_FAILED = 1
 OUT_OF_MEMORY = (
     "The engine ran out of memory; give it less with --kv-tokens, --host-kv-tokens, --max-batch or --max-engine-jobs."
 )
 
 
-def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int) -> None:
+def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int, pulse: Pulse) -> None:
     """Turn after turn until the door closes the link. Raises LinkClosed then, or what the turn raises."""
     turn = engine.turn
     while True:
@@ -40,6 +42,9 @@ def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int) -> No
             due_ns = turn.next_due_ns()
             wait_ns = None if due_ns is None else due_ns - clock.now_ns()
             if wait_ns is None or wait_ns > 0:
+                if turn.state.rows:
+                    wait_ns = _WORD_NS if wait_ns is None else min(wait_ns, _WORD_NS)
+                    pulse.beat()
                 link.wait(wait_ns)
                 continue
         link.send(Effects(incarnation, turn.step(events)))
@@ -64,16 +69,9 @@ def _hello(link: EngineEnd) -> Hello:
         link.wait(None)
 
 
-def _die_with_parent() -> None:
-    """Linux ends this process with the door even while it computes; elsewhere the end of the link does, a turn later."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main(argv: list[str]) -> int:
     """Run on the socket whose number is the only argument; the exit code is 0 when the door ended it."""
-    _die_with_parent()
-    log_to_stderr()
+    die_with_parent()
     # Ctrl-C and a group's SIGTERM go to the door, which drains; the link's end is this process's signal.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -84,9 +82,13 @@ def main(argv: list[str]) -> int:
     try:
         hello = _hello(link)
         incarnation = hello.incarnation
-        engine = build_engine(ServeSettings.model_validate_json(hello.settings_json), incarnation, link, clock)
+        settings = ServeSettings.model_validate_json(hello.settings_json)
+        log_to_stderr(settings.log_level, settings.log_format)
+        pulse = Pulse(link, incarnation, clock)
+        engine = build_engine(settings, incarnation, link, clock, pulse)
+        pulse.ready()
         link.send(engine.facts.to_frame(incarnation, os.getpid()))
-        serve(link, engine, clock, incarnation)
+        serve(link, engine, clock, incarnation, pulse)
     except LinkClosed:
         return 0
     except SkipjoinError as error:

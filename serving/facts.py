@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core.errors import InternalError, SkipjoinError, by_code
+from ..core.errors import InternalError, InvariantViolation, SkipjoinError, by_code
 from ..core.ports import CostModel, ExecutorFacts
 from ..profiler.exact import cost_of
 from ..proto.frames import Ready, StartFailed
@@ -67,8 +67,12 @@ class EngineFacts:
 
     @classmethod
     def from_frame(cls, frame: Ready) -> EngineFacts:
-        """As the door reads it."""
-        return cls(frame.executor, frame.policy, EngineWords(**json.loads(frame.facts_json)))
+        """As the door reads it. Raises InvariantViolation."""
+        try:
+            words = EngineWords(**json.loads(frame.facts_json))
+        except (ValueError, TypeError, RecursionError):
+            raise InvariantViolation("What an engine says of itself cannot be read.") from None
+        return cls(frame.executor, frame.policy, words)
 
 
 def failure_frame(incarnation: int, error: SkipjoinError) -> StartFailed:

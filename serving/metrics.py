@@ -7,7 +7,8 @@ module that knows prometheus_client.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
@@ -38,6 +39,9 @@ class DoorState:
     open_streams: int
     uptime_ns: int
     payload_bytes: int = 0
+    engine_failed_starts: int = 0
+    engine_stalls: Mapping[str, int] = field(default_factory=dict)
+    spare_ready: bool = False
 
 
 class Metrics:
@@ -130,6 +134,13 @@ class Metrics:
         self._cost_error = self._gauge("cost_error_ratio", "Running mean of |predicted - measured| / measured.")
         self._cost_seen = self._gauge("cost_observations", "Iterations that the engine has learned from.")
         self._starts = self._gauge("engine_starts", "Engine processes started by this server.")
+        self._failed_starts = self._gauge(
+            "engine_failed_starts", "Starts of an engine process that the system refused."
+        )
+        self._stalls = self._gauge(
+            "engine_stalls", "Engines killed because they were silent, by what they did.", "stage"
+        )
+        self._spare = self._gauge("spare_ready", "Whether the next engine can be forked at once.")
         self._streams = self._gauge("open_streams", "Followers of jobs.")
         self._payload = self._gauge("payload_bytes", "Bytes of requests that are being taken in.")
         self._uptime = self._gauge("uptime_seconds", "Time since the server started.")
@@ -249,6 +260,10 @@ class Metrics:
         self._ready.set(state.engine_ready)
         self._draining.set(state.draining)
         self._starts.set(state.engine_starts)
+        self._failed_starts.set(state.engine_failed_starts)
+        for stage, count in state.engine_stalls.items():
+            self._stalls.labels(stage).set(count)
+        self._spare.set(state.spare_ready)
         self._streams.set(state.open_streams)
         self._payload.set(state.payload_bytes)
         self._uptime.set(state.uptime_ns * _NS)

@@ -254,10 +254,19 @@ class LifeSettings(BaseModel):
         30.0, ge=0, le=86_400, description="After SIGTERM running jobs have this long to finish; then they are parked"
     )
     stall_s: float = Field(
-        120.0,
+        15.0,
         gt=0,
         le=86_400,
-        description="An engine with work that reports no turn for this long is killed and restarted",
+        description="An engine with work that says nothing for this long is killed and restarted",
+    )
+    start_stall_s: float = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        description="An engine that starts and makes no progress for this long is killed and restarted",
+    )
+    spare_engine: bool = Field(
+        True, description="Keep a process ready from which the next engine is forked when one dies"
     )
     restart_backoff_s: float = Field(
         10.0, ge=0, le=3600, description="Longest wait before a dead engine is started again"
@@ -267,6 +276,9 @@ class LifeSettings(BaseModel):
 
 class LoggingSettings(BaseModel):
     """What the server says of itself."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="Form of a log line")
 
 
 class DebuggingSettings(BaseModel):

@@ -1,7 +1,8 @@
 """The engine process, kept alive.
 
-Owns spawning, incarnations, back-off, the stall watch and what is done when an engine dies: its socket is read to the end, that is committed, crash
-marks are counted, and a new engine is told of every live job. It does not know what jobs are; claims and journal do. The door runs it.
+Owns incarnations, back-off, the watch over an engine that starts or computes, and what is done when one dies: its socket is read to the end, that is
+committed, crash marks are counted, and a new engine is told of every live job. It does not know what jobs are; claims and journal do, and `engines`
+knows where processes come from. The door runs it.
 """
 
 from __future__ import annotations
@@ -9,28 +10,32 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.clock import Clock
 from ..core.effects import AccountGiven, PromptsNeeded, SnapshotGiven, TurnEffects
-from ..core.errors import ExecutorLost, InternalError, InvariantViolation, SkipjoinError
+from ..core.errors import ExecutorLost, InvariantViolation, SkipjoinError
 from ..core.events import Event
-from ..proto.frames import Effects, Events, Hello, Launched, Ready, StartFailed
+from ..proto.frames import Effects, Events, FromEngine, Hello, Launched, Ready, StartFailed, Starting
+from .child import Child
 from .claims import Claims
+from .engines import Engines
 from .facts import EngineFacts, failure_of
 from .journal import Journal
-from .link import DoorEnd, LinkClosed, link_pair
+from .link import DoorEnd, LinkClosed
 from .live import LiveTable
 from .questions import Questions
+from .silence import Silence
 
 log = logging.getLogger("skipjoin.door")
 
-ENGINE_MODULE = f"{__package__}.engine_process"
+HANGS_AFTER_S = 2.5
+"""An engine with work that says nothing for so long is not called serving."""
+_LOOK_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _HEALTHY_NS = 5_000_000_000
+_DIES_WITHIN_S = 10.0
 
 
 class Supervisor:
@@ -39,6 +44,7 @@ class Supervisor:
     def __init__(
         self,
         settings: dict[str, Any],
+        engines: Engines,
         table: LiveTable,
         claims: Claims,
         journal: Journal,
@@ -46,104 +52,139 @@ class Supervisor:
         clock: Clock,
         *,
         stall_s: float,
+        start_stall_s: float,
         max_backoff_s: float,
     ) -> None:
         self._settings = settings
+        self._engines = engines
         self._table = table
         self._claims = claims
         self._journal = journal
         self._questions = questions
         self._clock = clock
-        self._stall_ns = int(stall_s * 1e9)
+        self._stall_s = stall_s
+        self._start_stall_s = start_stall_s
         self._max_backoff_s = max_backoff_s
         self._link: DoorEnd | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._child: Child | None = None
         self._in_flight: frozenset[int] = frozenset()
-        self._heard_ns = 0
+        self._silence = Silence(int(_LOOK_S * 1e9), clock.now_ns())
+        self._listening = False
+        self._hangs = False
         self._stopping = False
+        self._left_ns = clock.now_ns()
+        self._step = "starting"
         self.incarnation = 0
+        self.stalls = {"start": 0, "turn": 0}
+        self.failed_starts = 0
         self.facts: EngineFacts | None = None
         self.ready = False
         self.failure: SkipjoinError | None = None
         self.on_change: list[Callable[[bool], None]] = []
+        self.on_health: list[Callable[[bool], None]] = []
+
+    @property
+    def answering(self) -> bool:
+        """Whether there is an engine that serves and does not hang."""
+        return self.ready and not self._hangs
+
+    @property
+    def spare_ready(self) -> bool:
+        """Whether an engine stands by."""
+        return self._engines.spare_ready
 
     # life -------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
-        """Keep an engine until `stop`. Raises the engine's own error when the very first one cannot start."""
+        """Keep an engine until `stop`. Raises the engine's own error, or what became of it, when the very first one cannot start."""
         backoff_s = 0.0
         while not self._stopping:
             self.incarnation += 1
             ready_ns = await self._one_life()
             if self._stopping:
                 return
+            ended = "was never there" if self._child is None else self._child.said_of_end
             if self.facts is None:
-                raise self.failure or ExecutorLost("The engine process died before it was ready.")
+                said = f"The engine process {ended} while it was {self._step}, before it was ready."
+                raise self.failure or ExecutorLost(said)
             lived = ready_ns is not None and self._clock.now_ns() - ready_ns > _HEALTHY_NS
             backoff_s = 0.0 if lived else min(self._max_backoff_s, max(_FIRST_BACKOFF_S, 2 * backoff_s))
-            log.warning("engine %d is gone; the next one starts in %.1f s", self.incarnation, backoff_s)
+            log.warning("engine %d %s; the next one starts in %.1f s", self.incarnation, ended, backoff_s)
             await asyncio.sleep(backoff_s)
 
     async def _one_life(self) -> int | None:
-        """Spawn, listen to the end, clean up; answers when it was ready."""
+        """Start one, listen to the end, clean up; answers when it was ready."""
         ready_ns: int | None = None
-        self._in_flight = frozenset()
-        link = self._link = await self._spawn()
-        watch = asyncio.create_task(self._watch_for_stall())
+        self._in_flight, self._child, self._step = frozenset(), None, "starting"
+        watch = asyncio.create_task(self._watch())
         try:
-            await link.send(Hello(self.incarnation, json.dumps(self._settings)))
-            while (frame := await link.receive()) is not None:
-                self._heard_ns = self._clock.now_ns()
-                match frame:
-                    case Effects():
-                        await self._take(frame)
-                    case Launched():
-                        self._in_flight = frame.handles
-                    case Ready():
-                        ready_ns = self._heard_ns
-                        await self._started(EngineFacts.from_frame(frame))
-                    case StartFailed():
-                        self.failure = failure_of(frame)
-                        if self.facts is not None:  # the first engine's failure ends the server, which says it
-                            log.error("engine %d: %s", self.incarnation, self.failure)
+            self._child, self._link = await self._engines.next(self._stepped)
+            await self._link.send(Hello(self.incarnation, json.dumps(self._settings)))
+            while (frame := await self._next_frame(self._link)) is not None:
+                if isinstance(frame, Ready):
+                    ready_ns = self._clock.now_ns()
+                await self._heard(frame)
         except LinkClosed:
             pass
+        except OSError as error:
+            self.failed_starts += 1
+            self.failure = self.failure or ExecutorLost(f"The engine process cannot be started: {error.strerror}.")
+            if not self._stopping:
+                log.error("engine %d cannot be started: %s", self.incarnation, error.strerror)
         except InvariantViolation as error:
             log.error("engine %d sent what cannot be: %s", self.incarnation, error)
         finally:
             watch.cancel()
-            await self._ended(link)
+            await self._ended()
         return ready_ns
 
-    async def _spawn(self) -> DoorEnd:
-        ours, theirs = link_pair()
+    async def _next_frame(self, link: DoorEnd) -> FromEngine | None:
+        self._listening = True
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                # -P: a module of the folder that the server was started in must not pass for one of Python's.
-                *(sys.executable, "-P", "-m", ENGINE_MODULE, str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
-            )
-        except OSError as error:
-            ours.close()
-            raise InternalError(f"The engine process cannot be started: {error.strerror}.") from None
+            return await link.receive()
         finally:
-            theirs.close()
-        self._heard_ns = self._clock.now_ns()
-        return await DoorEnd.open(ours)
+            self._listening = False
+            self._silence.heard()
+
+    async def _heard(self, frame: FromEngine) -> None:
+        """Raises InvariantViolation for what is another engine's."""
+        if frame.incarnation != self.incarnation:
+            raise InvariantViolation(
+                f"A frame of engine {frame.incarnation} came over engine {self.incarnation}'s link."
+            )
+        match frame:
+            case Effects():
+                await self._take(frame.effects)
+            case Launched():
+                self._in_flight = frame.handles
+            case Starting():
+                self._step = frame.step
+            case Ready():
+                await self._started(EngineFacts.from_frame(frame))
+            case StartFailed():
+                self.failure = failure_of(frame)
+                if self.facts is not None:  # the first engine's failure ends the server, which says it
+                    log.error("engine %d: %s", self.incarnation, self.failure)
+
+    def _stepped(self, step: str) -> None:
+        """The spare that the engine will be forked from goes on importing."""
+        self._step = step
+        self._silence.heard()
 
     async def _started(self, facts: EngineFacts) -> None:
-        self.facts, self.ready = facts, True
+        self.facts, self.ready, self.failure = facts, True, None
+        took_s = (self._clock.now_ns() - self._left_ns) / 1e9
+        if self.incarnation == 1:
+            log.info("engine 1 is ready after %.1f s", took_s)
+        else:
+            log.info("engine %d took over after %.1f s; %d jobs go on", self.incarnation, took_s, len(self._table.jobs))
         self._questions.engine_started(self.send)
         await self._claims.engine_started(facts, self.send)
         for listener in self.on_change:
             listener(True)
 
-    async def _take(self, frame: Effects) -> None:
-        if frame.incarnation != self.incarnation:
-            raise InvariantViolation(
-                f"A batch of engine {frame.incarnation} came over the link of engine {self.incarnation}."
-            )
-        self._journal.feed(frame.effects)
-        await self._answer(frame.effects)
+    async def _take(self, turn: TurnEffects) -> None:
+        self._journal.feed(turn)
+        await self._answer(turn)
         await self._journal.room()
 
     async def _answer(self, turn: TurnEffects) -> None:
@@ -154,17 +195,21 @@ class Supervisor:
             elif isinstance(effect, (AccountGiven, SnapshotGiven)):
                 self._questions.answered(effect)
 
-    async def _ended(self, link: DoorEnd) -> None:
+    async def _ended(self) -> None:
         """The link has been read to its end: no process stays, what came is committed, and the dead one's jobs are free again."""
-        self.ready, self._link = False, None
+        if self.ready:
+            self._left_ns = self._clock.now_ns()
+        self.ready, link, self._link = False, self._link, None
+        self._set_hangs(False)
         for listener in self.on_change:
             listener(False)
-        link.close()
-        process = self._process
-        if process is not None:
-            if not self._stopping and process.returncode is None:
-                process.kill()
-            await process.wait()
+        if link is not None:
+            link.close()
+        if self._child is not None:
+            if not self._stopping:
+                self._child.kill()
+            if not await self._child.wait(_DIES_WITHIN_S):
+                log.error("engine %d was killed and does not end; its memory stays taken", self.incarnation)
         self._questions.engine_ended()
         await self._journal.flush()
         if not self._stopping:
@@ -186,6 +231,7 @@ class Supervisor:
         """Engines that start from now on have this policy, with its dial where it has one."""
         chosen = {"policy": policy} if tail is None else {"policy": policy, "tail": tail}
         self._settings = {**self._settings, **chosen}
+        log.info("the policy is %s from now on%s", policy, "" if tail is None else f", with the dial at {tail:g}")
 
     async def stop(self, patience_s: float = 5.0) -> None:
         """End the engine for good: it reads the end of its link and exits; after `patience_s` it is killed.
@@ -193,26 +239,52 @@ class Supervisor:
         One that is still loading hears nothing and has nothing to say: it is killed at once.
         """
         self._stopping = True
-        patience_s = patience_s if self.ready else 0.0
+        patience_s = patience_s if self.answering else 0.0
+        await self._engines.close()
         if self._link is not None:
             self._link.close()
-        process = self._process
-        if process is None or process.returncode is not None:
+        child = self._child
+        if child is None or await child.wait(patience_s):
             return
-        try:
-            async with asyncio.timeout(patience_s):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        child.kill()
+        await child.wait(_DIES_WITHIN_S)
 
-    async def _watch_for_stall(self) -> None:
-        """Kill an engine that holds jobs and says nothing; a rank may hang for ever in a collective."""
+    # watch ------------------------------------------------------------------------------------------------------
+    async def _watch(self) -> None:
+        """Kill an engine that starts and makes no progress, or holds jobs and says nothing; a rank may hang for ever in a collective."""
+        silence = self._silence = Silence(int(_LOOK_S * 1e9), self._clock.now_ns())
         while True:
-            await asyncio.sleep(self._stall_ns / 4e9)
-            silent_ns = self._clock.now_ns() - self._heard_ns
-            held = bool(self._table.by_handle) and self.ready
-            if held and not self._journal.full and silent_ns > self._stall_ns and self._process is not None:
-                log.error("engine %d has reported no turn for %.0f s", self.incarnation, silent_ns / 1e9)
-                self._process.send_signal(signal.SIGKILL)
+            await asyncio.sleep(_LOOK_S)
+            at_work = self._listening and bool(self._table.by_handle) and not self._journal.full
+            silent_s = silence.look(self._clock.now_ns(), owed=at_work or not self.ready) / 1e9
+            self._set_hangs(self.ready and silent_s >= HANGS_AFTER_S)
+            if silent_s >= (self._stall_s if self.ready else self._start_stall_s):
+                self._kill_silent(silent_s)
                 return
+
+    def _kill_silent(self, silent_s: float) -> None:
+        self.stalls["turn" if self.ready else "start"] += 1
+        if self.ready:
+            log.error("engine %d has reported no turn for %.0f s and is killed", self.incarnation, silent_s)
+        else:
+            said = f"The engine made no progress for {silent_s:.0f} s while it was {self._step}."
+            self.failure = ExecutorLost(
+                f"{said} On a machine that is that slow, raise start_stall_s.", limit=f"{self._start_stall_s:g} s"
+            )
+            log.error("engine %d is killed: %s", self.incarnation, said)
+        if self._child is not None:
+            self._child.kill()
+        else:
+            self._engines.give_up()
+
+    def _set_hangs(self, hangs: bool) -> None:
+        if hangs is self._hangs:
+            return
+        self._hangs = hangs
+        if self.ready:
+            if hangs:
+                log.warning("engine %d has work and says nothing: not serving", self.incarnation)
+            else:
+                log.info("engine %d goes on", self.incarnation)
+        for listener in self.on_health:
+            listener(self.answering)

@@ -25,6 +25,7 @@ from .admin_servicer import AdminServicer
 from .backlog import Backlog
 from .claims import Claims
 from .door import Door
+from .engines import Engines
 from .facts import EngineFacts
 from .http_door import HttpDoor, Insight
 from .intake import Intake
@@ -39,8 +40,9 @@ from .payloads import Payloads
 from .questions import Questions
 from .rpc import by_token, operator, service_handler
 from .scrape import Scrape
-from .settings import ServeSettings
+from .settings import ServeSettings, split_address
 from .shares import Shares
+from .spare import Spare
 from .store import Store
 from .streams import Streams
 from .supervisor import Supervisor
@@ -51,14 +53,15 @@ OnReady = Callable[[EngineFacts, int, int | None], None]
 """Called once with the engine's facts, the gRPC port and the HTTP port."""
 
 
-async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
-    """Everything, joined and bound but not started. Raises InvalidSettings, InvalidModel, StoreUnavailable."""
+async def build_door(settings: ServeSettings, on_ready: OnReady, spare: Spare | None = None) -> Door:
+    """Everything, joined and bound but not started; `spare` is the engine's process where it was begun before. Raises InvalidSettings, InvalidModel,
+    StoreUnavailable."""
     clock = MonotonicClock()
     access = read_tokens(settings.tokens)
     tokenizer, defaults = tokenizer_for(settings), defaults_for(settings)
     store = await Store.open(pool_maker(settings))
     try:
-        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, defaults, clock)
+        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, defaults, clock, spare)
         metrics = _metrics(jobs, supervisor)
         payloads = Payloads(Shares(settings.payload_limit, access.tenants), lambda: metrics.on_limit("payload_bytes"))
         health = health_aio.HealthServicer()
@@ -81,6 +84,10 @@ async def build_door(settings: ServeSettings, on_ready: OnReady) -> Door:
             sweep_s=settings.sweep_s,
             retention_s=settings.retention_s,
             drain_s=settings.drain_s,
+            addresses=lambda: [
+                f"gRPC {split_address(settings.listen)[0]}:{port}",
+                *([] if http is None else [f"HTTP {split_address(settings.http_listen or '')[0]}:{http.port}"]),
+            ],
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
         calls = OpenAiCalls(jobs, tokenizer, defaults, payloads, settings.names)
@@ -130,9 +137,12 @@ def _http(
 
     def state() -> DoorState:
         return DoorState(
-            engine_ready=door.supervisor.ready,
+            engine_ready=door.supervisor.answering,
             draining=door.draining,
             engine_starts=door.supervisor.incarnation,
+            engine_failed_starts=door.supervisor.failed_starts,
+            engine_stalls=door.supervisor.stalls,
+            spare_ready=door.supervisor.spare_ready,
             open_streams=door.jobs.streams.open,
             uptime_ns=clock.now_ns() - started_ns,
             payload_bytes=calls.payloads.held_bytes,
@@ -144,7 +154,12 @@ def _http(
 
 
 async def _jobs(
-    settings: ServeSettings, store: Store, tokenizer: Tokenizer, defaults: SamplingParams, clock: Clock
+    settings: ServeSettings,
+    store: Store,
+    tokenizer: Tokenizer,
+    defaults: SamplingParams,
+    clock: Clock,
+    spare: Spare | None,
 ) -> tuple[Jobs, Supervisor, Questions]:
     epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
     depth = await store.scan(lambda reader: reader.depth())
@@ -164,12 +179,14 @@ async def _jobs(
     )
     supervisor = Supervisor(
         settings.model_dump(mode="json"),
+        Engines(settings, spare),
         table,
         claims,
         journal,
         questions,
         clock,
         stall_s=settings.stall_s,
+        start_stall_s=settings.start_stall_s,
         max_backoff_s=settings.restart_backoff_s,
     )
     intake = Intake(

@@ -7,7 +7,7 @@ tell it from a real executor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,17 +19,23 @@ from ..core.ports import CostModel, ExecutorFacts
 from .executor import SimExecutor
 
 NS = 1e9
+LONGEST_SLEEP_NS = 500_000_000
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 
 
 class SleepingClock(MonotonicClock):
-    """The machine's monotonic clock; `move_to` sleeps."""
+    """The machine's monotonic clock; `move_to` sleeps, and calls `beat` in between when that takes long."""
+
+    def __init__(self, beat: Callable[[], None] = lambda: None) -> None:
+        self._beat = beat
 
     def move_to(self, now_ns: int) -> None:
         """Sleep until `now_ns`; a time in the past returns at once."""
         while (left_ns := now_ns - self.now_ns()) > 0:
-            sleep_s(left_ns / NS)
+            sleep_s(min(left_ns, LONGEST_SLEEP_NS) / NS)
+            if left_ns > LONGEST_SLEEP_NS:
+                self._beat()
 
 
 class SeededTokens:
@@ -69,13 +75,18 @@ def seeded_number(seed: int, position: int) -> int:
 
 
 def paced_executor(
-    cost: CostModel, facts: ExecutorFacts, *, scale: float = 1.0, avoid: frozenset[int] = frozenset()
+    cost: CostModel,
+    facts: ExecutorFacts,
+    *,
+    scale: float = 1.0,
+    avoid: frozenset[int] = frozenset(),
+    beat: Callable[[], None] = lambda: None,
 ) -> SimExecutor:
     """An executor that takes `scale` times the predicted time (0: none at all) and draws from `facts.vocab_size` tokens
-    but `avoid`.
+    but `avoid`. `beat` is called while it sleeps long.
 
     Raises InvalidSettings.
     """
     if not 0.0 <= scale <= 1000.0:
         raise InvalidSettings(f"The time scale is {scale:g}.", field="scale", limit="0..1000")
-    return SimExecutor(cost, facts, SleepingClock(), scale=scale, source=SeededTokens(facts.vocab_size, avoid))
+    return SimExecutor(cost, facts, SleepingClock(beat), scale=scale, source=SeededTokens(facts.vocab_size, avoid))

@@ -7,6 +7,7 @@ to fail is a `CannotBuild` with a reason, after which plain torch computes.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -14,14 +15,19 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
+
+log = logging.getLogger("skipjoin.engine")
 
 _OPTIONS = ("-std=gnu11", "-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 OWN = "native"
 """The processor that a library is for unless another is named: this one."""
 _SOURCES = ("vectors.h", "arithmetic.c", "attention.c", "product.c", "sampling.c")
-_TIMEOUT_S = 60
+_TIMEOUT_S = 120
+_LOOK_S = 0.1
 _KEPT = 8
 """Libraries that stay in the folder: a few versions and precisions; the oldest go."""
 
@@ -30,8 +36,11 @@ class CannotBuild(Exception):
     """Why there is no library; said once in the log, not an error for anybody."""
 
 
-def built(defines: dict[str, str], processor: str = OWN) -> Path:
-    """The library compiled with those macros for a `processor` by the compiler's name for it, from the cache or made. Raises CannotBuild."""
+def built(defines: dict[str, str], processor: str = OWN, beat: Callable[[], None] = lambda: None) -> Path:
+    """The library compiled with those macros for a `processor` by the compiler's name for it, from the cache or made.
+
+    `beat` is called while a compiler works. Raises CannotBuild.
+    """
     compiler = _compiler()
     sources = {name: files(__package__).joinpath(name).read_bytes() for name in _SOURCES}
     options = [*_OPTIONS, f"-march={processor}", *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
@@ -40,7 +49,8 @@ def built(defines: dict[str, str], processor: str = OWN) -> Path:
         folder = _private_folder()
         path = folder / name
         if not path.is_file():
-            _compile(compiler, options, sources, path)
+            log.info("compiling the CPU kernels, once for this machine")
+            _compile(compiler, options, sources, path, beat)
             _prune(folder)
     except OSError as error:
         raise CannotBuild(f"the library could not be written ({error.strerror})") from error
@@ -83,7 +93,9 @@ def _private_folder() -> Path:
     return folder
 
 
-def _compile(compiler: list[str], options: list[str], sources: dict[str, bytes], path: Path) -> None:
+def _compile(
+    compiler: list[str], options: list[str], sources: dict[str, bytes], path: Path, beat: Callable[[], None]
+) -> None:
     """In a folder of its own, then renamed: two processes that start together do not see half of a file.
 
     Linked without OpenMP's own library: its functions are taken from the one that torch has loaded, so that there is one set of threads.
@@ -93,22 +105,37 @@ def _compile(compiler: list[str], options: list[str], sources: dict[str, bytes],
         for name, source in sources.items():
             (here / name).write_bytes(source)
         objects = {name: f"{name}.o" for name in sources if name.endswith(".c")}
-        for step in (
-            *([*compiler, *options, "-c", name, "-o", to] for name, to in objects.items()),
-            [*compiler, "-shared", *objects.values(), "-o", "library.so", "-lm"],
-        ):
-            told = here / "told.txt"
-            try:
-                # Into a file: a pipe that a killed compiler's children still hold would be waited for.
-                with told.open("wb") as output:
-                    done = subprocess.run(
-                        step, cwd=here, stdout=output, stderr=output, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
-                    )  # fmt: skip
-            except subprocess.TimeoutExpired as error:
-                raise CannotBuild(f"{compiler[0]} took longer than {_TIMEOUT_S} s") from error
-            if done.returncode:
-                raise CannotBuild(f"{compiler[0]} failed: {told.read_text(errors='replace').strip()[:300]}")
+        # Side by side: the files take about as long as each other, and every machine has two cores.
+        _run([[*compiler, *options, "-c", name, "-o", to] for name, to in objects.items()], here, beat)
+        _run([[*compiler, "-shared", *objects.values(), "-o", "library.so", "-lm"]], here, beat)
         os.replace(here / "library.so", path)
+
+
+def _run(steps: list[list[str]], here: Path, beat: Callable[[], None]) -> None:
+    """Run compilers side by side, all of them within the time limit. Raises CannotBuild."""
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for at, step in enumerate(steps):
+            # Into a file: a pipe that a killed compiler's children still hold would be waited for.
+            with (here / f"told{at}.txt").open("wb") as told:
+                running.append(subprocess.Popen(step, cwd=here, stdout=told, stderr=told, stdin=subprocess.DEVNULL))
+        for _ in range(int(_TIMEOUT_S / _LOOK_S)):
+            if all(process.poll() is not None for process in running):
+                break
+            beat()
+            with suppress(subprocess.TimeoutExpired):
+                next(process for process in running if process.returncode is None).wait(_LOOK_S)
+    finally:
+        late = [process for process in running if process.poll() is None]
+        for process in late:
+            process.kill()
+            process.wait()
+    if late:
+        raise CannotBuild(f"{steps[0][0]} took longer than {_TIMEOUT_S} s")
+    for at, process in enumerate(running):
+        if process.returncode:
+            said = (here / f"told{at}.txt").read_text(errors="replace").strip()[:300]
+            raise CannotBuild(f"{steps[at][0]} failed: {said}")
 
 
 def _prune(folder: Path) -> None:

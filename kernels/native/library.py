@@ -9,22 +9,17 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 import torch
 
-from .build import OWN, CannotBuild, built
+from .build import CannotBuild, built
+from .precisions import DEFINES, processor_asked
 
 log = logging.getLogger("skipjoin.engine")
 
-SWITCH = "SKIPJOIN_NATIVE"
-"""Environment variable. `off` keeps everything in plain torch; one of NARROWER compiles for less than this processor can do, to try it."""
-NARROWER = {"avx2": "x86-64-v3", "sse2": "x86-64"}
-
-_DEFINES = {
-    torch.float32: {"REAL": "float", "REAL_BYTES": "4", "WHOLE": "int32_t"},
-    torch.float64: {"REAL": "double", "REAL_BYTES": "8", "WHOLE": "int64_t"},
-}
 _WIDE_BYTES = 32
 """Vectors from which on our own product was quicker than oneDNN's."""
 _POINTER, _WHOLE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
@@ -70,15 +65,23 @@ class Library:
         return self.lanes * self.itemsize >= _WIDE_BYTES
 
 
+def compile_ahead(dtype: torch.dtype, beat: Callable[[], None]) -> None:
+    """Have the library of a precision in the cache before `library` asks for it; `beat` is called meanwhile. What is wrong `library` says."""
+    defines, processor = DEFINES.get(str(dtype).removeprefix("torch.")), processor_asked()
+    if defines is not None and processor is not None:
+        with suppress(CannotBuild, OSError):
+            built(defines, processor, beat)
+
+
 @cache
 def library(dtype: torch.dtype) -> Library | None:
     """The library of a precision, built when first asked for; None where there is none, which the log explains once."""
-    told = os.environ.get(SWITCH, "").lower()
-    if dtype not in _DEFINES or told == "off":
+    defines, processor = DEFINES.get(str(dtype).removeprefix("torch.")), processor_asked()
+    if defines is None or processor is None:
         return None
     try:
         # RTLD_NOW: a function of OpenMP's that torch did not bring along shows here, not within an iteration.
-        path = built(_DEFINES[dtype], NARROWER.get(told, OWN))
+        path = built(defines, processor)
         return Library(ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL), path.stem, dtype)
     except (CannotBuild, OSError, AttributeError) as error:
         log.warning("CPU kernels are not compiled: %s. Plain torch computes instead, more slowly.", error)

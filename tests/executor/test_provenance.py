@@ -6,7 +6,8 @@ import torch
 
 from skipjoin.executor import provenance
 from skipjoin.executor.provenance import computing_code
-from skipjoin.kernels.native.library import SWITCH, Library, library
+from skipjoin.kernels.native.library import Library, library
+from skipjoin.kernels.native.precisions import SWITCH
 
 CPU = torch.device("cpu")
 

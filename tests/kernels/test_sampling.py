@@ -18,7 +18,8 @@ from skipjoin.kernels import sampling
 from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import REFERENCE, kernels_for
 from skipjoin.kernels.draw import uniform
-from skipjoin.kernels.native.library import NARROWER, SWITCH, library
+from skipjoin.kernels.native.library import library
+from skipjoin.kernels.native.precisions import NARROWER, SWITCH
 from skipjoin.kernels.sampling import COLUMNS, columns_of
 
 pytestmark = pytest.mark.needs("a C compiler")
