@@ -23,8 +23,8 @@ class Norm(Enum):
 class Windows(Enum):
     """Which layers see no further than `sliding_window` tokens.
 
-    NONE: no layer, whatever config.json says. ALL: every layer. LATE: from `max_window_layers` on, if `use_sliding_window`. PATTERN: all but every
-    n-th, where n is `sliding_window_pattern`. LATE and PATTERN give way to `layer_types` where config.json has it.
+    NONE: no layer. ALL: every layer. LATE: from `max_window_layers` on, if `use_sliding_window`. PATTERN: all but every n-th, where n is
+    `sliding_window_pattern`. LATE and PATTERN give way to `layer_types` where config.json has it; with NONE and ALL it must say the same.
     """
 
     NONE = "none"
@@ -34,8 +34,9 @@ class Windows(Enum):
 
 
 SILU = {"silu": "silu", "swish": "silu"}
-GELU_TANH = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
-"""What config.json may call an activation -> what it is. `gelu_new` is the same tanh form, written out."""
+GELU_TANH = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu_python_tanh": "gelu_tanh"}
+GELU = {"gelu": "gelu", "gelu_python": "gelu"}
+"""What config.json may call an activation -> what it is. `gelu_new` and `gelu_python_tanh` are the same tanh form, written out."""
 
 GATED_ACTIVATIONS = frozenset({"silu", "gelu_tanh"})
 PLAIN_ACTIVATIONS = frozenset({"silu", "gelu_tanh", "gelu", "relu"})
@@ -83,11 +84,13 @@ class TensorNames:
 class Architecture:
     """One family. `name` is what config.json lists under `architectures`; everything else has the value of Llama unless a row says otherwise.
 
-    Of the files. `spelled`: our name of a field (Llama's) -> this family's. `defaults`: by the family's spelling, what a config.json means that
-    leaves the field out. `required`: fields that must have this value where they are stated, because another one asks for what the decoder does not
-    do. `section`: the object inside config.json that describes the text model. `prefixes`: (in the file, in this row), the first that fits renames a
-    tensor. `ignored`: suffixes of tensors that files carry and nobody needs; `other_parts`: prefixes of tensors of parts that are not served.
-    `transposed`: products are stored [in, out].
+    Of the files. `model_type`: what config.json says there for this family, and what finds the row where `architectures` is missing. `spelled`: our
+    name of a field (Llama's) -> this family's. `aliases`: other spellings of a field -> the family's; an alias that is stated wins. `foreign`: fields
+    that other families have and this one leaves unread, by their spelling there. `defaults`: by the family's spelling, what a config.json means that
+    leaves the field out. `end_token`: the end token of a folder that names none. `required`: fields that must have this value where they are stated,
+    because another one asks for what the decoder does not do. `section`: the object inside config.json that describes the text model. `prefixes`: (in
+    the file, in this row), the first that fits renames a tensor. `ignored`: suffixes of tensors that files carry and nobody needs; `other_parts`:
+    prefixes of tensors of parts that are not served. `transposed`: products are stored [in, out].
 
     Of the decoder. `*_bias`: a truth, or the field that says it. `position_offset`: rows in front of position 0. `activations`: what config.json
     may call the activation -> what it is. `embedding_scaled`: embeddings are multiplied by sqrt(hidden). `local_rope`: windowed layers have a
@@ -98,12 +101,16 @@ class Architecture:
 
     name: str
     tensors: TensorNames = TensorNames()
+    model_type: str | None = None
     spelled: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ("query_pre_attn_scalar", "final_logit_softcapping", "sliding_window_pattern")
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    end_token: int | None = None
     required: Mapping[str, Any] = field(default_factory=dict)
     section: str | None = None
     prefixes: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[str, ...] = (".rotary_emb.inv_freq",)
+    ignored: tuple[str, ...] = ("rotary_emb.inv_freq",)
     other_parts: tuple[str, ...] = ()
     transposed: bool = False
     norm: Norm = Norm.RMS

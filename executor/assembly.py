@@ -1,7 +1,7 @@
 """From the tensors of a folder to the weights of a decoder.
 
-Owns which tensors a config implies, fusing query, key and value into one product and gate and up into another, and the refusal of tensors that nobody
-used: they mean another model than config.json says. It computes nothing with them. loading calls it.
+Owns which tensors a config implies, whether the head is the embedding, fusing query, key and value into one product and gate and up into another,
+and the refusal of tensors that nobody used: they mean another model than config.json says. It computes nothing with them. loading calls it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class TensorSource(Protocol):
 
 
 class Assembler:
-    """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises InvalidModel naming the tensor."""
+    """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises InvalidModel naming the tensor.
+
+    `remarks` are sentences for a person about what was assembled.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Assembler:
         self._dtype = dtype
         self._progress = progress
         self._used: set[str] = set()
+        self.remarks: list[str] = []
         self._stored = self._stored_names()
 
     @property
@@ -68,13 +72,7 @@ class Assembler:
     def assemble(self) -> ModelWeights:
         """The weights on the device."""
         config, names = self._config, self._names
-        embedding = self._tensor(f"{names.embedding}.weight", (config.vocab_size, config.embedding_width))
-        head_name = f"{names.head}.weight"
-        if config.tied_embeddings:
-            head = Linear(embedding)
-            self._used.add(head_name)
-        else:
-            head = Linear(self._tensor(head_name, (config.vocab_size, config.embedding_width)))
+        embedding, head = self._embedding_and_head()
         narrow = config.embedding_width != config.hidden
         weights = ModelWeights(
             embedding=embedding,
@@ -87,10 +85,38 @@ class Assembler:
             embedding_out=self._linear([(names.embedding_out, config.embedding_width)], config.hidden)
             if narrow
             else None,
-            head=head,
+            head=Linear(head),
         )
         self._refuse_unknown()
         return weights
+
+    def _embedding_and_head(self) -> tuple[Tensor, Tensor]:
+        """Both [vocab, width]: one tensor where config.json says so and the file does not contradict, as in Transformers."""
+        shape = (self._config.vocab_size, self._config.embedding_width)
+        embedding_name, head_name = f"{self._names.embedding}.weight", f"{self._names.head}.weight"
+        stored = self._stored
+        if not self._config.tied_embeddings:
+            if head_name not in stored and embedding_name in stored:
+                raise InvalidModel(
+                    f"The weights lack the tensor {head_name}. Where the embedding is the head as well, set tie_word_embeddings to true in "
+                    "config.json; otherwise download the weights again.",
+                    field=head_name,
+                )
+            return self._tensor(embedding_name, shape), self._tensor(head_name, shape)
+        if head_name not in stored:
+            embedding = self._tensor(embedding_name, shape)
+            return embedding, embedding
+        head = self._tensor(head_name, shape)
+        if embedding_name not in stored:
+            return head, head
+        embedding = self._tensor(embedding_name, shape)
+        if embedding.is_meta or torch.equal(embedding, head):
+            return embedding, embedding
+        self.remarks.append(
+            f"config.json says that the embedding is the head (tie_word_embeddings), yet the weights hold another {stored[head_name][:200]}: "
+            "that one is the head, as in Transformers. Set tie_word_embeddings to false."
+        )
+        return embedding, head
 
     def _positions(self) -> Tensor | None:
         if self._names.positions is None:

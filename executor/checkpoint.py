@@ -19,8 +19,15 @@ from torch import Tensor
 from ..core.errors import InvalidModel
 from .model_json import read_json
 
-MAX_HEADER_BYTES = 100 * 2**20
-_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+MAX_HEADER_BYTES = 8 * 2**20
+"""Of one file. A model of a thousand layers has 2 MiB; larger ones cost seconds and hundreds of megabytes to parse."""
+MAX_DIMENSIONS = 8
+_MAX_NUMBERS = 2**48
+_SERVED = ("F64", "F32", "F16", "BF16")
+_DTYPE_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+    "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8,
+}  # fmt: skip
 _BELONGS = "Take the config.json that belongs to the weights, or download both again."
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -32,19 +39,31 @@ class TensorEntry:
 
     file: Path
     shape: tuple[int, ...]
+    dtype: str
 
 
 class Checkpoint:
-    """All tensors of a folder by name. Raises InvalidModel, naming the file and the tensor, for anything not as its header says."""
+    """All tensors of a folder by name. Raises InvalidModel, naming the file and the tensor, for anything not as its header says.
+
+    `remarks` are sentences for a person about files that are left unread.
+    """
 
     def __init__(self, folder: Path) -> None:
+        _refuse_adapter(folder)
         self._entries: dict[str, TensorEntry] = {}
-        for path in _shards(folder):
-            for name, shape in _read_header(path).items():
+        self.remarks: list[str] = []
+        index = _index(folder)
+        if index and (folder / SINGLE).is_file():
+            self.remarks.append(
+                f"The folder has {SINGLE} and {INDEX}: the first is read, as in Transformers. Delete one."
+            )
+            index = {}
+        for path in _shards(folder, index):
+            for name, entry in _read_header(path).items():
                 if name in self._entries:
-                    raise InvalidModel(f"The tensor {name} is in two files.", field=path.name)
-                self._entries[name] = TensorEntry(path, shape)
-        _check_index(folder, self._entries)
+                    raise InvalidModel(f"The tensor {name[:200]} is in two files.", field=path.name)
+                self._entries[name] = entry
+        _check_index(index, self._entries)
         self._open: dict[Path, Any] = {}
 
     @property
@@ -67,6 +86,12 @@ class Checkpoint:
                 field=name,
                 limit=str(list(shape)),
             )
+        if entry.dtype not in _SERVED:
+            raise InvalidModel(
+                f"The tensor {name[:200]} is stored as {entry.dtype}, which is not supported; take the unquantised model.",
+                field=name[:200],
+                limit="F64, F32, F16 or BF16",
+            )
         try:
             if entry.file not in self._open:
                 self._open[entry.file] = safe_open(entry.file, framework="pt", device="cpu")
@@ -76,22 +101,41 @@ class Checkpoint:
         return tensor
 
 
-def _shards(folder: Path) -> list[Path]:
+def _refuse_adapter(folder: Path) -> None:
+    """Transformers puts an adapter that lies beside a model onto it, if PEFT is there."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if (folder / name).exists():
+            raise InvalidModel(
+                f"The folder holds an adapter ({name}), which is not supported. Merge it into the model (merge_and_unload in PEFT) and save that.",
+                field=name,
+            )
+
+
+def _index(folder: Path) -> dict[str, str]:
+    """Tensor -> file, by the index; {} where there is none. No file is outside of the folder."""
+    if not (folder / INDEX).is_file():
+        return {}
+    listed = read_json(folder, INDEX).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise InvalidModel(f"{INDEX} has no weight_map.", field=INDEX)
+    # A name with a slash would read outside of the model folder.
+    if not all(
+        isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors") for name in listed.values()
+    ):
+        raise InvalidModel(f"{INDEX} names a file that is no safetensors file of this folder.", field=INDEX)
+    return listed
+
+
+def _shards(folder: Path, index: dict[str, str]) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
-    if (folder / INDEX).is_file():
-        listed = read_json(folder, INDEX).get("weight_map")
-        if not isinstance(listed, dict) or not listed:
-            raise InvalidModel(f"{INDEX} has no weight_map.", field=INDEX)
-        shards = set(listed.values())
-        # A name with a slash would read outside of the model folder.
-        if not all(
-            isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors") for name in shards
-        ):
-            raise InvalidModel(f"{INDEX} names a file that is no safetensors file of this folder.", field=INDEX)
-        for name in sorted(shards):
+    if index:
+        shards = sorted(set(index.values()))
+        for name in shards:
             if not (folder / name).is_file():
-                raise InvalidModel(f"{INDEX} names {name}, which is not in the model folder. Download it.", field=INDEX)
-        return [folder / name for name in sorted(shards)]
+                raise InvalidModel(
+                    f"{INDEX} names {name[:200]}, which is not in the model folder. Download it.", field=INDEX
+                )
+        return [folder / name for name in shards]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if files:
@@ -109,37 +153,24 @@ def _shards(folder: Path) -> list[Path]:
     )
 
 
-def _check_index(folder: Path, entries: dict[str, TensorEntry]) -> None:
-    if not (folder / INDEX).is_file():
-        return
-    for name, shard in read_json(folder, INDEX)["weight_map"].items():
+def _check_index(index: dict[str, str], entries: dict[str, TensorEntry]) -> None:
+    for name, shard in index.items():
         if name not in entries or entries[name].file.name != shard:
             raise InvalidModel(
-                f"{INDEX} says that {name[:200]} is in {shard}, but it is not. Download both again.", field=INDEX
+                f"{INDEX} says that {name[:200]} is in {shard[:200]}, but it is not. Download both again.", field=INDEX
             )
 
 
-def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes, checked: sizes match shapes, tensors lie back to back, and the file ends where the last one does."""
+def _read_header(path: Path) -> dict[str, TensorEntry]:
+    """Names, shapes and types, checked: sizes match shapes, tensors lie back to back, and the file ends where the last one does."""
     size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise InvalidModel(f"{path.name} is truncated or no safetensors file. Download it again.", field=path.name)
-        try:
-            header = json.loads(file.read(length).decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise InvalidModel(f"{path.name} has a corrupt header.", field=path.name) from error
-    if not isinstance(header, dict):
-        raise InvalidModel(f"{path.name} has a corrupt header.", field=path.name)
+    header, length = _header(path, size)
     header.pop("__metadata__", None)
     spans = []
-    shapes: dict[str, tuple[int, ...]] = {}
+    entries: dict[str, TensorEntry] = {}
     for name, entry in header.items():
-        begin, end, shape = _read_entry(path, name, entry)
+        begin, end, entries[name] = _read_entry(path, name, entry)
         spans.append((begin, end))
-        shapes[name] = shape
     position = 0
     for begin, end in sorted(spans):
         if begin != position:
@@ -150,25 +181,64 @@ def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
             f"{path.name} has {size} bytes where its header says {8 + length + position}: it is truncated or damaged. Download it again.",
             field=path.name,
         )
-    return shapes
+    return entries
 
 
-def _read_entry(path: Path, name: str, entry: Any) -> tuple[int, int, tuple[int, ...]]:
+def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
+    """The header's object and its bytes, bounded before a byte of it is parsed."""
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= size - 8:
+            raise InvalidModel(f"{path.name} is truncated or no safetensors file. Download it again.", field=path.name)
+        if length > MAX_HEADER_BYTES:
+            raise InvalidModel(
+                f"{path.name} has a header of {length} bytes.",
+                field=path.name,
+                limit=f"{MAX_HEADER_BYTES} bytes of header",
+            )
+        text = file.read(length)
     try:
-        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        numbers = [*shape, begin, end]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidModel(f"{path.name} has a corrupt header at {name[:200]}.", field=path.name) from error
-    if not all(type(n) is int and n >= 0 for n in numbers):
-        raise InvalidModel(f"{path.name} has a corrupt header at {name[:200]}.", field=path.name)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_once_each)
+    except (ValueError, RecursionError) as error:
+        raise InvalidModel(f"{path.name} has a corrupt header.", field=path.name) from error
+    if not isinstance(header, dict):
+        raise InvalidModel(f"{path.name} has a corrupt header.", field=path.name)
+    return header, length
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object none of whose names stands there twice: two tensors of one name are a trick or an accident."""
+    named = dict(pairs)
+    if len(named) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return named
+
+
+def _read_entry(path: Path, name: str, entry: Any) -> tuple[int, int, TensorEntry]:
+    corrupt = InvalidModel(f"{path.name} has a corrupt header at {name[:200]}.", field=path.name)
+    if not isinstance(entry, dict):
+        raise corrupt
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise corrupt
+    if len(shape) > MAX_DIMENSIONS:
+        raise InvalidModel(
+            f"{path.name} gives {name[:200]} {len(shape)} dimensions.",
+            field=path.name,
+            limit=f"{MAX_DIMENSIONS} dimensions",
+        )
+    if not all(type(n) is int and 0 <= n <= _MAX_NUMBERS for n in (*shape, *offsets)):
+        raise corrupt
     if dtype not in _DTYPE_BYTES:
         raise InvalidModel(
-            f"The tensor {name[:200]} is stored as {str(dtype)[:16]}, which is not supported; take the unquantised model.",
+            f"The tensor {name[:200]} is stored as {dtype[:16]}, which is not supported; take the unquantised model.",
             field=name[:200],
             limit="F64, F32, F16 or BF16",
         )
+    begin, end = offsets
     if end - begin != math.prod(shape) * _DTYPE_BYTES[dtype]:
         raise InvalidModel(
             f"{path.name} has a corrupt header at {name[:200]}: size and shape disagree.", field=path.name
         )
-    return begin, end, tuple(shape)
+    return begin, end, TensorEntry(path, tuple(shape), dtype)

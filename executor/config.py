@@ -1,19 +1,22 @@
 """What a model folder says about its model.
 
-Owns `ModelConfig`, read from config.json and generation_config.json with every number bounded and everything unknown refused; no code from the
-folder is ever run. It does not know tensors (no torch here): the door reads limits from it, weights and decoder their shapes.
+Owns `ModelConfig`, read from config.json and the end tokens of the folder, with every number bounded and every field that asks for another model
+refused; no code from the folder is ever run. It does not know tensors (no torch here): the door reads limits from it, weights and decoder their
+shapes. config_keys knows the fields that every family shares.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InvalidModel
 from .architectures import Architecture
+from .config_keys import refuse_foreign, without_effect
+from .end_tokens import Ends, StatedEnds, choose_ends, tokenizer_end
+from .family import family_of
 from .model_json import Fields, read_json
-from .registry import find_architecture, known_architectures
 from .rope import Rope, read_ropes
 from .windows import layer_windows
 
@@ -33,7 +36,8 @@ class ModelConfig:
 
     `embedding_width` is `hidden` but for families that project between the two. `activation` is "silu", "gelu_tanh", "gelu" or "relu".
     `ropes` is empty where positions are learned. Caps: scores and logits s become cap * tanh(s / cap); None: they stay. `norm_before`: norms stand in
-    front of attention and MLP and at the end, else behind each sum and not at the end.
+    front of attention and MLP and at the end, else behind each sum and not at the end. `remarks`: what a person should know before the model is
+    served, a sentence each; loading logs them.
     """
 
     architecture: Architecture
@@ -59,6 +63,7 @@ class ModelConfig:
     mlp_bias: bool
     bos_id: int | None
     eos_ids: tuple[int, ...]
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -70,15 +75,41 @@ def load_config(folder: Path) -> ModelConfig:
     if not folder.is_dir():
         raise InvalidModel("The model folder does not exist or is no folder.", field="model")
     raw = read_json(folder, "config.json")
-    return config_of(raw, read_json(folder, "generation_config.json", required=False))
+    generation = read_json(folder, "generation_config.json", required=False)
+    return config_of(raw, generation, tokenizer_end(folder))
 
 
-def config_of(raw: dict[str, Any], generation: dict[str, Any]) -> ModelConfig:
-    """Of what the two files hold; `generation` may be empty. Raises as `load_config` does."""
-    _refuse_foreign(raw)
-    architecture = _architecture(raw)
+def config_of(raw: dict[str, Any], generation: dict[str, Any], tokenizer_end_id: int | None = None) -> ModelConfig:
+    """Of what the files hold; `generation` may be empty. Raises as `load_config` does."""
+    architecture = family_of(raw)
+    refuse_foreign(raw)
     fields = _fields(architecture, raw)
     _refuse_unserved(architecture, fields)
+    vocab_size = fields.whole("vocab_size", 2, 2**24)
+    ends = _ends(architecture, fields, generation, tokenizer_end_id, vocab_size)
+    config = _model_config(architecture, fields, vocab_size, ends.ids)
+    return replace(config, remarks=(*_remarks(architecture, fields, raw), *ends.remarks))
+
+
+def _ends(
+    architecture: Architecture,
+    fields: Fields,
+    generation: dict[str, Any],
+    tokenizer_end_id: int | None,
+    vocab_size: int,
+) -> Ends:
+    return choose_ends(
+        StatedEnds(
+            config=fields.token_ids("eos_token_id", vocab_size) if fields.states("eos_token_id") else None,
+            generation=Fields(generation, file="generation_config.json").token_ids("eos_token_id", vocab_size),
+            tokenizer=tokenizer_end_id,
+            family=architecture.end_token,
+        ),
+        vocab_size,
+    )
+
+
+def _model_config(architecture: Architecture, fields: Fields, vocab_size: int, eos_ids: tuple[int, ...]) -> ModelConfig:
     heads = fields.whole("num_attention_heads", 1, 1024)
     kv_heads = fields.whole("num_key_value_heads", 1, heads, default=heads)
     if heads % kv_heads:
@@ -88,7 +119,6 @@ def config_of(raw: dict[str, Any], generation: dict[str, Any]) -> ModelConfig:
     hidden = fields.whole("hidden_size", 2, 2**17)
     head_dim = fields.whole("head_dim", 1, 1024, default=hidden // heads)
     layers = fields.whole("num_hidden_layers", 1, 1024)
-    vocab_size = fields.whole("vocab_size", 2, 2**24)
     context = fields.whole("max_position_embeddings", 2, 2**24, default=2048)
     ropes: tuple[Rope, ...] = ()
     if architecture.tensors.positions is None:
@@ -111,7 +141,7 @@ def config_of(raw: dict[str, Any], generation: dict[str, Any]) -> ModelConfig:
         norm_before=architecture.norm_before is None or fields.flag(architecture.norm_before),
         activation=_activation(architecture, fields),
         ropes=ropes,
-        attention=_attention(architecture, fields, layers, head_dim),
+        attention=_attention(architecture, fields, layers, head_dim, context),
         attention_softcap=fields.maybe_real("attn_logit_softcapping", 1e-3, 1e6)
         if architecture.attention_softcap
         else None,
@@ -121,34 +151,12 @@ def config_of(raw: dict[str, Any], generation: dict[str, Any]) -> ModelConfig:
         out_bias=_said(architecture.out_bias, fields),
         mlp_bias=_said(architecture.mlp_bias, fields),
         bos_id=bos_ids[0] if bos_ids else None,
-        eos_ids=_eos_ids(fields, generation, vocab_size),
+        eos_ids=eos_ids,
     )
 
 
-def _refuse_foreign(raw: dict[str, Any]) -> None:
-    if "auto_map" in raw:
-        raise InvalidModel(
-            "config.json asks for code from the model folder (auto_map), which is never run. Use a model of a known architecture.",
-            field="auto_map",
-        )
-    if raw.get("quantization_config") is not None:
-        raise InvalidModel(
-            "Quantised weights are not supported; use the unquantised model.", field="quantization_config"
-        )
-
-
-def _architecture(raw: dict[str, Any]) -> Architecture:
-    names = raw.get("architectures")
-    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
-        raise InvalidModel(
-            "config.json must name exactly one architecture.",
-            field="architectures",
-            limit=f"one of {', '.join(known_architectures())}",
-        )
-    return find_architecture(names[0])
-
-
 def _fields(architecture: Architecture, raw: dict[str, Any]) -> Fields:
+    """What describes the text model, by the family's spelling."""
     if architecture.section is not None:
         section = raw.get(architecture.section)
         if not isinstance(section, dict):
@@ -156,9 +164,34 @@ def _fields(architecture: Architecture, raw: dict[str, Any]) -> Fields:
                 f"config.json has no object {architecture.section}, which describes the text model.",
                 field=architecture.section,
             )
-        tokens = {name: raw[name] for name in ("bos_token_id", "eos_token_id") if raw.get(name) is not None}
-        raw = {**raw, **section, **tokens}
-    return Fields(raw, {"norm_eps": "rms_norm_eps", **architecture.spelled}, architecture.defaults)
+        refuse_foreign(section)
+        outer = {name: raw[name] for name in ("bos_token_id", "eos_token_id") if raw.get(name) is not None}
+        # Whether the head is the embedding is said by the whole model, not by its text part.
+        section = {name: value for name, value in section.items() if name != "tie_word_embeddings"}
+        tied = {"tie_word_embeddings": raw["tie_word_embeddings"]} if "tie_word_embeddings" in raw else {}
+        raw = {**section, **outer, **tied}
+    own = {name: value for name, value in raw.items() if name not in architecture.foreign}
+    aliased = {own_name: raw[alias] for alias, own_name in architecture.aliases.items() if alias in raw}
+    return Fields({**own, **aliased}, {"norm_eps": "rms_norm_eps", **architecture.spelled}, architecture.defaults)
+
+
+def _remarks(architecture: Architecture, fields: Fields, raw: dict[str, Any]) -> list[str]:
+    """What the folder says and is not done."""
+    remarks = []
+    if raw.get("auto_map"):
+        remarks.append(
+            f"The folder brings code for its model (auto_map in config.json), which is never run: it is served as {architecture.name}."
+        )
+    old, new = fields.section("rope_scaling"), fields.section("rope_parameters")
+    if old and new and old != new and not architecture.local_rope:
+        remarks.append(
+            "config.json holds rope_scaling and rope_parameters, which differ: rope_scaling is taken, as in Transformers. Delete the other one."
+        )
+    section = raw if architecture.section is None else raw[architecture.section]
+    unread = without_effect(section, (fields.read | set(architecture.aliases)) - set(architecture.foreign))
+    if unread:
+        remarks.append(f"config.json: without effect on {architecture.name}: {', '.join(unread)}.")
+    return remarks
 
 
 def _refuse_unserved(architecture: Architecture, fields: Fields) -> None:
@@ -192,14 +225,16 @@ def _activation(architecture: Architecture, fields: Fields) -> str:
     return known[name]
 
 
-def _attention(architecture: Architecture, fields: Fields, layers: int, head_dim: int) -> tuple[LayerShape, ...]:
+def _attention(
+    architecture: Architecture, fields: Fields, layers: int, head_dim: int, context: int
+) -> tuple[LayerShape, ...]:
     scale = fields.real("query_pre_attn_scalar", 1e-6, 1e6, default=float(head_dim)) ** -0.5
     scales = [scale] * layers
     if architecture.layer_scale:
         scale = scale if fields.flag("scale_attn_weights", default=True) else 1.0
         by_layer = fields.flag("scale_attn_by_inverse_layer_idx")
         scales = [scale / (i + 1) if by_layer else scale for i in range(layers)]
-    windows = layer_windows(architecture, fields, layers)
+    windows = layer_windows(architecture, fields, layers, context)
     return tuple(
         LayerShape(scale, window, 1 if architecture.local_rope and window is not None else 0)
         for scale, window in zip(scales, windows, strict=True)
@@ -208,9 +243,3 @@ def _attention(architecture: Architecture, fields: Fields, layers: int, head_dim
 
 def _said(bias: bool | str, fields: Fields) -> bool:
     return fields.flag(bias) if isinstance(bias, str) else bias
-
-
-def _eos_ids(config: Fields, generation: dict[str, Any], vocab_size: int) -> tuple[int, ...]:
-    """End tokens: generation_config.json decides where it names any, config.json otherwise."""
-    stated = config.token_ids("eos_token_id", vocab_size)
-    return Fields(generation).token_ids("eos_token_id", vocab_size) or stated

@@ -8,20 +8,46 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .architectures import GELU_TANH, SILU, Architecture, Norm, TensorNames, Windows
+from .architectures import GELU, GELU_TANH, SILU, Architecture, Norm, TensorNames, Windows
 
-_LLAMA = Architecture("LlamaForCausalLM", qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias="mlp_bias")
+_OTHERS = ("query_pre_attn_scalar", "final_logit_softcapping", "sliding_window_pattern")
+
+_WITHOUT_HEAD = (("model.", "model."), ("lm_head", "lm_head"), ("", "model."))
+"""Files of a decoder that was saved without its head name tensors without the first part of the name."""
+
+_LLAMA = Architecture(
+    "LlamaForCausalLM",
+    model_type="llama",
+    end_token=2,
+    prefixes=_WITHOUT_HEAD,
+    qkv_bias="attention_bias",
+    out_bias="attention_bias",
+    mlp_bias="mlp_bias",
+    activations={**SILU, **GELU_TANH},
+)
 
 _MISTRAL = Architecture(
     "MistralForCausalLM",
+    model_type="mistral",
     defaults={"sliding_window": 4096, "num_key_value_heads": 8, "max_position_embeddings": 131072},
+    end_token=2,
+    prefixes=_WITHOUT_HEAD,
+    activations={**SILU, **GELU_TANH},
     windows=Windows.ALL,
 )
 
 _QWEN2 = Architecture(
     "Qwen2ForCausalLM",
-    defaults={"sliding_window": 4096, "max_window_layers": 28, "max_position_embeddings": 32768},
+    model_type="qwen2",
+    defaults={
+        "num_key_value_heads": 32,
+        "sliding_window": 4096,
+        "max_window_layers": 28,
+        "max_position_embeddings": 32768,
+    },
+    prefixes=_WITHOUT_HEAD,
     qkv_bias=True,
+    activations={**SILU, **GELU_TANH},
     windows=Windows.LATE,
 )
 
@@ -33,6 +59,7 @@ _HEAD_NORMS = TensorNames(
 _QWEN3 = replace(
     _QWEN2,
     name="Qwen3ForCausalLM",
+    model_type="qwen3",
     tensors=_HEAD_NORMS,
     defaults={**_QWEN2.defaults, "head_dim": 128},
     qkv_bias="attention_bias",
@@ -50,7 +77,16 @@ _PHI3 = Architecture(
         gate=None,
         up=None,
     ),
-    defaults={"rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "original_max_position_embeddings": 4096},
+    model_type="phi3",
+    defaults={
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 4096,
+        "original_max_position_embeddings": 4096,
+        "sliding_window": None,
+    },
+    end_token=32000,
+    prefixes=_WITHOUT_HEAD,
+    activations={**SILU, **GELU_TANH},
     windows=Windows.ALL,
     partial_rotary=True,
     long_rope_names=("longrope", "su", "yarn"),  # all three have been written for the same thing
@@ -58,12 +94,21 @@ _PHI3 = Architecture(
 
 _GEMMA = Architecture(
     "GemmaForCausalLM",
-    defaults={"head_dim": 256, "tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh"},
+    model_type="gemma",
+    defaults={
+        "num_key_value_heads": 16,
+        "head_dim": 256,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu_pytorch_tanh",
+    },
+    end_token=1,
+    prefixes=_WITHOUT_HEAD,
     required={"use_bidirectional_attention": False},
     norm=Norm.RMS_OFFSET,
     qkv_bias="attention_bias",
     out_bias="attention_bias",
-    activations={**GELU_TANH, "gelu": "gelu_tanh"},  # the first releases say gelu and mean the tanh form
+    activations={**GELU_TANH, **SILU, "gelu": "gelu_tanh"},  # the first releases say gelu and mean the tanh form
     embedding_scaled=True,
 )
 
@@ -76,7 +121,9 @@ _FOUR_NORMS = TensorNames(
 _GEMMA2 = replace(
     _GEMMA,
     name="Gemma2ForCausalLM",
+    model_type="gemma2",
     tensors=_FOUR_NORMS,
+    foreign=("sliding_window_pattern",),
     spelled={"hidden_act": "hidden_activation"},
     defaults={
         "head_dim": 256,
@@ -90,7 +137,7 @@ _GEMMA2 = replace(
         "attn_logit_softcapping": 50.0,
         "final_logit_softcapping": 30.0,
     },
-    activations=GELU_TANH,
+    activations={**GELU_TANH, **SILU},
     windows=Windows.PATTERN,
     attention_softcap=True,
 )
@@ -98,6 +145,8 @@ _GEMMA2 = replace(
 _GEMMA3 = replace(
     _GEMMA2,
     name="Gemma3ForCausalLM",
+    model_type="gemma3_text",
+    foreign=(),
     tensors=replace(_FOUR_NORMS, query_norm=_HEAD_NORMS.query_norm, key_norm=_HEAD_NORMS.key_norm),
     defaults={
         "vocab_size": 262208,
@@ -121,6 +170,7 @@ _GEMMA3 = replace(
 _GEMMA3_WITH_IMAGES = replace(
     _GEMMA3,
     name="Gemma3ForConditionalGeneration",
+    model_type="gemma3",
     section="text_config",
     prefixes=(
         ("language_model.lm_head", "lm_head"),
@@ -152,6 +202,14 @@ _GPT2 = Architecture(
         up="transformer.h.{i}.mlp.c_fc",
         down="transformer.h.{i}.mlp.c_proj",
     ),
+    model_type="gpt2",
+    aliases={
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "max_position_embeddings": "n_positions",
+    },
+    foreign=(*_OTHERS, "num_key_value_heads", "head_dim"),
     spelled={
         "hidden_size": "n_embd",
         "num_hidden_layers": "n_layer",
@@ -167,6 +225,7 @@ _GPT2 = Architecture(
         "layer_norm_epsilon": 1e-5,
         "tie_word_embeddings": True,
     },
+    end_token=50256,
     required={"add_cross_attention": False},
     prefixes=(("transformer.", "transformer."), ("lm_head", "lm_head"), ("", "transformer.")),
     ignored=(".attn.bias", ".attn.masked_bias"),
@@ -175,7 +234,7 @@ _GPT2 = Architecture(
     qkv_bias=True,
     out_bias=True,
     mlp_bias=True,
-    activations={**GELU_TANH, **SILU, "gelu": "gelu", "relu": "relu"},
+    activations={**GELU_TANH, **SILU, **GELU, "relu": "relu"},
     layer_scale=True,
 )
 
@@ -197,6 +256,8 @@ _OPT = Architecture(
         up="model.decoder.layers.{i}.fc1",
         down="model.decoder.layers.{i}.fc2",
     ),
+    model_type="opt",
+    foreign=(*_OTHERS, "num_key_value_heads", "head_dim", "rms_norm_eps"),
     spelled={
         "intermediate_size": "ffn_dim",
         "hidden_act": "activation_function",
@@ -210,13 +271,14 @@ _OPT = Architecture(
         "do_layer_norm_before": True,
         "tie_word_embeddings": True,
     },
+    end_token=2,
     required={"_remove_final_layer_norm": False, "layer_norm_elementwise_affine": True},
     prefixes=(("model.", "model."), ("lm_head", "lm_head"), ("decoder.", "model.decoder.")),
     norm=Norm.LAYER,
     qkv_bias="enable_bias",
     out_bias="enable_bias",
     mlp_bias="enable_bias",
-    activations={**GELU_TANH, **SILU, "gelu": "gelu", "relu": "relu"},
+    activations={**GELU_TANH, **SILU, **GELU, "relu": "relu"},
     position_offset=2,
     norm_before="do_layer_norm_before",
 )

@@ -1,11 +1,12 @@
 """A model folder becomes a model that can run.
 
-Owns `load_model`: the order of config, file headers, the question whether there is memory for it, and weights. It does not know how a tensor is
-read or laid out. Servers, `skipjoin.LLM`, the profiler and tests call it.
+Owns `load_model`: the order of config, file headers, the question whether there is memory for it, and weights, and the warnings about a folder that
+is served otherwise than it says. It does not know how a tensor is read or laid out. Servers, `skipjoin.LLM`, the profiler and tests call it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from .checkpoint import Checkpoint
 from .config import load_config
 from .memory import not_enough, refuse_too_large
 from .weights import LoadedModel, parse_device, parse_dtype
+
+log = logging.getLogger("skipjoin.model")
 
 
 def load_model(
@@ -41,7 +44,8 @@ def load_model(
         read += numbers
         progress(read * dtype.itemsize, total * dtype.itemsize)
 
-    assembler = Assembler(config, Checkpoint(path), device, dtype, advanced)
+    checkpoint = Checkpoint(path)
+    assembler = Assembler(config, checkpoint, device, dtype, advanced)
     total = numbers = assembler.numbers
     if config.tied_embeddings and form_for(device, dtype) != "plain":
         numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
@@ -51,4 +55,6 @@ def load_model(
     except torch.OutOfMemoryError as full:
         # It was enough in all, but not in one piece, or another process took some.
         raise not_enough(numbers * dtype.itemsize, device, dtype) from full
+    for remark in (*config.remarks, *checkpoint.remarks, *assembler.remarks):
+        log.warning("%s", remark)
     return LoadedModel(config, weights, device, dtype)

@@ -1,7 +1,8 @@
 """The JSON files of a model folder, read so that nothing unchecked gets past.
 
-Owns `read_json` and `Fields`: every number bounded, every refusal naming the field as the folder spells it. It does not know what the fields mean.
-config, rope and windows read a model's config.json through it; tokenizer, checkpoint and generation read their own files.
+Owns `read_json` and `Fields`: every file and number bounded, every refusal naming the field as the folder spells it, and which fields were read. It
+does not know what the fields mean. config, rope and windows read a model's config.json through it; tokenizer, checkpoint, end_tokens and generation
+read their own files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 from ..core.errors import InvalidModel
 
-MAX_JSON_BYTES = 64 * 2**20
+MAX_JSON_BYTES = {"tokenizer.json": 64 * 2**20, "tokenizer_config.json": 16 * 2**20, "added_tokens.json": 16 * 2**20}
+"""Files that hold vocabularies or templates; every other one has at most OTHER_JSON_BYTES, so that parsing it takes neither time nor memory."""
+OTHER_JSON_BYTES = 8 * 2**20
 
 
 def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, Any]:
@@ -28,11 +31,18 @@ def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, An
                 f"The model folder has no {name}; a Hugging Face model folder is needed{how}.", field=name
             )
         return {}
+    limit = MAX_JSON_BYTES.get(name, OTHER_JSON_BYTES)
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise InvalidModel(f"{name} is too large.", field=name, limit=f"{MAX_JSON_BYTES} bytes")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        with path.open("rb") as file:
+            text = file.read(limit + 1)  # bounded, whatever the file says of its size
+        if len(text) > limit:
+            raise InvalidModel(f"{name} is too large.", field=name, limit=f"{limit} bytes")
+        value = json.loads(text.decode("utf-8"))
+    except RecursionError as error:
+        raise InvalidModel(
+            f"{name} is nested too deeply.", field=name, limit="a few hundred objects in each other"
+        ) from error
+    except (OSError, ValueError) as error:
         raise InvalidModel(f"{name} is not readable JSON in UTF-8.", field=name) from error
     if not isinstance(value, dict):
         raise InvalidModel(f"{name} must hold one JSON object.", field=name)
@@ -40,9 +50,10 @@ def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, An
 
 
 class Fields:
-    """An object of config.json. `spelled` says how a family writes a field, `defaults` (by that spelling) what it means to leave one out.
+    """An object of a JSON file. `spelled` says how a family writes a field, `defaults` (by that spelling) what it means to leave one out.
 
-    A field that is null counts as stated: it has the value None, whatever the default is.
+    A field that is null counts as stated: it has the value None, whatever the default is. `read` are the names that were asked for, as the folder
+    spells them: what stands in the file and was never read has no effect.
     """
 
     def __init__(
@@ -50,9 +61,14 @@ class Fields:
         raw: Mapping[str, Any],
         spelled: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        *,
+        file: str = "config.json",
     ) -> None:
+        self._file = file
         self._spelled = spelled or {}
+        self._stated = frozenset(raw)
         self._values = {**(defaults or {}), **raw}
+        self.read: set[str] = set()
 
     def spelling(self, name: str) -> str:
         """How this folder writes the field."""
@@ -60,18 +76,24 @@ class Fields:
 
     def get(self, name: str) -> Any:
         """The value as it stands; None where it is missing or null."""
-        return self._values.get(self.spelling(name))
+        spelled = self.spelling(name)
+        self.read.add(spelled)
+        return self._values.get(spelled)
+
+    def states(self, name: str) -> bool:
+        """Whether the file itself has the field, be it null."""
+        return self.spelling(name) in self._stated
 
     def whole(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
         """A whole number in low..high; `default` where there is none. Raises InvalidModel naming the field."""
         name, value = self.spelling(name), self.get(name)
         if value is None:
             if default is None:
-                raise InvalidModel(f"config.json lacks {name}.", field=name, limit=f"{low}..{high}")
+                raise InvalidModel(f"{self._file} lacks {name}.", field=name, limit=f"{low}..{high}")
             value = default
         if type(value) is not int or not low <= value <= high:
             raise InvalidModel(
-                f"{name} in config.json must be a whole number in {low}..{high}.", field=name, limit=f"{low}..{high}"
+                f"{name} in {self._file} must be a whole number in {low}..{high}.", field=name, limit=f"{low}..{high}"
             )
         return value
 
@@ -85,7 +107,7 @@ class Fields:
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise InvalidModel(
-                f"{name} in config.json must be a number from {low:g} to {high:g}.",
+                f"{name} in {self._file} must be a number from {low:g} to {high:g}.",
                 field=name,
                 limit=f"{low:g}..{high:g}",
             )
@@ -99,7 +121,7 @@ class Fields:
         """True or false; `default` where there is neither. Raises InvalidModel naming the field."""
         name, value = self.spelling(name), self.get(name)
         if value is not None and not isinstance(value, bool):
-            raise InvalidModel(f"{name} in config.json must be true or false.", field=name)
+            raise InvalidModel(f"{name} in {self._file} must be true or false.", field=name)
         return default if value is None else value
 
     def section(self, name: str) -> dict[str, Any]:
@@ -110,14 +132,19 @@ class Fields:
         return value or {}
 
     def token_ids(self, name: str, vocab_size: int) -> tuple[int, ...]:
-        """One token id or a list of them; () where there is none. Raises InvalidModel for one that the model does not have."""
+        """One token id or a list of them; () where there is none. Raises InvalidModel for one that the model does not have.
+
+        Some folders write -1 for "none".
+        """
         name, value = self.spelling(name), self.get(name)
-        if value is None:
+        if value is None or (type(value) is int and value == -1):
             return ()
         ids = value if isinstance(value, list) else [value]
-        if not ids or len(ids) > 64 or not all(type(i) is int and 0 <= i < vocab_size for i in ids):
+        if not ids:
+            return ()
+        if len(ids) > 64 or not all(type(i) is int and 0 <= i < vocab_size for i in ids):
             raise InvalidModel(
-                f"{name} must be a token id or a short list of them, each below vocab_size.",
+                f"{name} in {self._file} must be a token id or a short list of them, each below vocab_size.",
                 field=name,
                 limit=f"0..{vocab_size - 1}",
             )

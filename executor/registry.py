@@ -15,6 +15,19 @@ from .families import FAMILIES
 
 ENTRY_POINTS = "skipjoin.architectures"
 _registered: dict[str, Architecture] = {}
+_CLASSIFIER = "its head gives classes, not the next token"
+_KINDS = {
+    "ForSequenceClassification": _CLASSIFIER,
+    "ForTokenClassification": _CLASSIFIER,
+    "ForQuestionAnswering": _CLASSIFIER,
+    "RewardModel": _CLASSIFIER,
+    "DoubleHeadsModel": _CLASSIFIER,
+    "ForMaskedLM": "it fills gaps and does not go on with a text",
+    "ForSeq2SeqLM": "an encoder and a decoder",
+    "ForConditionalGeneration": "a model of text with images, sound or an encoder, of which only Gemma 3's text is served",
+    "Model": "a decoder without a head that gives the next token",
+}
+"""How the name of an architecture ends -> what it is, where that says why it is not served."""
 
 
 def register(row: Architecture) -> None:
@@ -29,20 +42,37 @@ def register(row: Architecture) -> None:
 
 def known_architectures() -> tuple[str, ...]:
     """The names of all rows, sorted."""
-    return tuple(sorted({**_shipped(), **_installed(), **_registered}))
+    return tuple(sorted(_rows()))
 
 
 def find_architecture(name: str) -> Architecture:
     """The row of that name. Raises InvalidModel listing the known ones, or naming an installed package whose row cannot be used."""
-    row = _registered.get(name) or _shipped().get(name) or _installed().get(name)
+    row = _rows().get(name)
     if row is None:
         known = ", ".join(known_architectures())
         raise InvalidModel(
-            f"The architecture {name[:80]!r} is not known. Known: {known}. docs/models.md says how to add one.",
+            f"The architecture {name[:80]!r} is not known{_kind_of(name)}. Known: {known}. docs/models.md says how to add one.",
             field="architectures",
             limit=f"one of {known}",
         )
     return row
+
+
+def find_model_type(model_type: str) -> Architecture | None:
+    """The row of the family that config.json calls so under `model_type`; None where there is none."""
+    return next((row for row in _rows().values() if row.model_type == model_type), None)
+
+
+def _rows() -> dict[str, Architecture]:
+    return {**_installed(), **_shipped(), **_registered}
+
+
+def _kind_of(name: str) -> str:
+    """What the name says of a model that cannot be served, as an apposition."""
+    for ending, kind in _KINDS.items():
+        if name.endswith(ending):
+            return f" ({kind})"
+    return ""
 
 
 @cache

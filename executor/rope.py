@@ -1,7 +1,7 @@
 """The rotary embedding that config.json asks for.
 
-Owns `Rope` and the ways it has been written down: `rope_parameters`, flat or by kind of layer, and the older `rope_theta` with `rope_scaling`. It
-does not compute a frequency (no torch here); frequencies.py does. config reads it.
+Owns `Rope` and the ways it has been written down: `rope_parameters`, flat or by kind of layer, and the older `rope_theta` with `rope_scaling`,
+and which of them counts where there are several. It does not compute a frequency (no torch here); frequencies.py does. config reads it.
 """
 
 from __future__ import annotations
@@ -41,19 +41,33 @@ class Rope:
 def read_ropes(architecture: Architecture, fields: Fields, head_dim: int, context: int) -> tuple[tuple[Rope, ...], int]:
     """The rotary embeddings (full layers', then windowed layers' where they have their own) and the context that they hold for.
 
-    Raises InvalidModel for a type that is not supported, or a number out of bounds.
+    A `rope_scaling` that is not empty takes the place of `rope_parameters` as a whole, as in Transformers; in a family with two embeddings it
+    changes that of the full layers. Raises InvalidModel for a type that is not supported, or a number out of bounds.
     """
     old, new = fields.section("rope_scaling"), fields.section("rope_parameters")
-    nested = any(isinstance(value, dict) for value in new.values())
     if not architecture.local_rope:
-        if nested:
+        chosen = _Source(fields, old or new, "rope_theta", original_outside=True)
+        if any(isinstance(value, dict) for value in chosen.raw.values()):
             raise InvalidModel("rope_parameters must be one object for all layers.", field="rope_parameters")
-        rope, context = _rope(architecture, fields, {**old, **new}, "rope_theta", head_dim, context)
+        rope, context = _rope(architecture, chosen, head_dim, context)
         return (rope,), context
-    full, local = (_nested(new, "full_attention"), _nested(new, "sliding_attention")) if nested else (new, {})
-    rope, bound = _rope(architecture, fields, {**old, **full}, "rope_theta", head_dim, context)
-    local_rope, local_bound = _rope(architecture, fields, local, "rope_local_base_freq", head_dim, context)
+    _refuse_flat(new)
+    full = _Source(fields, _with_outer(new, {**_nested(new, "full_attention"), **old}), "rope_theta")
+    local = _Source(fields, _with_outer(new, _nested(new, "sliding_attention")), "rope_local_base_freq")
+    rope, bound = _rope(architecture, full, head_dim, context)
+    local_rope, local_bound = _rope(architecture, local, head_dim, context)
     return (rope, local_rope), min(bound, local_bound)
+
+
+def _refuse_flat(parameters: dict[str, Any]) -> None:
+    """A family with two embeddings has an object for each; what stands beside them would be left unread."""
+    beside = sorted(set(parameters) - {"full_attention", "sliding_attention", "truncate"})
+    if beside:
+        raise InvalidModel(
+            f"rope_parameters must hold an object for each kind of layer; {beside[0][:40]} stands outside of them.",
+            field="rope_parameters",
+            limit="full_attention and sliding_attention",
+        )
 
 
 def _nested(parameters: dict[str, Any], name: str) -> dict[str, Any]:
@@ -63,22 +77,52 @@ def _nested(parameters: dict[str, Any], name: str) -> dict[str, Any]:
     return value or {}
 
 
-def _rope(
-    architecture: Architecture, fields: Fields, raw: dict[str, Any], theta_name: str, head_dim: int, context: int
-) -> tuple[Rope, int]:
-    stated = Fields(raw)
-    kind = _kind(architecture, raw)
-    turned = _turned(architecture, fields, stated, head_dim)
-    source, name = (stated, "rope_theta") if raw.get("rope_theta") is not None else (fields, theta_name)
-    theta = source.real(name, 1.0, 1e12, default=10000.0)
+def _with_outer(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+    """Transformers reads `truncate` beside the two objects, not in them."""
+    own = {name: value for name, value in inner.items() if name != "truncate"}
+    return {**own, **({"truncate": outer["truncate"]} if "truncate" in outer else {})}
+
+
+class _Source:
+    """Where one embedding's numbers stand: its own object first, then fields beside it.
+
+    `original_outside`: `original_max_position_embeddings` beside the object wins over the one in it, as in Transformers.
+    """
+
+    def __init__(self, fields: Fields, raw: dict[str, Any], theta_name: str, *, original_outside: bool = False) -> None:
+        self.fields, self.raw, self.stated = fields, raw, Fields(raw)
+        self._theta_name, self._original_outside = theta_name, original_outside
+
+    def theta(self) -> float:
+        """The base; in config.json's own field where the object says nothing."""
+        outside = self.fields.real(self._theta_name, 1.0, 1e12, default=10000.0)
+        return self.stated.real("rope_theta", 1.0, 1e12, default=outside)
+
+    def part(self) -> float:
+        """How much of a head turns."""
+        outside = self.fields.real("partial_rotary_factor", 0.0, 1.0, default=1.0)
+        return self.stated.real("partial_rotary_factor", 0.0, 1.0, default=outside)
+
+    def original(self, context: int) -> int:
+        """The context before it was made longer; all of it where nothing says so."""
+        outside = self.fields.maybe_whole("original_max_position_embeddings", 2, 2**24)
+        inside = self.stated.maybe_whole("original_max_position_embeddings", 2, 2**24)
+        if self._original_outside and outside is not None:
+            return outside
+        return context if inside is None else inside
+
+
+def _rope(architecture: Architecture, source: _Source, head_dim: int, context: int) -> tuple[Rope, int]:
+    stated = source.stated
+    kind = _kind(architecture, source.raw)
+    turned = _turned(architecture, source.part(), head_dim)
+    theta = source.theta()
+    original = source.original(context)
     if kind in ("default", "dynamic"):
         # "dynamic" changes the frequencies only behind max_position_embeddings, and no context gets that far here.
         return Rope("default", theta, turned), context
     if kind == "linear":
         return Rope("linear", theta, turned, stated.real("factor", 1.0, 1e6)), context
-    original = fields.maybe_whole("original_max_position_embeddings", 2, 2**24)
-    if original is None:
-        original = stated.whole("original_max_position_embeddings", 2, 2**24, default=context)
     if kind == "llama3":
         return _llama3(stated, theta, turned, original), context
     if kind == "yarn":
@@ -98,9 +142,7 @@ def _kind(architecture: Architecture, raw: dict[str, Any]) -> str:
     return str(kind)
 
 
-def _turned(architecture: Architecture, fields: Fields, stated: Fields, head_dim: int) -> int:
-    source = stated if stated.get("partial_rotary_factor") is not None else fields
-    part = source.real("partial_rotary_factor", 0.0, 1.0, default=1.0)
+def _turned(architecture: Architecture, part: float, head_dim: int) -> int:
     if part != 1.0 and not architecture.partial_rotary:
         raise InvalidModel(
             "Partial rotary embedding is not supported for this architecture.", field="partial_rotary_factor", limit="1"
@@ -124,7 +166,7 @@ def _llama3(stated: Fields, theta: float, turned: int, original: int) -> Rope:
 
 def _yarn(stated: Fields, theta: float, turned: int, original: int, context: int) -> Rope:
     """YaRN (Peng et al. 2023): pairs that turn often keep their pace, slow ones are slowed by `factor`, and attention is sharpened a little."""
-    factor = stated.real("factor", 1.0, 1e6, default=max(1.0, context / original))
+    factor = stated.real("factor", 1.0, 1e6, default=context / original)
     slow, fast = stated.real("beta_slow", 1e-6, 1e6, default=1.0), stated.real("beta_fast", 1e-6, 1e6, default=32.0)
     if not slow < fast:
         raise InvalidModel("beta_fast must be above beta_slow.", field="beta_fast")
@@ -134,7 +176,7 @@ def _yarn(stated: Fields, theta: float, turned: int, original: int, context: int
     magnitude = stated.maybe_real("attention_factor", 1e-6, 1e6)
     if magnitude is None:
         magnitude = _sharper(factor, over) / _sharper(factor, under) if over and under else _sharper(factor, 1.0)
-    truncated = stated.flag("truncate", default=True)
+    truncated = stated.flag("truncate", default=not stated.states("truncate"))  # null is no yes
     return Rope("yarn", theta, turned, factor, slow, fast, original, truncated, magnitude=magnitude)
 
 

@@ -27,7 +27,7 @@ from .engine_parts import Engine, build_engine
 from .intake import Intake
 from .settings import load_settings, located
 from .streams import assembler
-from .tokenizers import defaults_for, tokenizer_for
+from .tokenizers import defaults_for, output_cap_for, tokenizer_for
 
 Prompt = str | Sequence[int] | Sequence[ChatMessage]
 _DAY_S = 86_400.0
@@ -67,7 +67,7 @@ class LLM:
         self._intake = Intake(
             self._tokenizer,
             defaults_for(self._settings),
-            default_max_new_tokens=self._settings.default_max_new_tokens,
+            default_max_new_tokens=output_cap_for(self._settings),
             job_cap_s=_DAY_S,
         )
         self._engine: Engine | None = build_engine(self._settings, 1, None, self._clock)

@@ -47,7 +47,7 @@ from .store import Store
 from .streams import Streams
 from .supervisor import Supervisor
 from .text import Tokenizer
-from .tokenizers import defaults_for, tokenizer_for
+from .tokenizers import defaults_for, output_cap_for, tokenizer_for
 
 OnReady = Callable[[EngineFacts, int, int | None], None]
 """Called once with the engine's facts, the gRPC port and the HTTP port."""
@@ -192,7 +192,7 @@ async def _jobs(
     intake = Intake(
         tokenizer,
         defaults,
-        default_max_new_tokens=settings.default_max_new_tokens,
+        default_max_new_tokens=output_cap_for(settings),
         job_cap_s=settings.job_cap_s,
     )
     streams = Streams(store, table, tokenizer)

@@ -24,7 +24,7 @@ def _load(name):
         spec.loader.exec_module(module)
 
 
-for beside in ("plan_driver", "ahead_story", "transformers_models"):
+for beside in ("plan_driver", "ahead_story", "transformers_models", "config_mutations"):
     _load(beside)
 
 

@@ -194,7 +194,7 @@ def test_learned_positions_bound_the_context(folder, request):
 
 
 REFUSED = [
-    ("gemma2", {"hidden_activation": "silu"}, ["hidden_activation", "gelu_pytorch_tanh"]),
+    ("gemma2", {"hidden_activation": "relu"}, ["hidden_activation", "gelu_pytorch_tanh"]),
     ("gemma2", {"use_bidirectional_attention": True}, ["use_bidirectional_attention"]),
     ("gemma2", {"attn_logit_softcapping": 0}, ["attn_logit_softcapping"]),
     ("gemma2", {"sliding_window": None}, ["sliding_window"]),

@@ -51,8 +51,10 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
     [
         ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}}, "auto_map"),
         ({"architectures": ["MambaForCausalLM"]}, "LlamaForCausalLM"),
-        ({"architectures": []}, "LlamaForCausalLM"),
-        ({"architectures": ...}, "LlamaForCausalLM"),
+        ({"architectures": "LlamaForCausalLM"}, "LlamaForCausalLM"),
+        ({"architectures": [], "model_type": "mamba"}, "LlamaForCausalLM"),
+        ({"architectures": ..., "model_type": ...}, "LlamaForCausalLM"),
+        ({"model_type": "mistral"}, "two different models"),
         ({"quantization_config": {"bits": 4}}, "quantis"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"num_hidden_layers": ...}, "num_hidden_layers"),
@@ -257,17 +259,48 @@ def test_old_rotary_buffers_are_ignored(folder):
     load_model(folder)
 
 
-def test_end_tokens(folder):
-    assert load_config(folder).eos_ids == (1,)
+def ends(folder):
+    config = load_config(folder)
+    return config.eos_ids, " ".join(config.remarks)
+
+
+def test_end_tokens_are_those_of_all_files(folder):
+    assert ends(folder) == ((1,), "")
+    change(folder, "generation_config.json", eos_token_id=[3, 1])
+    assert ends(folder) == ((1, 3), ""), "one that names all of them is what Transformers goes by: nothing to say"
     change(folder, "generation_config.json", eos_token_id=[3, 4])
-    assert load_config(folder).eos_ids == (3, 4)
+    found, said = ends(folder)
+    assert found == (1, 3, 4) and "End tokens differ" in said and "1, 3, 4" in said
     change(folder, "generation_config.json", eos_token_id=...)
     change(folder, eos_token_id=2)
-    assert load_config(folder).eos_ids == (2,)
-    change(folder, eos_token_id=...)
-    assert load_config(folder).eos_ids == ()
-    (folder / "generation_config.json").unlink()
-    assert load_config(folder).eos_ids == ()
+    found, said = ends(folder)
+    assert found == (1, 2) and "the tokenizer says 1" in said, (
+        "a chat model's end is often in the tokenizer's files only"
+    )
+    change(folder, "tokenizer_config.json", eos_token=...)
+    assert ends(folder) == ((2,), "")
+    (folder / "special_tokens_map.json").write_text(json.dumps({"eos_token": {"content": token_text(folder, 1)}}))
+    assert ends(folder)[0] == (1, 2)
+
+
+def token_text(folder, index):
+    added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
+    return next(token["content"] for token in added if token["id"] == index)
+
+
+@pytest.mark.parametrize("nothing", [..., None, -1, []])
+def test_no_end_token_is_told(folder, nothing):
+    change(folder, "tokenizer_config.json", eos_token=...)
+    change(folder, "generation_config.json", eos_token_id=nothing)
+    change(folder, eos_token_id=nothing)
+    found, said = ends(folder)
+    assert "No file of the model names an end token" in said
+    assert found == ((2,) if nothing is ... else ()), (
+        "Transformers has one for a Llama that says nothing, none for null"
+    )
+
+
+def test_end_tokens_that_cannot_be(folder):
     change(folder, eos_token_id=[1, 512])
     with pytest.raises(InvalidModel, match="eos_token_id"):
         load_config(folder)
@@ -275,6 +308,12 @@ def test_end_tokens(folder):
     (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
     with pytest.raises(InvalidModel, match="eos_token_id"):
         load_config(folder)
+
+
+def test_an_end_token_of_the_tokenizer_that_the_model_lacks(folder):
+    change(folder, "tokenizer_config.json", eos_token="<far>", added_tokens_decoder={"512": {"content": "<far>"}})
+    found, said = ends(folder)
+    assert found == (1,) and "512" in said
 
 
 def test_weights_that_do_not_fit_into_memory(folder):
