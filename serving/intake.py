@@ -130,14 +130,15 @@ class Intake:
         room = facts.job_tokens - prompt_tokens
         if room < 1:
             raise NeverFits(
-                f"The prompt has {prompt_tokens} tokens; this server takes a prompt and its output up to {facts.job_tokens} tokens.",
+                f"This model's maximum context length is {facts.job_tokens} tokens here, prompt and output together; the prompt has {prompt_tokens}.",
                 field="prompt",
                 limit=f"at most {facts.job_tokens - 1} tokens",
             )
         new_tokens = asked.max_new_tokens if asked.max_new_tokens is not None else min(room, self._default_new)
         if new_tokens > room:
             raise NeverFits(
-                f"A prompt of {prompt_tokens} tokens leaves room for {room} more; max_new_tokens asks for {new_tokens}.",
+                f"This model's maximum context length is {facts.job_tokens} tokens here. A prompt of {prompt_tokens} leaves room for {room} more; "
+                f"max_new_tokens asks for {new_tokens}.",
                 field="sampling.max_new_tokens",
                 limit=f"1..{room}",
             )
@@ -151,7 +152,7 @@ def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_
         raise InvalidInput("The prompt is empty; give at least one token.", field=field, limit="1 token at least")
     if len(ids) >= facts.job_tokens:
         raise NeverFits(
-            f"The prompt has {len(ids)} tokens; this server takes a prompt and its output up to {facts.job_tokens} tokens.",
+            f"This model's maximum context length is {facts.job_tokens} tokens here, prompt and output together; the prompt has {len(ids)}.",
             field=field,
             limit=f"at most {facts.job_tokens - 1} tokens",
         )

@@ -7,32 +7,31 @@ Owns the way from a request to a job and from the job's chunks to the answer. It
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from ..core.errors import InternalError, InvalidInput, NotFound, SkipjoinError
+from ..core.errors import InternalError, NotFound, SkipjoinError, Unavailable
 from ..core.ids import TenantId
 from ..core.sampling import SamplingParams
 from ..core.view import Chunk, Finish, JobView
+from .event_stream import HEADERS, EventStream
 from .following import Following
+from .http_body import Bodies
 from .jobs import Jobs
 from .openai_answer import Shape, dumps, error_body, failure_of
-from .openai_request import Wish, chat_asked, completion_asked, read_body
-from .payloads import Payload, Payloads
+from .openai_request import Asked, Wish, chat_asked, completion_asked, read_body
 from .text import Tokenizer
+
+log = logging.getLogger("skipjoin.door")
 
 IDEMPOTENCY = "Idempotency-Key"
 JOB_ID = "X-Skipjoin-Job-Id"
-BODY_TIMEOUT_S = 60.0
+_LARGE_BYTES = 64 * 1024
 _BEGUN = web.RequestKey("skipjoin.begun", web.StreamResponse)
-_EVENT_STREAM = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
-}
 
 
 @dataclass(slots=True, eq=False)
@@ -42,9 +41,11 @@ class OpenAiCalls:
     jobs: Jobs
     tokenizer: Tokenizer
     defaults: SamplingParams
-    payloads: Payloads
+    bodies: Bodies
     names: tuple[str, ...]
+    comment_s: float
     _following: Following = field(init=False)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         """One conduct for all calls."""
@@ -73,32 +74,58 @@ class OpenAiCalls:
             "max_model_len": facts.job_tokens,
         }
 
-    async def completions(self, request: web.Request, tenant: TenantId) -> web.StreamResponse:
+    async def completions(self, request: web.BaseRequest, tenant: TenantId) -> web.StreamResponse:
         """POST /v1/completions. Raises SkipjoinError before the first byte of the answer."""
         return await self._call(request, tenant, chat=False)
 
-    async def chat(self, request: web.Request, tenant: TenantId) -> web.StreamResponse:
+    async def chat(self, request: web.BaseRequest, tenant: TenantId) -> web.StreamResponse:
         """POST /v1/chat/completions. Raises SkipjoinError before the first byte of the answer."""
         return await self._call(request, tenant, chat=True)
 
-    async def _call(self, request: web.Request, tenant: TenantId, *, chat: bool) -> web.StreamResponse:
+    async def _call(self, request: web.BaseRequest, tenant: TenantId, *, chat: bool) -> web.StreamResponse:
         job, model, wish = await self._taken_in(request, tenant, chat=chat)
         shape = Shape(job, model, chat, self.tokenizer.token_bytes)
-        if wish.stream:
-            return await self._stream(request, tenant, job, shape, usage=wish.include_usage)
-        with self._following.held(job, tenant):
-            return await self._answer(tenant, job, shape)
+        try:
+            if wish.stream:
+                return await self._stream(request, tenant, job, shape, usage=wish.include_usage)
+            with self._following.held(job, tenant):
+                return await self._answer(tenant, job, shape)
+        except Unavailable:
+            if self.jobs.streams.closed:
+                raise await self._going(job, tenant) from None
+            raise
 
-    async def _taken_in(self, request: web.Request, tenant: TenantId, *, chat: bool) -> tuple[JobView, str, Wish]:
+    async def _taken_in(self, request: web.BaseRequest, tenant: TenantId, *, chat: bool) -> tuple[JobView, str, Wish]:
         """The stored job, the model's name and how the answer shall look. The request's bytes are held here and no longer."""
-        with self.payloads.reserve(tenant) as payload:
-            body = read_body(await _read(request, payload))
-            # Who names the request will come back for it: its job outlives the connection.
-            key = request.headers.get(IDEMPOTENCY)
-            understand = chat_asked if chat else completion_asked
-            asked = understand(body, self.defaults, cancel_on_disconnect=key is None)
+        facts = self.jobs.engine()
+        # Who names the request will come back for it: its job outlives the connection.
+        key = request.headers.get(IDEMPOTENCY)
+        async with self.bodies.read(request, tenant) as data:
+            if len(data) < _LARGE_BYTES:
+                asked = self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
+            else:
+                # Large bodies hold the event loop for some milliseconds each: others get their turn in between.
+                async with self._one_at_a_time:
+                    asked = self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
+                    await asyncio.sleep(0)
             model = self.called(asked.model)
             return await self._following.submit(asked.spec, tenant, key), model, asked.wish
+
+    def _understood(self, data: bytearray, job_tokens: int, *, chat: bool, named: bool) -> Asked:
+        understand = chat_asked if chat else completion_asked
+        return understand(read_body(data, job_tokens), self.defaults, cancel_on_disconnect=not named)
+
+    async def _going(self, job: JobView, tenant: TenantId) -> Unavailable:
+        """What a client is told when the server goes before its job is done. One that did not name its request cannot come back for it."""
+        if not job.cancel_on_disconnect:
+            return Unavailable(
+                "The server is going down and keeps the job. Send the request again with the same Idempotency-Key."
+            )
+        try:
+            await self.jobs.cancel(job.job_id, tenant, "the server went down before the job was done")
+        except SkipjoinError as error:
+            log.warning("job %s is computed later although its client cannot come back: %s", job.job_id, error)
+        return Unavailable("The server is going down and the job was cancelled. Send the request again.")
 
     async def _answer(self, tenant: TenantId, job: JobView, shape: Shape) -> web.Response:
         chunks: list[Chunk] = []
@@ -118,34 +145,34 @@ class OpenAiCalls:
         )
 
     async def _stream(
-        self, request: web.Request, tenant: TenantId, job: JobView, shape: Shape, *, usage: bool
+        self, request: web.BaseRequest, tenant: TenantId, job: JobView, shape: Shape, *, usage: bool
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers=_EVENT_STREAM | {JOB_ID: job.job_id})
+        response = web.StreamResponse(headers=HEADERS | {JOB_ID: job.job_id})
         request[_BEGUN] = response
         try:
             with self._following.held(job, tenant):
-                await response.prepare(request)
-                await self._send_events(response, tenant, job, shape, usage=usage)
-        except ConnectionResetError:
+                events = EventStream(response, self.comment_s)
+                await events.open(request)
+                async with events:
+                    await self._send_events(events, tenant, job, shape, usage=usage)
+                await events.done()
+        except ConnectionError:
             pass  # there is nobody left to answer
         return response
 
-    def begun(self, request: web.Request) -> web.StreamResponse | None:
+    def begun(self, request: web.BaseRequest) -> web.StreamResponse | None:
         """The answer to a request whose status is out already."""
         response = request.get(_BEGUN)
         return response if response is not None and response.prepared else None
 
     async def broken_off(self, response: web.StreamResponse, error: SkipjoinError) -> web.StreamResponse:
         """End a stream that failed in the middle: the error is its last event."""
-        try:
-            await _event(response, error_body(error))
-            await response.write_eof()
-        except ConnectionResetError:
-            pass
+        with suppress(ConnectionError):
+            await EventStream(response, self.comment_s).broken_off(error_body(error))
         return response
 
     async def _send_events(
-        self, response: web.StreamResponse, tenant: TenantId, job: JobView, shape: Shape, *, usage: bool
+        self, events: EventStream, tenant: TenantId, job: JobView, shape: Shape, *, usage: bool
     ) -> None:
         first, finish = True, None
         async with aclosing(self._chunks(job, tenant)) as items:
@@ -153,35 +180,13 @@ class OpenAiCalls:
                 finish = chunk.finish
                 if finish is not None and (failure := failure_of(finish)) is not None:
                     raise failure
-                await _event(response, shape.chunk(chunk, first=first))
+                await events.send(shape.chunk(chunk, first=first))
                 first = False
         if usage and isinstance(finish, Finish):
-            await _event(response, shape.usage_chunk(finish))
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
+            await events.send(shape.usage_chunk(finish))
 
     async def _chunks(self, job: JobView, tenant: TenantId) -> AsyncGenerator[Chunk]:
         async with aclosing(self.jobs.follow(job.job_id, tenant, 0)) as items:
             async for item in items:
                 if isinstance(item, Chunk):
                     yield item
-
-
-async def _read(request: web.Request, payload: Payload) -> bytes:
-    if request.content_type != "application/json":
-        # Also keeps web pages away: a browser asks before it sends this type to a foreign server.
-        raise InvalidInput("The body must be sent as Content-Type: application/json.", field="Content-Type")
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            payload.grow(request.content_length or 0)
-            body = await request.read()
-            payload.grow(max(0, len(body) - payload.nbytes))
-            return body
-    except TimeoutError:
-        raise InvalidInput("The body did not arrive in time.", field="body", limit=f"{BODY_TIMEOUT_S:g} s") from None
-    except web.RequestPayloadError:
-        raise InvalidInput("The body is not encoded as its headers say.", field="body") from None
-
-
-async def _event(response: web.StreamResponse, value: dict[str, object]) -> None:
-    await response.write(f"data: {dumps(value)}\n\n".encode())

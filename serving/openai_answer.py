@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import DeadlineExceeded, JobCancelled, JobFailed, SkipjoinError, by_code
+from ..core.errors import DeadlineExceeded, JobCancelled, JobFailed, NeverFits, SkipjoinError, by_code
 from ..core.job import FinishReason
 from ..core.logprobs import TokenLogprobs
 from ..core.view import Chunk, Finish, JobView
 from ..proto.status import http_status
 from .openai_request import name_here
 
+CONTEXT_WORDS = "maximum context length"
+CONTEXT_CODE = "context_length_exceeded"
 NEVER = -9999.0  # JSON has no infinity; OpenAI writes this for what practically cannot be
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -34,7 +36,13 @@ def error_body(error: SkipjoinError) -> dict[str, Any]:
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     field = name_here(error.field)
     param = None if field is None else _sayable(field)
-    return {"error": {"message": _sayable(str(error)), "type": kind, "param": param, "code": error.code.lower()}}
+    said: dict[str, Any] = {"message": _sayable(str(error)), "type": kind, "param": param, "code": error.code.lower()}
+    if isinstance(error, NeverFits):
+        # What clients of OpenAI look for, with our own code beside it.
+        said |= {"code": CONTEXT_CODE, "reason": error.code.lower()}
+        if CONTEXT_WORDS not in said["message"]:
+            said["message"] += f" The {CONTEXT_WORDS} is exceeded."
+    return {"error": said}
 
 
 def _sayable(text: str) -> str:

@@ -7,11 +7,12 @@ which cannot be had, with a sentence for each. It checks shapes only; bounds are
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core.errors import InvalidInput
+from ..core.errors import InvalidInput, NeverFits
 from ..core.sampling import SamplingParams
 from ..core.view import ChatMessage, JobSpec
 
@@ -32,10 +33,10 @@ _SAMPLING = {
     "ignore_eos": ("ignore_eos",),
 }
 _WITHOUT_EFFECT = {
-    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier",
-    "store", "user",
+    "cache_salt", "include_reasoning", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
+    "request_id", "safety_identifier", "service_tier", "store", "user", "verbosity",
 }  # fmt: skip
-# Fields that are understood only with the value that changes nothing.
+# Fields that are understood only with a value that changes nothing; null is always one.
 _ONLY: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -45,11 +46,47 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
+    "function_call": ("none", "auto"),
+    "audio": (),
+    "prediction": (),
+    "web_search_options": (),
+    "moderation": (),
+    "reasoning_effort": ("none",),
     "modalities": (["text"],),
     "response_format": ({"type": "text"},),
+    # What clients of vLLM send.
     "add_generation_prompt": (True,),
+    "add_special_tokens": (),
+    "allowed_token_ids": (),
+    "bad_words": ([],),
+    "chat_template": (),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "documents": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "include_stop_str_in_output": (False,),
+    "kv_transfer_params": (),
+    "length_penalty": (1,),
+    "logits_processors": ([],),
+    "min_tokens": (0,),
+    "mm_processor_kwargs": ({},),
+    "prompt_embeds": (),
+    "prompt_logprobs": (),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
     "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "structured_outputs": (),
+    "truncate_prompt_tokens": (),
+    "use_beam_search": (False,),
+    "vllm_xargs": ({},),
 }
+_BESIDE_PROMPT = 2**16
+_DIGITS = 40
+_MOST_DIGITS = 4300
 _SHARED = {
     "model",
     "stream",
@@ -87,10 +124,11 @@ def name_here(field: str | None) -> str | None:
     return _NAMES_HERE.get(field, field)
 
 
-def read_body(data: bytes) -> Body:
-    """The JSON object of a request. Raises InvalidInput."""
+def read_body(data: bytes | bytearray, prompt_tokens: int = 2**20) -> Body:
+    """The JSON object of a request; `prompt_tokens` is what a prompt may have at most. Raises InvalidInput, NeverFits."""
+    _check_values(data, prompt_tokens)
     try:
-        body = json.loads(data.decode("utf-8"))
+        body = json.loads(data.decode("utf-8"), parse_int=_whole_number, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise InvalidInput(f"The body is not UTF-8: byte {error.start} is wrong.", field="body") from None
     except RecursionError:
@@ -101,6 +139,41 @@ def read_body(data: bytes) -> Body:
     if not isinstance(body, dict):
         raise InvalidInput("The body must be a JSON object.", field="body")
     return body
+
+
+def _check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
+    """Raise for more values than a prompt can have tokens and a request needs beside it: each costs far more than its bytes."""
+    most = prompt_tokens + _BESIDE_PROMPT
+    if max(_marks(data)) <= most:
+        return
+    # Commas and brackets in text are no values: count again without the strings, unless there are more strings than any request has.
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    strings = bare.count(b'"') // 2
+    commas, brackets = _marks(b"".join(bare.split(b'"')[::2])) if strings <= most else (strings, 0)
+    if brackets > most:
+        raise InvalidInput("The body holds too many lists and objects.", field="body", limit=f"{most} of them")
+    if commas > most:
+        raise NeverFits(
+            f"The maximum context length is {prompt_tokens} tokens, and the body holds more values than such a prompt has tokens.",
+            field="body",
+            limit=f"{most} values",
+        )
+
+
+def _marks(data: bytes | bytearray) -> tuple[int, int]:
+    """Commas, and opening brackets and braces."""
+    return data.count(b","), data.count(b"[") + data.count(b"{")
+
+
+def _whole_number(digits: str) -> int | float:
+    """The number; one of so many digits that reading it takes long is beyond every bound anyway."""
+    if len(digits) <= _DIGITS or len(digits) > _MOST_DIGITS:
+        return int(digits)  # Python refuses the longest by itself
+    return -math.inf if digits.startswith("-") else math.inf
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
 
 
 def completion_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bool) -> Asked:
@@ -136,7 +209,7 @@ def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bo
     _check_names(body, {"messages", "top_logprobs"})
     wanted = _flag(body, "logprobs")
     top = _number(body, "top_logprobs")
-    if top is not None and not wanted:
+    if top and not wanted:
         raise InvalidInput("top_logprobs needs logprobs: true.", field="top_logprobs")
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -155,7 +228,7 @@ def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bo
 def _asked(body: Body, spec: JobSpec) -> Asked:
     stream = _flag(body, "stream")
     options = body.get("stream_options")
-    if options is not None and (not isinstance(options, dict) or not stream):
+    if options is not None and (not isinstance(options, dict) or (not stream and _flag(options, "include_usage"))):
         raise InvalidInput("stream_options is an object that goes with stream: true.", field="stream_options")
     model = body.get("model")
     if model is not None and not isinstance(model, str):
@@ -169,8 +242,13 @@ def _check_names(body: Body, own: set[str]) -> None:
             continue
         if name not in _ONLY:
             raise InvalidInput(f"There is no field {name[:40]!r} here.", field=name[:40])
-        if value is not None and not any(value == only and type(value) is type(only) for only in _ONLY[name]):
+        if value is not None and not any(_same(value, only) for only in _ONLY[name]):
             raise InvalidInput(f"{name} is not supported by this server; leave it out.", field=name)
+
+
+def _same(value: object, only: object) -> bool:
+    """Equal as JSON: 1 and 1.0 are one number, and true is none."""
+    return value == only and isinstance(value, bool) == isinstance(only, bool)
 
 
 def _sampling(body: Body, defaults: SamplingParams, logprobs: int | None) -> tuple[SamplingParams, frozenset[str]]:
@@ -179,6 +257,8 @@ def _sampling(body: Body, defaults: SamplingParams, logprobs: int | None) -> tup
         value = next((body[name] for name in names if body.get(name) is not None), None)
         if value is not None:
             given[ours] = _CHECKS[ours](value, names[-1]) if ours in _CHECKS else value
+    if given.get("top_k") == -1:
+        given["top_k"] = 0  # as others say that the filter is off
     stop = body.get("stop")
     if stop is not None:
         given["stop"] = (stop,) if isinstance(stop, str) else _list(stop, "stop")
@@ -223,10 +303,14 @@ def _message(message: object, field: str) -> ChatMessage:
     role = "system" if message["role"] == "developer" else message["role"]
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(_text_part(part, f"{field}.content[{number}]") for number, part in enumerate(content))
+        # A line each, as templates that take no parts are fed elsewhere too.
+        content = "\n".join(_text_part(part, f"{field}.content[{number}]") for number, part in enumerate(content))
     if not isinstance(content, str):
         raise InvalidInput(f"{field}.content must be text.", field=f"{field}.content")
-    return ChatMessage(role, content)
+    speaker = message.get("name")
+    if speaker is not None and not isinstance(speaker, str):
+        raise InvalidInput(f"{field}.name must be text.", field=f"{field}.name")
+    return ChatMessage(role, content, speaker)
 
 
 def _text_part(part: object, field: str) -> str:

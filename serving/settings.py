@@ -29,6 +29,7 @@ from .policies import check_policy
 ENV_PREFIX = "SKIPJOIN_"
 MAX_KV_TOKENS = 2**30
 MAX_BYTES = 2**40
+_HOST_NAME = re.compile(r"\*|[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]", re.ASCII)
 MAX_S = 10 * 366 * 86_400
 MAX_NAME = 256
 MAX_NAMES = 64
@@ -124,6 +125,27 @@ class DoorSettings(BaseModel):
         le=MAX_BYTES,
         description="Bytes of requests being taken in, over all calls; default: 16 times max_message_bytes",
     )
+    max_connections: int = Field(
+        4096,
+        ge=32,
+        le=100_000,
+        description="HTTP connections open at a time; fewer where the limit on open files is low",
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="The headers of an HTTP request arrive within this time"
+    )
+    body_timeout_s: float = Field(
+        60.0, gt=0, le=3600, description="The body of an HTTP request arrives within this time"
+    )
+    keepalive_s: float = Field(
+        75.0, gt=0, le=86_400, description="An HTTP connection is closed after this long without a request"
+    )
+    stream_comment_s: float = Field(
+        15.0, gt=0, le=3600, description="How often a waiting HTTP stream is sent a comment, so that proxies keep it"
+    )
+    allowed_hosts: str = Field(
+        "", description="Names beyond localhost by which HTTP clients may call, separated by commas; * for any"
+    )
     max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
     call_cap_s: float = Field(
         3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
@@ -140,6 +162,19 @@ class DoorSettings(BaseModel):
         if value is not None:
             split_address(value)
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: str) -> str:
+        for name in filter(None, (part.strip() for part in value.split(","))):
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError("must be names without ports, separated by commas")
+        return value
+
+    @property
+    def allowed_host_names(self) -> tuple[str, ...]:
+        """The names, each by itself."""
+        return tuple(filter(None, (part.strip() for part in self.allowed_hosts.split(","))))
 
     @model_validator(mode="after")
     def _room_for_messages(self) -> Self:

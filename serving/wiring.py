@@ -24,9 +24,11 @@ from .access import Access, read_tokens
 from .admin_servicer import AdminServicer
 from .backlog import Backlog
 from .claims import Claims
+from .descriptors import raise_limit, room_for_connections
 from .door import Door
 from .engines import Engines
 from .facts import EngineFacts
+from .http_body import Bodies
 from .http_door import HttpDoor, Insight
 from .intake import Intake
 from .job_servicer import JobServicer
@@ -90,7 +92,8 @@ async def build_door(settings: ServeSettings, on_ready: OnReady, spare: Spare | 
             ],
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
-        calls = OpenAiCalls(jobs, tokenizer, defaults, payloads, settings.names)
+        bodies = Bodies(payloads, settings.max_message_bytes, settings.body_timeout_s)
+        calls = OpenAiCalls(jobs, tokenizer, defaults, bodies, settings.names, settings.stream_comment_s)
         http = _http(settings, access, calls, door, metrics, questions, clock)
         if http is not None:
             door.sides.append(http)
@@ -145,12 +148,13 @@ def _http(
             spare_ready=door.supervisor.spare_ready,
             open_streams=door.jobs.streams.open,
             uptime_ns=clock.now_ns() - started_ns,
-            payload_bytes=calls.payloads.held_bytes,
+            payload_bytes=calls.bodies.payloads.held_bytes,
         )
 
     scrape = Scrape(metrics, questions, door.jobs.store, clock, state)
-    insight = Insight(lambda: door.serving, scrape.page, metrics.on_refused)
-    return HttpDoor(settings, settings.http_listen, access, calls, insight)
+    insight = Insight(lambda: door.serving, scrape.page, metrics.on_refused, metrics.on_limit)
+    room = room_for_connections(raise_limit())
+    return HttpDoor(settings, settings.http_listen, access, calls, insight, clock, room)
 
 
 async def _jobs(

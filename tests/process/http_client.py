@@ -39,10 +39,10 @@ class Answer:
 
     @property
     def events(self) -> list[Any]:
-        """The body as server-sent events; the end mark is the string [DONE]."""
+        """The body as server-sent events, without comments; the end mark is the string [DONE]."""
         found = []
         for block in self.body.decode("utf-8").split("\n\n"):
-            if block:
+            if block and not block.startswith(":"):
                 assert block.startswith("data: ") and "\n" not in block, block
                 data = block.removeprefix("data: ")
                 found.append(data if data == "[DONE]" else json.loads(data))
@@ -77,7 +77,7 @@ def raw(port: int, data: bytes, *, close_after: int = 0) -> bytes:
 def post(path: str, body: object) -> bytes:
     """A POST as bytes on the wire."""
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     return head.encode() + data
 
 

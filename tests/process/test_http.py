@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import socket
 import subprocess
 import sys
@@ -105,12 +104,12 @@ def test_models_and_health(port: int) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "code", "param"),
     [
-        ("/v1/completions", {"prompt": "x", "max_tokens": 10**6}, 400, "never_fits", "max_tokens"),
+        ("/v1/completions", {"prompt": "x", "max_tokens": 10**6}, 400, "context_length_exceeded", "max_tokens"),
         ("/v1/completions", {"prompt": "x", "temperature": 1e9}, 400, "invalid_input", "temperature"),
         ("/v1/completions", {"prompt": ""}, 400, "invalid_input", "prompt"),
         ("/v1/completions", {"prompt": []}, 400, "invalid_input", "prompt"),
         ("/v1/completions", {"prompt": [300]}, 400, "invalid_input", "prompt"),
-        ("/v1/completions", {"prompt": [1] * 4096}, 400, "never_fits", "prompt"),
+        ("/v1/completions", {"prompt": [1] * 4096}, 400, "context_length_exceeded", "prompt"),
         ("/v1/completions", {"prompt": "\ud800"}, 400, "invalid_input", "prompt"),
         ("/v1/completions", {"prompt": "x", "stop": "\ud800"}, 400, "invalid_input", "stop"),
         ("/v1/completions", {"prompt": "x", "\ud800": 1}, 400, "invalid_input", "?"),
@@ -134,9 +133,15 @@ def test_refusals_have_openais_shape(port: int, path: str, body: object, status:
     assert answer.headers["server"] == "skipjoin"
 
 
-def test_a_body_that_is_not_encoded_as_it_says_is_bad_input(port: int) -> None:
-    answer = call(port, "/v1/completions", b'{"prompt": "x"}', content_encoding="gzip")
-    assert (answer.status, answer.json["error"]["param"]) == (400, "body")
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "GZIP", "compress", "x"])
+def test_a_compressed_body_is_refused_unread(port: int, coding: str) -> None:
+    answer = call(port, "/v1/completions", b'{"prompt": "x"}', content_encoding=coding)
+    assert (answer.status, answer.json["error"]["param"]) == (415, "Content-Encoding")
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+def test_a_body_that_says_it_is_not_compressed_is_taken(port: int) -> None:
+    assert call(port, "/v1/completions", HELLO, content_encoding="identity").status == 200
 
 
 def test_a_page_in_a_browser_cannot_post(port: int) -> None:
@@ -148,26 +153,6 @@ def test_a_page_in_a_browser_cannot_post(port: int) -> None:
 def test_wrong_methods(port: int) -> None:
     assert call(port, "/v1/completions").status == 405
     assert call(port, "/health", b"", method="DELETE").status == 405
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50,
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
-        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\r\n\r\n\x00\xff",
-    ],
-    ids=["tls", "long path", "long header", "negative length", "smuggling", "http2", "noise"],
-)
-def test_bytes_that_are_no_request(port: int, data: bytes) -> None:
-    said = raw(port, data)
-    assert re.match(rb"HTTP/1.[01] 400 ", said), said[:100]
-    assert b"Traceback" not in said
-    assert call(port, "/health").status == 200
 
 
 def test_a_repeated_key_is_the_same_job(port: int) -> None:
@@ -241,7 +226,7 @@ def test_a_client_that_will_come_back_keeps_its_job(serve: Serve) -> None:
     server = serve(*HTTP, "--simulated-scale", "2")
     port = http_port(server)
     data = post("/v1/completions", HELLO | {"max_tokens": 60, "stream": True})
-    raw(port, data.replace(b"Host: x\r\n", b"Host: x\r\nIdempotency-Key: later\r\n"), close_after=300)
+    raw(port, data.replace(b"Host: localhost\r\n", b"Host: localhost\r\nIdempotency-Key: later\r\n"), close_after=300)
     answer = call(port, "/v1/completions", HELLO | {"max_tokens": 60, "stream": True}, Idempotency_Key="later")
     assert answer.status == 200
     assert answer.events[-2]["choices"][0]["finish_reason"] == "length"

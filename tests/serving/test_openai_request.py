@@ -82,7 +82,7 @@ def test_conversations() -> None:
         logprobs=True,
         top_logprobs=2,
     )
-    assert asked.spec.messages == (ChatMessage("system", "be brief"), ChatMessage("user", "ab"))
+    assert asked.spec.messages == (ChatMessage("system", "be brief"), ChatMessage("user", "a\nb"))
     assert asked.spec.sampling is not None
     assert (asked.spec.sampling.max_new_tokens, asked.spec.sampling.logprobs) == (4, 2)
     plain = _chat(logprobs=True).spec.sampling

@@ -1,0 +1,189 @@
+"""All HTTP connections: accepted, bounded, and ended when others need their room.
+
+Owns the accept loop, the bound on connections, and who goes when it is reached: the connection that has rested longest, of the
+address that has most of them. It knows no request but whether one is being handled. `http_door.py` starts and stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiohttp import web
+
+from ..core.clock import Clock
+from ..core.errors import Overloaded, SkipjoinError
+from .http_answers import Refused, raw_refusal
+from .http_connection import HttpConnection, Patience
+from .seldom import Seldom
+
+log = logging.getLogger("skipjoin.door")
+
+_HANDSHAKE_S = 10.0
+_SHUTDOWN_S = 2.0
+_NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_AT_ONCE = 8
+_PAUSE_S = 0.05
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class HttpConnections(web.Server):
+    """At most `most` connections. `refused` hears of errors that were answered below any handler, `on_full` of each connection that had to go."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        most: int,
+        patience: Patience,
+        clock: Clock,
+        refused: Callable[[SkipjoinError], None],
+        on_full: Callable[[], None],
+    ) -> None:
+        # A client that goes cancels its handler, so that nothing computes for nobody.
+        super().__init__(self._handled, handler_cancellation=True)
+        self._handle = handle
+        self._most = most
+        self._patience = patience
+        self._seldom = Seldom(clock)
+        self._refused = refused
+        self._on_full = on_full
+        self._resting: dict[str, dict[HttpConnection, None]] = {}
+        self._arriving: dict[asyncio.Task[None], None] = {}
+        self._made = 0
+
+    def __call__(self) -> HttpConnection:
+        """A protocol for an accepted socket."""
+        return HttpConnection(self, self, self._patience)
+
+    @property
+    def count(self) -> int:
+        """Connections now, those that still agree on TLS included."""
+        return self._made + len(self._arriving)
+
+    async def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Accept for ever."""
+        loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno in _NONE_LEFT:
+                    self._out_of_descriptors(error)
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            if self.count >= self._most and not self._make_room():
+                _turn_away(accepted, self._most, plain=tls is None)
+                continue
+            task = loop.create_task(self._take(accepted, tls))
+            self._arriving[task] = None
+            task.add_done_callback(self._arrived)
+
+    async def end(self, timeout_s: float) -> None:
+        """Close what rests, give handlers `timeout_s`, then cut them off."""
+        for task in list(self._arriving):
+            task.cancel()
+        self.pre_shutdown()
+        await asyncio.sleep(0)
+        await self.shutdown(timeout_s)
+
+    async def _take(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if tls is None:
+                await loop.connect_accepted_socket(self, accepted)
+            else:
+                await loop.connect_accepted_socket(
+                    self, accepted, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_S, ssl_shutdown_timeout=_SHUTDOWN_S
+                )
+        except (OSError, asyncio.CancelledError):  # no TLS, or it went: there is nothing to answer
+            accepted.close()
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        self._arriving.pop(task, None)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            log.error("a connection could not be taken", exc_info=problem)
+
+    # what the connections tell -----------------------------------------------------------------------------------
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """One more."""
+        self._made += 1
+        super().connection_made(handler, transport)
+
+    def gone(self, connection: HttpConnection) -> None:
+        """One less."""
+        self._made -= 1
+        self.works(connection)
+
+    def refused(self, error: SkipjoinError) -> None:
+        """An error was answered below any handler."""
+        self._refused(error)
+
+    def rests(self, connection: HttpConnection) -> None:
+        """It waits for a request: it may go when room is needed."""
+        self._resting.setdefault(connection.peer, {})[connection] = None
+
+    def works(self, connection: HttpConnection) -> None:
+        """It has a request, or is gone."""
+        of_peer = self._resting.get(connection.peer)
+        if of_peer is not None:
+            of_peer.pop(connection, None)
+            if not of_peer:
+                del self._resting[connection.peer]
+
+    async def _handled(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, HttpConnection)
+        connection.begin(request)
+        try:
+            return await self._handle(request)
+        finally:
+            connection.end()
+
+    # room -------------------------------------------------------------------------------------------------------
+    def _make_room(self) -> bool:
+        """End the connection that has rested longest, of the peer that has most of them; else the oldest that still agrees on TLS."""
+        self._on_full()
+        if (held_back := self._seldom.due()) is not None:
+            log.warning(
+                "all %d HTTP connections are in use (setting max_connections): those that rest longest are closed; seen %d times since the last "
+                "such line",
+                self._most,
+                held_back,
+            )
+        if self._resting:
+            of_peer = max(self._resting.values(), key=len)
+            oldest = next(iter(of_peer))
+            self.works(oldest)
+            oldest.abort()
+            return True
+        if self._arriving:
+            next(iter(self._arriving)).cancel()
+            return True
+        return False
+
+    def _out_of_descriptors(self, error: OSError) -> None:
+        if (held_back := self._seldom.due()) is not None:
+            log.error(
+                "no connection can be accepted: %s; connections that rest are closed; seen %d times since the last such line",
+                error.strerror,
+                held_back,
+            )
+        for _ in range(_AT_ONCE):
+            if not self._make_room():
+                break
+
+
+def _turn_away(accepted: socket.socket, most: int, *, plain: bool) -> None:
+    """Say once that there is no room, and close."""
+    if plain:
+        said = Overloaded("All HTTP connections are in use.", retry_after_s=1.0, limit=f"{most} connections")
+        with suppress(OSError):
+            accepted.send(raw_refusal(Refused(said, 503)))
+    accepted.close()
