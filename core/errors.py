@@ -73,6 +73,16 @@ class NeverFits(InvalidInput):
     code = "NEVER_FITS"
 
 
+def too_long(tokens: int, context: int, field: str, *, at_least: bool = False) -> NeverFits:
+    """What a prompt of too many tokens is told; `context` bounds prompt and output together, and an output has one token."""
+    return NeverFits(
+        f"This model's maximum context length is {context} tokens here, prompt and output together; the prompt has"
+        f" {'at least ' * at_least}{tokens}.",
+        field=field,
+        limit=f"at most {context - 1} tokens",
+    )
+
+
 class OffsetOutOfRange(InvalidInput):
     """A stream offset that is negative or beyond the token log."""
 

@@ -1,141 +1,175 @@
-"""Renders a conversation by the template that comes with a model, in a sandbox.
+"""A model's chat template, compiled in a sandbox.
 
-Owns the jinja environment and its bounds: a template is foreign code, so it gets no attribute of Python's, no large product, no endless range,
-and its output has a limit. It does not know tokens; tokenizer calls it.
+Owns the jinja environment that templates are written for, as Transformers gives it to them: loop controls, `{% generation %}`, `tojson`,
+`raise_exception`, `strftime_now`, and the names that are always there (`tools` and `documents` are None). The sandbox keeps a template from Python's
+attributes; it does not keep it from taking all the time and memory there is. That is why template_process runs it, in a process of its own, and
+nothing else in the product does. It knows neither tokens nor processes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError
-from jinja2.exceptions import SecurityError
+from jinja2 import TemplateError, nodes
+from jinja2.exceptions import SecurityError, TemplateRuntimeError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 from ..core.clock import unix_ns
-from ..core.errors import InvalidInput, InvalidModel
 
-MAX_TEMPLATE_CHARACTERS = 2**18
-MAX_STEPS = 2**20
-MAX_PRODUCT = 2**16
-MAX_NUMBER = 2**32
-_OUTPUT_PER_INPUT = 4
-_OUTPUT_BASE = 2**16
+_SHOWN = 300
 
 
-class _RefusedByTemplate(Exception):
+class TemplateFailure(Exception):
+    """A template that does not compile, or a conversation that it cannot render or refuses; the message is for a person."""
+
+
+class TooMuchText(Exception):
+    """The rendered text is longer than was allowed."""
+
+
+class _Refused(TemplateRuntimeError):
     """The template called raise_exception."""
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    """Intercepts the operators that make something large out of something small."""
+class _Generation(Extension):
+    """`{% generation %} ... {% endgeneration %}` marks what an assistant said, for training; its content is rendered as it stands."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    tags = {"generation"}  # noqa: RUF012 - jinja's own declaration is this one
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Raises SecurityError for a product that repeats something too often, a large power, and text formatting by %."""
-        if operator == "%" and isinstance(left, str | bytes):
-            raise SecurityError("text formatting by % is switched off")
-        if operator == "**" and not (_is_small(left) and _is_small(right) and right <= 64):
-            raise SecurityError("a power is too large")
-        if operator == "*":
-            repeated = [side for side in (left, right) if isinstance(side, str | bytes | list | tuple)]
-            times = [side for side in (left, right) if isinstance(side, int)]
-            if repeated and times and len(repeated[0]) * times[0] > MAX_PRODUCT:
-                raise SecurityError("a product is too large")
-            if not repeated and not (_is_small(left) and _is_small(right)):
-                raise SecurityError("a product is too large")
-        return super().call_binop(context, operator, left, right)
+    def parse(self, parser: Parser) -> nodes.CallBlock:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        block = nodes.CallBlock(self.call_method("_body"), [], [], body)
+        block.set_lineno(line)
+        return block
+
+    @staticmethod
+    def _body(caller: Macro) -> Any:
+        return caller()
 
 
-def _is_small(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) <= MAX_NUMBER
+class _Dict:
+    """`dict(...)` and `dict.fromkeys(...)`, without the class itself."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        """As Python's."""
+        return dict.fromkeys(*args)
+
+
+class _Namespace(Namespace):
+    """jinja's namespace, without names that begin with an underscore."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        values = dict(*args[1:], **kwargs)
+        for name in values:
+            _check_name(name)
+        Namespace.__init__(args[0], values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a namespace has no attribute {name!r}: names must not begin with an underscore")
 
 
 class ChatTemplate:
     """A compiled template. `special` are the names that templates expect, such as bos_token and eos_token.
 
-    Raises InvalidModel for a template that is too long or does not compile.
+    Raises TemplateFailure for a template that does not compile, naming what is missing.
     """
 
     def __init__(self, source: str, special: Mapping[str, str]) -> None:
-        if len(source) > MAX_TEMPLATE_CHARACTERS:
-            raise InvalidModel(
-                "The chat template is too long.", field="chat_template", limit=f"{MAX_TEMPLATE_CHARACTERS} characters"
-            )
-        environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-        for name in ("center", "format", "indent", "wordwrap", "pprint"):
-            environment.filters.pop(name)
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+        )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.fromtimestamp(unix_ns() / 1e9, UTC).strftime(
-            form[:100]
-        )
+        environment.globals["strftime_now"] = _strftime_now
+        environment.globals["dict"] = _Dict()
+        environment.globals["namespace"] = _Namespace
+        self._special = dict(special)
         try:
             self._template = environment.from_string(source)
-        except (TemplateError, RecursionError) as error:
-            raise InvalidModel("The chat template of the model does not compile.", field="chat_template") from error
-        self._special = dict(special)
+        except TemplateError as error:
+            line = getattr(error, "lineno", None)
+            where = f", line {line}" if line else ""
+            raise TemplateFailure(f"{str(error)[:_SHOWN].rstrip('.')}{where}") from None
+        except RecursionError:
+            raise TemplateFailure("it is nested too deeply") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # of what it computes of constants alone
+            raise TemplateFailure(_said(error)) from error
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], most_characters: int) -> str:
         """The prompt's text, up to where the answer begins.
 
-        Raises InvalidInput when the template refuses the conversation (its message is passed on) or goes beyond its bounds.
+        Raises TemplateFailure when the template refuses the conversation (its message is passed on) or fails, TooMuchText for more than
+        `most_characters`.
         """
-        limit = _OUTPUT_BASE + _OUTPUT_PER_INPUT * sum(len(text) for message in messages for text in message.values())
         pieces: list[str] = []
-        size = 0
-        steps = _Steps()
         try:
-            variables = {
-                **self._special,
-                "messages": [dict(m) for m in messages],
-                "add_generation_prompt": True,
-                "range": steps.range,
-            }
-            for piece in self._template.generate(variables):
-                size += len(piece)
-                if size > limit:
-                    raise InvalidInput(
-                        "The chat template makes too much text of this conversation.",
-                        field="messages",
-                        limit=f"{limit} characters",
-                    )
+            for piece in self._pieces(messages):
+                most_characters -= len(piece)
+                if most_characters < 0:
+                    raise TooMuchText
                 pieces.append(piece)
-        except _RefusedByTemplate as error:
-            raise InvalidInput(
-                f"The model's chat template refuses the conversation: {str(error)[:300]}", field="messages"
-            ) from error
-        except InvalidInput:
+        except _Refused as refused:
+            raise TemplateFailure(f"refuses the conversation: {str(refused)[:_SHOWN]}") from None
+        except (TooMuchText, MemoryError):
             raise
+        except TemplateError as error:
+            raise TemplateFailure(f"cannot render this conversation: {str(error)[:_SHOWN]}") from None
+        except RecursionError:
+            raise TemplateFailure("cannot render this conversation: it calls itself too deeply") from None
         except Exception as error:
-            raise InvalidInput(
-                "The model's chat template cannot render this conversation.", field="messages"
-            ) from error
+            raise TemplateFailure(f"cannot render this conversation: {_said(error)}") from error
         return "".join(pieces)
 
+    def _pieces(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        return self._template.generate(
+            {
+                **self._special,
+                "messages": [dict(message) for message in messages],
+                "tools": None,
+                "documents": None,
+                "add_generation_prompt": True,
+            }
+        )
 
-class _Steps:
-    """A range() whose total length over one rendering is bounded, nested loops included."""
 
-    def __init__(self) -> None:
-        self._left = MAX_STEPS
-
-    def range(self, *bounds: int) -> range:
-        steps = range(*bounds)
-        self._left -= len(steps)
-        if self._left < 0:
-            raise SecurityError("the template loops too long")
-        return steps
+def _said(error: Exception) -> str:
+    """What an error of Python's says; one of the system would name a path."""
+    return "it asks for what it may not have" if isinstance(error, OSError | ImportError) else str(error)[:_SHOWN]
 
 
 def _refuse(message: object) -> None:
-    raise _RefusedByTemplate(str(message))
+    raise _Refused(str(message))
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
+def _strftime_now(form: str) -> str:
+    return datetime.fromtimestamp(unix_ns() / 1e9).strftime(form)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     """As text, not escaped for HTML, which is what templates of models expect."""
-    return json.dumps(value, ensure_ascii=False, indent=None if indent is None else min(indent, 8))
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

@@ -74,6 +74,7 @@ class Door:
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
             asyncio.create_task(self._sweep(), name="sweep"),
         ]
+        chat = asyncio.create_task(self._try_chat(), name="chat")
         try:
             if not check:
                 for server in self.servers:
@@ -90,9 +91,17 @@ class Door:
                 await self._drain(tasks)
             return facts is not None
         finally:
+            chat.cancel()
             await self._close(tasks)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+    async def _try_chat(self) -> None:
+        """Have the model's chat template made ready, and say where there is no chat: text and token ids are taken all the same."""
+        try:
+            await self.jobs.intake.check_chat()
+        except SkipjoinError as why:
+            log.warning("conversations are refused: %s", why)
 
     # the end ----------------------------------------------------------------------------------------------------
     @property
@@ -143,6 +152,7 @@ class Door:
             except TimeoutError:
                 log.error("the last tokens could not be written; they will be computed again")
         self.jobs.streams.close()
+        self.jobs.intake.close()
         for side in self.sides:
             await side.stop(1.0)
         for server in self.servers:

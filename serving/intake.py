@@ -1,29 +1,34 @@
 """What a client asks, checked and made into a job.
 
-Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what was left out and digests the body. It does not
-store: `serving/jobs.py` does. Everything here answers before the engine has heard of the request.
+Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what was left out and digests the body. What
+takes long of it runs on the threads of `serving/lanes.py`. It does not store: `serving/jobs.py` does. Everything here answers before the engine
+has heard of the request.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 
 from ..core.clock import unix_ns
-from ..core.errors import InvalidInput, NeverFits
+from ..core.errors import InvalidInput, NeverFits, Overloaded, SkipjoinError, too_long
 from ..core.ids import JobId, TenantId
 from ..core.plan import Int32s
 from ..core.pool import NewJob
 from ..core.sampling import MAX_SEED, SamplingParams
 from ..core.view import ChatMessage, JobSpec, check_request_id
+from ..executor.renderer import BeyondBounds
 from .facts import EngineFacts
+from .lanes import LONG_TEXT, Lanes
 from .text import Tokenizer
+
+R = TypeVar("R")
 
 MAX_MESSAGES = 4096
 MAX_NAME = 256
@@ -56,18 +61,27 @@ class Prepared:
 
 
 class Intake:
-    """Makes jobs of specs, for one model."""
+    """Makes jobs of specs, for one model. `wait_s`: longer than this no prompt waits to be encoded."""
 
     def __init__(
-        self, tokenizer: Tokenizer, defaults: SamplingParams, *, default_max_new_tokens: int, job_cap_s: float
+        self,
+        tokenizer: Tokenizer,
+        defaults: SamplingParams,
+        *,
+        default_max_new_tokens: int,
+        job_cap_s: float,
+        wait_s: float = 10.0,
     ) -> None:
         self._tokenizer = tokenizer
         self._defaults = defaults
         self._default_new = default_max_new_tokens
         self._cap_ns = int(job_cap_s * 1e9)
+        self._lanes = Lanes(wait_s)
+        self.on_limit: Callable[[str], None] = lambda setting: None
+        """Told the setting whenever it made a prompt be refused."""
 
     async def job(self, spec: JobSpec, tenant: TenantId, request_id: str | None, facts: EngineFacts) -> NewJob:
-        """The job that a spec asks for. Raises InvalidInput, NeverFits."""
+        """The job that a spec asks for. Raises InvalidInput, NeverFits, Overloaded, Unavailable."""
         if request_id is not None:
             check_request_id(request_id)
         if spec.timeout_ns is not None and spec.timeout_ns > self._cap_ns:
@@ -76,11 +90,7 @@ class Intake:
                 field="timeout",
                 limit=f"at most {self._cap_ns / 1e9:g} s",
             )
-        # Long text is encoded on a thread: the tokenizer gives the interpreter back, and streams go on.
-        if _characters(spec) <= _AT_ONCE:
-            ready = self.prepare(spec, facts)
-        else:
-            ready = await asyncio.to_thread(self.prepare, spec, facts)
+        ready = await self._prepared(spec, facts)
         now = unix_ns()
         return NewJob(
             job_id=new_job_id(),
@@ -97,43 +107,86 @@ class Intake:
         )
 
     def prepare(self, spec: JobSpec, facts: EngineFacts) -> Prepared:
-        """What is asked, in tokens. Raises InvalidInput, NeverFits."""
+        """What is asked, in tokens. Raises InvalidInput, NeverFits, Unavailable."""
+        sampling = self._sampling(spec, facts)
+        most = facts.job_tokens - 1
+        if spec.token_ids is not None:
+            return self._ready(sampling, check_tokens(spec.token_ids, facts), facts, 0)
+        if spec.messages is not None:
+            messages = _checked(spec.messages)
+            prompt = check_tokens(self._tokenizer.encode_chat(messages, most), facts, field="messages")
+            answer = _newest_answer(messages)
+            return self._ready(sampling, prompt, facts, self._count(answer) if answer else 0)
+        text = _checked_text(spec.text)
+        return self._ready(sampling, check_tokens(self._tokenizer.encode(text, most), facts, field="text"), facts, 0)
+
+    async def _prepared(self, spec: JobSpec, facts: EngineFacts) -> Prepared:
+        """As `prepare`, with what takes long on threads, so that the event loop goes on."""
+        sampling = self._sampling(spec, facts)
+        most = facts.job_tokens - 1
+        if spec.token_ids is not None:
+            return self._ready(sampling, check_tokens(spec.token_ids, facts), facts, 0)
+        if spec.messages is None:
+            text = _checked_text(spec.text)
+            if len(text) > LONG_TEXT:  # it does not queue with those that fit
+                await self._on_lane(LONG_TEXT, lambda: self._tokenizer.check_size(text, most))
+            ids = await self._on_lane(len(text), lambda: self._tokenizer.encode(text, most))
+            return self._ready(sampling, check_tokens(ids, facts, field="text"), facts, 0)
+        messages = _checked(spec.messages)
+        try:
+            rendered = await self._lanes.chats.run(self._tokenizer.render, messages, most)
+        except SkipjoinError as refused:
+            self._note(refused)
+            raise
+        ids = await self._on_lane(len(rendered.text), lambda: self._tokenizer.encode_rendered(rendered, most))
+        prompt = check_tokens(ids, facts, field="messages")
+        answer = _newest_answer(messages)
+        earlier = await self._on_lane(len(answer), lambda: self._count(answer)) if answer else 0
+        return self._ready(sampling, prompt, facts, earlier)
+
+    async def _on_lane(self, characters: int, work: Callable[[], R]) -> R:
+        """What the work answers: at once for a short text, else from a thread."""
+        if characters <= _AT_ONCE:
+            return work()
+        try:
+            return await self._lanes.for_text(characters).run(work)
+        except SkipjoinError as refused:
+            self._note(refused)
+            raise
+
+    def _note(self, refused: SkipjoinError) -> None:
+        if isinstance(refused, Overloaded):
+            self.on_limit("prompt_wait_s")
+        elif isinstance(refused, BeyondBounds):
+            self.on_limit(refused.setting)
+
+    def _sampling(self, spec: JobSpec, facts: EngineFacts) -> SamplingParams:
         sampling = spec.sampling if spec.sampling is not None else self._defaults
         sampling.check_vocabulary(facts.vocab_size)
-        prompt = self._prompt(spec, facts)
-        return Prepared(prompt, self._resolve(sampling, len(prompt), facts), self._earlier(spec, len(prompt)))
+        return sampling
 
-    def _earlier(self, spec: JobSpec, prompt_tokens: int) -> int:
-        """Tokens of the newest answer in a conversation, 0 without one. Only after the prompt was found to fit, so this costs no more than it."""
-        answers = (message.content for message in reversed(spec.messages or ()) if message.role == "assistant")
-        answer = next(answers, "")[:_COUNTED]
-        if not answer:
-            return 0
+    def _ready(self, sampling: SamplingParams, prompt: Int32s, facts: EngineFacts, earlier: int) -> Prepared:
+        return Prepared(prompt, self._resolve(sampling, len(prompt), facts), min(earlier, len(prompt)))
+
+    def _count(self, answer: str) -> int:
+        """Tokens of an answer. Only after the prompt was found to fit, so this costs no more than it."""
         begin_tokens = len(self._tokenizer.encode(""))  # what every text begins with, where the model wants that
-        return min(len(self._tokenizer.encode(answer)) - begin_tokens, prompt_tokens)
+        return len(self._tokenizer.encode(answer)) - begin_tokens
 
-    def _prompt(self, spec: JobSpec, facts: EngineFacts) -> Int32s:
-        if spec.token_ids is not None:
-            return check_tokens(spec.token_ids, facts)
-        if spec.messages is not None:
-            return check_tokens(self._tokenizer.encode_chat(_checked(spec.messages)), facts, field="messages")
-        text = spec.text or ""
-        if not text:
-            raise InvalidInput(
-                "The prompt is empty; give at least one character.", field="text", limit="1 token at least"
-            )
-        _check_unicode(text, "text")
-        return check_tokens(self._tokenizer.encode(text), facts, field="text")
+    async def check_chat(self) -> None:
+        """Have the chat template made ready. Raises InvalidInput saying why there is no chat, Unavailable."""
+        await self._lanes.chats.run(self._tokenizer.check_chat)
+
+    def close(self) -> None:
+        """Drop what waits, and end the processes of the template; idempotent."""
+        self._lanes.close()
+        self._tokenizer.close()
 
     def _resolve(self, asked: SamplingParams, prompt_tokens: int, facts: EngineFacts) -> SamplingParams:
         """Seed and max_new_tokens set. Raises NeverFits."""
         room = facts.job_tokens - prompt_tokens
         if room < 1:
-            raise NeverFits(
-                f"This model's maximum context length is {facts.job_tokens} tokens here, prompt and output together; the prompt has {prompt_tokens}.",
-                field="prompt",
-                limit=f"at most {facts.job_tokens - 1} tokens",
-            )
+            raise too_long(prompt_tokens, facts.job_tokens, "prompt")
         new_tokens = asked.max_new_tokens if asked.max_new_tokens is not None else min(room, self._default_new)
         if new_tokens > room:
             raise NeverFits(
@@ -151,11 +204,7 @@ def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_
     if len(ids) == 0:
         raise InvalidInput("The prompt is empty; give at least one token.", field=field, limit="1 token at least")
     if len(ids) >= facts.job_tokens:
-        raise NeverFits(
-            f"This model's maximum context length is {facts.job_tokens} tokens here, prompt and output together; the prompt has {len(ids)}.",
-            field=field,
-            limit=f"at most {facts.job_tokens - 1} tokens",
-        )
+        raise too_long(len(ids), facts.job_tokens, field)
     try:
         wide = np.asarray(ids, dtype=np.int64)
     except (OverflowError, ValueError, TypeError):
@@ -171,6 +220,19 @@ def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_
             limit=f"0..{facts.vocab_size - 1}",
         )
     return wide.astype(np.int32)
+
+
+def _checked_text(text: str | None) -> str:
+    if not text:
+        raise InvalidInput("The prompt is empty; give at least one character.", field="text", limit="1 token at least")
+    _check_unicode(text, "text")
+    return text
+
+
+def _newest_answer(messages: Sequence[ChatMessage]) -> str:
+    """The beginning of the newest answer in a conversation, "" without one."""
+    answers = (message.content for message in reversed(messages) if message.role == "assistant")
+    return next(answers, "")[:_COUNTED]
 
 
 def _checked(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
@@ -196,10 +258,6 @@ def _check_unicode(text: str, field: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidInput(f"{field} holds half a surrogate pair, which is no character.", field=field) from None
-
-
-def _characters(spec: JobSpec) -> int:
-    return len(spec.text or "") + sum(len(message.content) for message in spec.messages or ())
 
 
 def body_digest(asked: SamplingParams, spec: JobSpec, prompt: Int32s) -> bytes:

@@ -170,6 +170,7 @@ class LLM:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+        self._intake.close()
 
     def __enter__(self) -> LLM:
         return self

@@ -256,6 +256,15 @@ class LimitSettings(BaseModel):
         10_000, ge=1, le=1_000_000, description="Jobs the engine ranks at a time; others wait in the pool"
     )
     job_cap_s: float = Field(86_400.0, gt=0, le=30 * 86_400, description="No job lives longer before it expires")
+    prompt_wait_s: float = Field(
+        10.0, gt=0, le=3600, description="A prompt that would wait longer than this to be encoded is refused"
+    )
+    template_time_s: float = Field(
+        2.0, ge=0.01, le=600, description="Longest time that the model's chat template may take for a conversation"
+    )
+    template_memory_bytes: int = Field(
+        200_000_000, ge=50_000_000, le=MAX_BYTES, description="Memory of the process that renders chat templates"
+    )
 
 
 class PoolSettings(BaseModel):

@@ -7,8 +7,10 @@ own tokenizer in its place. Intake encodes with it, streams decode with `token_b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from ..core.errors import too_long
 from ..core.view import ChatMessage
 
 BYTE_VOCABULARY = 257
@@ -33,13 +35,44 @@ class Tokenizer(Protocol):
         """What each token id stands for; special tokens stand for nothing."""
         ...
 
-    def encode(self, text: str) -> Sequence[int]:
-        """Token ids of a prompt; special tokens written in the text are text."""
+    def check_size(self, text: str, most_tokens: int) -> None:
+        """Raise NeverFits for a text of which can be told without encoding it that it has more tokens."""
         ...
 
-    def encode_chat(self, messages: Sequence[ChatMessage]) -> Sequence[int]:
-        """Token ids of a conversation by the model's chat template. Raises InvalidInput when there is none, or it refuses."""
+    def encode(self, text: str, most_tokens: int | None = None) -> Sequence[int]:
+        """Token ids of a prompt; special tokens written in the text are text. Raises InvalidInput, NeverFits for more than `most_tokens`."""
         ...
+
+    def encode_chat(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> Sequence[int]:
+        """Token ids of a conversation by the model's chat template: `render` and `encode_rendered` in one."""
+        ...
+
+    def render(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> Any:
+        """A conversation by the model's chat template; it has a `text`.
+
+        Raises InvalidInput when there is no template, or it refuses or takes too long, NeverFits where the text cannot be `most_tokens` only,
+        Unavailable when it cannot be rendered now.
+        """
+        ...
+
+    def encode_rendered(self, rendered: Any, most_tokens: int | None = None) -> Sequence[int]:
+        """Token ids of what `render` answered. Raises InvalidInput, NeverFits."""
+        ...
+
+    def check_chat(self) -> None:
+        """Have the chat template made ready. Raises InvalidInput saying why there is no chat, Unavailable."""
+        ...
+
+    def close(self) -> None:
+        """Give back what rendering holds; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """A conversation as text."""
+
+    text: str
 
 
 class ByteTokenizer:
@@ -50,11 +83,31 @@ class ByteTokenizer:
         self.end_tokens = frozenset({BYTE_END})
         self.token_bytes: Sequence[bytes] = (*(bytes([value]) for value in range(256)), b"")
 
-    def encode(self, text: str) -> Sequence[int]:
-        """The bytes of the text."""
-        return list(text.encode("utf-8", "surrogatepass"))
+    def check_size(self, text: str, most_tokens: int) -> None:
+        """Encoding tells as soon."""
 
-    def encode_chat(self, messages: Sequence[ChatMessage]) -> Sequence[int]:
+    def encode(self, text: str, most_tokens: int | None = None) -> Sequence[int]:
+        """The bytes of the text."""
+        ids = text.encode("utf-8", "surrogatepass")
+        if most_tokens is not None and len(ids) > most_tokens:
+            raise too_long(len(ids), most_tokens + 1, "text")
+        return list(ids)
+
+    def encode_chat(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> Sequence[int]:
         """A line per message, and the beginning of the answer's."""
+        return self.encode_rendered(self.render(messages), most_tokens)
+
+    def render(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> PlainText:
+        """As text."""
         lines = [f"{message.role}: {message.content}\n" for message in messages]
-        return self.encode("".join(lines) + "assistant: ")
+        return PlainText("".join(lines) + "assistant: ")
+
+    def encode_rendered(self, rendered: PlainText, most_tokens: int | None = None) -> Sequence[int]:
+        """The bytes of it."""
+        return self.encode(rendered.text, most_tokens)
+
+    def check_chat(self) -> None:
+        """There is always chat."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -15,9 +15,10 @@ def tokenizer_for(settings: ServeSettings) -> Tokenizer:
     """The tokenizer of `settings.model`. Raises InvalidModel."""
     if settings.folder is None:
         return ByteTokenizer()
+    from ..executor.renderer import RenderBounds
     from ..executor.tokenizer import ModelTokenizer
 
-    return ModelTokenizer(settings.folder)
+    return ModelTokenizer(settings.folder, RenderBounds(settings.template_time_s, settings.template_memory_bytes))
 
 
 def defaults_for(settings: ServeSettings) -> SamplingParams:

@@ -122,6 +122,7 @@ def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
             metrics.worst.alone_ns = None if cost is None else cost.alone_ns
 
     supervisor.on_change.append(engine_changed)
+    jobs.intake.on_limit = metrics.on_limit
     return metrics
 
 
@@ -198,6 +199,7 @@ async def _jobs(
         defaults,
         default_max_new_tokens=output_cap_for(settings),
         job_cap_s=settings.job_cap_s,
+        wait_s=settings.prompt_wait_s,
     )
     streams = Streams(store, table, tokenizer)
     jobs = Jobs(store, table, intake, backlog, claims, journal, streams, lambda: supervisor.facts)

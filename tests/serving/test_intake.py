@@ -15,7 +15,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import ChatMessage, JobSpec
 from skipjoin.serving.facts import EngineFacts, EngineWords
 from skipjoin.serving.intake import Intake, check_job_id
-from skipjoin.serving.text import ByteTokenizer
+from skipjoin.serving.text import ByteTokenizer, PlainText
 
 ROOM = 640
 FACTS = EngineFacts(
@@ -78,8 +78,8 @@ def test_a_priority_is_taken_as_it_is() -> None:
 class _BeginsTexts(ByteTokenizer):
     """As a model whose texts begin with a token of their own; conversations say themselves how they begin."""
 
-    def encode(self, text: str) -> list[int]:
-        return [0, *super().encode(text)]
+    def encode(self, text: str, most_tokens: int | None = None) -> list[int]:
+        return [0, *super().encode(text, most_tokens)]
 
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), _BeginsTexts()])
@@ -109,12 +109,12 @@ def test_a_long_answer_is_counted_in_part_and_never_beyond_the_prompt() -> None:
 
         asked = 0
 
-        def encode(self, text: str) -> list[int]:
+        def encode(self, text: str, most_tokens: int | None = None) -> Sequence[int]:
             self.asked = max(self.asked, len(text))
-            return super().encode(text)
+            return super().encode(text, most_tokens)
 
-        def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
-            return [1, 2, 3]
+        def render(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> PlainText:
+            return PlainText("abc")
 
     short = Short()
     job = _job(JobSpec(messages=(ChatMessage("assistant", "x" * 1_000_000),)), tokenizer=short)
