@@ -105,7 +105,9 @@ def _configure_turn(parser: argparse.ArgumentParser) -> None:
         "--decode-batch", type=int, default=64, metavar="B", help="beside a model (default %(default)s)"
     )
     parser.add_argument("--decodes", type=int, default=200, metavar="N", help="timed iterations (default %(default)s)")
-    parser.add_argument("--model", metavar="DIR", help="that computes them (default: small, random)")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a folder or id of the hub that computes them (default: small, random)"
+    )
     parser.add_argument(
         "--only", choices=("turn", "engine", "pace"), help="turns without a model, beside one, or whole simulated runs"
     )
@@ -260,13 +262,14 @@ def _pace(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
 
 
 def _turns_beside_a_model(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
+    from ..executor.model_place import find_model
     from .demo import ensure_model
     from .engine_work import PROMPT_TOKENS, WorkReport, measure_work, prepared
     from .progress import Bar
     from .render import print_timing, print_work_head
 
     with Bar() as bar:
-        folder = ensure_model("small", bar) if args.model is None else Path(args.model)
+        folder = ensure_model("small", bar) if args.model is None else find_model(args.model).folder
     model = prepared(folder)
     print_work_head(folder.name, args.decode_batch, PROMPT_TOKENS)
     for said in measure_work(model, folder.name, args.decode_batch, args.decodes):

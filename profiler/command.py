@@ -25,7 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `profile` and its sub-commands."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     take = actions.add_parser("measure", help="time iterations of a model on this machine and write a profile")
-    take.add_argument("--model", required=True, metavar="DIR", help="a model folder")
+    take.add_argument("--model", required=True, metavar="MODEL", help="a model folder, or its id on the hub (org/name)")
+    take.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a model of the hub (default: main)")
     take.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
     take.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N (default: auto)")
     take.add_argument("--dtype", default="auto", metavar="DTYPE", help="auto, float32, bfloat16, ... (default: auto)")
@@ -62,7 +63,12 @@ def _configure_import(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_roofline(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="DIR", help="a model folder; only its config.json is read")
+    parser.add_argument(
+        "--model", required=True, metavar="MODEL", help="a model folder, or its id on the hub (org/name)"
+    )
+    parser.add_argument(
+        "--revision", metavar="NAME", help="branch, tag or commit of a model of the hub (default: main)"
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="where to write the profile")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="measured (default: auto)")
     parser.add_argument("--dtype", default="auto", metavar="DTYPE", help="of weights and KV (default: auto)")
@@ -76,7 +82,8 @@ def _configure_roofline(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, import, estimate or show. Raises InvalidInput, InvalidModel, InvalidProfile, ExecutorLost."""
+    """Measure, import, estimate or show. Raises InvalidInput, InvalidModel, InvalidProfile, ExecutorLost; for a model of the hub
+    NotFound, Denied, Unavailable."""
     actions = {"measure": _measure, "import": _import, "roofline": _roofline, "show": _show}
     return actions[args.action](args)
 
@@ -95,10 +102,12 @@ def _roofline(args: argparse.Namespace) -> int:
     for field in ("copy-gb-s", "gemm-tflops", "link-gb-s"):
         _check(field, getattr(args, field.replace("-", "_")), 1e-6, 1e6)
     _check("kv-tokens", args.kv_tokens, 1, 2**40)
+    from ..executor.model_place import find_model
     from .measure.device import estimate
 
+    place = find_model(args.model, args.revision)
     profile = estimate(
-        Path(args.model),
+        place.folder,
         device=args.device,
         dtype=args.dtype,
         threads=args.threads,
@@ -148,14 +157,16 @@ def _measure(args: argparse.Namespace) -> int:
     from ..core.clock import MonotonicClock
     from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
     from ..executor.loading import load_model
+    from ..executor.model_place import find_model
     from ..executor.runner import TorchExecutor
     from .measure import measure, profile_of
     from .rehearsal import rehearse, rehearsed
 
+    place = find_model(args.model, args.revision)
     use_threads(args.threads)
     device = resolve_device(args.device)
     dtype = resolve_dtype(args.dtype, device)
-    model = load_model(Path(args.model), device, dtype)
+    model = load_model(place.folder, device, dtype)
     shape = pool_shape(model, kv_tokens=args.kv_tokens, host_kv_tokens=args.host_kv_tokens, max_batch=args.max_batch)
     clock = MonotonicClock()
     executor = TorchExecutor(model, shape, clock=clock, graph_rows=args.max_batch)
@@ -170,8 +181,8 @@ def _measure(args: argparse.Namespace) -> int:
             budget_s=args.budget_s * (1 - REHEARSAL_SHARE),
             progress=lambda share: _progress(share * (1 - REHEARSAL_SHARE)),
         )
-        name = Path(args.model).resolve().name
-        profile = profile_of(sweep, facts, model_name=name, device=str(device), dtype=str(dtype).removeprefix("torch."))
+        words = str(dtype).removeprefix("torch.")
+        profile = profile_of(sweep, facts, model_name=place.names[0], device=str(device), dtype=words)
         rehearsal = rehearse(
             executor,
             facts,

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--peers", metavar="A,B", help="of bench peers (default: all that are installed; `none`: ours alone)"
     )
     parser.add_argument("--repeats", type=int, metavar="N", help="instead of the scenario's")
-    parser.add_argument("--model", metavar="DIR", help="instead of the scenario's preset")
+    parser.add_argument("--model", metavar="MODEL", help="a folder or id of the hub, instead of the scenario's preset")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="of all systems, instead of the scenario's")
     parser.add_argument(
         "--dtype",
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure. Raises InvalidSettings, InvalidInput, InvalidModel, Unavailable."""
     from ...core.clock import MonotonicClock, unix_ns
     from ...executor.config import load_config
+    from ...executor.model_place import find_model
     from ..demo import ensure_model
     from ..growing_file import growing_file
     from ..kv_room import kv_gib
@@ -63,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
         growing_file(args.json, "json") as lines,
         tempfile.TemporaryDirectory(prefix="skipjoin-bench-") as folder,
     ):
-        model = ensure_model(scenario.model, bar) if args.model is None else Path(args.model)
+        model = ensure_model(scenario.model, bar) if args.model is None else find_model(args.model).folder
         config = load_config(model)
-        named = scenario.model if args.model is None else str(model)
+        named = scenario.model if args.model is None else args.model
         print_head(study, facts, device, named)
         lines(head | {"model": named, "device": device, "unix_ns": unix_ns()})
         threads = scenario.threads
