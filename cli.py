@@ -89,7 +89,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse; but what a sub-command does not know is its own error, which can name its flags, and comes before what it lacks."""
-        for word in sys.argv[1:] if args is None else args:
+        words = sys.argv[1:] if args is None else args
+        for word in () if any(action.nargs == argparse.REMAINDER for action in self._actions) else words:
             if word == "--" or (self._subparsers is not None and not word.startswith("-")):
                 break
             if word.startswith("--") and " " not in word and word.partition("=")[0] not in self._option_string_actions:
@@ -100,7 +101,7 @@ class CommandParser(argparse.ArgumentParser):
         return found, unknown
 
     def _unknown(self, word: str) -> str:
-        if not word.startswith("-"):
+        if not word.startswith("-") or word == "-":
             return f"{self.prog} takes no {word!r} here"
         flag = word.partition("=")[0]
         parsers: list[argparse.ArgumentParser] = [self]

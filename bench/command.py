@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
+from ..core.json_output import STANDARD, add_json_flag, json_alone
 from ..core.places import place, write
 from .kernels import command as kernels
 from .matrix import command as matrix
@@ -28,9 +29,6 @@ from .peers import command as peers
 from .published import command as published
 from .report import command as report
 from .step import command as step
-
-ON_OUTPUT = ("kernels", "published", "step")
-"""Actions for which `--json -` is standard output; to the others it is a file like any."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +91,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", metavar="FILE", help="bearer token (or the environment's SKIPJOIN_TOKEN)")
     parser.add_argument("--tls", action="store_true", help="for skipjoin: TLS with the system's roots")
     parser.add_argument("--tls-ca", metavar="FILE", help="for skipjoin: TLS with these roots (PEM)")
-    _json_flag(parser)
+    add_json_flag(parser, "the figures")
 
 
 def _configure_turn(parser: argparse.ArgumentParser) -> None:
@@ -111,13 +109,13 @@ def _configure_turn(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", choices=("turn", "engine", "pace"), help="turns without a model, beside one, or whole simulated runs"
     )
-    _json_flag(parser)
+    add_json_flag(parser, "the figures")
 
 
 def _configure_pool(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="per figure (default %(default)s)")
     parser.add_argument("--dir", metavar="DIR", help="where the durable pool is made (default: a temporary folder)")
-    _json_flag(parser)
+    add_json_flag(parser, "the figures")
 
 
 def _configure_against(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +123,7 @@ def _configure_against(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="each measures so often (default %(default)s)"
     )
-    _json_flag(parser)
+    add_json_flag(parser, "the figures")
     parser.add_argument("bench", choices=("turn", "engine", "pool"), help="what is measured")
     parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
 
@@ -142,11 +140,7 @@ def _configure_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="judge by the bars also where the machine was busy meanwhile"
     )
-    _json_flag(parser)
-
-
-def _json_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    add_json_flag(parser, "the figures")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -168,9 +162,9 @@ def run(args: argparse.Namespace) -> int:
         "live": peer_live.run,
     }
     for flag in ("json", "plot", "markdown"):
-        if (file := getattr(args, flag, None)) is not None and (file != "-" or args.action not in ON_OUTPUT):
+        if (file := getattr(args, flag, None)) is not None and (file != STANDARD or flag != "json"):
             place(file, flag)
-    with orderly():
+    with orderly(), json_alone(getattr(args, "json", None)):
         return actions[args.action](args)
 
 

@@ -12,19 +12,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import InvalidInput
+from ..core.json_output import STANDARD
+from ..core.places import write
 
 Add = Callable[[Mapping[str, object]], None]
 
 
 @contextmanager
 def growing_file(name: str | None, flag: str) -> Iterator[Add]:
-    """What adds a line to the file that `--flag` names, on disk at once; None: nowhere.
+    """What adds a line to the file that `--flag` names, on disk at once; None: nowhere; `-`: to standard output, for `--json`.
 
     The lines lie in NAME.part and take the file's place when the block ends well; after an error or Ctrl-C they stay there. What is no plain file (a
     pipe, /dev/null) is written to directly. Raises InvalidInput when nothing can be written.
     """
     if name is None:
         yield lambda line: None
+        return
+    if name == STANDARD:
+        yield lambda line: write(name, json.dumps(line) + "\n", flag)
         return
     path = Path(name)
     part = path if path.exists() and not path.is_file() else path.with_name(f"{path.name}.part")
@@ -44,16 +49,6 @@ def growing_file(name: str | None, flag: str) -> Iterator[Add]:
     if part != path:
         with _told(flag):
             part.replace(path)
-
-
-@contextmanager
-def growing_lines(name: str | None, say: Callable[[str], None]) -> Iterator[Add]:
-    """As `growing_file` for `--json`, where `-` is standard output, on which the caller says it."""
-    if name == "-":
-        yield lambda line: say(json.dumps(line))
-        return
-    with growing_file(name, "json") as add:
-        yield add
 
 
 @contextmanager

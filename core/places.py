@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from .errors import InvalidInput
+from .json_output import STANDARD, json_stream
 
 
 def place(name: str, flag: str) -> Path:
@@ -22,7 +23,12 @@ def place(name: str, flag: str) -> Path:
 
 
 def write(name: str, text: str, flag: str) -> None:
-    """`text` into the file that `--flag` names. Raises InvalidInput."""
+    """`text` into the file that `--flag` names; `-` is standard output for `--json`. Raises InvalidInput."""
+    if name == STANDARD and flag == "json":
+        stream = json_stream()
+        stream.write(text)
+        stream.flush()
+        return
     path = Path(name)
     try:
         path.write_text(text, encoding="utf-8")

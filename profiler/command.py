@@ -7,6 +7,7 @@ Owns the flags and the output. It knows how to load a model for measuring only i
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -44,7 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_roofline(actions.add_parser("roofline", help="estimate a profile from a device's speeds"))
     show = actions.add_parser("show", help="print a profile")
     show.add_argument("profile", metavar="NAME|FILE", nargs="?", help="a shipped name or a file; none: list the names")
-    show.add_argument("--json", action="store_true", help="print the profile file itself")
+    show.add_argument(
+        "--json", action="store_true", help="print the profile file itself; without a name, the list of names"
+    )
 
 
 def _configure_import(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +145,7 @@ def _written(profile: Profile, out: Path, name: str) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     if args.profile is None:
-        print("\n".join(profile_names()))
+        print(json.dumps(profile_names()) if args.json else "\n".join(profile_names()))
         return 0
     profile = load_profile(args.profile)
     print(render_profile(profile).rstrip() if args.json else describe(profile))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InvalidInput, InvalidSettings, InvariantViolation
+from ..core.json_output import STANDARD, add_json_flag
 from ..core.places import place, write
 
 DEFAULTS: dict[str, Any] = {
@@ -32,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_workload(parser.add_argument_group("a workload", argument_default=argparse.SUPPRESS))
     replayed = parser.add_argument_group("or a record", "exit code 1 when a turn has other effects than recorded")
     replayed.add_argument("--replay", metavar="FILE", help="run again what `serve --record FILE` wrote, and compare")
-    parser.add_argument("--json", metavar="FILE", help="write the results there (- is standard output)")
+    add_json_flag(parser, "the results")
 
 
 def _configure_workload(group: argparse._ArgumentGroup) -> None:
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
     names = {field.name for field in fields(Question)}
     given: dict[str, Any] = {name: value for name, value in vars(args).items() if name in names}
-    if args.json not in (None, "-"):
+    if args.json not in (None, STANDARD):
         place(args.json, "json")
     if args.replay is not None:
         return _replay(args.replay, given, args.json)
@@ -144,6 +145,6 @@ def _replay(file: str, given: dict[str, Any], out: str | None) -> int:
 def _tell(text: str, value: dict[str, object], file: str | None) -> None:
     """`text` for the person and `value` into `file`; `-` puts the value in place of the text."""
     written = json.dumps(value, indent=2) + "\n"
-    print(written if file == "-" else text, end="")
-    if file not in (None, "-"):
+    print(written if file == STANDARD else text, end="")
+    if file not in (None, STANDARD):
         write(file, written, "json")

@@ -6,13 +6,13 @@ Owns flags, files and the exit code: 0 measured, 1 a kernel of ours is wrong or 
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import InvalidSettings
+from ...core.json_output import add_json_flag
 from ...core.places import write
-from ..growing_file import growing_lines
+from ..growing_file import growing_file
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="NAME", help="a kernel (attention, norm, ...), or part of a case's name")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, at least 3 (default %(default)s)")
     parser.add_argument("--no-flex", action="store_true", help="leave FlexAttention out, which takes long to compile")
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write the figures there, a line each (- is standard output); FILE.part until all are there",
-    )
+    add_json_flag(parser, "the figures, a line each,")
     parser.add_argument("--plot", metavar="FILE", help="write a picture there (SVG)")
     parser.add_argument(
         "--tune", action="store_true", help="instead: find the quickest kernel sizes of this GPU and write them down"
@@ -75,12 +71,10 @@ def run(args: argparse.Namespace) -> int:
     scenario = load_shapes(file).only(args.only)
     here = facts(device, dtype)
     setting = Setting(device, dtype, args.repeats, flex=not args.no_flex)
-    shown = args.json != "-"
-    if shown:
-        print(head(scenario.title, here, args.repeats), flush=True)
+    print(head(scenario.title, here, args.repeats), flush=True)
     rows: list[KernelRow | SpeedRow] = []
     last = ""
-    with Bar() as bar, computing_on(device), growing_lines(args.json, partial(print, flush=True)) as lines:
+    with Bar() as bar, computing_on(device), growing_file(args.json, "json") as lines:
         bar.begin("kernels", sum(2 if case.kernel == "move" else 1 for case in scenario.cases))
         lines(machine_line(scenario.title, here, args.repeats))
         for row in study(scenario, product_on(device, dtype, scenario.model), setting, MonotonicClock()):
@@ -88,13 +82,11 @@ def run(args: argparse.Namespace) -> int:
             lines(row_as_json(row))
             if isinstance(row, SpeedRow):
                 continue
-            if shown:
-                print(row_line(row, first=row.case != last), flush=True)
+            print(row_line(row, first=row.case != last), flush=True)
             bar.ended(row.case != last)
             last = row.case
     kernels = [row for row in rows if isinstance(row, KernelRow)]
-    if shown:
-        print(tail([row for row in rows if isinstance(row, SpeedRow)]))
+    print(tail([row for row in rows if isinstance(row, SpeedRow)]))
     if args.plot is not None:
         write(args.plot, picture_of(kernels, here, scenario.title) + "\n", "plot")
     return 1 if any(row.fails for row in kernels) else 0

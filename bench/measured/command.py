@@ -9,6 +9,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from ...core.json_output import add_json_flag
 from ...core.places import write
 from ..data_folder import data_folder
 from .pairs import Figure, figures, runs_in
@@ -21,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="folder with measured runs (default: the environment's SKIPJOIN_BENCH_DATA)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    add_json_flag(parser, "the figures")
 
 
 def run(args: argparse.Namespace) -> int:

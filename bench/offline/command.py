@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...core.errors import InvalidSettings
+from ...core.json_output import add_json_flag
 from ...core.places import write
 from ..peers.catalogue import PEERS, Peer, peer_named
 from ..peers.home import Home, install_words
@@ -32,9 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "float32", "bfloat16", "float16"),
         help="of all systems' weights and KV, instead of the scenario's",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", help="write every run there, a JSON object a line; FILE.part until all have ended"
-    )
+    add_json_flag(parser, "every run, an object a line,")
     parser.add_argument("--plot", metavar="FILE", help="draw the rates there (SVG)")
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...core.errors import InvalidSettings
+from ...core.json_output import add_json_flag
 from ...core.places import write
 
 
@@ -23,11 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, metavar="N", help="instead of the scenario's")
     parser.add_argument("--visits", type=int, metavar="N", help="start at most so many servers now; run again to go on")
     parser.add_argument("--port", type=int, metavar="N", help="the peer's port (default: one that is free)")
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="keep what was measured there, a JSON object a line, and go on with what is there",
-    )
+    add_json_flag(parser, "what was measured, an object a line (and gone on with what is in FILE),")
     parser.add_argument("--plot", metavar="FILE", help="draw latency against load there (SVG)")
 
 
@@ -56,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     files = [Path(file) for file in args.scenario] if args.scenario else scenario_files()
     changed = {} if args.repeats is None else {"repeats": args.repeats}
     scenarios: list[Scenario] = [load_scenario(file).model_copy(update=changed) for file in files]
-    ledger = Ledger(None if args.json is None else Path(args.json))
+    ledger = Ledger(args.json)
     facts, all_standings, left = machine_facts(), [], args.visits
     print_head(facts, f"{peer.title} {version}")
     ledger.add({"kind": "head", "machine": asdict(facts), "peer": peer.name, "version": version, "unix_ns": unix_ns()})

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...core.errors import InvalidInput
+from ...core.json_output import STANDARD
+from ...core.places import write
 from .scenario import Scenario
 from .visit import Contender, Ground, Line, saturation, visit
 
@@ -38,11 +40,12 @@ class Key:
 
 
 class Ledger:
-    """Lines, a JSON object each: in a file that is read first and added to, or (None) in memory."""
+    """Lines, a JSON object each: in a file that is read first and added to, on standard output (`-`), or (None) in memory."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, name: str | Path | None) -> None:
         """Raises InvalidInput for a file that holds something else."""
-        self._file = file
+        self._shown = name == STANDARD
+        self._file = file = None if name is None or self._shown else Path(name)
         self.lines: list[Line] = []
         if file is None or not file.exists():
             return
@@ -71,6 +74,8 @@ class Ledger:
     def add(self, line: Line) -> None:
         """Keep it, on disk at once."""
         self.lines.append(line)
+        if self._shown:
+            write(STANDARD, json.dumps(line) + "\n", "json")
         if self._file is not None:
             try:
                 with self._file.open("a", encoding="utf-8") as stream:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from ...core.json_output import add_json_flag
 from ...core.places import write
 from ..data_folder import data_folder
 from .curves import find_file, read_curves
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", type=float, default=LEVEL_S, metavar="S", help="limit in s per token (default %(default)s)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- is standard output)")
+    add_json_flag(parser, "the figures")
     parser.add_argument("--plot", metavar="FILE", help="write a picture there (SVG)")
 
 
@@ -60,13 +61,9 @@ def run(args: argparse.Namespace) -> int:
     with Bar() as bar:
         for panel in panels:
             drawn.append(redraw(panel, curves, setting, bar))
-            if args.json != "-":
-                print(rendered(drawn[-1]), flush=True)
-    written = json.dumps({"panels": [as_json(one) for one in drawn]}, indent=2) + "\n"
-    if args.json == "-":
-        print(written, end="")
-    elif args.json is not None:
-        write(args.json, written, "json")
+            print(rendered(drawn[-1]), flush=True)
+    if args.json is not None:
+        write(args.json, json.dumps({"panels": [as_json(one) for one in drawn]}, indent=2) + "\n", "json")
     if args.plot is not None:
         write(args.plot, picture_of(drawn) + "\n", "plot")
     return 1 if any(one.holds is False for one in drawn) else 0

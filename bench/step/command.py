@@ -7,12 +7,12 @@ Owns flags, files and the exit code: 0 measured, and every target that applies h
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 from ...core.errors import InvalidSettings
+from ...core.json_output import add_json_flag
 from ...core.places import write
-from ..growing_file import growing_lines
+from ..growing_file import growing_file
 
 MOST_ROUNDS = 1000
 
@@ -27,11 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", metavar="FILE", help="iterations of your own, as those in bench/step/scenarios")
     parser.add_argument("--only", metavar="NAME", help="decode, prefill, moves or idle, or part of a case's name")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, at least 3 (default %(default)s)")
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write the figures there, a line each (- is standard output); FILE.part until all are there",
-    )
+    add_json_flag(parser, "the figures, a line each,")
     parser.add_argument("--plot", metavar="FILE", help="write a picture there (SVG)")
 
 
@@ -63,13 +59,12 @@ def run(args: argparse.Namespace) -> int:
     if dtype not in BOUNDS:
         raise InvalidSettings(f"The precision is {named}.", field="dtype", limit="float32, float16, bfloat16")
     use_threads(args.threads)
-    here, shown = facts(device, dtype), args.json != "-"
+    here = facts(device, dtype)
     lines_of, speeds, last = [], [], ""
-    with Bar() as bar, computing_on(device), growing_lines(args.json, partial(print, flush=True)) as lines:
+    with Bar() as bar, computing_on(device), growing_file(args.json, "json") as lines:
         bar.note(f"Drawing {scenario.model} on {device} and starting its executor ...")
         with staged(scenario, device, dtype, MonotonicClock()) as stage:
-            if shown:
-                print(head(scenario, here, args.repeats), flush=True)
+            print(head(scenario, here, args.repeats), flush=True)
             bar.begin("rounds of all cases", samples(scenario, args.repeats, ahead=stage.ahead))
             lines(machine_line(scenario, here, args.repeats))
             for row in study(scenario, stage, args.repeats, lambda: bar.ended(1)):
@@ -78,11 +73,9 @@ def run(args: argparse.Namespace) -> int:
                     speeds.append(row)
                     continue
                 lines_of.append(row)
-                if shown:
-                    print(row_line(row, first=row.case != last), flush=True)
+                print(row_line(row, first=row.case != last), flush=True)
                 last = row.case
-    if shown:
-        print(tail(speeds, lines_of))
+    print(tail(speeds, lines_of))
     rows = [row for row in lines_of if isinstance(row, Row)]
     if args.plot is not None:
         write(args.plot, picture_of(rows, here, scenario.title) + "\n", "plot")

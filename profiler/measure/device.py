@@ -15,6 +15,7 @@ import torch
 from ...core.clock import Clock, MonotonicClock
 from ...executor.capacity import AUTO, resolve_device, resolve_dtype, use_threads
 from ...executor.config import ModelConfig, load_config
+from ...executor.model_place import names_of
 from ...executor.weights import parse_dtype
 from ..roofline import Decoder, Speeds, roofline_profile
 from ..schema import Profile
@@ -58,7 +59,7 @@ def estimate(
     return roofline_profile(
         _decoder(config, numbers.itemsize),
         speeds,
-        model_name=folder.resolve().name,
+        model_name=names_of(folder)[0],
         device=name,
         dtype=str(numbers).removeprefix("torch."),
         kv_tokens=kv_tokens,

@@ -58,7 +58,7 @@ def test_measure_writes_a_profile_that_loads(tmp_path: Path, capsys: pytest.Capt
         (["--max-batch", "0"], "max-batch"),
         (["--budget-s", "nan"], "budget-s"),
         (["--out", "/nowhere/at/all.json"], "--out"),
-        (["--model", "nowhere"], "model folder"),
+        (["--model", "./nowhere"], "no folder ./nowhere"),
     ],
 )
 def test_bad_flags_are_named(flags: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
