@@ -54,7 +54,7 @@ def test_a_run_against_a_real_server(
         (("turn", "--turns", "19"), "--turns"),
         (("turn", "--decode-batch", "0"), "--decode-batch is 0. (limit: 1..1024)"),
         (("turn", "--decodes", "19"), "--decodes"),
-        (("turn", "--only", "engine", "--model", "/dev/null/none"), "model folder does not exist"),
+        (("turn", "--only", "engine", "--model", "/dev/null/none"), "no folder /dev/null/none"),
         (("pool", "--seconds", "0"), "--seconds"),
         (("pool", "--seconds", "nan"), "--seconds"),
         (("pool", "--dir", "no-folder"), "no-folder is no folder"),

@@ -160,7 +160,7 @@ def test_agreement_is_of_requests_and_of_tokens_in_front() -> None:
         (["--repeats", "0"], "--repeats is 0. (limit: 1..100)"),
         (["--scenario", "none.toml"], "none.toml cannot be read"),
         (["--json", "none/out.jsonl"], "--json none/out.jsonl is no place"),
-        (["--peers", "none", "--model", "nowhere"], "The model folder does not exist"),
+        (["--peers", "none", "--model", "./nowhere"], "There is no folder ./nowhere"),
         (["--peers", "ctranslate2"], "not installed: run `skipjoin bench peers install ctranslate2`."),
     ],
 )
