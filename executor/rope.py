@@ -52,6 +52,12 @@ def read_ropes(architecture: Architecture, fields: Fields, head_dim: int, contex
         rope, context = _rope(architecture, chosen, head_dim, context)
         return (rope,), context
     _refuse_flat(new)
+    if "type" in old and "rope_type" not in old:
+        raise InvalidModel(
+            f"rope_scaling of {architecture.name} must say rope_type: Transformers does not heed the older word type there.",
+            field="rope_scaling",
+            limit="rope_type",
+        )
     full = _Source(fields, _with_outer(new, {**_nested(new, "full_attention"), **old}), "rope_theta")
     local = _Source(fields, _with_outer(new, _nested(new, "sliding_attention")), "rope_local_base_freq")
     rope, bound = _rope(architecture, full, head_dim, context)

@@ -1,4 +1,4 @@
-"""Every field that a config.json of a family can hold, with values that ask for another model, and what Transformers computes then.
+"""Every field that a config.json of a family can hold, with values that ask for another model.
 
 The fields are those of Transformers' own config classes, so that a release with a new one is tried without a word here.
 """
@@ -10,10 +10,8 @@ import json
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoModelForCausalLM, GenerationConfig
 
-VOCABULARY, LAYERS, WINDOW, CONTEXT, PROMPT = 61, 2, 7, 64, 24
+VOCABULARY, LAYERS, WINDOW, CONTEXT = 61, 2, 7, 64
 _SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -169,23 +167,6 @@ _ANY = (
 )
 
 
-_REFUSALS = (
-    *(
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        OSError,
-        IndexError,
-        ArithmeticError,
-        AssertionError,
-    ),
-    *(ImportError, StrictDataclassError),
-)
-"""What Transformers raises for a config that it does not take."""
-
-
 def config_class(model_type):
     return getattr(transformers, f"{SHAPES[model_type][0]}Config")
 
@@ -238,27 +219,3 @@ def write(folder, raw, changes):
     """config.json with the changes; `...` leaves a field out."""
     changed = {name: value for name, value in (raw | changes).items() if value is not ...}
     (folder / "config.json").write_text(json.dumps(changed))
-
-
-@torch.inference_mode()
-def answer_of_transformers(folder, prompt, new_tokens):
-    """(logits of the prompt and of `new_tokens` greedy ones by the cache, those tokens); None where it does not load the folder as it is."""
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
-        )
-        if report["missing_keys"] or report["mismatched_keys"]:
-            return None  # it would go on with random numbers
-        model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
-        ids = torch.tensor([prompt])
-        known = model(input_ids=ids).logits[0]
-        made = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=new_tokens,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-    except _REFUSALS:
-        return None
-    return torch.cat([known, *made.logits[1:]]), made.sequences[0, len(prompt) :].tolist()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from skipjoin.executor.loading import load_model
 from skipjoin.executor.presets import init_model
@@ -24,8 +25,18 @@ def _load(name):
         spec.loader.exec_module(module)
 
 
-for beside in ("plan_driver", "ahead_story", "transformers_models", "config_mutations"):
+for beside in ("plan_driver", "ahead_story", "transformers_models", "config_mutations", "folder_answers"):
     _load(beside)
+
+
+@pytest.fixture
+def quiet_transformers():
+    """It warns of most of what is wrong with a folder on purpose, and draws a bar for each one that it loads."""
+    transformers.utils.logging.disable_progress_bar()
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    yield
+    transformers.logging.set_verbosity(level)
 
 
 @pytest.fixture(scope="session")
