@@ -19,7 +19,7 @@ from torch import Tensor
 from ..core.errors import InvalidModel
 from .model_json import read_json
 
-MAX_HEADER_BYTES = 8 * 2**20
+MAX_HEADER_BYTES = 4 * 2**20
 """Of one file. A model of a thousand layers has 2 MiB; larger ones cost seconds and hundreds of megabytes to parse."""
 MAX_DIMENSIONS = 8
 _MAX_NUMBERS = 2**48
@@ -120,7 +120,8 @@ def _index(folder: Path) -> dict[str, str]:
         raise InvalidModel(f"{INDEX} has no weight_map.", field=INDEX)
     # A name with a slash would read outside of the model folder.
     if not all(
-        isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors") for name in listed.values()
+        isinstance(name, str) and len(name) <= 200 and Path(name).name == name and name.endswith(".safetensors")
+        for name in listed.values()
     ):
         raise InvalidModel(f"{INDEX} names a file that is no safetensors file of this folder.", field=INDEX)
     return listed
@@ -136,6 +137,8 @@ def _shards(folder: Path, index: dict[str, str]) -> list[Path]:
                     f"{INDEX} names {name[:200]}, which is not in the model folder. Download it.", field=INDEX
                 )
         return [folder / name for name in shards]
+    if (folder / SINGLE).is_symlink() and not (folder / SINGLE).exists():
+        raise InvalidModel(f"{SINGLE} is a link to a file that is missing. Download it again.", field=SINGLE)
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if files:
@@ -163,8 +166,11 @@ def _check_index(index: dict[str, str], entries: dict[str, TensorEntry]) -> None
 
 def _read_header(path: Path) -> dict[str, TensorEntry]:
     """Names, shapes and types, checked: sizes match shapes, tensors lie back to back, and the file ends where the last one does."""
-    size = path.stat().st_size
-    header, length = _header(path, size)
+    try:
+        size = path.stat().st_size
+        header, length = _header(path, size)
+    except OSError as error:
+        raise InvalidModel(f"{path.name} cannot be read: {error.strerror}.", field=path.name) from error
     header.pop("__metadata__", None)
     spans = []
     entries: dict[str, TensorEntry] = {}
@@ -216,12 +222,11 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_entry(path: Path, name: str, entry: Any) -> tuple[int, int, TensorEntry]:
-    corrupt = InvalidModel(f"{path.name} has a corrupt header at {name[:200]}.", field=path.name)
     if not isinstance(entry, dict):
-        raise corrupt
+        raise _corrupt(path, name)
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-        raise corrupt
+        raise _corrupt(path, name)
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidModel(
             f"{path.name} gives {name[:200]} {len(shape)} dimensions.",
@@ -229,7 +234,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> tuple[int, int, TensorEntr
             limit=f"{MAX_DIMENSIONS} dimensions",
         )
     if not all(type(n) is int and 0 <= n <= _MAX_NUMBERS for n in (*shape, *offsets)):
-        raise corrupt
+        raise _corrupt(path, name)
     if dtype not in _DTYPE_BYTES:
         raise InvalidModel(
             f"The tensor {name[:200]} is stored as {dtype[:16]}, which is not supported; take the unquantised model.",
@@ -242,3 +247,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> tuple[int, int, TensorEntr
             f"{path.name} has a corrupt header at {name[:200]}: size and shape disagree.", field=path.name
         )
     return begin, end, TensorEntry(path, tuple(shape), dtype)
+
+
+def _corrupt(path: Path, name: str) -> InvalidModel:
+    return InvalidModel(f"{path.name} has a corrupt header at {name[:200]}.", field=path.name)
