@@ -1,12 +1,14 @@
 """Everything that the engine tells the world.
 
 Owns the effect values; one `TurnEffects` batch leaves per turn. They do not know who reads: journal, streams, metrics and records are readers
-of this one stream. engine/state makes them, proto/convert carries them to the door.
+of this one stream. engine/state makes them, proto/convert carries them to the door. Those of which a turn may have as many as its batch has members
+are named tuples, made in less than half the time of a frozen dataclass; no two of these kinds have the same fields, or they could be equal.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .ids import Handle, Level
 from .job import FinishReason, JobAccount
@@ -25,8 +27,7 @@ class TokensEmitted:
     logprobs: tuple[TokenLogprobs | None, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """First time in a batch."""
 
     handle: Handle
@@ -49,8 +50,7 @@ class Resumed:
     level: Level
 
 
-@dataclass(frozen=True, slots=True)
-class LevelChanged:
+class LevelChanged(NamedTuple):
     """A demotion (new > old) or a promotion."""
 
     handle: Handle
@@ -67,8 +67,7 @@ class Recomputed:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """The last word about a job, after its tokens. `failure` is (code, message) when the reason is FAILED."""
 
     handle: Handle
@@ -140,8 +139,7 @@ Effect = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TurnStats:
+class TurnStats(NamedTuple):
     """Numbers of one turn. Page counts of moves are those started in this turn; times in ns; `measured_ns` None without a batch."""
 
     seq: int

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,7 @@ def no_int64() -> Int64s:
     return NO_INT64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Admit:
+class Admit(NamedTuple):
     """A job enters the executor: all known tokens (int32[known]: the prompt, then what was generated) and how to sample.
 
     No KV is cached for it: `computed` starts at 0 whatever the executor knew before. `tokens` may be empty in the simulator only, where
@@ -74,8 +74,7 @@ class DecodeBatch:
 NO_DECODE = DecodeBatch()
 
 
-@dataclass(frozen=True, slots=True)
-class PrefillChunk:
+class PrefillChunk(NamedTuple):
     """Tokens [start, start + length) of a job's known tokens; `last` when it reaches the end, and then a token is sampled."""
 
     handle: Handle
@@ -95,8 +94,7 @@ class PageAppends:
 NO_APPENDS = PageAppends()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BlockTable:
+class BlockTable(NamedTuple):
     """The whole table of a handle: int32[pages], in token order; replaces what the executor had."""
 
     handle: Handle

@@ -90,10 +90,20 @@ class Walk:
     def run(self, ranked: Iterator[tuple[Key, Handle]], seqs: Mapping[Handle, Sequence]) -> None:
         """Down the ranking while somebody may run, then down the residents that were not reached."""
         lookahead, chosen, capacity = self._params.lookahead, self.chosen, self.capacity
+        number, steps, plain = self.number, self._steps, not self._alternate
         for key, handle in ranked:
             if len(chosen) >= capacity or self.alone:
                 return
-            self._look(key, seqs[handle])
+            seq = seqs[handle]
+            if seq.stage == DECODE and seq.grow_step > steps and seq.seen != number and plain and not seq.alone:
+                # A member of the decode batch is at home, and this one needs no page: it runs again, as most jobs of most plans do.
+                seq.seen = seq.mark = number
+                self._kept -= 1
+                self._unseen -= 1
+                self.stayed += 1
+                chosen.append(seq)
+            else:
+                self._look(key, seq)
             if self.closed or self.misses > lookahead:
                 break
         if self._unseen > 0:
@@ -109,13 +119,6 @@ class Walk:
         seq.seen = self.number
         if seq.stage != OUT:
             self._kept -= 1
-            if seq.stage == DECODE and seq.grow_step > self._steps and not self._alternate and not seq.alone:
-                # A member of the decode batch is at home, and this one needs no page: it runs again, as most jobs of most plans do.
-                self._unseen -= 1
-                self.stayed += 1
-                seq.mark = self.number
-                self.chosen.append(seq)
-                return
         table = seq.table
         if seq.alone and not self._may_be_alone(seq):
             return

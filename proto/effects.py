@@ -38,7 +38,7 @@ _KV_FIELDS = (
     "clean_pages",
 )
 
-_STATS_FIELDS = tuple(ef.TurnStats.__dataclass_fields__)
+_STATS_FIELDS = ef.TurnStats._fields
 
 
 def write_effect(message: pb.EngineEffect, effect: ef.Effect) -> None:

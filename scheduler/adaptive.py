@@ -165,18 +165,23 @@ class AdaptivePolicy(NoOffers):
     # questions ------------------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """Runners and the heads of all cells, merged by boosted arrival."""
-        runners = [(self.key(handle, tick), handle) for handle in self._running]
+        boosts: dict[int, int] = {}  # of the cells of runners, which are fewer than they
+        boost_ns, backlog = self._standing.cells.boost_ns, self._backlog
+        runners: list[tuple[Key, Handle]] = []
+        for handle, job in self._running.items():
+            cell = job.cell
+            boost = boosts.get(cell.place)
+            if boost is None:
+                boost = boosts[cell.place] = boost_ns(cell, backlog)
+            runners.append(((self._runs_at_ns(job, boost, tick), handle), handle))
         runners.sort()
         return merge(runners, *self._standing.lines())
 
     def key(self, handle: Handle, tick: Tick) -> Key:
         """(boosted arrival, handle)."""
         job = self._jobs[handle]
-        rank_ns = job.facts.arrival_ns - self._standing.cells.boost_ns(job.cell, self._backlog)
-        if job.running:
-            tokens = job.facts.prompt_tokens + job.output_tokens(tick)
-            rank_ns -= self._backlog.runner_ns + MOVES_SPARED * self._cost.move_ns(tokens)
-        return (rank_ns, handle)
+        boost_ns = self._standing.cells.boost_ns(job.cell, self._backlog)
+        return (self._runs_at_ns(job, boost_ns, tick) if job.running else job.facts.arrival_ns - boost_ns, handle)
 
     def level(self, handle: Handle) -> Level:
         """The level of the job's cell."""
@@ -214,6 +219,12 @@ class AdaptivePolicy(NoOffers):
         hold(len(self._crossings) <= len(self._jobs), "the calendar holds live jobs")
 
     # inside ---------------------------------------------------------------------------------------------------
+    def _runs_at_ns(self, job: AdaptiveJob, boost_ns: int, tick: Tick) -> int:
+        """The rank of a job that runs, whose cell has this head start."""
+        facts = job.facts
+        kept_ns = MOVES_SPARED * self._cost.move_ns(facts.prompt_tokens + job.output_tokens(tick))
+        return facts.arrival_ns - boost_ns - self._backlog.runner_ns - kept_ns
+
     @property
     def _learned(self) -> bool:
         return self.forecast.rebuilds > 0

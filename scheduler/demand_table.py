@@ -46,6 +46,21 @@ class Price:
     expected_ns: int
 
 
+class _Life:
+    """Of those who begin an age bin, for each bin from there on: `alive` behind it, `gone` by its end, who `ends` in it, and the
+    `shares` of it that are lived through.
+    """
+
+    __slots__ = ("alive", "ends", "gone", "shares")
+
+    def __init__(self, hazards: Floats) -> None:
+        self.alive = (1.0 - hazards).cumprod()
+        self.gone = 1.0 - self.alive
+        self.ends, self.shares = hazards.copy(), 1.0 - hazards / 2.0
+        self.ends[1:] *= self.alive[:-1]
+        self.shares[1:] *= self.alive[:-1]
+
+
 class Curves(Protocol):
     """Who knows hazards: `lengths` by prompt, `forecast` by prompt and score."""
 
@@ -72,11 +87,13 @@ class DemandTable:
         self._bin_costs: dict[int, Floats] = {}  # a class's demand of each whole bin; hazards do not change it
         self._unit_ns = self._probe_ns()  # what they were priced by
         self._rows: dict[tuple[int, int, int], tuple[Floats, Floats]] = {}
+        self._lives: dict[tuple[int, int, int], _Life] = {}
         self._prices: dict[tuple[int, int, int, int], Price] = {}
 
     def clear(self) -> None:
         """The hazards are new, and where the cost model was corrected meanwhile so are the prices: classes must be priced alike."""
         self._rows.clear()
+        self._lives.clear()
         self._prices.clear()
         unit_ns = self._probe_ns()
         if abs(unit_ns - self._unit_ns) > _ALIKE * self._unit_ns:
@@ -109,25 +126,31 @@ class DemandTable:
         are not known (Harlev, Yu and Scully, "A Gittins policy for optimizing tail latency", POMACS 2025); for a known S it is the boost
         ln 1 / (1 - exp(-S/W)).
         """
-        hazards = self._hazards(prompt_class, age_bin, score)
+        life = self._life(prompt_class, age_bin, score)
         steps = self._bins(prompt_class)[age_bin:] / width_ns
-        spent = self._prefill_ns(prompt_class, quarters) / width_ns + steps.cumsum()
-        alive = (1.0 - hazards).cumprod()
-        ends = hazards.copy()
-        ends[1:] *= alive[:-1]
+        spent = steps.cumsum()
+        spent += self._prefill_ns(prompt_class, quarters) / width_ns
         # Beyond e^60 a ratio is 1 as good as exactly, and its logarithm nothing.
-        early = np.minimum(spent - steps / 2.0, _LARGEST_EXPONENT)
-        reward = (ends * np.exp(early)).cumsum()
-        price = (ends * np.expm1(early)).cumsum() + alive * np.expm1(np.minimum(spent, _LARGEST_EXPONENT))
-        return max(math.log(float((reward / price).max())), 0.0)
+        early = np.minimum(spent - 0.5 * steps, _LARGEST_EXPONENT)
+        gain = (life.ends * np.expm1(early, out=early)).cumsum()
+        late = np.expm1(np.minimum(spent, _LARGEST_EXPONENT, out=spent), out=spent)
+        late *= life.alive
+        late += gain
+        gain += life.gone
+        gain /= late
+        return max(math.log(float(gain.max())), 0.0)
 
     def _prefill_ns(self, prompt_class: int, quarters: int) -> float:
         prompt = middle(prompt_class)
         left = -(-prompt * quarters // SHARES)
         return float(self._demand.prefill_ns(left, prompt - left))
 
-    def _hazards(self, prompt_class: int, age_bin: int, score: int) -> Floats:
-        return self._curves.curve(self._curves.bucket(CLASS_EDGES[prompt_class]), score)[age_bin:]
+    def _life(self, prompt_class: int, age_bin: int, score: int) -> _Life:
+        kind = (self._curves.bucket(CLASS_EDGES[prompt_class]), age_bin, score)
+        found = self._lives.get(kind)
+        if found is None:
+            found = self._lives[kind] = _Life(self._curves.curve(kind[0], score)[age_bin:])
+        return found
 
     def _bins(self, prompt_class: int) -> Floats:
         bin_costs = self._bin_costs.get(prompt_class)
@@ -139,11 +162,11 @@ class DemandTable:
         """For m from `age_bin` on: expected demand until the end of bin m of a job that begins the first, and its chance to end by then."""
         found = self._rows.get((prompt_class, age_bin, score))
         if found is None:
-            hazards = self._hazards(prompt_class, age_bin, score)
-            survived = (1.0 - hazards).cumprod()
-            costs = self._bins(prompt_class)[age_bin:] * (1.0 - hazards / 2.0)
-            costs[1:] *= survived[:-1]
-            found = self._rows[prompt_class, age_bin, score] = (costs.cumsum(), 1.0 - survived)
+            life = self._life(prompt_class, age_bin, score)
+            found = self._rows[prompt_class, age_bin, score] = (
+                (self._bins(prompt_class)[age_bin:] * life.shares).cumsum(),
+                life.gone,
+            )
         return found
 
     def _price_bins(self, prompt_tokens: int) -> Floats:
