@@ -11,7 +11,12 @@ __all__ = ["LLM", "SamplingParams", "__version__"]
 
 def __getattr__(name: str) -> object:
     if name == "LLM":
-        from .serving.llm import LLM
+        try:
+            from .serving.llm import LLM
+        except ModuleNotFoundError as missing:
+            if missing.name != f"{__name__}.serving":
+                raise
+            raise ImportError("skipjoin-client has no LLM, which computes: install skipjoin.") from None
 
         return LLM
     if name == "SamplingParams":

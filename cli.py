@@ -125,12 +125,17 @@ def _meant(word: str, known: Sequence[str]) -> str:
     return f". Is it {like[0]}?" if like else ""
 
 
+def _own_name() -> str:
+    """As this distribution's command is called; `skipjoin-client` is the one that has the client alone."""
+    return "skipjoin" if COMMANDS[0].exists else "skipjoin-client"
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = CommandParser(
-        prog="skipjoin",
+        prog=_own_name(),
         description="A preemptive LLM inference server: every job finishes as early as possible.",
     )
-    parser.add_argument("--version", action="version", version=f"skipjoin {__version__}")
+    parser.add_argument("--version", action="version", version=f"{_own_name()} {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     asked_for = next((word for word in argv if not word.startswith("-")), None)
     for command in COMMANDS:

@@ -64,7 +64,6 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "jinja2": ("executor", "serving"),
     "grpc": ("proto", "client", "serving", "admin"),
     "grpc_health": ("proto", "client", "serving", "admin"),
-    "grpc_status": ("proto", "client", "serving", "admin"),
     "google": ("proto", "client", "serving", "admin"),
     "aiohttp": ("serving", "bench"),
     "prometheus_client": ("serving.metrics",),
