@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, SkipjoinError, StoreUnavailable
 from .checksum import offer as offer_checksum
-from .file_watch import FileWatch, LogReplaced
+from .file_watch import Endangered, FileWatch
 from .owner_lock import OwnerLock
 from .schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
@@ -28,7 +28,7 @@ OPEN_BUSY_MS = 5_000
 BUSY_MS = 250
 """Later a client waits for the answer; who tries again is the door."""
 _WAL_KEEP_BYTES = 64 * 2**20
-_TIMES_DISTRUSTED = 5
+_TIMES_TRUSTED = 5
 _SPOILT = (
     "Another program wrote into the job pool's file while the server runs; nothing more is stored."
     " Look at it with `skipjoin pool check`, then restart the server or restore a backup."
@@ -62,6 +62,8 @@ def explained(error: sqlite3.Error, *, opening: bool = False, reading: bool = Fa
     """
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):
+        return StoreUnavailable(_SPOILT)
     sentence = None if primary is None else _SENTENCES.get(primary)
     if sentence is None:
         return InvariantViolation(f"The job pool refused a statement ({getattr(error, 'sqlite_errorname', 'misuse')}).")
@@ -87,7 +89,8 @@ class Database:
         self._real = Path(os.path.realpath(path))
         self._busy_ms = BUSY_MS if busy_timeout_ms is None else busy_timeout_ms
         self._spoilt = False
-        self._by_hand = 0
+        self._suspect = False
+        self._times_trusted = _TIMES_TRUSTED
         self._make_folder(self._real)
         self._lock = OwnerLock(self._real.with_name(self._real.name + ".lock"))
         try:
@@ -123,6 +126,14 @@ class Database:
     @staticmethod
     def _make_file(path: Path) -> None:
         """Ours alone from the first moment, and its name on the disk; SQLite gives the log beside it the same rights."""
+        beside = path.with_name(path.name + "-wal")
+        # SQLite would take an empty file for a new one, and delete the log.
+        if path.is_file() and path.stat().st_size == 0 and beside.is_file() and beside.stat().st_size > 0:
+            raise InvalidSettings(
+                "The job pool's file is empty and its write-ahead log is not: it was cut off. Restore it from a backup,"
+                " or move both away to start with a new one.",
+                field="job_pool",
+            )
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -187,22 +198,34 @@ class Database:
             raise StoreUnavailable(_SPOILT)
         try:
             sight = self._watch.look()
-        except LogReplaced:
-            self._rescue()
+        except StoreUnavailable as error:
+            if isinstance(error, Endangered) and not self._suspect:
+                self._rescue()
+            self._suspect = True
             raise
-        if sight.changed_by_hand(self._watch.last) and self._by_hand < _TIMES_DISTRUSTED:
+        if self._times_trusted > 0 and sight.changed_by_hand(self._watch.last):
+            self._times_trusted -= 1
+            self._suspect = True
+            if not self._times_trusted:
+                log.warning("the times of the job pool's file change by themselves here; they are not watched any more")
+        if self._suspect:
             self._look_through()
+            self._suspect = False
+            sight = self._watch.look()
         self._watch.last = sight
 
     def _rescue(self) -> None:
-        """The log is not under its name any more: put what it held into the file, where a restart finds it."""
+        """The log is not under its name any more, or the file was cut off: put what the log holds into the file, where a restart finds it."""
         try:
             self.connection.execute("PRAGMA wal_checkpoint(FULL)")
         except sqlite3.Error as error:
             log.error("what the job pool's lost write-ahead log held cannot be saved: %s", explained(error))
 
     def _look_through(self) -> None:
-        """Bytes changed that SQLite did not write, or only the file system's times: read all of it. Raises StoreUnavailable when it is not sound."""
+        """Bytes changed that SQLite did not write, or only the file system's times: read all of it, and begin a new log.
+
+        A log of which an old part was overwritten would end there for a restart. Raises StoreUnavailable when the file is not sound.
+        """
         try:
             fresh = sqlite3.connect(f"file:{quote(str(self._real))}?mode=ro", uri=True, isolation_level=None)
             try:
@@ -217,16 +240,17 @@ class Database:
         if not sound:
             self._spoilt = True
             raise StoreUnavailable(_SPOILT)
-        self._by_hand += 1
-        if self._by_hand == _TIMES_DISTRUSTED:
-            log.warning(
-                "the job pool's file changes its time by itself on this file system; times are no longer watched"
-            )
+        try:
+            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise explained(error) from None
+        if busy:
+            raise StoreUnavailable("The job pool's file is looked through, for it changed under the server; try again.")
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Statements that only read. Raises StoreUnavailable."""
-        self._watch.keep_mapped()
+        """Statements that only read. Raises StoreUnavailable, DataLoss."""
+        self._watch.check_mapped()
         try:
             yield self.connection
         except sqlite3.Error as error:
@@ -247,7 +271,7 @@ class Database:
     def close(self) -> None:
         """Close the file, then let others have it; idempotent. Readers are closed before."""
         try:
-            self._watch.keep_mapped()
+            self._watch.part()
             self.connection.close()
             self._watch.close()
         finally:
@@ -270,8 +294,8 @@ class ReadOnly:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Statements that see one moment of the pool. Raises StoreUnavailable."""
-        self._watch.keep_mapped()
+        """Statements that only read. Raises StoreUnavailable, DataLoss."""
+        self._watch.check_mapped()
         try:
             yield self._connection
         except sqlite3.Error as error:

@@ -32,8 +32,8 @@ _CUT = (
 )
 
 
-class LogReplaced(StoreUnavailable):
-    """The file is ours, but the write-ahead log beside it is not: what it held must go into the file at once."""
+class Endangered(StoreUnavailable):
+    """The file is ours, but the write-ahead log beside it is not, or the file was cut off: what the log holds must go into the file at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,13 @@ class FileWatch:
 
     def look(self) -> Sight:
         """What lies under the path. Raises StoreUnavailable when that is not what this server has open, or was cut off."""
-        self.keep_mapped()
+        self._keep_mapped()
         file, log = self._ours()
         sight = self._sight(file, log)
         if sight.cut_since(self.last):
             sight = self._sight(*self._ours())  # the index may have been seen half written
             if sight.cut_since(self.last):
-                raise StoreUnavailable(_CUT)
+                raise Endangered(_CUT) if sight.log == self.last.log else StoreUnavailable(_CUT)
         return sight
 
     def _ours(self) -> tuple[os.stat_result, os.stat_result]:
@@ -96,24 +96,35 @@ class FileWatch:
         try:
             log, index = os.stat(self._log_path), os.stat(self._index_path)
         except OSError:
-            raise LogReplaced(_LOG_GONE) from None
+            raise Endangered(_LOG_GONE) from None
         if _identity(log) != self._log_identity or _identity(index) != self._index_identity:
-            raise LogReplaced(_LOG_GONE)
+            raise Endangered(_LOG_GONE)
         return file, log
 
     def _sight(self, file: os.stat_result, log: os.stat_result) -> Sight:
         header = os.pread(self._index, _HEADER.size, 0).ljust(_HEADER.size, b"\0")
         return Sight((file.st_size, file.st_mtime_ns), (log.st_size, log.st_mtime_ns), header)
 
-    def keep_mapped(self) -> None:
-        """Give a shared index that was cut off its length back: to touch what is missing would end the process. SQLite then reads the log anew."""
-        if self._index < 0:
-            return
+    def _keep_mapped(self) -> None:
+        """Give a shared index that was cut off its length back, between two transactions: SQLite then reads the log anew.
+
+        Within a transaction it must not be done: SQLite would look for its newest pages in an empty index, and not find them.
+        """
         size = os.fstat(self._index).st_size
         if size < self._index_size:
             os.ftruncate(self._index, self._index_size)
         else:
             self._index_size = size
+
+    def check_mapped(self) -> None:
+        """Raise StoreUnavailable while the shared index is cut off: to touch what is missing would end the process."""
+        if os.fstat(self._index).st_size < self._index_size:
+            raise StoreUnavailable(_CUT)
+
+    def part(self) -> None:
+        """Before SQLite closes its own; idempotent."""
+        if self._index >= 0:
+            self._keep_mapped()
 
     def close(self) -> None:
         """After SQLite has closed its own; idempotent."""

@@ -127,7 +127,8 @@ class Door:
         await self.jobs.claims.park_unstarted()
         try:
             async with asyncio.timeout(self._limit_s):
-                while not self._hurry.is_set() and self._running_jobs():
+                # Without a store no job comes nearer to its end: they are parked as they are.
+                while not self._hurry.is_set() and self._running_jobs() and self.jobs.store.failing is None:
                     self._check(tasks)
                     await asyncio.sleep(_STEP_S)
         except TimeoutError:
@@ -145,7 +146,7 @@ class Door:
         self.jobs.claims.park_all()
         await self.supervisor.stop()
         journal = tasks[0]
-        if not journal.done():
+        if not journal.done() and self.jobs.store.failing is None:
             try:
                 async with asyncio.timeout(5.0):
                     await self.jobs.journal.flush()
