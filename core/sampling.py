@@ -6,7 +6,8 @@ Owns `SamplingParams` and every bound on its fields. It does not know the model:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from .errors import InvalidInput
 
@@ -80,6 +81,14 @@ class SamplingParams:
         for token in self.stop_token_ids:
             _whole("stop_token_ids", token, 0, 2**31 - 1)
 
+    @classmethod
+    def stored(cls, values: dict[str, Any]) -> SamplingParams:
+        """Those that were checked before they were stored, from their fields; one that is missing has its default. Nothing is checked again."""
+        made = object.__new__(cls)
+        for name, value in (_DEFAULTS | values).items():
+            object.__setattr__(made, name, tuple(value) if isinstance(value, list) else value)
+        return made
+
     @property
     def greedy(self) -> bool:
         """Whether the most likely token is taken without a draw."""
@@ -120,3 +129,6 @@ def _whole(field: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         shown = value if -_SHOWN < value < _SHOWN else "a number of many digits"
         raise InvalidInput(f"{field} is {shown}; it must be in {bounds}.", field=field, limit=bounds)
+
+
+_DEFAULTS = asdict(SamplingParams())

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DataLoss, InvalidInput
+from ..core.errors import DataLoss
 from ..core.ids import JobId, TenantId
 from ..core.job import FinishReason, JobState
 from ..core.plan import Int32s, no_int32
@@ -148,7 +148,7 @@ def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> Job
                 request_id=request_id,
                 body_digest=body_digest,
                 prompt=no_int32() if prompt is None else prompt,
-                sampling=SamplingParams(**json.loads(sampling)),
+                sampling=SamplingParams.stored(json.loads(sampling)),
                 submitted_unix_ns=submitted,
                 deadline_unix_ns=deadline,
                 cancel_on_disconnect=bool(cancel_on_disconnect),
@@ -166,5 +166,5 @@ def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> Job
             account_json=account,
             prompt_tokens=prompt_tokens,
         )
-    except (KeyError, TypeError, ValueError, InvalidInput) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataLoss("The job cannot be read from the job pool; submit it again.") from error
