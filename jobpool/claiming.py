@@ -15,7 +15,18 @@ from ..core.errors import DataLoss
 from ..core.job import FinishReason, JobState
 from ..core.pool import JobRecord, LogEnd
 from .database import explained
-from .job_rows import FOLDED, SELECT, STATE_CODES, Row, check_sealed, read_prompt, record_of, update, write_end
+from .job_rows import (
+    FOLDED,
+    SELECT,
+    STATE_CODES,
+    Row,
+    check_sealed,
+    read_prompt,
+    record_of,
+    sealed_row,
+    update,
+    write_end,
+)
 from .schema import CLAIMED
 from .token_log import Tail, TokenLog
 
@@ -80,13 +91,22 @@ class Claiming:
         log.error("a damaged job is given up: %s", error.message)
         self._unclaimable.add(seq)
         try:
-            if row is not None:
-                check_sealed(row)
-                end = LogEnd(row[1], FinishReason.FAILED, unix_ns(), (error.code, error.message))
-                write_end(connection, seq, end, row[FOLDED])
+            if row is None:
+                raise error
+            check_sealed(row)
+            end = LogEnd(row[1], FinishReason.FAILED, unix_ns(), (error.code, error.message))
+            write_end(connection, seq, end, row[FOLDED])
         except DataLoss:
-            # Its seal stays broken, so that nothing of it is ever taken for true; the sweep takes it away in time.
-            connection.execute(
-                "UPDATE job SET state = ?, finished_unix_ns = ? WHERE seq = ?",
-                (STATE_CODES[JobState.FAILED], unix_ns(), seq),
-            )
+            connection.execute(_GIVE_UP, (STATE_CODES[JobState.FAILED], unix_ns(), seq))
+
+
+_GIVE_UP = "UPDATE job SET state = ?, finished_unix_ns = ? WHERE seq = ?"
+"""The row's seal stays broken, so that nothing of it is ever taken for true; the sweep takes it away in time."""
+
+
+def give_up_damaged(connection: sqlite3.Connection, now_unix_ns: int) -> None:
+    """Let no damaged row pass for a job that waits, runs, or ended at no time that has been. Raises sqlite3.Error."""
+    doubtful = "SELECT seq FROM job NOT INDEXED WHERE state < 2 OR finished_unix_ns IS NULL OR finished_unix_ns > ?"
+    for (seq,) in connection.execute(doubtful, (now_unix_ns,)).fetchall():
+        if sealed_row(connection, seq) is None:
+            connection.execute(_GIVE_UP, (STATE_CODES[JobState.FAILED], now_unix_ns, seq))

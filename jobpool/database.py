@@ -62,6 +62,8 @@ def explained(error: sqlite3.Error, *, opening: bool = False, reading: bool = Fa
     """
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
+    if primary in (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT) and is_damage(error):
+        primary = sqlite3.SQLITE_CORRUPT
     if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):
         return StoreUnavailable(_SPOILT)
     sentence = None if primary is None else _SENTENCES.get(primary)
@@ -69,9 +71,18 @@ def explained(error: sqlite3.Error, *, opening: bool = False, reading: bool = Fa
         return InvariantViolation(f"The job pool refused a statement ({getattr(error, 'sqlite_errorname', 'misuse')}).")
     if opening and primary in _SETTINGS_AT_OPEN:
         return InvalidSettings(sentence, field="job_pool")
-    if reading and primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if reading and is_damage(error):
         return DataLoss(sentence)
     return StoreUnavailable(sentence)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file holds what nobody wrote: SQLite says so, or a text is no text, which Python says in its own words."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # No statement of ours breaks a constraint: what it meets was not written by one.
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT):
+        return True
+    return str(error).startswith(("Could not decode to UTF-8", "user-defined function raised"))
 
 
 class Unseen(StoreUnavailable):

@@ -20,6 +20,7 @@ from ..core.plan import Int32s, no_int32
 from ..core.pool import JobRecord, LogEnd, NewJob
 from ..core.sampling import SamplingParams
 from .checksum import checksum
+from .database import is_damage
 from .schema import ACCEPTED, CLAIMED, JOB_COLUMNS
 
 STATE_CODES = {
@@ -131,6 +132,21 @@ def check_sealed(row: Row) -> None:
     """Raise DataLoss unless a row that `SELECT` gave is as it was written."""
     if checksum(*row[:-1]) != row[-1]:
         raise DataLoss("The job is damaged in the job pool; submit it again.")
+
+
+def sealed_row(connection: sqlite3.Connection, seq: int) -> Row | None:
+    """A row as `SELECT` gives it; None where there is none, or a damaged one."""
+    try:
+        row: Row | None = connection.execute(f"{SELECT} WHERE seq = ?", (seq,)).fetchone()
+        if row is not None:
+            check_sealed(row)
+    except DataLoss:
+        return None
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return None
+    return row
 
 
 def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> JobRecord:

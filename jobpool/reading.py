@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from ..core.errors import Conflict, DataLoss, NotFound, OffsetOutOfRange
 from ..core.ids import JobId
 from ..core.pool import JobPage, JobQuery, JobRecord, NewJob, PoolDepth, TokenSlice
 from . import page_token
-from .database import ReadOnly
-from .job_rows import FOLDED, SELECT, STATE, STATE_CODES, Row, record_of, storable
+from .database import ReadOnly, is_damage
+from .job_rows import FOLDED, SELECT, STATE, STATE_CODES, Row, record_of, sealed_row, storable
 from .schema import ACCEPTED, CLAIMED
 from .token_log import TokenLog, read_pieces
 
@@ -133,16 +133,23 @@ class Reading:
         statement = f"{SELECT} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
         records: list[JobRecord] = []
         with self._reads() as connection:
-            rows = connection.execute(statement, (*values, query.page_size + 1)).fetchall()
+            wanted = (*values, query.page_size + 1)
+            try:
+                rows = connection.execute(statement, wanted).fetchall()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                found = connection.execute(statement.replace(SELECT, "SELECT seq FROM job", 1), wanted).fetchall()
+                rows = [sealed_row(connection, seq) or (seq,) for (seq,) in found]
             for row in rows[: query.page_size]:
-                try:
+                with suppress(DataLoss, NotFound):
                     records.append(self._listed(connection, row))
-                except (DataLoss, NotFound):
-                    continue
         more = len(rows) > query.page_size
         return JobPage(tuple(records), page_token.seal(self._page_key, query, rows[-2][0]) if more else "")
 
     def _listed(self, connection: sqlite3.Connection, row: Row) -> JobRecord:
+        if len(row) == 1:
+            raise self._missing()
         length = self._log.length(row[0])
         if row[STATE] == CLAIMED and not length:
             return self._fresh(connection, row[0])  # it may have ended since, and its log is in a newer row

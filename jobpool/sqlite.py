@@ -17,7 +17,7 @@ from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, StoreUn
 from ..core.ids import JobId
 from ..core.job import FinishReason, JobState
 from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, LogEntry, NewJob, PoolDepth, TokenSlice
-from .claiming import Claiming
+from .claiming import Claiming, give_up_damaged
 from .database import Database, Unseen, explained
 from .job_rows import (
     CRASHES,
@@ -25,6 +25,7 @@ from .job_rows import (
     STATE_CODES,
     insert,
     next_seq,
+    sealed_row,
     storable,
     update,
     write_end,
@@ -74,10 +75,13 @@ class SqliteJobPool:
                 with self._database.write() as connection:
                     connection.execute("REINDEX job")
                 log.warning("indices of the job pool were damaged and are made anew")
+            if rows:
+                with self._database.write() as connection:
+                    give_up_damaged(connection, unix_ns())
             if self._log.broken or self._log.damaged:
                 with self._database.write() as connection:
                     self._log.renew() if self._log.broken else self._log.forget_damaged()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, InvariantViolation) as error:  # such as two rows that say the same id now
             self._soundness.jobs_missing = True
             log.error("the job pool's damage cannot be mended: %s", error)
 
@@ -270,12 +274,12 @@ class SqliteJobPool:
                 "finish": FinishReason.EXPIRED.value,
                 "finished_unix_ns": now_unix_ns,
             }
+            due = "SELECT seq FROM job WHERE state = 0 AND deadline_unix_ns <= ? LIMIT ?"
+            numbers = [seq for (seq,) in connection.execute(due, (now_unix_ns, SWEEP_JOBS))]
             # A damaged row is not sealed anew: the claim gives it up.
-            expired = connection.execute(
-                f"{_EXPIRE} WHERE seq IN (SELECT seq FROM job WHERE state = 0 AND deadline_unix_ns <= :now LIMIT :limit)"
-                f" AND checksum = {JOB_CHECKSUM}",
-                {**end, "now": now_unix_ns, "limit": SWEEP_JOBS},
-            ).rowcount
+            sealed = [seq for seq in numbers if sealed_row(connection, seq) is not None]
+            connection.executemany(_EXPIRE, [{**end, "at": seq} for seq in sealed])
+            expired = len(sealed)
             # "older than": a job that ended just now stays even when nothing is kept for long.
             forgotten = connection.execute(
                 "DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE finished_unix_ns < ? LIMIT ?)",
@@ -290,7 +294,7 @@ class SqliteJobPool:
 
 _CANCEL = update("cancel_reason") + " WHERE seq = :at"
 _CRASH = update("crashes") + " WHERE seq = :at"
-_EXPIRE = update("state", "finish", "finished_unix_ns")
+_EXPIRE = update("state", "finish", "finished_unix_ns") + " WHERE seq = :at"
 
 
 def unsound_jobs(connection: sqlite3.Connection) -> tuple[int, bool]:

@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DataLoss
 from ..core.logprobs import TokenLogprobs
 from ..core.plan import Int32s
 from ..core.pool import LogEntry
 from . import logprob_bytes
 from .checksum import checksum
-from .job_rows import FOLDED, SAMPLING, SELECT, check_sealed, column, ints, update
-from .schema import TURN_TABLE
+from .database import is_damage
+from .job_rows import FOLDED, SAMPLING, STATE, column, ints, sealed_row, update
+from .schema import CLAIMED, TURN_TABLE
 
 log = logging.getLogger("skipjoin.jobpool")
 
@@ -87,7 +87,7 @@ class TokenLog:
                 else:
                     self.damaged.append(row)
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+            if not is_damage(error):
                 raise
             self.broken = True
         if self.damaged or self.broken:
@@ -111,12 +111,8 @@ class TokenLog:
             at += count
 
     def _read_tail(self, seq: int) -> Tail | None:
-        found = self._connection.execute(f"{SELECT} WHERE seq = ? AND state < 2", (seq,)).fetchone()
-        if found is None:
-            return None
-        try:
-            check_sealed(found)
-        except DataLoss:
+        found = sealed_row(self._connection, seq)
+        if found is None or found[STATE] > CLAIMED:
             return None
         return self.open_tail(seq, found[FOLDED], wants_logprobs=json.loads(found[SAMPLING])["logprobs"] is not None)
 
@@ -281,7 +277,7 @@ def read_pieces(connection: sqlite3.Connection, seq: int, offset: int, until: in
             logprobs += [] if beside is None else logprob_bytes.decode(beside)[skip:]
             at += len(parts[-1])
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+        if not is_damage(error):
             raise
     tokens = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
     return Pieces(tokens, logprobs), at == max(offset, until)

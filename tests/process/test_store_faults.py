@@ -1,0 +1,149 @@
+"""A running server whose job pool is locked, goes away, is full, or is asked for long lists: what clients, health and the log are told."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from bystander import bystander
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from http_client import Http, http_port
+from process_server import Server, spec
+
+from skipjoin.proto import job_pool_pb2 as pb
+from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
+
+Serve = Callable[..., Server]
+PUBLIC = "skipjoin.v1.JobPoolService"
+HTTP = ("--http-listen", "127.0.0.1:0")
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def _healthy(server: Server) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        status = HealthStub(channel).Check(HealthCheckRequest(service=PUBLIC), timeout=10).status
+    with Http(http_port(server)) as http:
+        over_http = http.get("/health").status == 200
+    assert over_http == (status == HealthCheckResponse.SERVING)
+    return over_http
+
+
+def _refused(stub: JobPoolServiceStub) -> str:
+    """A newcomer is refused, with a type and a hint when to come back; answers the sentence."""
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Submit(pb.SubmitRequest(spec=spec("late")), timeout=10)
+    call = caught.value
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
+    details = Status.FromString(dict(call.trailing_metadata())["grpc-status-details-bin"]).details
+    assert any(b"STORE_UNAVAILABLE" in detail.value for detail in details)
+    assert any(detail.Is(RetryInfo.DESCRIPTOR) for detail in details)
+    return str(call.details())
+
+
+def _logged(server: Server, words: str) -> int:
+    return server.log.read_text().count(words)
+
+
+def test_a_locked_pool_pauses_the_engine_and_goes_on(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--simulated-scale", "1", *HTTP)
+    with server.stub() as stub:
+        job = stub.Submit(pb.SubmitRequest(spec=spec("long", 2000, ignore_eos=True))).job.job_id
+        _until(lambda: stub.Get(pb.GetRequest(job_id=job)).job.output_tokens > 5, "nothing is computed")
+        other = sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        _until(lambda: not _healthy(server), "health does not say it")
+        assert "locked by another program" in _refused(stub)
+        with pytest.raises(grpc.RpcError, match="locked"):
+            stub.Cancel(pb.CancelRequest(job_id=job), timeout=10)
+        before = stub.Get(pb.GetRequest(job_id=job), timeout=10).job.output_tokens
+        assert len(stub.List(pb.ListRequest(), timeout=10).jobs) == 1
+        time.sleep(1.0)  # as long as some retries take
+        assert stub.Get(pb.GetRequest(job_id=job), timeout=10).job.output_tokens == before
+        other.execute("ROLLBACK")
+        other.close()
+        _until(lambda: _healthy(server), "health does not come back")
+        _until(lambda: stub.Get(pb.GetRequest(job_id=job)).job.output_tokens > before, "the job does not go on")
+        stub.Submit(pb.SubmitRequest(spec=spec("welcome")))
+    assert _logged(server, "locked by another program") == 1
+    assert _logged(server, "works again") == 1
+
+
+def test_a_pool_that_goes_away_and_comes_back(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--simulated-scale", "1", *HTTP)
+    pool = tmp_path / "jobs.sqlite"
+    with server.stub() as stub:
+        job = stub.Submit(pb.SubmitRequest(spec=spec("long", 300, ignore_eos=True))).job.job_id
+        pool.rename(tmp_path / "away")
+        assert "deleted, moved or replaced" in _refused(stub)
+        assert not _healthy(server)
+        (tmp_path / "away").rename(pool)
+        _until(lambda: _healthy(server), "health does not come back")
+        chunks = list(stub.Stream(pb.StreamRequest(job_id=job)))
+        assert sum(len(item.chunk.token_ids) for item in chunks) == 300
+    assert _logged(server, "deleted, moved or replaced") == 1
+
+
+def test_an_idle_server_notices_too_and_ends_at_once_when_told(serve: Serve, tmp_path: Path) -> None:
+    server = serve(*HTTP)
+    (tmp_path / "jobs.sqlite").unlink()
+    _until(lambda: not _healthy(server), "health does not say it")
+    assert server.terminate() == 0
+
+
+def test_acknowledged_jobs_outlive_a_lost_log_and_a_kill(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    with server.stub() as stub:
+        jobs = [stub.Submit(pb.SubmitRequest(spec=spec(f"job {n}", 3))).job.job_id for n in range(5)]
+        (tmp_path / "jobs.sqlite-wal").unlink()
+        assert "write-ahead log" in _refused(stub)
+    server.kill()
+    server.start()
+    with server.stub() as stub:
+        for job in jobs:
+            assert list(stub.Stream(pb.StreamRequest(job_id=job)))[-1].chunk.finish.output_tokens == 3
+
+
+_LISTS = """
+import sys, threading
+import grpc
+from skipjoin.proto import job_pool_pb2 as pb
+from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
+stub = JobPoolServiceStub(grpc.insecure_channel(sys.argv[1]))
+def ask():
+    for _ in range(3):
+        assert len(stub.List(pb.ListRequest(page_size=600), timeout=60).jobs) == 600
+threads = [threading.Thread(target=ask) for _ in range(20)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.alone
+def test_twenty_long_lists_at_a_time_hold_up_no_job(serve: Serve) -> None:
+    import subprocess
+
+    server = serve()
+    with server.stub() as stub:
+        calls = [stub.Submit.future(pb.SubmitRequest(spec=spec(f"job {n}", 1))) for n in range(620)]
+        for call in calls:
+            call.result()
+    with bystander(server, "submit") as seen:
+        done = subprocess.run([sys.executable, "-c", _LISTS, f"127.0.0.1:{server.port}"], timeout=120, check=False)
+    assert done.returncode == 0
+    assert seen.failures == 0, seen
+    assert seen.longest_s <= 0.5, seen
