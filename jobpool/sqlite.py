@@ -153,17 +153,17 @@ class SqliteJobPool:
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
         """See the port. A job whose prompt or row is damaged is failed."""
         claimed: list[tuple[JobRecord, Tail]] = []
-        unsaid = False
+        unsaid: Unseen | None = None
         try:
             with self._database.write() as connection:
                 self._check_epoch(connection, epoch)
                 claimed = self._claiming.claim(connection, epoch, limit)
-        except Unseen:
-            unsaid = True
+        except Unseen as error:
+            unsaid = error
         self._claimed.update((record.job.job_id, tail) for record, tail in claimed)
         self._unsaid_claims += [record for record, _ in claimed]
-        if unsaid:
-            raise StoreUnavailable("The job pool's file is not where it was; no job can be claimed.")
+        if unsaid is not None:
+            raise unsaid
         said, self._unsaid_claims = self._unsaid_claims, []
         return said
 

@@ -86,7 +86,7 @@ def http_status(error: type[e.SkipjoinError]) -> int:
 
 
 def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> Status:
-    """The google.rpc.Status of an error. An Overloaded brings its own `retry_after_s`; others may be given one."""
+    """The google.rpc.Status of an error. An Overloaded brings its own `retry_after_s`, StoreUnavailable a second; others may be given one."""
     code: Any = grpc_code(type(error)).value
     status = Status(code=code[0], message=_cut(error.message, MAX_MESSAGE_BYTES))
     info = ErrorInfo(reason=error.code, domain=DOMAIN)
@@ -102,6 +102,8 @@ def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> 
         _pack(status, bad)
     if isinstance(error, e.Overloaded):
         retry_after_s = error.retry_after_s
+    elif isinstance(error, e.StoreUnavailable) and retry_after_s is None:
+        retry_after_s = DEFAULT_RETRY_S
     if retry_after_s is not None:
         retry = RetryInfo()
         retry.retry_delay.FromNanoseconds(round(retry_after_s * 1e9))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import grpc
 import pytest
@@ -16,7 +15,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from http_client import Http, http_port
+from http_client import HTTP, call, http_port
 from process_server import Server, spec
 
 from skipjoin.proto import job_pool_pb2 as pb
@@ -24,7 +23,6 @@ from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
 Serve = Callable[..., Server]
 PUBLIC = "skipjoin.v1.JobPoolService"
-HTTP = ("--http-listen", "127.0.0.1:0")
 
 
 def _until(holds: Callable[[], bool], what: str) -> None:
@@ -37,8 +35,7 @@ def _until(holds: Callable[[], bool], what: str) -> None:
 def _healthy(server: Server) -> bool:
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         status = HealthStub(channel).Check(HealthCheckRequest(service=PUBLIC), timeout=10).status
-    with Http(http_port(server)) as http:
-        over_http = http.get("/health").status == 200
+    over_http = call(http_port(server), "/health").status == 200
     assert over_http == (status == HealthCheckResponse.SERVING)
     return over_http
 
@@ -47,24 +44,24 @@ def _refused(stub: JobPoolServiceStub) -> str:
     """A newcomer is refused, with a type and a hint when to come back; answers the sentence."""
     with pytest.raises(grpc.RpcError) as caught:
         stub.Submit(pb.SubmitRequest(spec=spec("late")), timeout=10)
-    call = caught.value
-    assert call.code() is grpc.StatusCode.UNAVAILABLE
-    details = Status.FromString(dict(call.trailing_metadata())["grpc-status-details-bin"]).details
+    refusal = caught.value
+    assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+    details = Status.FromString(dict(refusal.trailing_metadata())["grpc-status-details-bin"]).details
     assert any(b"STORE_UNAVAILABLE" in detail.value for detail in details)
     assert any(detail.Is(RetryInfo.DESCRIPTOR) for detail in details)
-    return str(call.details())
+    return str(refusal.details())
 
 
 def _logged(server: Server, words: str) -> int:
     return server.log.read_text().count(words)
 
 
-def test_a_locked_pool_pauses_the_engine_and_goes_on(serve: Serve, tmp_path: Path) -> None:
+def test_a_locked_pool_pauses_the_engine_and_goes_on(serve: Serve) -> None:
     server = serve("--simulated-scale", "1", *HTTP)
     with server.stub() as stub:
         job = stub.Submit(pb.SubmitRequest(spec=spec("long", 2000, ignore_eos=True))).job.job_id
         _until(lambda: stub.Get(pb.GetRequest(job_id=job)).job.output_tokens > 5, "nothing is computed")
-        other = sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)
+        other = sqlite3.connect(server.folder / "jobs.sqlite", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         _until(lambda: not _healthy(server), "health does not say it")
         assert "locked by another program" in _refused(stub)
@@ -83,33 +80,33 @@ def test_a_locked_pool_pauses_the_engine_and_goes_on(serve: Serve, tmp_path: Pat
     assert _logged(server, "works again") == 1
 
 
-def test_a_pool_that_goes_away_and_comes_back(serve: Serve, tmp_path: Path) -> None:
+def test_a_pool_that_goes_away_and_comes_back(serve: Serve) -> None:
     server = serve("--simulated-scale", "1", *HTTP)
-    pool = tmp_path / "jobs.sqlite"
+    pool = server.folder / "jobs.sqlite"
     with server.stub() as stub:
         job = stub.Submit(pb.SubmitRequest(spec=spec("long", 300, ignore_eos=True))).job.job_id
-        pool.rename(tmp_path / "away")
+        pool.rename(server.folder / "away")
         assert "deleted, moved or replaced" in _refused(stub)
         assert not _healthy(server)
-        (tmp_path / "away").rename(pool)
+        (server.folder / "away").rename(pool)
         _until(lambda: _healthy(server), "health does not come back")
         chunks = list(stub.Stream(pb.StreamRequest(job_id=job)))
         assert sum(len(item.chunk.token_ids) for item in chunks) == 300
     assert _logged(server, "deleted, moved or replaced") == 1
 
 
-def test_an_idle_server_notices_too_and_ends_at_once_when_told(serve: Serve, tmp_path: Path) -> None:
+def test_an_idle_server_notices_too_and_ends_at_once_when_told(serve: Serve) -> None:
     server = serve(*HTTP)
-    (tmp_path / "jobs.sqlite").unlink()
+    (server.folder / "jobs.sqlite").unlink()
     _until(lambda: not _healthy(server), "health does not say it")
     assert server.terminate() == 0
 
 
-def test_acknowledged_jobs_outlive_a_lost_log_and_a_kill(serve: Serve, tmp_path: Path) -> None:
+def test_acknowledged_jobs_outlive_a_lost_log_and_a_kill(serve: Serve) -> None:
     server = serve()
     with server.stub() as stub:
         jobs = [stub.Submit(pb.SubmitRequest(spec=spec(f"job {n}", 3))).job.job_id for n in range(5)]
-        (tmp_path / "jobs.sqlite-wal").unlink()
+        (server.folder / "jobs.sqlite-wal").unlink()
         assert "write-ahead log" in _refused(stub)
     server.kill()
     server.start()
@@ -135,13 +132,11 @@ for thread in threads: thread.join()
 
 @pytest.mark.alone
 def test_twenty_long_lists_at_a_time_hold_up_no_job(serve: Serve) -> None:
-    import subprocess
-
     server = serve()
     with server.stub() as stub:
         calls = [stub.Submit.future(pb.SubmitRequest(spec=spec(f"job {n}", 1))) for n in range(620)]
-        for call in calls:
-            call.result()
+        for one in calls:
+            one.result()
     with bystander(server, "submit") as seen:
         done = subprocess.run([sys.executable, "-c", _LISTS, f"127.0.0.1:{server.port}"], timeout=120, check=False)
     assert done.returncode == 0
