@@ -27,10 +27,26 @@ log = logging.getLogger("skipjoin.door")
 _HANDSHAKE_S = 10.0
 _SHUTDOWN_S = 2.0
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_AT_ONCE = 8
-_PAUSE_S = 0.05
+_AT_ONCE = 64
+_FEWEST = 16
+_KEPT_FREE = 32
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class _Silent:
+    """An accepted socket of which nothing was heard yet: it costs a descriptor and little more."""
+
+    __slots__ = ("peer", "socket")
+
+    def __init__(self, accepted: socket.socket, peer: str) -> None:
+        self.socket = accepted
+        self.peer = peer
+
+    def abort(self) -> None:
+        """End at once."""
+        asyncio.get_running_loop().remove_reader(self.socket)
+        self.socket.close()
 
 
 class HttpConnections(web.Server):
@@ -53,9 +69,11 @@ class HttpConnections(web.Server):
         self._seldom = Seldom(clock)
         self._refused = refused
         self._on_full = on_full
-        self._resting: dict[str, dict[HttpConnection, None]] = {}
+        self._resting: dict[str, dict[_Silent | HttpConnection, None]] = {}
+        self._silent: dict[_Silent, asyncio.TimerHandle] = {}
         self._arriving: dict[asyncio.Task[None], None] = {}
         self._made = 0
+        self._listening: socket.socket | None = None
 
     def __call__(self) -> HttpConnection:
         """A protocol for an accepted socket."""
@@ -63,35 +81,66 @@ class HttpConnections(web.Server):
 
     @property
     def count(self) -> int:
-        """Connections now, those that still agree on TLS included."""
-        return self._made + len(self._arriving)
+        """Connections now, those included that have said nothing or still agree on TLS."""
+        return self._made + len(self._silent) + len(self._arriving)
 
-    async def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Accept for ever."""
-        loop = asyncio.get_running_loop()
+    # accepting ----------------------------------------------------------------------------------------------------
+    def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Accept from now on, until `end`."""
         listening.setblocking(False)
-        while True:
-            try:
-                accepted, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                if error.errno in _NONE_LEFT:
-                    self._out_of_descriptors(error)
-                await asyncio.sleep(_PAUSE_S)
-                continue
-            if self.count >= self._most and not self._make_room():
-                _turn_away(accepted, self._most, plain=tls is None)
-                continue
-            task = loop.create_task(self._take(accepted, tls))
-            self._arriving[task] = None
-            task.add_done_callback(self._arrived)
+        self._listening = listening
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening, tls)
+
+    def stop_accepting(self) -> None:
+        """Accept nothing more."""
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
 
     async def end(self, timeout_s: float) -> None:
         """Close what rests, give handlers `timeout_s`, then cut them off."""
+        for silent in list(self._silent):
+            self._forget(silent)
+            silent.abort()
         for task in list(self._arriving):
             task.cancel()
         self.pre_shutdown()
         await asyncio.sleep(0)
         await self.shutdown(timeout_s)
+
+    def _accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_AT_ONCE):
+            try:
+                accepted, where = listening.accept()
+            except OSError as error:
+                if error.errno in _NONE_LEFT:
+                    self._out_of_descriptors(error)
+                return
+            if self.count >= self._most and not self._make_room():
+                _turn_away(accepted, self._most, plain=tls is None)
+                continue
+            accepted.setblocking(False)
+            silent = _Silent(accepted, str(where[0]) if where else "")
+            self._silent[silent] = loop.call_later(self._patience.head_s, self._too_late, silent)
+            self._rest(silent)
+            loop.add_reader(accepted, self._spoke, silent, tls)
+
+    def _spoke(self, silent: _Silent, tls: ssl.SSLContext | None) -> None:
+        """The first bytes are there: HTTP, or a handshake."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(silent.socket)
+        self._forget(silent)
+        task = loop.create_task(self._take(silent.socket, tls))
+        self._arriving[task] = None
+        task.add_done_callback(self._arrived)
+
+    def _too_late(self, silent: _Silent) -> None:
+        self._forget(silent)
+        silent.abort()
+
+    def _forget(self, silent: _Silent) -> None:
+        self._silent.pop(silent).cancel()
+        self._stir(silent)
 
     async def _take(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
@@ -119,7 +168,7 @@ class HttpConnections(web.Server):
     def gone(self, connection: HttpConnection) -> None:
         """One less."""
         self._made -= 1
-        self.works(connection)
+        self._stir(connection)
 
     def refused(self, error: SkipjoinError) -> None:
         """An error was answered below any handler."""
@@ -127,15 +176,21 @@ class HttpConnections(web.Server):
 
     def rests(self, connection: HttpConnection) -> None:
         """It waits for a request: it may go when room is needed."""
-        self._resting.setdefault(connection.peer, {})[connection] = None
+        self._rest(connection)
 
     def works(self, connection: HttpConnection) -> None:
-        """It has a request, or is gone."""
-        of_peer = self._resting.get(connection.peer)
+        """It has a request."""
+        self._stir(connection)
+
+    def _rest(self, who: _Silent | HttpConnection) -> None:
+        self._resting.setdefault(who.peer, {})[who] = None
+
+    def _stir(self, who: _Silent | HttpConnection) -> None:
+        of_peer = self._resting.get(who.peer)
         if of_peer is not None:
-            of_peer.pop(connection, None)
+            of_peer.pop(who, None)
             if not of_peer:
-                del self._resting[connection.peer]
+                del self._resting[who.peer]
 
     async def _handled(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -158,9 +213,12 @@ class HttpConnections(web.Server):
                 held_back,
             )
         if self._resting:
-            of_peer = max(self._resting.values(), key=len)
+            of_peer: dict[_Silent | HttpConnection, None] = max(self._resting.values(), key=len)
             oldest = next(iter(of_peer))
-            self.works(oldest)
+            if isinstance(oldest, _Silent):
+                self._forget(oldest)
+            else:
+                self._stir(oldest)
             oldest.abort()
             return True
         if self._arriving:
@@ -169,15 +227,11 @@ class HttpConnections(web.Server):
         return False
 
     def _out_of_descriptors(self, error: OSError) -> None:
-        if (held_back := self._seldom.due()) is not None:
-            log.error(
-                "no connection can be accepted: %s; connections that rest are closed; seen %d times since the last such line",
-                error.strerror,
-                held_back,
-            )
-        for _ in range(_AT_ONCE):
-            if not self._make_room():
-                break
+        """Fewer connections must do from now on, so that the rest of the server has descriptors again."""
+        self._most = max(_FEWEST, self.count - _KEPT_FREE)
+        log.error("no connection can be accepted: %s; at most %d are held from now on", error.strerror, self._most)
+        while self.count > self._most and self._make_room():
+            pass
 
 
 def _turn_away(accepted: socket.socket, most: int, *, plain: bool) -> None:

@@ -40,7 +40,7 @@ log = logging.getLogger("skipjoin.door")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PUBLIC = frozenset({"/health"})
 """Paths that need no token and take no call's place."""
-_BACKLOG = 1024
+_BACKLOG = 4096
 _CUT_OFF_S = 0.05
 _LAST_WORD_S = 5.0
 _SPARE = 16
@@ -103,17 +103,17 @@ class HttpDoor:
             insight.refused,
             lambda: insight.on_limit("max_connections"),
         )
-        self._accepting: asyncio.Task[None] | None = None
+        self._started = False
 
     async def start(self) -> None:
         """Listen."""
-        self._accepting = asyncio.create_task(self._connections.accept(self._socket, self._tls), name="http accept")
+        self._connections.accept(self._socket, self._tls)
+        self._started = True
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new, give open calls `grace_s` to end, close."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
+        if self._started:
+            self._connections.stop_accepting()
             self._socket.close()
             try:
                 async with asyncio.timeout(grace_s):

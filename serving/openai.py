@@ -23,7 +23,7 @@ from .following import Following
 from .http_body import Bodies
 from .jobs import Jobs
 from .openai_answer import Shape, dumps, error_body, failure_of
-from .openai_request import Asked, Wish, chat_asked, completion_asked, read_body
+from .openai_request import Asked, Wish, chat_asked, check_values, completion_asked, read_body
 from .text import Tokenizer
 
 log = logging.getLogger("skipjoin.door")
@@ -101,19 +101,21 @@ class OpenAiCalls:
         # Who names the request will come back for it: its job outlives the connection.
         key = request.headers.get(IDEMPOTENCY)
         async with self.bodies.read(request, tenant) as data:
-            if len(data) < _LARGE_BYTES:
-                asked = self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
-            else:
-                # Large bodies hold the event loop for some milliseconds each: others get their turn in between.
-                async with self._one_at_a_time:
-                    asked = self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
-                    await asyncio.sleep(0)
+            asked = await self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
             model = self.called(asked.model)
             return await self._following.submit(asked.spec, tenant, key), model, asked.wish
 
-    def _understood(self, data: bytearray, job_tokens: int, *, chat: bool, named: bool) -> Asked:
+    async def _understood(self, data: bytearray, job_tokens: int, *, chat: bool, named: bool) -> Asked:
         understand = chat_asked if chat else completion_asked
-        return understand(read_body(data, job_tokens), self.defaults, cancel_on_disconnect=not named)
+        if len(data) < _LARGE_BYTES:
+            return understand(read_body(data), self.defaults, cancel_on_disconnect=not named)
+        # Each step holds the event loop for some milliseconds: others get their turn between two of them.
+        async with self._one_at_a_time:
+            check_values(data, job_tokens)
+            await asyncio.sleep(0)
+            body = read_body(data)
+            await asyncio.sleep(0)
+            return understand(body, self.defaults, cancel_on_disconnect=not named)
 
     async def _going(self, job: JobView, tenant: TenantId) -> Unavailable:
         """What a client is told when the server goes before its job is done. One that did not name its request cannot come back for it."""

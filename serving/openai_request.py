@@ -124,9 +124,8 @@ def name_here(field: str | None) -> str | None:
     return _NAMES_HERE.get(field, field)
 
 
-def read_body(data: bytes | bytearray, prompt_tokens: int = 2**20) -> Body:
-    """The JSON object of a request; `prompt_tokens` is what a prompt may have at most. Raises InvalidInput, NeverFits."""
-    _check_values(data, prompt_tokens)
+def read_body(data: bytes | bytearray) -> Body:
+    """The JSON object of a request; `check_values` comes first. Raises InvalidInput."""
     try:
         body = json.loads(data.decode("utf-8"), parse_int=_whole_number, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -141,8 +140,11 @@ def read_body(data: bytes | bytearray, prompt_tokens: int = 2**20) -> Body:
     return body
 
 
-def _check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
-    """Raise for more values than a prompt can have tokens and a request needs beside it: each costs far more than its bytes."""
+def check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
+    """Raise InvalidInput or NeverFits for more values than a prompt of at most `prompt_tokens` tokens and a request around it need.
+
+    A value costs far more than its bytes.
+    """
     most = prompt_tokens + _BESIDE_PROMPT
     if max(_marks(data)) <= most:
         return
@@ -162,7 +164,8 @@ def _check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
 
 def _marks(data: bytes | bytearray) -> tuple[int, int]:
     """Commas, and opening brackets and braces."""
-    return data.count(b","), data.count(b"[") + data.count(b"{")
+    size = len(data)
+    return size - len(data.translate(None, b",")), size - len(data.translate(None, b"[{"))
 
 
 def _whole_number(digits: str) -> int | float:
