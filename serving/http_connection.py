@@ -26,6 +26,9 @@ MAX_EARLY_BYTES = 64 * 1024
 """Bytes of further requests that may arrive while one is answered."""
 _READ_BYTES = 64 * 1024
 _END = b"\r\n\r\n"
+# aiohttp writes a traceback for every malformed request, which anybody can send; our own errors are logged by the handlers.
+_QUIET = logging.getLogger("skipjoin.http")
+_QUIET.setLevel(logging.CRITICAL)
 _LINGER_S = 2.0
 
 
@@ -58,7 +61,7 @@ class HttpConnection(web.RequestHandler):
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]
-            logger=_quiet(),
+            logger=_QUIET,
             keepalive_timeout=patience.idle_s + patience.head_s,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
@@ -253,10 +256,3 @@ def _first_line(so_far: bytes, data: bytes) -> bytes:
         return so_far
     line, end, _ = data.partition(b"\n")
     return (so_far + line + end)[: MAX_LINE + 2]
-
-
-def _quiet() -> logging.Logger:
-    """aiohttp writes a traceback for every malformed request, which anybody can send; our own errors are logged by the handlers."""
-    logger = logging.getLogger("skipjoin.http")
-    logger.setLevel(logging.CRITICAL)
-    return logger

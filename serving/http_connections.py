@@ -27,7 +27,7 @@ log = logging.getLogger("skipjoin.door")
 _HANDSHAKE_S = 10.0
 _SHUTDOWN_S = 2.0
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_AT_ONCE = 64
+_AT_ONCE = 8  # more, and a flood would have whoever came just before it ended before it is heard
 _FEWEST = 16
 _KEPT_FREE = 32
 
@@ -45,7 +45,7 @@ class _Silent:
 
     def abort(self) -> None:
         """End at once."""
-        asyncio.get_running_loop().remove_reader(self.socket)
+        asyncio.get_running_loop().remove_reader(self.socket.fileno())
         self.socket.close()
 
 
@@ -123,13 +123,16 @@ class HttpConnections(web.Server):
             silent = _Silent(accepted, str(where[0]) if where else "")
             self._silent[silent] = loop.call_later(self._patience.head_s, self._too_late, silent)
             self._rest(silent)
-            loop.add_reader(accepted, self._spoke, silent, tls)
+            loop.add_reader(accepted.fileno(), self._spoke, silent, tls)
 
     def _spoke(self, silent: _Silent, tls: ssl.SSLContext | None) -> None:
         """The first bytes are there: HTTP, or a handshake."""
         loop = asyncio.get_running_loop()
-        loop.remove_reader(silent.socket)
+        loop.remove_reader(silent.socket.fileno())
         self._forget(silent)
+        if _has_gone(silent.socket):
+            silent.socket.close()
+            return
         task = loop.create_task(self._take(silent.socket, tls))
         self._arriving[task] = None
         task.add_done_callback(self._arrived)
@@ -232,6 +235,16 @@ class HttpConnections(web.Server):
         log.error("no connection can be accepted: %s; at most %d are held from now on", error.strerror, self._most)
         while self.count > self._most and self._make_room():
             pass
+
+
+def _has_gone(spoken: socket.socket) -> bool:
+    """Whether what there is to read is the end."""
+    try:
+        return not spoken.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _turn_away(accepted: socket.socket, most: int, *, plain: bool) -> None:

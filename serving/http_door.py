@@ -145,7 +145,8 @@ class HttpDoor:
             tenant = self._access.tenant(request.headers.get("Authorization"))
             return await self._bounded(call, request, tenant)
         except (SkipjoinError, Refused) as error:
-            said = error
+            # With its traceback it would be in a circle with this frame, and keep the request's bytes until the collector comes.
+            said = error.with_traceback(None)
         except ConnectionError:
             raise
         except Exception:

@@ -31,6 +31,7 @@ log = logging.getLogger("skipjoin.door")
 IDEMPOTENCY = "Idempotency-Key"
 JOB_ID = "X-Skipjoin-Job-Id"
 _LARGE_BYTES = 64 * 1024
+_BREATH_S = 0.005
 _BEGUN = web.RequestKey("skipjoin.begun", web.StreamResponse)
 
 
@@ -109,12 +110,12 @@ class OpenAiCalls:
         understand = chat_asked if chat else completion_asked
         if len(data) < _LARGE_BYTES:
             return understand(read_body(data), self.defaults, cancel_on_disconnect=not named)
-        # Each step holds the event loop for some milliseconds: others get their turn between two of them.
+        # Each step holds the event loop for some milliseconds: others get some turns, not one, between two of them.
         async with self._one_at_a_time:
             check_values(data, job_tokens)
-            await asyncio.sleep(0)
+            await asyncio.sleep(_BREATH_S)
             body = read_body(data)
-            await asyncio.sleep(0)
+            await asyncio.sleep(_BREATH_S)
             return understand(body, self.defaults, cancel_on_disconnect=not named)
 
     async def _going(self, job: JobView, tenant: TenantId) -> Unavailable:

@@ -143,7 +143,7 @@ async def _guarded(work: Callable[[], Awaitable[T]], context: Context, cap_s: fl
         async with asyncio.timeout(cap_s):
             return await work()
     except SkipjoinError as error:
-        said = error
+        said = error.with_traceback(None)  # with it, the error and this frame would keep each other, and the request
     except TimeoutError:
         said = DeadlineExceeded(f"No call lasts longer than {cap_s:g} s here; stream again from the offset reached.")
     except Exception:
