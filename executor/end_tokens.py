@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .model_json import read_json
+from .tokenizer_files import tokenizer_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,8 @@ def _disagreement(
 
 def tokenizer_end(folder: Path) -> int | None:
     """The id of the tokenizer's end token; None where its files name none. Raises InvalidModel for a file that is no JSON object."""
-    settings = read_json(folder, "tokenizer_config.json", required=False)
+    settings = tokenizer_settings(folder)
     content = _content(settings.get("eos_token"))
-    if content is None:
-        content = _content(read_json(folder, "special_tokens_map.json", required=False).get("eos_token"))
     if content is None:
         return None
     added = settings.get("added_tokens_decoder")

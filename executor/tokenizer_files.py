@@ -73,7 +73,7 @@ class TokenizerFiles:
 def read_tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
     """Read and bound them, for a model of so many tokens. Raises InvalidModel naming the file and what to do."""
     raw = read_json(folder, "tokenizer.json")
-    settings = _settings(folder)
+    settings = tokenizer_settings(folder)
     _check_sizes(raw, settings, vocab_size)
     kind = class_of(raw, settings, read_json(folder, "config.json"))
     tokens = dict(_named_tokens(settings, raw, kind))
@@ -99,7 +99,7 @@ def read_tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
     )
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def tokenizer_settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json with special_tokens_map.json: the latter wins, but beside an added_tokens_decoder it only fills what is missing."""
     settings = read_json(folder, "tokenizer_config.json", required=False)
     tokens = read_json(folder, "special_tokens_map.json", required=False)

@@ -25,7 +25,14 @@ def _load(name):
         spec.loader.exec_module(module)
 
 
-for beside in ("plan_driver", "ahead_story", "transformers_models", "config_mutations", "folder_answers"):
+for beside in (
+    "plan_driver",
+    "ahead_story",
+    "transformers_models",
+    "config_mutations",
+    "folder_answers",
+    "published_configs",
+):
     _load(beside)
 
 

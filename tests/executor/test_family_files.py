@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from folder_answers import compare
 from plan_driver import Job, PlanDriver
 from safetensors.torch import load_file, save_file
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
@@ -129,6 +130,30 @@ def test_the_text_of_gemma3_with_images(with_images, tmp_path, newer):
         known = torch.tensor([job.prompt + job.tokens[:-1]])
         best = reference(input_ids=known).logits[0, len(job.prompt) - 1 :].argmax(-1)
         assert best.tolist() == job.tokens
+
+
+@pytest.mark.usefixtures("quiet_transformers")
+@pytest.mark.parametrize("said", [True, False, None])
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("head", [True, False])
+def test_the_whole_model_says_whether_its_head_is_the_embedding(with_images, tmp_path, said, inside, head):
+    """Its text part may say otherwise, and is not asked; the file may hold another head."""
+    folder, _ = with_images
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    raw = json.loads((tmp_path / "config.json").read_text())
+    raw["text_config"]["tie_word_embeddings"] = inside
+    raw["tie_word_embeddings"] = said
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
+    (tmp_path / "generation_config.json").unlink(missing_ok=True)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (embedding,) = (name for name in tensors if name.endswith("embed_tokens.weight"))
+    if head:
+        name = "lm_head.weight" if embedding.startswith("model.") else "language_model.lm_head.weight"
+        tensors[name] = tensors[embedding].flip(0).contiguous()
+        save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    expected = ("same",) if head or said is not False else ("refused",)
+    assert compare(tmp_path) in expected
 
 
 def windows(folder):
