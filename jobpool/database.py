@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, SkipjoinError, StoreUnavailable
 from .checksum import offer as offer_checksum
-from .file_watch import Endangered, FileWatch
+from .file_watch import FileWatch
 from .owner_lock import OwnerLock
 from .schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
@@ -85,10 +85,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     return str(error).startswith(("Could not decode to UTF-8", "user-defined function raised"))
 
 
-class Unseen(StoreUnavailable):
-    """A transaction is in the open file, and that file is no longer under the path: it must not be acknowledged, nor written twice."""
-
-
 class Database:
     """An open job pool file. Use it from the thread that opened it; `reader` may be called from others."""
 
@@ -101,6 +97,8 @@ class Database:
         self._busy_ms = BUSY_MS if busy_timeout_ms is None else busy_timeout_ms
         self._spoilt = False
         self._suspect = False
+        self._rescued = False
+        self.unseen = False
         self._times_trusted = _TIMES_TRUSTED
         self._make_folder(self._real)
         self._lock = OwnerLock(self._real.with_name(self._real.name + ".lock"))
@@ -186,8 +184,10 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the write lock from its start; on stable storage under the path when the block is left, undone if it raises.
 
-        Raises StoreUnavailable; Unseen when the transaction is in the open file, which is not the path's any more.
+        Raises StoreUnavailable; then `unseen` tells whether the transaction is in the open file all the same, which is not the path's any more: it
+        must not be acknowledged, nor written twice.
         """
+        self.unseen = False
         self.look()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
@@ -200,8 +200,9 @@ class Database:
             raise
         try:
             self._watch.last = self._watch.look()
-        except StoreUnavailable as error:
-            raise Unseen(error.message) from None
+        except StoreUnavailable:
+            self.unseen = True
+            raise
 
     def look(self) -> None:
         """Raise StoreUnavailable unless what is written now would be found after a restart."""
@@ -209,8 +210,9 @@ class Database:
             raise StoreUnavailable(_SPOILT)
         try:
             sight = self._watch.look()
-        except StoreUnavailable as error:
-            if isinstance(error, Endangered) and not self._suspect:
+        except StoreUnavailable:
+            if self._watch.endangered and not self._rescued:
+                self._rescued = True
                 self._rescue()
             self._suspect = True
             raise

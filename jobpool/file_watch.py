@@ -32,10 +32,6 @@ _CUT = (
 )
 
 
-class Endangered(StoreUnavailable):
-    """The file is ours, but the write-ahead log beside it is not, or the file was cut off: what the log holds must go into the file at once."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What lay under the path: (size, time of change) of file and log, and the header of the log's index."""
@@ -72,6 +68,8 @@ class FileWatch:
         self._index_size = os.fstat(self._index).st_size
         self._file_identity, self._log_identity = _identity(os.stat(self._path)), _identity(os.stat(self._log_path))
         self._index_identity = _identity(os.fstat(self._index))
+        self.endangered = False
+        """Whether the file is ours, but its log is not, or it was cut off: what the log holds must go into the file at once."""
         self.last = self._sight(os.stat(self._path), os.stat(self._log_path))
 
     def look(self) -> Sight:
@@ -82,8 +80,12 @@ class FileWatch:
         if sight.cut_since(self.last):
             sight = self._sight(*self._ours())  # the index may have been seen half written
             if sight.cut_since(self.last):
-                raise Endangered(_CUT) if sight.log == self.last.log else StoreUnavailable(_CUT)
+                raise self._endangered(_CUT) if sight.log == self.last.log else StoreUnavailable(_CUT)
         return sight
+
+    def _endangered(self, message: str) -> StoreUnavailable:
+        self.endangered = True
+        return StoreUnavailable(message)
 
     def _ours(self) -> tuple[os.stat_result, os.stat_result]:
         try:
@@ -96,9 +98,9 @@ class FileWatch:
         try:
             log, index = os.stat(self._log_path), os.stat(self._index_path)
         except OSError:
-            raise Endangered(_LOG_GONE) from None
+            raise self._endangered(_LOG_GONE) from None
         if _identity(log) != self._log_identity or _identity(index) != self._index_identity:
-            raise Endangered(_LOG_GONE)
+            raise self._endangered(_LOG_GONE)
         return file, log
 
     def _sight(self, file: os.stat_result, log: os.stat_result) -> Sight:

@@ -18,7 +18,7 @@ from ..core.ids import JobId
 from ..core.job import FinishReason, JobState
 from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, LogEntry, NewJob, PoolDepth, TokenSlice
 from .claiming import Claiming, give_up_damaged
-from .database import Database, Unseen, explained
+from .database import Database, explained
 from .job_rows import (
     CRASHES,
     SELECT,
@@ -153,12 +153,14 @@ class SqliteJobPool:
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
         """See the port. A job whose prompt or row is damaged is failed."""
         claimed: list[tuple[JobRecord, Tail]] = []
-        unsaid: Unseen | None = None
+        unsaid: StoreUnavailable | None = None
         try:
             with self._database.write() as connection:
                 self._check_epoch(connection, epoch)
                 claimed = self._claiming.claim(connection, epoch, limit)
-        except Unseen as error:
+        except StoreUnavailable as error:
+            if not self._database.unseen:
+                raise
             unsaid = error
         self._claimed.update((record.job.job_id, tail) for record, tail in claimed)
         self._unsaid_claims += [record for record, _ in claimed]
@@ -174,7 +176,7 @@ class SqliteJobPool:
             self.probe()
             self._unsaid_batch = None
             return
-        unsaid: Unseen | None = None
+        unsaid: StoreUnavailable | None = None
         try:
             with self._database.write() as connection:
                 self._check_epoch(connection, epoch)
@@ -184,7 +186,9 @@ class SqliteJobPool:
                 lengths = {tail.seq: tail.length + len(entry.tokens) for tail, entry in appended}
                 for seq, (tail, end) in ends.items():
                     write_end(connection, seq, end, lengths.get(seq, tail.length))
-        except Unseen as error:
+        except StoreUnavailable as error:
+            if not self._database.unseen:
+                raise
             unsaid = error
         self._log.apply(staged, ends)
         for end_of in batch.ends:
