@@ -2,9 +2,10 @@
 
 Owns `RetryParams` and `Attempts`, one call's history. It knows no gRPC: it is told our errors and answers how long to wait. Both clients use it.
 
-Only Unavailable is tried again (AIP-194), and every call of this service may be: a submit carries a request_id. The wait grows exponentially with
-full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015), never below the server's hint. With several targets the next one is
-tried at once; the wait comes after a round through all.
+Only Unavailable is tried again (AIP-194), and the Overloaded of a server that was too busy to look at the call; a full queue is for the caller to
+decide about. Every call of this service may be tried again: a submit carries a request_id. The wait grows exponentially with full jitter
+("Exponential Backoff And Jitter", AWS Architecture Blog, 2015), never below the server's hint. With several targets the next one is tried at once;
+the wait comes after a round through all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.clock import Clock
-from ..core.errors import DeadlineExceeded, InvalidInput, SkipjoinError, Unavailable
+from ..core.errors import OPEN_CALLS, DeadlineExceeded, InvalidInput, Overloaded, SkipjoinError, Unavailable
 
 _LONG_S = 10.0
 _MOMENT_NS = 50_000_000  # gRPC and we may differ about when a deadline passes
@@ -81,7 +82,8 @@ class Attempts:
 
     def failed(self, error: SkipjoinError, hint_s: float | None) -> float:
         """Seconds to wait before the next attempt; raises `error` when there shall be none."""
-        if not isinstance(error, Unavailable):
+        busy = isinstance(error, Overloaded) and error.field == OPEN_CALLS
+        if not isinstance(error, Unavailable) and not busy:
             raise error
         now_ns = self._clock.now_ns()
         if now_ns - self._attempt_ns > _LONG_S * 1e9:
@@ -92,6 +94,8 @@ class Attempts:
             return 0.0
         wait_s = self._draw.random() * min(self._params.longest_s, self._params.first_s * 2.0 ** min(round_ - 1, 30))
         wait_s = max(wait_s, hint_s or 0.0)
+        if busy:  # many are told the same at the same time
+            wait_s *= 1.0 + self._draw.random()
         again_ns = now_ns + int(wait_s * 1e9)
         if again_ns - self._since_ns > self._params.give_up_s * 1e9:
             raise error

@@ -12,6 +12,7 @@ codes to wire statuses in one table. Raised on every floor; assert is for our ow
     |   |-- InvalidProfile    INVALID_PROFILE     a cost profile that cannot be read or is another model's
     |   `-- InvalidSettings   INVALID_SETTINGS    flags, environment or settings file
     |-- NotFound              NOT_FOUND           no such job (or another tenant's)                        exit 3
+    |-- UnknownMethod         UNKNOWN_METHOD      a call of a method that is not here                       exit 1
     |-- Conflict              CONFLICT            same request_id with another body                        exit 1
     |-- WrongState            WRONG_STATE         the job is past the state the call needs                 exit 1
     |-- Denied                                                                                             exit 4
@@ -120,6 +121,12 @@ class NotFound(SkipjoinError):
     exit_code = 3
 
 
+class UnknownMethod(SkipjoinError):
+    """A call of a method that this server does not have."""
+
+    code = "UNKNOWN_METHOD"
+
+
 class Conflict(SkipjoinError):
     """The request_id exists with another body."""
 
@@ -147,6 +154,10 @@ class Unauthenticated(Denied):
 
 class PermissionDenied(Denied):
     """A right that this token lacks."""
+
+
+OPEN_CALLS = "calls"
+"""The field of an Overloaded for which nothing but the call's headers was looked at: the same call is welcome a moment later."""
 
 
 class Overloaded(SkipjoinError):

@@ -21,6 +21,7 @@ from .policies import check_policy, dial_of
 from .questions import Questions
 from .rpc import Caller, Streaming, Unary
 from .supervisor import Supervisor
+from .turns import in_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class AdminServicer:
     draining: Callable[[], bool]
 
     def methods(self) -> dict[str, Unary | Streaming]:
-        """What `rpc.service_handler` takes."""
+        """What `Gate.serve` takes."""
         return {
             "GetStatus": self.get_status,
             "ListJobs": self.list_jobs,
@@ -82,9 +83,10 @@ class AdminServicer:
         tenant = TenantId(request.tenant) if request.HasField("tenant") else None
         states = terms.states_from_wire(list(request.states))
         page = await self.jobs.list(tenant, states, request.page_size, request.page_token)
-        return pb.ListJobsResponse(
-            jobs=[convert.job_to_wire(job) for job in page.jobs], next_page_token=page.next_page_token
-        )
+        answer = pb.ListJobsResponse(next_page_token=page.next_page_token)
+        async for job in in_turns(page.jobs, convert.job_to_wire, self.jobs.turns):
+            answer.jobs.append(job)
+        return answer
 
     async def get_job(self, request: pb.GetJobRequest, caller: Caller) -> pb.GetJobResponse:
         """One job, with its live account where the engine holds it."""

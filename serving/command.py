@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from ..core.clock import MonotonicClock
 from .facts import EngineFacts
 from .flags import add_flags, settings_from
 from .logs import log_to_stderr
+from .pauses import Pauses, loop_with
 from .settings import ServeSettings, located, split_address
 from .spare import Spare
 
@@ -28,8 +30,10 @@ def run(args: argparse.Namespace) -> int:
     settings = located(settings)
     # Its imports take as long as the door's: they go on side by side.
     spare = _spare(settings)
+    pauses = Pauses(MonotonicClock())
     try:
-        asyncio.run(_serve(settings, spare))
+        with asyncio.Runner(loop_factory=loop_with(pauses)) as runner:
+            runner.run(_serve(settings, spare, pauses))
     finally:
         if spare is not None:
             spare.kill()
@@ -45,13 +49,13 @@ def _spare(settings: ServeSettings) -> Spare | None:
         return None  # `engines` tries again, and says what is wrong
 
 
-async def _serve(settings: ServeSettings, spare: Spare | None) -> None:
+async def _serve(settings: ServeSettings, spare: Spare | None, pauses: Pauses) -> None:
     from .wiring import build_door
 
     def on_ready(facts: EngineFacts, port: int, http_port: int | None) -> None:
         print(start_line(settings, facts, port, http_port), flush=True)
 
-    door = await build_door(settings, on_ready, spare)
+    door = await build_door(settings, on_ready, spare, pauses.rested)
     if not await door.run(check=settings.check) and settings.check:
         raise KeyboardInterrupt  # a signal came first: nothing was checked
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from grpc.aio import Server
-from grpc_health.v1.health import aio as health_aio
-from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from ..core.clock import unix_ns
 from ..core.errors import InternalError, SkipjoinError, StoreUnavailable
 from .facts import EngineFacts
+from .health import Health
 from .jobs import Jobs
 from .supervisor import Supervisor
 
@@ -43,7 +42,7 @@ class Door:
     jobs: Jobs
     supervisor: Supervisor
     servers: list[Server]
-    health: health_aio.HealthServicer
+    health: Health
     sides: list[SideDoor]
     sweep_s: float
     retention_s: float
@@ -54,7 +53,6 @@ class Door:
     _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _limit_s: float | None = None
-    _saying: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, *, check: bool = False) -> bool:
         """Serve until a signal or `begin_drain`; with `check`, only until the engine was ready. Answers whether it ever was.
@@ -67,7 +65,7 @@ class Door:
         self.supervisor.on_change.append(self._engine_changed)
         self.jobs.store.on_change.append(self._well)
         self.supervisor.on_health.append(self._well)
-        await self._say(serving=False)
+        self.health.say(serving=False)
         tasks = [
             asyncio.create_task(self.jobs.journal.run(), name="journal"),
             asyncio.create_task(self.jobs.claims.run(), name="claims"),
@@ -123,7 +121,7 @@ class Door:
 
     async def _drain(self, tasks: list[asyncio.Task[None]]) -> None:
         log.info("draining: newcomers are refused, %d running jobs have %g s", self._running_jobs(), self._limit_s)
-        await self._say(serving=False)
+        self.health.say(serving=False)
         await self.jobs.claims.park_unstarted()
         try:
             async with asyncio.timeout(self._limit_s):
@@ -172,21 +170,11 @@ class Door:
     def _engine_changed(self, ready: bool) -> None:
         if ready:
             self._ready.set()
-        self._say_soon()
+        self.health.say(serving=self.serving)
 
     def _well(self, well: bool) -> None:
         """The store, or the engine's health, is as it says now."""
-        self._say_soon()
-
-    def _say_soon(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._say(serving=self.serving))
-        self._saying.add(task)
-        task.add_done_callback(self._saying.discard)
-
-    async def _say(self, *, serving: bool) -> None:
-        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
-        for name in ("", PUBLIC_SERVICE):
-            await self.health.set(name, status)
+        self.health.say(serving=self.serving)
 
     async def _sweep(self) -> None:
         """Expire, forget, count anew."""

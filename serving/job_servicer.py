@@ -18,6 +18,7 @@ from ..proto import job_pool_pb2 as pb
 from .following import Following
 from .jobs import Jobs
 from .rpc import Caller, Streaming, Unary
+from .turns import in_turns
 
 
 class JobServicer:
@@ -29,7 +30,7 @@ class JobServicer:
         self._following = Following(jobs, "the stream broke")
 
     def methods(self) -> dict[str, Unary | Streaming]:
-        """What `rpc.service_handler` takes."""
+        """What `Gate.serve` takes."""
         return {
             "Submit": self.submit,
             "Stream": self.stream,
@@ -52,6 +53,7 @@ class JobServicer:
     async def stream(self, request: pb.StreamRequest, caller: Caller) -> AsyncIterator[pb.StreamResponse]:
         """Follow a job."""
         job = await self._jobs.get(request.job_id, caller.tenant)
+        caller.taken_in()
         with self._following.held(job, caller.tenant):
             async with aclosing(self._follow(job, caller, request.offset, request.include_events)) as items:
                 async for item in items:
@@ -62,11 +64,15 @@ class JobServicer:
 
     async def generate(self, request: pb.GenerateRequest, caller: Caller) -> AsyncIterator[pb.GenerateResponse]:
         """Store a job and follow it."""
-        spec, tenant = self._spec(request), caller.tenant or DEFAULT_TENANT
-        job = await self._following.submit(spec, tenant, _request_id(request))
+        spec, tenant, request_id = self._spec(request), caller.tenant or DEFAULT_TENANT, _request_id(request)
+        with_events = request.include_events
+        del request  # the stream may last for an hour, and its prompt is stored
+        job = await self._following.submit(spec, tenant, request_id)
+        del spec
+        caller.taken_in()
         with self._following.held(job, caller.tenant):
             yield pb.GenerateResponse(job=convert.job_to_wire(job))
-            async with aclosing(self._follow(job, caller, 0, request.include_events)) as items:
+            async with aclosing(self._follow(job, caller, 0, with_events)) as items:
                 async for item in items:
                     if isinstance(item, Chunk):
                         yield pb.GenerateResponse(chunk=convert.chunk_to_wire(item))
@@ -84,7 +90,10 @@ class JobServicer:
         """A page of the tenant's jobs."""
         states = terms.states_from_wire(list(request.states))
         page = await self._jobs.list(caller.tenant, states, request.page_size, request.page_token)
-        return convert.jobs_to_wire(page)
+        answer = pb.ListResponse(next_page_token=page.next_page_token)
+        async for job in in_turns(page.jobs, convert.job_to_wire, self._jobs.turns):
+            answer.jobs.append(job)
+        return answer
 
     async def cancel(self, request: pb.CancelRequest, caller: Caller) -> pb.CancelResponse:
         """End a job."""

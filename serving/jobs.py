@@ -6,8 +6,9 @@ service call the same five methods and get core values or SkipjoinErrors.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..core.errors import InvalidInput, SkipjoinError, Unavailable
 from ..core.ids import TenantId
@@ -22,9 +23,11 @@ from .journal import Journal
 from .live import LiveTable
 from .store import Store
 from .streams import Streams
+from .turns import ANSWERS, Turns, in_turns
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+LISTS_AT_A_TIME = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Jobs:
     journal: Journal
     streams: Streams
     facts: Callable[[], EngineFacts | None]
+    turns: Turns = field(default_factory=Turns)
+    lists: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LISTS_AT_A_TIME))
 
     def engine(self) -> EngineFacts:
         """The engine's facts. Raises Unavailable until the first engine was ready."""
@@ -69,6 +74,7 @@ class Jobs:
             self.backlog.took_back()
         else:
             self.claims.kick()
+        await self.turns.take(ANSWERS)  # one commit stores hundreds
         return view_of(record)
 
     def _admit(self) -> None:
@@ -99,8 +105,10 @@ class Jobs:
         if page_size < 0:
             raise InvalidInput("page_size is negative.", field="page_size", limit=f"0..{MAX_PAGE}")
         query = JobQuery(tenant, states, min(page_size or DEFAULT_PAGE, MAX_PAGE), page_token)
-        page = await self.store.scan(lambda reader: reader.list(query))
-        return JobList(tuple(view_of(record) for record in page.jobs), page.next_page_token)
+        async with self.lists:
+            page = await self.store.scan(lambda reader: reader.list(query))
+            views = [view async for view in in_turns(page.jobs, view_of, self.turns)]
+        return JobList(tuple(views), page.next_page_token)
 
     async def cancel(self, job_id: str, tenant: TenantId | None, reason: str = "") -> JobView:
         """End a job; a final one stays as it is. Raises NotFound."""

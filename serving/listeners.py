@@ -8,22 +8,31 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
 import grpc.aio
 
 from ..core.errors import InvalidSettings
+from .rpc import MAX_METADATA_BYTES
 from .settings import ServeSettings
 
-_METADATA_BYTES = 16 * 1024
+SPARE_CALLS = 64
+"""Calls that a connection may have open beyond its places: they are there to be refused. A client keeps what is beyond that to itself, in silence."""
+
+_PENDING_CALLS = 16_384
+"""Calls that gRPC holds until they are taken in. Beyond its own default, 1000, it breaks calls off at random and without a word."""
+
+_HANDSHAKE_MS = 10_000
+_IDLE_MS = 30 * 60_000
 
 
-def public_listener(settings: ServeSettings, handlers: Sequence[grpc.GenericRpcHandler]) -> tuple[grpc.aio.Server, int]:
-    """A server bound to `settings.listen`, and its port. Raises InvalidSettings when the address or the certificate cannot be used."""
+def public_listener(settings: ServeSettings) -> tuple[grpc.aio.Server, int]:
+    """A server bound to `settings.listen`, without handlers yet, and its port.
+
+    Raises InvalidSettings when the address or the certificate cannot be used.
+    """
     server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers(tuple(handlers))
     credentials = _credentials(settings)
     try:
         port = _bind(server, settings.listen, credentials)
@@ -43,8 +52,8 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
     return server.add_secure_port(address, credentials)
 
 
-def operator_listener(path: Path, handler: grpc.GenericRpcHandler, settings: ServeSettings) -> grpc.aio.Server:
-    """A server on a unix socket that only its owner can open. Raises InvalidSettings."""
+def operator_listener(path: Path, settings: ServeSettings) -> grpc.aio.Server:
+    """A server on a unix socket that only its owner can open, without handlers yet. Raises InvalidSettings."""
     if len(os.fsencode(path)) > 100:
         raise InvalidSettings("The path of the admin socket is too long.", field="admin_socket", limit="100 bytes")
     try:
@@ -53,7 +62,6 @@ def operator_listener(path: Path, handler: grpc.GenericRpcHandler, settings: Ser
     except OSError as error:
         raise InvalidSettings(f"The admin socket cannot be made: {error.strerror}.", field="admin_socket") from None
     server = grpc.aio.server(options=_options(settings))
-    server.add_generic_rpc_handlers((handler,))
     old = os.umask(0o177)
     try:
         bound = server.add_insecure_port(f"unix:{path}")
@@ -86,8 +94,21 @@ def _options(settings: ServeSettings) -> list[tuple[str, int]]:
         # Without this, two servers could share a port and each would get half of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_metadata_size", _METADATA_BYTES),
-        ("grpc.max_concurrent_streams", settings.max_streams),
+        # A message that unpacks to a thousand times its size passes that bound; rpc.py unpacks, within it.
+        ("grpc.per_message_decompression", 0),
+        # rpc.py refuses too much metadata with details; this is for what nobody should have to read.
+        ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+        ("grpc.max_concurrent_streams", settings.max_streams + SPARE_CALLS),
+        ("grpc.server.max_pending_requests", _PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
+        # Otherwise it lets clients send ever more of messages that were not asked for, as the link allows.
+        ("grpc.http2.bdp_probe", 0),
+        # It resets streams of a client that is within its bound, and without a word.
+        ("grpc.http.overload_protection", 0),
+        ("grpc.enable_channelz", 1),  # counts the calls that have come, for waiting.py
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),

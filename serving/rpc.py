@@ -1,51 +1,63 @@
 """How a gRPC call is taken in and answered, whatever it asks.
 
-Owns what all calls share: malformed bytes are INVALID_ARGUMENT, a caller has a tenant, nothing outlasts the server's cap, and every error is a typed
-status with details. It knows no method; servicers give it plain coroutines and generators.
+Owns what all calls share, in this order: a caller has a tenant, a call has a place, its message is read within bounds of bytes and time, malformed
+bytes are INVALID_ARGUMENT, nothing outlasts the server's cap, and every error is a typed status with details. Who is refused is refused by the
+headers alone: gRPC receives a message only when it is asked for. It knows no method; servicers give it plain coroutines and generators.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol
 
 import grpc
+import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from ..core.errors import DeadlineExceeded, InternalError, InvalidInput, SkipjoinError
-from ..core.ids import TenantId
+from ..core.errors import DeadlineExceeded, InternalError, InvalidInput, SkipjoinError, UnknownMethod
+from ..core.ids import DEFAULT_TENANT, TenantId
 from ..proto.status import abort_args
 from .access import Access
+from .admission import Admission, Place
+from .payloads import Payload, Payloads
 
 log = logging.getLogger("skipjoin.door")
 
-_MALFORMED = object()
-T = TypeVar("T")
+MAX_METADATA_BYTES = 16 * 1024
+MESSAGE_S = 20.0
+"""A call's message arrives within this time."""
+AT_ONCE_S = 0.05
+"""A message that is not there after this time is slow or long, and needs room."""
+_GZIP = b"\x1f\x8b"
+_ENTRY_BYTES = 32  # what HTTP/2 counts for an entry beside its name and value
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls; `tenant` None is the operator."""
+    """Who calls; `tenant` None is the operator. A stream calls `taken_in` when all it does from then on is wait for its job."""
 
     tenant: TenantId | None
+    taken_in: Callable[[], None] = lambda: None
 
 
 class Context(Protocol):
     """The part of grpc.aio's servicer context that is used here."""
 
     def invocation_metadata(self) -> Any: ...
-    def time_remaining(self) -> float | None: ...
+    def peer(self) -> str: ...
+    async def read(self) -> Any: ...
     async def write(self, message: Message) -> None: ...
     async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any) -> NoReturn: ...
 
 
-Identify = Callable[[Any], Caller]
+Identify = Callable[[Any], TenantId | None]
 Unary = Callable[[Any, Caller], Awaitable[Message]]
 Streaming = Callable[[Any, Caller], AsyncIterator[Message]]
 Refused = Callable[[SkipjoinError], None]
@@ -54,101 +66,218 @@ Refused = Callable[[SkipjoinError], None]
 def by_token(access: Access) -> Identify:
     """A caller is whom its bearer token names. Raises Unauthenticated."""
 
-    def identify(metadata: Any) -> Caller:
+    def identify(metadata: Any) -> TenantId | None:
         shown = next((value for key, value in metadata or () if key == "authorization"), None)
-        return Caller(access.tenant(shown if isinstance(shown, str) else None))
+        return access.tenant(shown if isinstance(shown, str) else None)
 
     return identify
 
 
-def operator(_: Any) -> Caller:
+def operator(_: Any) -> TenantId | None:
     """Whoever reaches the operator's socket is the operator: the file's rights guard it."""
-    return Caller(None)
+    return None
 
 
-def service_handler(
-    service: ServiceDescriptor,
-    methods: dict[str, Unary | Streaming],
-    identify: Identify,
-    cap_s: float,
-    refused: Refused = lambda error: None,
-) -> grpc.GenericRpcHandler:
-    """A handler for all methods of a service; `refused` hears every error that is answered.
+def anyone(_: Any) -> TenantId | None:
+    """For calls that need no token: they see nothing of any tenant."""
+    return None
 
-    Raises KeyError when one is missing: a server must not start half.
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A method: what reads its message, and who answers it."""
+
+    message: type[Message]
+    function: Any
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """What every call passes before its method hears of it.
+
+    `cap_s` bounds a call, `max_message_bytes` a message; `came` hears of every call and `refused` of every error that is answered.
     """
-    table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-    for method in service.methods:
-        function = methods[method.name]
-        read = _reader(GetMessageClass(method.input_type))
-        if method.server_streaming:
-            table[method.name] = grpc.unary_stream_rpc_method_handler(
-                _streaming(function, identify, cap_s, refused), request_deserializer=read, response_serializer=_write
-            )
-        else:
-            table[method.name] = grpc.unary_unary_rpc_method_handler(
-                _unary(function, identify, cap_s, refused), request_deserializer=read, response_serializer=_write
-            )
-    return grpc.method_handlers_generic_handler(service.full_name, table)
 
+    identify: Identify
+    admission: Admission
+    payloads: Payloads
+    cap_s: float
+    max_message_bytes: int
+    came: Callable[[], None] = lambda: None
+    refused: Refused = lambda error: None
 
-def _reader(message: type[Message]) -> Callable[[bytes], Any]:
-    """A deserialiser that cannot fail: gRPC would answer UNKNOWN and show the exception's text."""
+    def serve(self, server: grpc.aio.Server, service: ServiceDescriptor, methods: dict[str, Unary | Streaming]) -> None:
+        """Have a server answer all methods of a service. Raises KeyError when one is missing: a server must not start half.
 
-    def read(data: bytes) -> Any:
+        For gRPC they take streams, of which the first message is read: gRPC would receive the message of a unary method before it calls anything.
+        They are registered, so that each has a line of its own: a flood of one method does not stand before the others.
+        """
+        table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for known in service.methods:
+            method = _Method(GetMessageClass(known.input_type), methods[known.name])
+            if known.server_streaming:
+                table[known.name] = grpc.stream_stream_rpc_method_handler(
+                    self._streaming(method), response_serializer=_write
+                )
+            else:
+                table[known.name] = grpc.stream_unary_rpc_method_handler(
+                    self._unary(method), response_serializer=_write
+                )
+        server.add_registered_method_handlers(service.full_name, table)
+
+    def _unary(self, method: _Method) -> Any:
+        async def handle(_: Any, context: Context) -> Message | None:
+            answer: Message | None = None
+
+            async def work(place: Place, tenant: TenantId | None) -> None:
+                nonlocal answer
+                with self.payloads.reserve(tenant or DEFAULT_TENANT) as payload:
+                    answer = await method.function(await self._request(method, context, payload), Caller(tenant))
+
+            await self._guarded(work, context)
+            return answer
+
+        return handle
+
+    def _streaming(self, method: _Method) -> Any:
+        async def handle(_: Any, context: Context) -> None:
+            async def work(place: Place, tenant: TenantId | None) -> None:
+                with self.payloads.reserve(tenant or DEFAULT_TENANT) as payload:
+
+                    def taken_in() -> None:
+                        place.answered()
+                        payload.release()
+
+                    request = await self._request(method, context, payload)
+                    items = method.function(request, Caller(tenant, taken_in))
+                    del request  # a stream may last for an hour, and its prompt is stored
+                    async with aclosing(items):
+                        async for item in items:
+                            await context.write(item)
+
+            await self._guarded(work, context)
+
+        return handle
+
+    async def _guarded(self, work: Callable[[Place, TenantId | None], Awaitable[None]], context: Context) -> None:
+        """Let a call in and do its work. Every error is answered as a status with details."""
+        self.came()
         try:
-            return message.FromString(data)
-        except DecodeError:
-            return _MALFORMED
+            metadata = context.invocation_metadata()
+            tenant = self.identify(metadata)
+            with self.admission.place(context.peer()) as place:
+                _check_size(metadata)
+                async with asyncio.timeout(self.cap_s):
+                    return await work(place, tenant)
+        except SkipjoinError as error:
+            said = error.with_traceback(
+                None
+            )  # with it, the error and this frame would keep each other, and the request
+        except TimeoutError:
+            said = DeadlineExceeded(
+                f"No call lasts longer than {self.cap_s:g} s here; stream again from the offset reached."
+            )
+        except grpc.aio.InternalError:
+            # The client is gone, which gRPC would log with a traceback wherever its own news of that comes a moment later.
+            raise asyncio.CancelledError from None
+        except Exception:
+            # The text of an unknown exception may hold anything: it goes to the log, not to the caller.
+            log.exception("a call failed")
+            said = InternalError("The server failed at this call; it is logged there.")
+        self.refused(said)
+        await _abort(context, said)
 
-    return read
+    async def _request(self, method: _Method, context: Context, payload: Payload) -> Any:
+        """The call's message. Raises InvalidInput for bytes that are none, Overloaded, DeadlineExceeded when it does not arrive."""
+        data = await self._read(context, payload)
+        if data is grpc.aio.EOF:
+            raise InvalidInput("The call has no message.", field="request")
+        if data[:2] == _GZIP:
+            payload.grow(self.max_message_bytes)
+            data = _unpacked(data, self.max_message_bytes)
+        try:
+            return method.message.FromString(data)
+        except DecodeError:
+            said = "The request is not a message of this method, or its text is not UTF-8."
+            raise InvalidInput(said, field="request") from None
+
+    async def _read(self, context: Context, payload: Payload) -> Any:
+        """The message's bytes, or EOF. What is not there at once must have room for as much as a message may hold."""
+        refusals: list[SkipjoinError] = []
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(MESSAGE_S) as patience:
+
+                def is_slow() -> None:
+                    try:
+                        payload.grow(self.max_message_bytes)
+                    except SkipjoinError as refusal:
+                        refusals.append(refusal)
+                        patience.reschedule(loop.time())
+
+                slow = loop.call_later(AT_ONCE_S, is_slow)
+                try:
+                    data = await context.read()
+                finally:
+                    slow.cancel()
+        except TimeoutError:
+            if refusals:
+                raise refusals[0] from None
+            raise DeadlineExceeded(
+                "The call's message did not arrive in time.", field="request", limit=f"{MESSAGE_S:g} s"
+            ) from None
+        payload.release()
+        payload.grow(0 if data is grpc.aio.EOF else len(data))
+        return data
+
+
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Answers what no other handler knows; gRPC's own answer has no details. `came` hears of every call."""
+
+    def __init__(self, came: Callable[[], None] = lambda: None) -> None:
+        self._came = came
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler of any method; add it last."""
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, _: Any, context: Context) -> None:
+        self._came()
+        await _abort(context, UnknownMethod("This server has no such method.", field="method"))
+
+
+async def _abort(context: Context, error: SkipjoinError) -> NoReturn:
+    """Answer a call with an error, if there is still a client to answer."""
+    try:
+        await context.abort(*abort_args(error))
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
+
+
+def _check_size(metadata: Any) -> None:
+    """Raise InvalidInput for more metadata than a call may have; what is far beyond, gRPC refuses itself."""
+    size = sum(len(key) + len(value) + _ENTRY_BYTES for key, value in metadata or ())
+    if size > MAX_METADATA_BYTES:
+        raise InvalidInput(
+            f"The call's metadata has {size} bytes.", field="metadata", limit=f"at most {MAX_METADATA_BYTES} bytes"
+        )
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """A message that was packed with gzip. gRPC would unpack whatever it becomes; no message begins with gzip's first byte.
+
+    Raises InvalidInput when it is none, or becomes too large.
+    """
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        message = unpacking.decompress(data, most)
+    except zlib.error:
+        raise InvalidInput("The message is not packed as its first bytes say.", field="request") from None
+    if not unpacking.eof:
+        said = "The message is cut off, or unpacked larger than this server takes."
+        raise InvalidInput(said, field="request", limit=f"at most {most} bytes")
+    return message
 
 
 def _write(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _unary(function: Any, identify: Identify, cap_s: float, refused: Refused) -> Any:
-    async def handle(request: Any, context: Context) -> Message:
-        async def work() -> Message:
-            answer: Message = await function(_checked(request), identify(context.invocation_metadata()))
-            return answer
-
-        return await _guarded(work, context, cap_s, refused)
-
-    return handle
-
-
-def _streaming(function: Any, identify: Identify, cap_s: float, refused: Refused) -> Any:
-    async def handle(request: Any, context: Context) -> None:
-        async def work() -> None:
-            items = function(_checked(request), identify(context.invocation_metadata()))
-            async with aclosing(items):
-                async for item in items:
-                    await context.write(item)
-
-        await _guarded(work, context, cap_s, refused)
-
-    return handle
-
-
-def _checked(request: Any) -> Any:
-    if request is _MALFORMED:
-        raise InvalidInput("The request is not a message of this method, or its text is not UTF-8.", field="request")
-    return request
-
-
-async def _guarded(work: Callable[[], Awaitable[T]], context: Context, cap_s: float, refused: Refused) -> T:
-    try:
-        async with asyncio.timeout(cap_s):
-            return await work()
-    except SkipjoinError as error:
-        said = error.with_traceback(None)  # with it, the error and this frame would keep each other, and the request
-    except TimeoutError:
-        said = DeadlineExceeded(f"No call lasts longer than {cap_s:g} s here; stream again from the offset reached.")
-    except Exception:
-        # The text of an unknown exception may hold anything: it goes to the log, not to the caller.
-        log.exception("a call failed")
-        said = InternalError("The server failed at this call; it is logged there.")
-    refused(said)
-    await context.abort(*abort_args(said))

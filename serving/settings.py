@@ -146,7 +146,15 @@ class DoorSettings(BaseModel):
     allowed_hosts: str = Field(
         "", description="Names beyond localhost by which HTTP clients may call, separated by commas; * for any"
     )
-    max_streams: int = Field(1000, ge=1, le=100_000, description="Calls open at a time on one connection")
+    max_streams: int = Field(
+        1000, ge=1, le=100_000, description="Calls open at a time, over gRPC in all and over HTTP in all"
+    )
+    max_call_wait_ms: float = Field(
+        150.0,
+        ge=0,
+        le=60_000,
+        description="Milliseconds that gRPC calls may wait to be taken in; beyond it most newcomers are refused",
+    )
     call_cap_s: float = Field(
         3600.0, gt=0, le=86_400, description="No call lasts longer, whatever deadline the client set"
     )

@@ -20,8 +20,10 @@ from ..core.view import Chunk, Finish, JobEvent
 from .live import LiveTable, Watch
 from .store import Store
 from .text import Tokenizer
+from .turns import Turns
 
 MAX_CHUNK_TOKENS = 4096
+TOKENS_A_TURN = 256
 _LOOK_AGAIN_S = 5.0
 
 
@@ -37,10 +39,11 @@ class _News:
 class Streams:
     """Followers of jobs."""
 
-    def __init__(self, store: Store, table: LiveTable, tokenizer: Tokenizer) -> None:
+    def __init__(self, store: Store, table: LiveTable, tokenizer: Tokenizer, turns: Turns | None = None) -> None:
         self._store = store
         self._table = table
         self._tokenizer = tokenizer
+        self._turns = Turns() if turns is None else turns
         self.open = 0
         self.closed = False
 
@@ -62,7 +65,7 @@ class Streams:
                     yield event
                 news = await self._news(job_id, offset, record)
                 if news.tokens or news.finish is not None:
-                    added = text.push(news.tokens)
+                    added = await self._push(job_id, text, news.tokens)
                     if news.finish is not None:
                         added += text.finish()
                     yield Chunk(offset, tuple(news.tokens), added, news.logprobs, news.finish)
@@ -104,8 +107,16 @@ class Streams:
         text = assembler(self._tokenizer, record.job.sampling)
         if offset:
             piece = await self._store.read(lambda reader: reader.tokens(record.job.job_id, 0))
-            text.push(piece.tokens[:offset].tolist())
+            await self._push(record.job.job_id, text, piece.tokens[:offset].tolist())
         return text
+
+    async def _push(self, job_id: JobId, text: TextAssembler, tokens: Sequence[int]) -> str:
+        """What the tokens add to the text. A long log is gone through in several turns."""
+        added = []
+        for at in range(0, len(tokens), TOKENS_A_TURN):
+            await self._turns.take(job_id)
+            added.append(text.push(tokens[at : at + TOKENS_A_TURN]))
+        return "".join(added)
 
     def close(self) -> None:
         """End every stream with Unavailable after what is there."""

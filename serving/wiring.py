@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1 import health_pb2
 
 from .. import __version__
 from ..core.clock import Clock, MonotonicClock
@@ -22,12 +23,15 @@ from ..jobpool.registry import open_pool
 from ..proto import admin_pb2, job_pool_pb2
 from .access import Access, read_tokens
 from .admin_servicer import AdminServicer
+from .admission import Admission
 from .backlog import Backlog
 from .claims import Claims
 from .descriptors import raise_limit, room_for_connections
-from .door import Door
+from .door import PUBLIC_SERVICE, Door
 from .engines import Engines
 from .facts import EngineFacts
+from .health import MAX_CALLS as MAX_HEALTH_CALLS
+from .health import Health
 from .http_body import Bodies
 from .http_door import HttpDoor, Insight
 from .intake import Intake
@@ -40,7 +44,7 @@ from .metrics import DoorState, Metrics
 from .openai import OpenAiCalls
 from .payloads import Payloads
 from .questions import Questions
-from .rpc import by_token, operator, service_handler
+from .rpc import Gate, UnknownMethods, anyone, by_token, operator
 from .scrape import Scrape
 from .settings import ServeSettings, split_address
 from .shares import Shares
@@ -50,33 +54,40 @@ from .streams import Streams
 from .supervisor import Supervisor
 from .text import Tokenizer
 from .tokenizers import defaults_for, output_cap_for, tokenizer_for
+from .turns import Turns
+from .waiting import Waiting, arrivals, newest_server
+
+MAX_OPERATOR_CALLS = 32
 
 OnReady = Callable[[EngineFacts, int, int | None], None]
 """Called once with the engine's facts, the gRPC port and the HTTP port."""
 
 
-async def build_door(settings: ServeSettings, on_ready: OnReady, spare: Spare | None = None) -> Door:
-    """Everything, joined and bound but not started; `spare` is the engine's process where it was begun before. Raises InvalidSettings, InvalidModel,
-    StoreUnavailable."""
+async def build_door(
+    settings: ServeSettings,
+    on_ready: OnReady,
+    spare: Spare | None = None,
+    rested: Callable[[], bool] = lambda: False,
+) -> Door:
+    """Everything, joined and bound but not started.
+
+    `spare` is the engine's process where it was begun before; `rested` says whether the event loop had nothing to do since this was last asked.
+    Raises InvalidSettings, InvalidModel, StoreUnavailable.
+    """
     clock = MonotonicClock()
     access = read_tokens(settings.tokens)
     tokenizer, defaults = tokenizer_for(settings), defaults_for(settings)
     store = await Store.open(pool_maker(settings))
     try:
-        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, defaults, clock, spare)
+        server, port = public_listener(settings)
+        waiting = Waiting(arrivals(newest_server()), rested, clock)
+        turns = Turns(lambda: waiting.count() > 0)
+        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, defaults, clock, spare, turns)
         metrics = _metrics(jobs, supervisor)
         payloads = Payloads(Shares(settings.payload_limit, access.tenants), lambda: metrics.on_limit("payload_bytes"))
-        health = health_aio.HealthServicer()
-        servicer = JobServicer(jobs, defaults)
-        public = service_handler(
-            job_pool_pb2.DESCRIPTOR.services_by_name["JobPoolService"],
-            servicer.methods(),
-            by_token(access),
-            settings.call_cap_s,
-            metrics.on_refused,
-        )
-        server, port = public_listener(settings, [public])
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        health = Health(PUBLIC_SERVICE)
+        gate = _gate(settings, access, payloads, waiting, metrics)
+        _answer(server, gate, JobServicer(jobs, defaults), health)
         door = Door(
             jobs=jobs,
             supervisor=supervisor,
@@ -86,10 +97,7 @@ async def build_door(settings: ServeSettings, on_ready: OnReady, spare: Spare | 
             sweep_s=settings.sweep_s,
             retention_s=settings.retention_s,
             drain_s=settings.drain_s,
-            addresses=lambda: [
-                f"gRPC {split_address(settings.listen)[0]}:{port}",
-                *([] if http is None else [f"HTTP {split_address(settings.http_listen or '')[0]}:{http.port}"]),
-            ],
+            addresses=lambda: _addresses(settings, port, None if http is None else http.port),
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
         bodies = Bodies(payloads, settings.max_message_bytes, settings.body_timeout_s)
@@ -103,6 +111,33 @@ async def build_door(settings: ServeSettings, on_ready: OnReady, spare: Spare | 
     except BaseException:
         await store.close()
         raise
+
+
+def _addresses(settings: ServeSettings, port: int, http_port: int | None) -> list[str]:
+    http = [] if http_port is None else [f"HTTP {split_address(settings.http_listen or '')[0]}:{http_port}"]
+    return [f"gRPC {split_address(settings.listen)[0]}:{port}", *http]
+
+
+def _gate(settings: ServeSettings, access: Access, payloads: Payloads, waiting: Waiting, metrics: Metrics) -> Gate:
+    """What the public's calls pass."""
+    return Gate(
+        by_token(access),
+        Admission(settings.max_streams, settings.max_call_wait_ms, waiting.wait_ns, metrics.on_limit),
+        payloads,
+        settings.call_cap_s,
+        settings.max_message_bytes,
+        came=waiting.handed_over,
+        refused=metrics.on_refused,
+    )
+
+
+def _answer(server: grpc.aio.Server, gate: Gate, jobs: JobServicer, health: Health) -> None:
+    """Jobs for who has a token, health for anyone."""
+    open_gate = replace(gate, identify=anyone, admission=Admission(MAX_HEALTH_CALLS), payloads=Payloads(Shares(2**20)))
+    health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
+    gate.serve(server, job_pool_pb2.DESCRIPTOR.services_by_name["JobPoolService"], jobs.methods())
+    open_gate.serve(server, health_service, health.methods())
+    server.add_generic_rpc_handlers((UnknownMethods(gate.came),))
 
 
 def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
@@ -165,6 +200,7 @@ async def _jobs(
     defaults: SamplingParams,
     clock: Clock,
     spare: Spare | None,
+    turns: Turns,
 ) -> tuple[Jobs, Supervisor, Questions]:
     epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
     depth = await store.scan(lambda reader: reader.depth())
@@ -201,8 +237,8 @@ async def _jobs(
         job_cap_s=settings.job_cap_s,
         wait_s=settings.prompt_wait_s,
     )
-    streams = Streams(store, table, tokenizer)
-    jobs = Jobs(store, table, intake, backlog, claims, journal, streams, lambda: supervisor.facts)
+    streams = Streams(store, table, tokenizer, turns)
+    jobs = Jobs(store, table, intake, backlog, claims, journal, streams, lambda: supervisor.facts, turns)
     return jobs, supervisor, questions
 
 
@@ -219,10 +255,14 @@ def _operator_server(settings: ServeSettings, door: Door, questions: Questions, 
         begin_drain=door.begin_drain,
         draining=lambda: door.draining,
     )
-    handler = service_handler(
-        admin_pb2.DESCRIPTOR.services_by_name["AdminService"], admin.methods(), operator, settings.call_cap_s
-    )
-    return operator_listener(settings.admin_path, handler, settings)
+    payloads = Payloads(
+        Shares(settings.payload_limit)
+    )  # of their own, as their places are: the public fills its own only
+    gate = Gate(operator, Admission(MAX_OPERATOR_CALLS), payloads, settings.call_cap_s, settings.max_message_bytes)
+    server = operator_listener(settings.admin_path, settings)
+    gate.serve(server, admin_pb2.DESCRIPTOR.services_by_name["AdminService"], admin.methods())
+    server.add_generic_rpc_handlers((UnknownMethods(),))
+    return server
 
 
 def owner_name() -> str:

@@ -93,6 +93,16 @@ def test_only_unavailable_is_tried_again(error: e.SkipjoinError) -> None:
         tried.failed(error, 0.1)
 
 
+def test_a_server_too_busy_to_look_at_the_call_is_tried_again_at_different_times() -> None:
+    busy = e.Overloaded("x", retry_after_s=0.5, field=e.OPEN_CALLS)
+    waits = []
+    for seed in range(20):
+        tried = Attempts(RetryParams(), 1, None, ManualClock(5 * S), random.Random(seed))
+        waits.append(tried.failed(busy, 0.5))
+    assert all(0.5 <= wait_s <= 1.0 for wait_s in waits)
+    assert max(waits) - min(waits) > 0.2
+
+
 @pytest.mark.parametrize("bad", [-1.0, float("inf"), float("nan")])
 def test_parameters_are_checked(bad: float) -> None:
     with pytest.raises(e.InvalidInput, match="first_s"):

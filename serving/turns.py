@@ -1,0 +1,83 @@
+"""Whose turn it is on the event loop.
+
+Owns the order of work that comes due for many at once: a thousand followers of one job, five hundred submits of one commit, a page of a thousand
+jobs. One of them works in an iteration of the loop, so that what else is due waits for one and not for all: above all a call that arrives. It does
+not know what the work is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
+
+SLICE = 10
+ANSWERS = "answers"
+LISTS = "lists"
+HAND_OVER = 5
+"""Iterations of the loop in which gRPC hands over a call."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Turns:
+    """Gives one turn in an iteration of the loop. Who asks names its line; the lines take turns, each in the order of asking.
+
+    While `calls_wait`, a turn is given as often as gRPC can hand over a call, but for ANSWERS: what they wait for is less work.
+    """
+
+    def __init__(self, calls_wait: Callable[[], bool] = lambda: False) -> None:
+        self._calls_wait = calls_wait
+        self._pause = 0  # iterations until the next turn
+        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
+        self._watching = False
+
+    async def take(self, line: str) -> None:
+        """Wait for a turn: for a millisecond of work that does not await."""
+        if not self._lines and not self._pause:
+            self._given()
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(line, deque()).append(turn)
+        self._watch()
+        await turn
+
+    def _given(self) -> None:
+        self._pause = HAND_OVER if self._calls_wait() else 1
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_soon(self._iteration)
+
+    def _iteration(self) -> None:
+        self._watching = False
+        self._pause = max(0, self._pause - 1)
+        self._give(ANSWERS)
+        if not self._pause and self._give(next((name for name in self._lines if name != ANSWERS), "")):
+            self._given()
+        if self._pause or self._lines:
+            self._watch()
+
+    def _give(self, name: str) -> bool:
+        """Give the next turn of a line, if someone still waits for it."""
+        line = self._lines.pop(name, None)
+        while line:
+            turn = line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                if line:
+                    self._lines[name] = line  # behind the others
+                return True
+        return False
+
+
+async def in_turns(items: Sequence[A], change: Callable[[A], B], turns: Turns) -> AsyncIterator[B]:
+    """`change` of each item, a few in a turn: a page of a thousand jobs takes the loop for no longer than a single one."""
+    for at in range(0, len(items), SLICE):
+        await turns.take(LISTS)
+        for item in items[at : at + SLICE]:
+            yield change(item)

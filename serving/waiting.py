@@ -1,0 +1,85 @@
+"""How many calls gRPC holds that it has not handed over yet.
+
+Owns that count. gRPC's asyncio server takes in one call at a time, in the order of their arrival and whoever sent them, so a client that sends two
+thousand at once is in front of everybody, and nothing in the server's own code can see them wait. gRPC's channelz counts the calls that have
+arrived; what was handed over is counted here. It refuses nothing; `admission.py` asks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # as grpcio-channelz, which adds messages to it
+
+from ..core.clock import Clock
+
+LOOK_EVERY = 16
+FIRST_GUESS_NS = 1_000_000
+SLOWEST_NS = 5_000_000
+SUSPECT = 32
+"""So many that wait, though the event loop had time to rest, were broken off before they were handed over."""
+
+
+class Waiting:
+    """Counts the calls of one server.
+
+    `arrived` says how many have come since its start, `rested` whether the event loop had nothing to do since it was last asked.
+    """
+
+    def __init__(self, arrived: Callable[[], int], rested: Callable[[], bool], clock: Clock) -> None:
+        self._arrived = arrived
+        self._rested = rested
+        self._clock = clock
+        self._handed_over = 0
+        self._known_arrived = 0
+        self._looked_ns = clock.now_ns()
+        self._each_ns = FIRST_GUESS_NS
+
+    def handed_over(self) -> None:
+        """gRPC has handed over one call."""
+        self._handed_over += 1
+        if self._handed_over % LOOK_EVERY == 0:
+            self._look()
+
+    def count(self) -> int:
+        """Calls that wait, as far as is known: of those that came since the last look nothing is."""
+        return max(0, self._known_arrived - self._handed_over)
+
+    def wait_ns(self, unanswered: int = 0) -> int:
+        """How long a call that comes now will wait behind those and `unanswered` ones that were handed over, at the pace of the last ones."""
+        return (self.count() + unanswered) * self._each_ns
+
+    def _look(self) -> None:
+        now_ns = self._clock.now_ns()
+        between_ns = (now_ns - self._looked_ns) // LOOK_EVERY
+        if self.count():  # one came behind the other, so the time between them is the server's and not the clients'
+            self._each_ns = min(between_ns, SLOWEST_NS)
+        else:
+            self._each_ns = min(self._each_ns, max(between_ns, FIRST_GUESS_NS))
+        self._looked_ns = now_ns
+        self._known_arrived = self._arrived()
+        rested = self._rested()
+        if rested and self.count() >= SUSPECT:
+            self._handed_over = self._known_arrived
+
+
+def newest_server() -> int:
+    """The number by which channelz knows the server that was made last in this process."""
+    number, more = 0, True
+    while more:
+        answer = json.loads(cygrpc.channelz_get_servers(number + 1))
+        for server in answer.get("server", []):
+            number = max(number, int(server["ref"]["serverId"]))
+        more = bool(answer.get("server")) and not answer.get("end", False)
+    return number
+
+
+def arrivals(number: int) -> Callable[[], int]:
+    """What says how many calls have come to a server."""
+
+    def arrived() -> int:
+        servers = json.loads(cygrpc.channelz_get_servers(number)).get("server", [])
+        return int(servers[0]["data"].get("callsStarted", 0)) if servers else 0
+
+    return arrived

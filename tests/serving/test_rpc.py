@@ -1,0 +1,212 @@
+"""What every gRPC call passes before its method hears of it, over real gRPC: who is refused, when, and with which details."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from skipjoin.core.ids import TenantId
+from skipjoin.proto import job_pool_pb2 as pb
+from skipjoin.serving import rpc
+from skipjoin.serving.access import Access
+from skipjoin.serving.admission import Admission
+from skipjoin.serving.payloads import Payloads
+from skipjoin.serving.rpc import Caller, Gate, UnknownMethods, by_token
+from skipjoin.serving.shares import Shares
+
+SERVICE = pb.DESCRIPTOR.services_by_name["JobPoolService"]
+NAME = "/skipjoin.v1.JobPoolService/"
+ACCESS = Access(((TenantId("red"), hashlib.sha256(b"key").digest()),))
+RED = (("authorization", "Bearer key"),)
+
+
+class Methods:
+    """Answers every call, and counts what it holds."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, TenantId | None]] = []
+        self.go_on = asyncio.Event()
+
+    async def unary(self, request: pb.GetRequest, caller: Caller) -> pb.GetResponse:
+        self.heard.append((request.job_id, caller.tenant))
+        return pb.GetResponse(job=pb.Job(job_id=request.job_id))
+
+    async def stream(self, request: pb.StreamRequest, caller: Caller) -> AsyncIterator[pb.StreamResponse]:
+        self.heard.append((request.job_id, caller.tenant))
+        caller.taken_in()
+        yield pb.StreamResponse(chunk=pb.Chunk(offset=1))
+        await self.go_on.wait()
+
+    def table(self) -> dict[str, Any]:
+        streams = {"Stream", "Generate"}
+        return {m.name: self.stream if m.name in streams else self.unary for m in SERVICE.methods}
+
+
+Test = Callable[[grpc.aio.Channel, Methods, Payloads], Awaitable[None]]
+
+
+def _run(test: Test, *, calls: int = 8, payload_bytes: int = 1 << 20, most: int = 1 << 16) -> list[str]:
+    """Run against a server of its own; answers the codes of the errors that were answered."""
+    refused: list[str] = []
+
+    async def main() -> None:
+        payloads, methods = Payloads(Shares(payload_bytes)), Methods()
+        gate = Gate(
+            by_token(ACCESS),
+            Admission(calls),
+            payloads,
+            60.0,
+            most,
+            refused=lambda error: refused.append(error.code),
+        )
+        server = grpc.aio.server(options=[("grpc.per_message_decompression", 0), ("grpc.max_metadata_size", 1 << 17)])
+        gate.serve(server, SERVICE, methods.table())
+        server.add_generic_rpc_handlers((UnknownMethods(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
+                await test(channel, methods, payloads)
+            assert payloads.held_bytes == 0
+        finally:
+            methods.go_on.set()
+            await server.stop(1.0)
+
+    asyncio.run(main())
+    return refused
+
+
+def _said(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, str]:
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    assert isinstance(details, bytes), f"no details with {error}"
+    info = ErrorInfo()
+    assert Status.FromString(details).details[0].Unpack(info)
+    return error.code(), info.reason, info.metadata["field"]
+
+
+async def _fails(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call
+    return _said(failed.value)
+
+
+async def _never() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
+async def _none() -> AsyncIterator[bytes]:
+    for nothing in ():
+        yield nothing
+
+
+GET = pb.GetRequest(job_id="x").SerializeToString()
+
+
+def test_a_call_is_answered_for_its_tenant() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        answer = await channel.unary_unary(NAME + "Get")(GET, metadata=RED)
+        assert pb.GetResponse.FromString(answer).job.job_id == "x"
+        call = channel.unary_stream(NAME + "Stream")(GET, metadata=RED)
+        assert pb.StreamResponse.FromString(await call.read()).chunk.offset == 1
+        assert payloads.held_bytes == 0  # a stream holds no message
+        methods.go_on.set()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+        assert methods.heard == [("x", "red")] * 2
+
+    assert _run(test) == []
+
+
+def test_who_may_not_call_is_refused_before_a_message_comes() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        for name, make in (("Get", channel.stream_unary), ("Stream", channel.stream_stream)):
+            call = make(NAME + name)(_never())  # its message never comes
+            answer = call if name == "Get" else call.read()
+            assert await _fails(answer) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "")
+        assert methods.heard == []
+
+    assert _run(test) == ["UNAUTHENTICATED"] * 2
+
+
+def test_beyond_its_places_a_call_is_refused_before_its_message_comes() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        streams = [channel.unary_stream(NAME + "Stream")(GET, metadata=RED) for _ in range(8)]
+        for stream in streams:
+            await stream.read()
+        call = channel.stream_unary(NAME + "Get")(_never(), metadata=RED)
+        assert await _fails(call) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "calls")
+        assert methods.heard == [("x", "red")] * 8
+        for stream in streams:
+            stream.cancel()
+
+    assert _run(test) == ["OVERLOADED"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_is_no_message_is_said_with_details(streaming: bool) -> None:
+    name = NAME + ("Stream" if streaming else "Get")
+
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        def ask(data: bytes | None, compression: grpc.Compression | None = None, metadata: Any = RED) -> Awaitable[Any]:
+            make = channel.stream_stream if streaming else channel.stream_unary
+
+            async def once() -> AsyncIterator[bytes]:
+                assert data is not None
+                yield data
+
+            call = make(name)(_none() if data is None else once(), metadata=metadata, compression=compression)
+            return call.read() if streaming else call
+
+        bad = grpc.StatusCode.INVALID_ARGUMENT
+        assert await _fails(ask(None)) == (bad, "INVALID_INPUT", "request")
+        assert await _fails(ask(b"\xff\xff\xff")) == (bad, "INVALID_INPUT", "request")
+        big = pb.GetRequest(job_id="x" * 10_000).SerializeToString()
+        bomb = gzip.compress(bytes(1 << 26))
+        assert len(bomb) < 1 << 16
+        for packed in (bomb, gzip.compress(big)[:-9], b"\x1f\x8b" + big):
+            assert await _fails(ask(packed)) == (bad, "INVALID_INPUT", "request")
+        much = (*RED, ("x-long", "y" * 20_000))
+        assert await _fails(ask(GET, metadata=much)) == (bad, "INVALID_INPUT", "metadata")
+        assert methods.heard == []
+        await ask(big, grpc.Compression.Gzip)
+        assert methods.heard == [("x" * 10_000, "red")]
+        methods.go_on.set()
+
+    assert _run(test) == ["INVALID_INPUT"] * 6
+
+
+def test_a_message_that_does_not_come_has_room_and_time_or_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "MESSAGE_S", 1.0)
+
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        slow = [asyncio.ensure_future(channel.stream_unary(NAME + "Get")(_never(), metadata=RED)) for _ in range(3)]
+        while payloads.held_bytes < 3 << 16:  # noqa: ASYNC110 - what is waited for is plain state
+            await asyncio.sleep(0.01)
+        # There is no room for a fourth that is slow, and one that is there at once needs none.
+        call = channel.stream_unary(NAME + "Get")(_never(), metadata=RED)
+        assert await _fails(call) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "")
+        await channel.unary_unary(NAME + "Get")(GET, metadata=RED)
+        for late in slow:
+            assert await _fails(late) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "request")
+        assert methods.heard == [("x", "red")]
+
+    _run(test, payload_bytes=(3 << 16) + 100)
+
+
+def test_a_method_that_is_not_there_is_said_with_details() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        for name in (NAME + "Nothing", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y"):
+            call = channel.unary_unary(name)(GET)
+            assert await _fails(call) == (grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", "method")
+
+    _run(test)

@@ -1,0 +1,71 @@
+"""The count of calls that gRPC holds: from what arrived and what was handed over, at the pace of the last ones."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import grpc.aio
+import pytest
+
+from skipjoin.core.clock import ManualClock
+from skipjoin.serving.waiting import LOOK_EVERY, Waiting, arrivals, newest_server
+
+
+def test_what_arrived_and_was_not_handed_over_waits_at_the_pace_of_the_last_ones() -> None:
+    arrived, clock = 0, ManualClock()
+    waiting = Waiting(lambda: arrived, lambda: False, clock)
+    assert (waiting.count(), waiting.wait_ns()) == (0, 0)
+    arrived = 1000
+    for _ in range(LOOK_EVERY):
+        waiting.handed_over()
+    assert waiting.count() == 1000 - LOOK_EVERY
+    assert waiting.wait_ns() == (1000 - LOOK_EVERY) * 1_000_000  # until there is a pace, a guess
+    for _ in range(LOOK_EVERY):
+        clock.advance(5_000_000)
+        waiting.handed_over()
+    assert waiting.wait_ns() == (1000 - 2 * LOOK_EVERY) * 5_000_000
+    while waiting.count():
+        waiting.handed_over()
+    clock.advance(10**12)  # a pause of the clients says nothing of the pace
+    arrived = 2000
+    for _ in range(LOOK_EVERY):
+        waiting.handed_over()
+    assert waiting.wait_ns() < 1000 * 10_000_000
+
+
+def test_calls_that_were_broken_off_before_they_were_handed_over_are_forgotten_when_the_loop_rests() -> None:
+    arrived, rested = 500, False
+    waiting = Waiting(lambda: arrived, lambda: rested, ManualClock())
+    for _ in range(LOOK_EVERY):
+        waiting.handed_over()
+    assert waiting.count() == 500 - LOOK_EVERY
+    rested = True
+    for _ in range(LOOK_EVERY):
+        waiting.handed_over()
+    assert waiting.count() == 0
+    arrived += 40
+    rested = False
+    for _ in range(LOOK_EVERY):
+        waiting.handed_over()
+    assert waiting.count() == 40 - LOOK_EVERY
+
+
+def test_grpc_says_how_many_calls_have_come_to_which_server() -> None:
+    async def main() -> None:
+        servers = []
+        for _ in range(2):
+            server = grpc.aio.server(options=[("grpc.enable_channelz", 1)])
+            port = server.add_insecure_port("127.0.0.1:0")
+            servers.append((server, port, arrivals(newest_server())))
+            await server.start()
+        for (_, port, _), calls in zip(servers, (3, 1), strict=True):
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                for _ in range(calls):
+                    with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
+                        await channel.unary_unary("/no.Such/Method")(b"")
+        assert [arrived() for _, _, arrived in servers] == [3, 1]
+        for server, _, _ in servers:
+            await server.stop(None)
+
+    asyncio.run(main())
