@@ -53,10 +53,13 @@ class Engines:
             spare = self._spare_now()
             if spare is None:
                 break
+            heard(spare.step)
             try:
                 return await self._copy(spare, heard)
             except OSError as error:
-                if self._given_up or self._closed or error.errno:
+                if self._given_up:
+                    raise OSError(0, "it took too long") from None
+                if self._closed or error.errno:
                     raise
                 log.warning("no engine can be forked: %s", error.strerror)
                 self._let_go(spare)

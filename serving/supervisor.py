@@ -102,7 +102,7 @@ class Supervisor:
             ready_ns = await self._one_life()
             if self._stopping:
                 return
-            ended = "was never there" if self._child is None else self._child.said_of_end
+            ended = "could not be started" if self._child is None else self._child.said_of_end
             if self.facts is None:
                 said = f"The engine process {ended} while it was {self._step}, before it was ready."
                 raise self.failure or ExecutorLost(said)
@@ -114,7 +114,7 @@ class Supervisor:
     async def _one_life(self) -> int | None:
         """Start one, listen to the end, clean up; answers when it was ready."""
         ready_ns: int | None = None
-        self._in_flight, self._child, self._step = frozenset(), None, "starting"
+        self._in_flight, self._child, self._step, self.failure = frozenset(), None, "starting", None
         watch = asyncio.create_task(self._watch())
         try:
             self._child, self._link = await self._engines.next(self._stepped)
@@ -127,8 +127,8 @@ class Supervisor:
             pass
         except OSError as error:
             self.failed_starts += 1
-            self.failure = self.failure or ExecutorLost(f"The engine process cannot be started: {error.strerror}.")
-            if not self._stopping:
+            if self.failure is None and not self._stopping:
+                self.failure = ExecutorLost(f"The engine process cannot be started: {error.strerror}.")
                 log.error("engine %d cannot be started: %s", self.incarnation, error.strerror)
         except InvariantViolation as error:
             log.error("engine %d sent what cannot be: %s", self.incarnation, error)

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
@@ -35,7 +37,7 @@ class Server:
         base += ["--job-pool", f"sqlite:{folder / 'jobs.sqlite'}"]
         if simulated:
             base += ["--executor", "simulated", "--simulated-scale", "0.05", "--kv-tokens", "4096"]
-        self._flags = [*base, *flags]
+        self.flags = [*base, *flags]
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
         self.start_line = ""
@@ -45,7 +47,7 @@ class Server:
     def start(self) -> Server:
         """Start and wait for the start line."""
         with self.log.open("a") as log:
-            self._process = subprocess.Popen([*COMMAND, *self._flags], stdout=subprocess.PIPE, stderr=log, text=True)
+            self._process = subprocess.Popen([*COMMAND, *self.flags], stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout is not None
         with self._process.stdout as said:
             self.start_line = said.readline().strip()
@@ -71,6 +73,44 @@ class Server:
                     return child
             time.sleep(0.005)
         raise AssertionError("the door has no engine")
+
+    def spare_pid(self, *, patience_s: float = 20.0) -> int:
+        """The process that engines are forked from."""
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end:
+            for child in _children(self.pid):
+                if b"engine_spare" in _command_line(child) and alive(child):
+                    return child
+            time.sleep(0.005)
+        raise AssertionError("the door has no spare")
+
+    def adopt(self, door: subprocess.Popen[str]) -> None:
+        """The server is this process, which somebody else has started."""
+        self._process = door
+
+    def wait_for_engine(self, *, patience_s: float = 30.0) -> None:
+        """Until an engine serves."""
+        end = time.monotonic() + patience_s
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            health = HealthStub(channel)
+            while health.Check(HealthCheckRequest()).status != HealthCheckResponse.SERVING:
+                assert time.monotonic() < end, "no engine serves"
+                time.sleep(0.01)
+
+    def wait_for_tokens(self, job_id: str, count: int, *, patience_s: float = 30.0) -> None:
+        """Until the job has made so many tokens."""
+        end = time.monotonic() + patience_s
+        with self.stub() as stub:
+            while stub.Get(pb.GetRequest(job_id=job_id)).job.output_tokens < count:
+                assert time.monotonic() < end, "the job makes no tokens"
+                time.sleep(0.01)
+
+    def wait_for_line(self, words: str, *, count: int = 1, patience_s: float = 30.0) -> None:
+        """Until the log has `words` at least `count` times."""
+        end = time.monotonic() + patience_s
+        while self.log.read_text().count(words) < count:
+            assert time.monotonic() < end, f"no {words!r} in the log: {self.log.read_text()[-3000:]}"
+            time.sleep(0.02)
 
     def kill_engine(self) -> int:
         """kill -9 of the engine; answers its pid."""
