@@ -1,4 +1,4 @@
-"""`skipjoin bench run|turn|kernels|step|pool|fidelity|published|demo|matrix|report|against|peers|engine|live`.
+"""`skipjoin bench run|turn|kernels|step|pool|fidelity|published|demo|matrix|report|against|recovery|peers|engine|live`.
 
 Owns the flags, the JSON files and the exit codes: 0 measured, and every bar that there is held; 1 a bar did not hold. It measures nothing itself.
 `cli.py` calls it.
@@ -27,6 +27,7 @@ from .orderly import orderly
 from .peer_live import command as peer_live
 from .peers import command as peers
 from .published import command as published
+from .recovery import command as recovery
 from .report import command as report
 from .step import command as step
 
@@ -51,6 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _configure_against(
         actions.add_parser("against", help="turn, engine or pool of this code beside those of another checkout")
+    )
+    recovery.configure(
+        actions.add_parser("recovery", help="starts, and how soon tokens come after the engine is killed")
     )
     offline.configure(actions.add_parser("engine", help="tokens a second without a server, beside the peers' engines"))
     peer_live.configure(actions.add_parser("live", help="a peer's server and ours behind HTTP, with the same requests"))
@@ -157,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
         "against": _against,
         "matrix": matrix.run,
         "report": report.run,
+        "recovery": recovery.run,
         "peers": peers.run,
         "engine": offline.run,
         "live": peer_live.run,

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,8 +42,10 @@ def own_command(*words: str) -> list[str]:
 class OwnServer:
     """Use it in a `with`: it answers when the server is ready and is gone when the block ends, whatever happened inside."""
 
-    def __init__(self, folder: Path, flags: Sequence[str]) -> None:
-        """`flags` of serve besides addresses, admin socket and job pool, which this class sets; the pool is durable, in `folder`."""
+    def __init__(self, folder: Path, flags: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
+        """`flags` of serve besides addresses, admin socket and job pool, which this class sets; the pool is durable, in `folder`. `environ`:
+        variables besides this process's."""
+        self._environ = dict(environ or {})
         self._folder = folder
         self._flags = [
             *("--listen", "127.0.0.1:0"),
@@ -66,7 +68,7 @@ class OwnServer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=own_environment(),
+                env=own_environment() | self._environ,
             )
         try:
             # Without its door the engine ends by itself.
@@ -88,6 +90,12 @@ class OwnServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The door's process."""
+        assert self._process is not None, "it has started"
+        return self._process.pid
 
     @property
     def address(self) -> str:

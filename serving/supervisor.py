@@ -71,6 +71,7 @@ class Supervisor:
         self._silence = Silence(int(_LOOK_S * 1e9), clock.now_ns())
         self._listening = False
         self._hangs = False
+        self._worked = False
         self._stopping = False
         self._left_ns = clock.now_ns()
         self._step = "starting"
@@ -106,8 +107,9 @@ class Supervisor:
             if self.facts is None:
                 said = f"The engine process {ended} while it was {self._step}, before it was ready."
                 raise self.failure or ExecutorLost(said)
+            # One that made tokens was worth its start; one that dies over the same job again and again made none.
             lived = ready_ns is not None and self._clock.now_ns() - ready_ns > _HEALTHY_NS
-            backoff_s = 0.0 if lived else min(self._max_backoff_s, max(_FIRST_BACKOFF_S, 2 * backoff_s))
+            backoff_s = 0.0 if lived or self._worked else min(self._max_backoff_s, max(_FIRST_BACKOFF_S, 2 * backoff_s))
             log.warning("engine %d %s; the next one starts in %.1f s", self.incarnation, ended, backoff_s)
             await asyncio.sleep(backoff_s)
 
@@ -115,6 +117,7 @@ class Supervisor:
         """Start one, listen to the end, clean up; answers when it was ready."""
         ready_ns: int | None = None
         self._in_flight, self._child, self._step, self.failure = frozenset(), None, "starting", None
+        self._worked = False
         watch = asyncio.create_task(self._watch())
         try:
             self._child, self._link = await self._engines.next(self._stepped)
@@ -184,6 +187,7 @@ class Supervisor:
 
     async def _take(self, turn: TurnEffects) -> None:
         self._journal.feed(turn)
+        self._worked = self._worked or (turn.tokens is not None and len(turn.tokens.tokens) > 0)
         await self._answer(turn)
         await self._journal.room()
 

@@ -161,6 +161,7 @@ FROM_DOOR: list[frames.FromDoor] = [
     frames.StopAsked(),
 ]
 FROM_ENGINE: list[frames.FromEngine] = [
+    frames.Starting(7, "loading its weights", 5, 9),
     frames.Ready(7, 4242, "skipjoin", FACTS, '{"device":"cpu"}'),
     frames.StartFailed(7, "INVALID_MODEL", "no weights"),
     frames.Beat(7, 12, 99),

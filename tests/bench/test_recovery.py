@@ -1,0 +1,34 @@
+"""Kills under load, with a simulated server: what is measured is what clients saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skipjoin.bench.recovery.kills import RecoveryReport, measure
+from skipjoin.core.clock import MonotonicClock
+
+
+@pytest.mark.timeout(120)
+def test_every_client_of_every_kill_is_counted_and_waited_for_the_start(tmp_path: Path) -> None:
+    told: list[str] = []
+    flags = ["--executor", "simulated", "--simulated-scale", "0.2"]
+    report = measure(
+        "made up", flags, tmp_path, MonotonicClock(), kills=2, clients=3, pause_s=0.1, progress=told.append
+    )
+    assert len(report.waits_s) == 6
+    assert told == ["cold start", "warm start", "kill 1 of 2", "kill 2 of 2"]
+    log = (tmp_path / "warm" / "server.log").read_text()
+    assert log.count("took over") == 2
+    # A client's wait holds the death, the fork and the start: never less than one tick of the simulated model.
+    assert min(report.waits_s) > 0.005
+
+
+def test_targets_are_judged_at_their_ranks() -> None:
+    waits = tuple([1.0] * 60 + [2.0] * 40)
+    assert RecoveryReport("m", 1, 100, 10.0, 3.0, waits).holds
+    assert not RecoveryReport("m", 1, 100, 15.1, 3.0, waits).holds
+    assert not RecoveryReport("m", 1, 100, 10.0, 4.1, waits).holds
+    assert not RecoveryReport("m", 1, 100, 10.0, 3.0, (1.6, *[1.6] * 60, *waits[61:])).holds
+    assert not RecoveryReport("m", 1, 100, 10.0, 3.0, (3.1, 3.1, *waits[2:])).holds
