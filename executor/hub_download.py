@@ -8,6 +8,7 @@ the folder or the error. A process of its own, because a hub can hang a request 
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -33,6 +34,7 @@ REQUEST_S = 10.0
 TRIES = 5
 """Requests in a row that bring nothing new before a file is given up."""
 WORKERS = 4
+_PR_SET_PDEATHSIG = 1
 _TELL_NS = 100_000_000
 MAX_INDEX_BYTES = 64 << 20
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -343,7 +345,8 @@ def _chunks(repo: str, commit: str, file: HubFile, start: int) -> Iterator[tuple
             raise Unavailable(f"The hub has fewer bytes of {file.name} than it says.")
         hf_raise_for_status(answer)
         at = start if answer.status_code == 206 else 0
-        for chunk in answer.iter_raw():
+        plain = answer.headers.get("Content-Encoding", "identity") == "identity"  # asked for; a proxy may do otherwise
+        for chunk in answer.iter_raw() if plain else answer.iter_bytes():
             yield chunk, at
             at += len(chunk)
 
@@ -410,6 +413,8 @@ class _said_plainly:  # noqa: N801  a context manager, read as a phrase
 def main(argv: Sequence[str]) -> int:
     """Download `REPO [REVISION]` and say how it goes; 0 also where the last line is an error."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # without a parent that reads there is nothing to do
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nor where it was killed meanwhile
 
     def say(line: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(line) + "\n")
