@@ -19,6 +19,7 @@ from .terms import (
     account_from_wire,
     account_to_wire,
     cause_from_wire,
+    duration_from_wire,
     failure_from_wire,
     failure_to_wire,
     kind_from_wire,
@@ -73,7 +74,7 @@ def spec_from_wire(message: pb.JobSpec, defaults: SamplingParams | None = None) 
         if kind == "messages"
         else None,
         sampling=sampling,
-        timeout_ns=message.timeout.ToNanoseconds() if message.HasField("timeout") else None,
+        timeout_ns=duration_from_wire(message.timeout, "timeout") if message.HasField("timeout") else None,
         cancel_on_disconnect=message.cancel_on_disconnect,
         priority=message.priority,
     )

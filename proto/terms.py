@@ -6,16 +6,17 @@ SDK uses it too. A message that holds nonsense raises InvalidInput naming the fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ..core.errors import InvalidInput
 from ..core.job import FinishReason, JobAccount, JobState, LevelCause
 from ..core.logprobs import TokenLogprobs
-from ..core.sampling import SamplingParams
+from ..core.sampling import MAX_STOP_IDS, MAX_STOP_STRINGS, SamplingParams
 from ..core.view import JobEventKind
 from . import job_pool_pb2 as pb
 
@@ -33,6 +34,8 @@ _OPTIONAL = (
     "ignore_eos",
     "logprobs",
 )
+MAX_STATES = 64
+_MAX_DURATION_S = 315_576_000_000  # ten thousand years, where google.protobuf.Duration ends
 _MAX_TIMESTAMP_NS = 253402300799 * 10**9  # the end of the year 9999, where google.protobuf.Timestamp ends
 
 STATE_TO_WIRE = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
@@ -58,8 +61,10 @@ def state_from_wire(number: int) -> JobState:
     return _named(_STATES, number, "state")
 
 
-def states_from_wire(numbers: list[int]) -> frozenset[JobState]:
+def states_from_wire(numbers: Sequence[int]) -> frozenset[JobState]:
     """The filter of a list call. Raises InvalidInput naming `states`."""
+    if len(numbers) > MAX_STATES:
+        raise InvalidInput(f"states names {len(numbers)} states.", field="states", limit=f"at most {MAX_STATES}")
     return frozenset(_named(_STATES, number, "states") for number in numbers)
 
 
@@ -85,6 +90,18 @@ def time_to_wire(unix_ns: int) -> Timestamp:
     return stamp
 
 
+def duration_from_wire(message: Duration, field: str) -> int:
+    """Nanoseconds. Raises InvalidInput for what is no duration: a fraction beyond a second, or of another sign than the seconds."""
+    seconds, nanos = message.seconds, message.nanos
+    if abs(seconds) > _MAX_DURATION_S or abs(nanos) > 999_999_999 or seconds * nanos < 0:
+        raise InvalidInput(
+            f"{field} is no duration: {seconds} s and {nanos} ns.",
+            field=field,
+            limit="nanos below a second, of the sign that seconds have",
+        )
+    return seconds * 10**9 + nanos
+
+
 def sampling_to_wire(params: SamplingParams, given: frozenset[str] | None = None) -> pb.SamplingParams:
     """All fields, explicitly: what was asked holds whatever the server's defaults are; or only the fields in `given`."""
     message = pb.SamplingParams()
@@ -102,6 +119,11 @@ def sampling_to_wire(params: SamplingParams, given: frozenset[str] | None = None
 def sampling_from_wire(message: pb.SamplingParams, defaults: SamplingParams | None = None) -> SamplingParams:
     """Unset fields from `defaults`. Raises InvalidInput with the field's path below `sampling`."""
     base = defaults if defaults is not None else SamplingParams()
+    # Before they are taken out one by one: a message of four megabytes may hold two million.
+    for field, most in (("stop", MAX_STOP_STRINGS), ("stop_token_ids", MAX_STOP_IDS)):
+        count = len(getattr(message, field))
+        if count > most:
+            raise InvalidInput(f"{field} has {count} entries.", field=f"sampling.{field}", limit=f"at most {most}")
     given = {descriptor.name for descriptor, _ in message.ListFields()}
     values = {name: getattr(message if name in given else base, name) for name in _OPTIONAL}
     try:

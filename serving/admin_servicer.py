@@ -81,7 +81,7 @@ class AdminServicer:
     async def list_jobs(self, request: pb.ListJobsRequest, caller: Caller) -> pb.ListJobsResponse:
         """A page of all tenants' jobs, or of one's."""
         tenant = TenantId(request.tenant) if request.HasField("tenant") else None
-        states = terms.states_from_wire(list(request.states))
+        states = terms.states_from_wire(request.states)
         page = await self.jobs.list(tenant, states, request.page_size, request.page_token)
         answer = pb.ListJobsResponse(next_page_token=page.next_page_token)
         async for job in in_turns(page.jobs, convert.job_to_wire, self.jobs.turns):
@@ -145,7 +145,7 @@ class AdminServicer:
 
     async def drain(self, request: pb.DrainRequest, caller: Caller) -> pb.DrainResponse:
         """Begin the end."""
-        seconds = request.timeout.ToNanoseconds() / 1e9 if request.HasField("timeout") else None
+        seconds = terms.duration_from_wire(request.timeout, "timeout") / 1e9 if request.HasField("timeout") else None
         if seconds is not None and seconds < 0:
             raise InvalidInput("timeout is negative.", field="timeout", limit="at least 0 s")
         self.begin_drain(seconds)

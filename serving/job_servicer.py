@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from ..core.errors import InvalidInput
+from ..core.errors import InvalidInput, NeverFits
 from ..core.ids import DEFAULT_TENANT
 from ..core.sampling import SamplingParams
 from ..core.view import Chunk, JobEvent, JobSpec, JobView
 from ..proto import convert, terms
 from ..proto import job_pool_pb2 as pb
 from .following import Following
+from .intake import MAX_MESSAGES
 from .jobs import Jobs
 from .rpc import Caller, Streaming, Unary
 from .turns import in_turns
@@ -48,7 +49,22 @@ class JobServicer:
     def _spec(self, request: pb.SubmitRequest | pb.GenerateRequest) -> JobSpec:
         if not request.HasField("spec"):
             raise InvalidInput("spec is missing: it holds the prompt.", field="spec")
+        self._check_lengths(request.spec)
         return convert.spec_from_wire(request.spec, self._defaults)
+
+    def _check_lengths(self, spec: pb.JobSpec) -> None:
+        """Raise for more ids or messages than there may be before they are taken out one by one: four megabytes hold millions."""
+        ids, messages = len(spec.token_ids.ids), len(spec.messages.messages)
+        most = self._jobs.engine().job_tokens
+        if ids >= most:
+            raise NeverFits(
+                f"The prompt has {ids} tokens; this server takes a prompt and its output up to {most} tokens.",
+                field="token_ids",
+                limit=f"at most {most - 1} tokens",
+            )
+        if messages > MAX_MESSAGES:
+            said = f"A conversation cannot have {messages} messages."
+            raise InvalidInput(said, field="messages", limit=f"1..{MAX_MESSAGES}")
 
     async def stream(self, request: pb.StreamRequest, caller: Caller) -> AsyncIterator[pb.StreamResponse]:
         """Follow a job."""
@@ -88,7 +104,7 @@ class JobServicer:
 
     async def list(self, request: pb.ListRequest, caller: Caller) -> pb.ListResponse:
         """A page of the tenant's jobs."""
-        states = terms.states_from_wire(list(request.states))
+        states = terms.states_from_wire(request.states)
         page = await self._jobs.list(caller.tenant, states, request.page_size, request.page_token)
         answer = pb.ListResponse(next_page_token=page.next_page_token)
         async for job in in_turns(page.jobs, convert.job_to_wire, self._jobs.turns):

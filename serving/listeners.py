@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from ..core.errors import InvalidSettings
+from .descriptors import raise_limit, room_for_connections
 from .rpc import MAX_METADATA_BYTES
 from .settings import ServeSettings
 
@@ -22,6 +23,9 @@ SPARE_CALLS = 64
 
 _PENDING_CALLS = 16_384
 """Calls that gRPC holds until they are taken in. Beyond its own default, 1000, it breaks calls off at random and without a word."""
+
+OPERATORS = 64
+"""Connections of the operator's socket."""
 
 _HANDSHAKE_MS = 10_000
 _IDLE_MS = 30 * 60_000
@@ -32,7 +36,8 @@ def public_listener(settings: ServeSettings) -> tuple[grpc.aio.Server, int]:
 
     Raises InvalidSettings when the address or the certificate cannot be used.
     """
-    server = grpc.aio.server(options=_options(settings))
+    room = min(settings.max_connections, room_for_connections(raise_limit()))
+    server = grpc.aio.server(options=_options(settings, room))
     credentials = _credentials(settings)
     try:
         port = _bind(server, settings.listen, credentials)
@@ -61,7 +66,7 @@ def operator_listener(path: Path, settings: ServeSettings) -> grpc.aio.Server:
         _remove_stale(path)
     except OSError as error:
         raise InvalidSettings(f"The admin socket cannot be made: {error.strerror}.", field="admin_socket") from None
-    server = grpc.aio.server(options=_options(settings))
+    server = grpc.aio.server(options=_options(settings, OPERATORS))
     old = os.umask(0o177)
     try:
         bound = server.add_insecure_port(f"unix:{path}")
@@ -89,7 +94,7 @@ def _remove_stale(path: Path) -> None:
             raise InvalidSettings("Another server answers on the admin socket.", field="admin_socket")
 
 
-def _options(settings: ServeSettings) -> list[tuple[str, int]]:
+def _options(settings: ServeSettings, connections: int) -> list[tuple[str, int]]:
     return [
         # Without this, two servers could share a port and each would get half of the calls.
         ("grpc.so_reuseport", 0),
@@ -107,6 +112,7 @@ def _options(settings: ServeSettings) -> list[tuple[str, int]]:
         # It resets streams of a client that is within its bound, and without a word.
         ("grpc.http.overload_protection", 0),
         ("grpc.enable_channelz", 1),  # counts the calls that have come, for waiting.py
+        ("grpc.max_allowed_incoming_connections", connections),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
         ("grpc.keepalive_time_ms", 60_000),

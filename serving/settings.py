@@ -129,7 +129,7 @@ class DoorSettings(BaseModel):
         4096,
         ge=32,
         le=100_000,
-        description="HTTP connections open at a time; fewer where the limit on open files is low",
+        description="Connections open at a time, of each door; fewer where the limit on open files is low",
     )
     header_timeout_s: float = Field(
         10.0, gt=0, le=3600, description="The headers of an HTTP request arrive within this time"

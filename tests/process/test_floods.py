@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import socket
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -64,7 +69,7 @@ async def _submit(stub: Any) -> object:
 def test_thousands_of_submits_at_once_are_answered_or_refused_with_a_hint(serve: Serve) -> None:
     server = serve()
     with bystander(server, "submit") as seen, door_memory(server.pid) as memory:
-        ended = flood(server, 3000, _submit)
+        ended = flood(server, 2000, _submit)
     assert set(ended) <= {"OK", "RESOURCE_EXHAUSTED OVERLOADED with a hint"}, ended
     assert ended["OK"] >= 1
     assert (seen.failures, seen.reasons) == (0, [])
@@ -91,3 +96,53 @@ def test_more_streams_than_places_on_one_connection_are_refused_and_do_not_wait_
     assert ended["OK"] <= 112
     assert (seen.failures, seen.reasons) == (0, [])
     assert seen.longest_s <= LONGEST_S, seen
+
+
+@pytest.mark.alone
+def test_connections_that_say_nothing_keep_nobody_out(serve: Serve) -> None:
+    server = serve()
+    with bystander(server, "submit", fresh=True) as seen, door_memory(server.pid) as memory, ExitStack() as held:
+        for _ in range(600):
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        time.sleep(1.0)
+    assert (seen.failures, seen.reasons) == (0, [])
+    assert seen.longest_s <= LONGEST_S, seen
+    assert memory.grown_bytes <= GROWN_BYTES, memory
+
+
+@pytest.mark.alone
+def test_large_messages_of_many_clients_with_and_without_a_token_hurt_nobody(serve: Serve, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("".join(f"{t} {hashlib.sha256(f'{t}-key'.encode()).hexdigest()}\n" for t in ("red", "blue")))
+    server = serve("--tokens", str(tokens))
+    data = pb.SubmitRequest(spec=spec("x" * 4_100_000)).SerializeToString()
+    ended: Counter[str] = Counter()
+
+    async def client(metadata: Any, until: float) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+            submit = channel.unary_unary("/skipjoin.v1.JobPoolService/Submit")
+            while time.monotonic() < until:
+                try:
+                    await submit(data, metadata=metadata, timeout=20)
+                except grpc.aio.AioRpcError as error:
+                    ended[outcome(error)] += 1
+                else:
+                    ended["OK"] += 1
+
+    async def attack() -> None:
+        until = time.monotonic() + 4.0
+        red = (("authorization", "Bearer red-key"),)
+        await asyncio.gather(*(client(red, until) for _ in range(12)), *(client((), until) for _ in range(40)))
+
+    with bystander(server, "submit", token="blue-key") as seen, door_memory(server.pid) as memory:
+        asyncio.run(attack())
+    assert set(ended) <= {
+        "INVALID_ARGUMENT NEVER_FITS",
+        "RESOURCE_EXHAUSTED OVERLOADED with a hint",
+        "UNAUTHENTICATED UNAUTHENTICATED",
+    }, ended
+    assert ended["INVALID_ARGUMENT NEVER_FITS"] >= 1
+    assert (seen.failures, seen.reasons) == (0, [])
+    assert seen.longest_s <= 1.0, seen
+    assert memory.grown_bytes <= GROWN_BYTES, memory

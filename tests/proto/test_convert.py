@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -202,3 +203,40 @@ def test_logprobs_must_fit_their_tokens() -> None:
         convert.chunk_from_wire(pb.Chunk(token_ids=[1, 2], logprobs=[pb.TokenLogprobs(chosen=-1.0)]))
     with pytest.raises(InvalidInput, match="length"):
         terms.logprobs_from_wire(pb.TokenLogprobs(top_token_ids=[1]))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "ns"),
+    [
+        (1, -1, None),
+        (-1, 1, None),
+        (0, 1_000_000_000, None),
+        (0, -1_000_000_000, None),
+        (2**62, 0, None),
+        (1, 500_000_000, 1_500_000_000),
+        (-1, -1, -1_000_000_001),
+        (0, -1, -1),
+        (0, 0, 0),
+    ],
+)
+def test_a_duration_has_one_sign_and_less_than_a_second_behind_it(seconds: int, nanos: int, ns: int | None) -> None:
+    message = Duration(seconds=seconds, nanos=nanos)
+    if ns is not None:
+        assert terms.duration_from_wire(message, "timeout") == ns
+        return
+    with pytest.raises(InvalidInput, match="no duration") as caught:
+        terms.duration_from_wire(message, "timeout")
+    assert caught.value.field == "timeout"
+    with pytest.raises(InvalidInput, match="no duration"):
+        convert.spec_from_wire(pb.JobSpec(text="x", timeout=message))
+
+
+def test_lists_of_millions_are_refused_by_their_length() -> None:
+    for sampling in (pb.SamplingParams(stop=[""] * 1_000_000), pb.SamplingParams(stop_token_ids=[1] * 1_000_000)):
+        with pytest.raises(InvalidInput, match="1000000 entries") as caught:
+            terms.sampling_from_wire(sampling)
+        assert caught.value.field is not None
+        assert caught.value.field.startswith("sampling.stop")
+    with pytest.raises(InvalidInput, match="states") as caught:
+        terms.states_from_wire([1] * 1_000_000)
+    assert caught.value.field == "states"
