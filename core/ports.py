@@ -5,7 +5,7 @@ Owns the Protocols and the small values that cross them. It knows no implementat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -249,6 +249,10 @@ class JobReader(Protocol):
 
     def depth(self) -> PoolDepth:
         """Counts by state."""
+        ...
+
+    def unfinished(self) -> Mapping[TenantId, int]:
+        """Jobs that are not final, by tenant; tenants without one are left out."""
         ...
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -235,6 +236,10 @@ class MemoryJobPool:
         states = [stored.record.state for stored in self._jobs.values()]
         accepted, claimed = states.count(JobState.ACCEPTED), states.count(JobState.CLAIMED)
         return PoolDepth(accepted, claimed, len(states) - accepted - claimed)
+
+    def unfinished(self) -> Mapping[TenantId, int]:
+        """See the port."""
+        return Counter(stored.record.job.tenant for stored in self._jobs.values() if not stored.record.state.final)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -8,14 +8,14 @@ that is not as it was written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.errors import Conflict, DataLoss, NotFound, OffsetOutOfRange
-from ..core.ids import JobId
+from ..core.ids import JobId, TenantId
 from ..core.pool import JobPage, JobQuery, JobRecord, NewJob, PoolDepth, TokenSlice
 from . import page_token
 from .database import ReadOnly, is_damage
@@ -163,6 +163,12 @@ class Reading:
                 for where in (f"WHERE state = {ACCEPTED}", f"WHERE state = {CLAIMED}", "")
             )
         return PoolDepth(accepted, claimed, jobs - accepted - claimed)
+
+    def unfinished(self) -> Mapping[TenantId, int]:
+        """See the port."""
+        statement = f"SELECT tenant, COUNT(*) FROM job WHERE state IN ({ACCEPTED}, {CLAIMED}) GROUP BY tenant"
+        with self._reads() as connection:
+            return {TenantId(str(tenant)): int(jobs) for tenant, jobs in connection.execute(statement)}
 
 
 class SqliteReader(Reading):

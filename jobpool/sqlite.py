@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.clock import unix_ns
 from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, StoreUnavailable, WrongState
-from ..core.ids import JobId
+from ..core.ids import JobId, TenantId
 from ..core.job import FinishReason, JobState
 from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, LogEntry, NewJob, PoolDepth, TokenSlice
 from .claiming import Claiming, give_up_damaged
@@ -245,6 +245,10 @@ class SqliteJobPool:
     def depth(self) -> PoolDepth:
         """See the port."""
         return self._reading.depth()
+
+    def unfinished(self) -> Mapping[TenantId, int]:
+        """See the port."""
+        return self._reading.unfinished()
 
     # ends that the engine has no part in ------------------------------------------------------------------------
     def cancel(self, job_id: JobId, reason: str) -> JobRecord:

@@ -1,13 +1,17 @@
 """How many jobs wait or run, and when to come back if that is too many.
 
-Owns the count of unfinished jobs and the rate at which they end. It knows no job; jobs.py asks before it stores one, the journal tells of ends,
-the sweep sets it right.
+Owns the count of unfinished jobs, by tenant, and the rate at which they end. It knows no job; jobs.py asks before it stores one, the journal tells
+of ends, the sweep sets it right.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from ..core.clock import Clock
 from ..core.errors import Overloaded
+from ..core.ids import TenantId
+from .shares import Shares
 
 _MEMORY_S = 10.0
 _MIN_RETRY_S = 0.5
@@ -15,40 +19,48 @@ _MAX_RETRY_S = 60.0
 
 
 class Backlog:
-    """A bounded count."""
+    """A bounded count; `shares` is the bound, with what was stored before. `on_full` hears of every refusal."""
 
-    def __init__(self, limit: int, open_jobs: int, clock: Clock) -> None:
-        self._limit = limit
+    def __init__(self, shares: Shares, clock: Clock, on_full: Callable[[], None] = lambda: None) -> None:
+        self._shares = shares
         self._clock = clock
         self._decayed_ends = 0.0
         self._last_ns = clock.now_ns()
-        self.open_jobs = open_jobs
-        self.refused = 0
+        self.on_full = on_full
 
-    def admit(self) -> None:
-        """Count one job in. Raises Overloaded with a hint when the queue is full."""
-        if self.open_jobs >= self._limit:
-            self.refused += 1
+    @property
+    def open_jobs(self) -> int:
+        """Unfinished jobs of all tenants."""
+        return self._shares.total
+
+    def admit(self, tenant: TenantId) -> None:
+        """Count one job in. Raises Overloaded with a hint when the queue is full, or all of it that this tenant can have."""
+        if not self._shares.fits(tenant):
+            self.on_full()
+            whole = self.open_jobs >= self._shares.limit
+            limit = self._shares.limit if whole else self._shares.largest(tenant)
             raise Overloaded(
-                f"The queue is full ({self._limit} jobs).",
+                f"The queue is full ({limit} jobs)."
+                if whole
+                else "The queue has no room for more jobs of this tenant.",
                 retry_after_s=self.retry_after_s(),
-                limit=f"{self._limit} jobs",
+                limit=f"{limit} jobs",
             )
-        self.open_jobs += 1
+        self._shares.take(tenant)
 
-    def took_back(self) -> None:
+    def took_back(self, tenant: TenantId) -> None:
         """A job counted in was not stored."""
-        self.open_jobs -= 1
+        self._shares.give_back(tenant)
 
-    def ended(self) -> None:
+    def ended(self, tenant: TenantId) -> None:
         """A job is final."""
-        self.open_jobs = max(0, self.open_jobs - 1)
+        self._shares.give_back(tenant)
         self._decay()
         self._decayed_ends += 1.0
 
-    def set_right(self, open_jobs: int) -> None:
+    def set_right(self, unfinished: Mapping[TenantId, int]) -> None:
         """The pool has counted."""
-        self.open_jobs = open_jobs
+        self._shares.set_right(unfinished)
 
     def retry_after_s(self) -> float:
         """Seconds until about a hundredth of the queue will have ended at the present rate."""
@@ -56,7 +68,7 @@ class Backlog:
         per_second = self._decayed_ends / _MEMORY_S
         if per_second <= 0:
             return _MAX_RETRY_S / 12
-        return min(_MAX_RETRY_S, max(_MIN_RETRY_S, self._limit / 100 / per_second))
+        return min(_MAX_RETRY_S, max(_MIN_RETRY_S, self._shares.limit / 100 / per_second))
 
     def _decay(self) -> None:
         now = self._clock.now_ns()

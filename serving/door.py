@@ -185,13 +185,13 @@ class Door:
                 # A call touches a bounded number, so that commits get in between.
                 while await self.jobs.store.call(lambda pool, keep: pool.sweep(unix_ns(), keep), keep_ns):
                     pass
-                depth = await self.jobs.store.scan(lambda reader: reader.depth())
+                unfinished = await self.jobs.store.scan(lambda reader: reader.unfinished())
             except StoreUnavailable:
                 pass  # The store says so itself.
             except SkipjoinError as error:
                 log.warning("the sweep failed and will be tried again: %s", error)
             else:
-                self.jobs.backlog.set_right(depth.accepted + depth.claimed)
+                self.jobs.backlog.set_right(unfinished)
                 self.jobs.claims.kick()
 
     async def _first_of(self, tasks: list[asyncio.Task[None]], *events: asyncio.Event) -> None:

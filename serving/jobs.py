@@ -59,7 +59,7 @@ class Jobs:
         """
         job = await self.intake.job(spec, tenant, request_id, self.engine())
         try:
-            self._admit()
+            self._admit(tenant)
         except SkipjoinError:
             first = await self.store.first_of(job)
             if first is None:
@@ -68,21 +68,21 @@ class Jobs:
         try:
             record = await self.store.submit(job)
         except Exception:
-            self.backlog.took_back()
+            self.backlog.took_back(tenant)
             raise
         if record.job.job_id != job.job_id:
-            self.backlog.took_back()
+            self.backlog.took_back(tenant)
         else:
             self.claims.kick()
         await self.turns.take(ANSWERS)  # one commit stores hundreds
         return view_of(record)
 
-    def _admit(self) -> None:
+    def _admit(self, tenant: TenantId) -> None:
         """Count one job in. Raises Unavailable, Overloaded."""
         if self.claims.closed:
             raise Unavailable("The server is going down.")
         self.journal.check_writable()
-        self.backlog.admit()
+        self.backlog.admit(tenant)
 
     def follow(
         self, job_id: str, tenant: TenantId | None, offset: int = 0, *, with_events: bool = False
@@ -121,6 +121,6 @@ class Jobs:
         if live is not None:
             await self.claims.cancel(live)
         elif record.state.final and not before.state.final:
-            self.backlog.ended()
+            self.backlog.ended(record.job.tenant)
             self.table.tell(checked)
         return view_of(record)

@@ -82,7 +82,7 @@ async def build_door(
         server, port = public_listener(settings)
         waiting = Waiting(arrivals(newest_server()), rested, clock)
         turns = Turns(lambda: waiting.count() > 0)
-        jobs, supervisor, questions = await _jobs(settings, store, tokenizer, defaults, clock, spare, turns)
+        jobs, supervisor, questions = await _jobs(settings, store, access, tokenizer, defaults, clock, spare, turns)
         metrics = _metrics(jobs, supervisor)
         payloads = Payloads(Shares(settings.payload_limit, access.tenants), lambda: metrics.on_limit("payload_bytes"))
         health = Health(PUBLIC_SERVICE)
@@ -143,6 +143,7 @@ def _answer(server: grpc.aio.Server, gate: Gate, jobs: JobServicer, health: Heal
 def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
     """Metrics that read what the journal publishes."""
     metrics = Metrics()
+    jobs.backlog.on_full = lambda: metrics.on_limit("max_queued_jobs")
     jobs.journal.observers.append(metrics.on_effects)
     jobs.journal.end_observers.append(
         lambda live, end: metrics.on_end(end, len(live.record.job.prompt), len(live.tokens))
@@ -196,6 +197,7 @@ def _http(
 async def _jobs(
     settings: ServeSettings,
     store: Store,
+    access: Access,
     tokenizer: Tokenizer,
     defaults: SamplingParams,
     clock: Clock,
@@ -203,11 +205,11 @@ async def _jobs(
     turns: Turns,
 ) -> tuple[Jobs, Supervisor, Questions]:
     epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
-    depth = await store.scan(lambda reader: reader.depth())
     table, questions = LiveTable(), Questions()
     journal = Journal(store, table, epoch, settings.unflushed_bytes)
-    backlog = Backlog(settings.max_queued_jobs, depth.accepted + depth.claimed, clock)
-    journal.end_observers.append(lambda live, end: backlog.ended())
+    backlog = Backlog(Shares(settings.max_queued_jobs, access.tenants), clock)
+    backlog.set_right(await store.scan(lambda reader: reader.unfinished()))
+    journal.end_observers.append(lambda live, end: backlog.ended(live.record.job.tenant))
     claims = Claims(
         store,
         table,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -296,6 +296,16 @@ def test_depth_counts_by_state(pool: JobPool) -> None:
     pool.commit(epoch, LogBatch(ends=(end(0),)))
     depth = pool.depth()
     assert (depth.accepted, depth.claimed, depth.final) == (3, 2, 1)
+
+
+def test_unfinished_jobs_are_counted_by_tenant(pool: JobPool) -> None:
+    assert pool.unfinished() == {}
+    epoch = pool.open_epoch("a")
+    pool.submit([*(new_job(n) for n in range(4)), *(replace(new_job(n), tenant=TenantId("other")) for n in (4, 5, 6))])
+    pool.claim(epoch, 3)
+    pool.commit(epoch, LogBatch(ends=(end(0),)))
+    pool.cancel(new_job(6).job_id, "")
+    assert pool.unfinished() == {new_job(0).tenant: 3, TenantId("other"): 2}
 
 
 def _listed(pool: JobPool, query: JobQuery) -> list[list[str]]:

@@ -24,6 +24,7 @@ from skipjoin.serving.intake import Intake
 from skipjoin.serving.jobs import Jobs
 from skipjoin.serving.journal import Journal
 from skipjoin.serving.live import LiveTable
+from skipjoin.serving.shares import Shares
 from skipjoin.serving.store import Store
 from skipjoin.serving.streams import Streams
 from skipjoin.serving.text import ByteTokenizer
@@ -45,7 +46,7 @@ def _run(test: Callable[[Following, Jobs], Awaitable[None]], *, ready: bool = Tr
             store,
             table,
             intake,
-            Backlog(100, 0, clock),
+            Backlog(Shares(100), clock),
             claims,
             journal,
             Streams(store, table, tokenizer),
