@@ -69,6 +69,7 @@ COMMANDS = (
     Command("profile", "profiler.command", "what iterations cost: measure, import, estimate or show a profile"),
     Command("model", "executor.command", "make a model folder with random weights"),
     Command("bench", "bench.command", "measure servers and the scheduler, compare policies in the simulator"),
+    Command("pool", "jobpool.command", "look into a job pool's file: is it sound, and what is in it"),
     Command("admin", "admin.command", "look into a running server and steer it"),
 )
 
