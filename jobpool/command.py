@@ -1,6 +1,6 @@
 """`skipjoin pool`: look into a job pool's file, beside a running server or without one.
 
-Owns the flags, the table and the lines. It changes no pool: `inspection.py` opens the file read-only. `cli.py` calls it; exit codes: 0 sound or
+Owns the flags and where lines go. It changes no pool: `inspection.py` opens the file read-only. `cli.py` calls it; exit codes: 0 sound or
 written, 1 faults were found, 2 no job pool there, 5 it cannot be read now.
 """
 
@@ -13,13 +13,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from ..core.errors import InvalidInput
 from ..core.places import place
-
-if TYPE_CHECKING:
-    from .pool_check import Report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,37 +56,12 @@ def _path(given: str | None) -> Path:
 def _check(path: Path, *, as_json: bool) -> int:
     from .inspection import inspected
     from .pool_check import check
+    from .render import show, show_json
 
     with inspected(path) as pool, _working() as begin:
         report = check(pool, begin)
-    if as_json:
-        faults = [{"fault": words, "count": count, "examples": some} for words, (count, some) in report.faults.items()]
-        value = {
-            "sound": report.sound,
-            "format": report.format,
-            "rows": report.rows,
-            "states": report.states,
-            "faults": faults,
-        }
-        print(json.dumps(value, ensure_ascii=False, indent=2))
-    else:
-        _show(report)
+    show_json(report) if as_json else show(report)
     return 0 if report.sound else 1
-
-
-def _show(report: Report) -> None:
-    rows = [("format", str(report.format))]
-    rows += [(f"rows of {table}", str(count)) for table, count in report.rows.items()]
-    rows += [(f"jobs {state}", str(count)) for state, count in report.states.items()]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value:>10}")
-    print()
-    for words, (count, examples) in report.faults.items():
-        print(f"FAULT {count} x {words}: {'; '.join(examples)}")
-    print(
-        "The pool is sound." if report.sound else "The pool has faults. `skipjoin pool export` saves what can be read."
-    )
 
 
 def _export(path: Path, out: str | None) -> int:
