@@ -17,7 +17,7 @@ from .config_keys import refuse_foreign, without_effect
 from .end_tokens import Ends, StatedEnds, choose_ends, tokenizer_end
 from .family import family_of
 from .model_json import Fields, read_json
-from .rope import Rope, read_ropes
+from .rope import Rope, read_ropes, unread_rope_fields
 from .windows import layer_windows
 
 
@@ -189,6 +189,8 @@ def _remarks(architecture: Architecture, fields: Fields, raw: dict[str, Any]) ->
         )
     section = raw if architecture.section is None else raw[architecture.section]
     unread = without_effect(section, (fields.read | set(architecture.aliases)) - set(architecture.foreign))
+    if architecture.tensors.positions is None:
+        unread += unread_rope_fields(fields)
     if unread:
         remarks.append(f"config.json: without effect on {architecture.name}: {', '.join(unread)}.")
     return remarks

@@ -17,6 +17,9 @@ from ..core.errors import InvalidModel
 MAX_JSON_BYTES = {"tokenizer.json": 64 * 2**20, "tokenizer_config.json": 16 * 2**20, "added_tokens.json": 16 * 2**20}
 """Files that hold vocabularies or templates; every other one has at most OTHER_JSON_BYTES, so that parsing it takes neither time nor memory."""
 OTHER_JSON_BYTES = 8 * 2**20
+MAX_VALUES = 2**22
+MAX_CONTAINERS = 2**20
+"""Values of a file, and objects, lists or names: what costs time and memory is how many there are. The largest vocabularies have half of that."""
 
 
 def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, An
             text = file.read(limit + 1)  # bounded, whatever the file says of its size
         if len(text) > limit:
             raise InvalidModel(f"{name} is too large.", field=name, limit=f"{limit} bytes")
+        _refuse_many(text, name)
         value = json.loads(text.decode("utf-8"))
     except RecursionError as error:
         raise InvalidModel(
@@ -47,6 +51,17 @@ def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, An
     if not isinstance(value, dict):
         raise InvalidModel(f"{name} must hold one JSON object.", field=name)
     return value
+
+
+def _refuse_many(text: bytes, name: str) -> None:
+    """By the signs between them, before anything is parsed; the few in strings count as well."""
+    containers = max(text.count(b"[") + text.count(b"{"), text.count(b":"))
+    if text.count(b",") > MAX_VALUES or containers > MAX_CONTAINERS:
+        raise InvalidModel(
+            f"{name} holds too many values.",
+            field=name,
+            limit=f"{MAX_VALUES} values, {MAX_CONTAINERS} objects, lists or names",
+        )
 
 
 class Fields:

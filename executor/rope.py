@@ -14,6 +14,14 @@ from ..core.errors import InvalidModel
 from .architectures import Architecture
 from .model_json import Fields
 
+KNOWN = frozenset(
+    {
+        *("rope_type", "type", "rope_theta", "factor", "partial_rotary_factor", "original_max_position_embeddings"),
+        *("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
+        *("short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "full_attention", "sliding_attention"),
+    }
+)
+"""What Transformers reads in an object of a rotary embedding, of one type or another; `long_factor` holds behind every context here."""
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 
 
@@ -63,6 +71,16 @@ def read_ropes(architecture: Architecture, fields: Fields, head_dim: int, contex
     rope, bound = _rope(architecture, full, head_dim, context)
     local_rope, local_bound = _rope(architecture, local, head_dim, context)
     return (rope, local_rope), min(bound, local_bound)
+
+
+def unread_rope_fields(fields: Fields) -> list[str]:
+    """What the objects hold that no rotary type knows, sorted: `rope_scaling.finetuned`."""
+    unread = set()
+    for name in ("rope_scaling", "rope_parameters"):
+        found = fields.section(name)
+        for inner in (found, *(value for value in found.values() if isinstance(value, dict))):
+            unread |= {f"{name}.{key[:64]}" for key, value in inner.items() if key not in KNOWN and value is not None}
+    return sorted(unread)[:16]
 
 
 def _refuse_flat(parameters: dict[str, Any]) -> None:

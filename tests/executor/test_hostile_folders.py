@@ -95,6 +95,26 @@ def test_json_made_to_hurt(folder, name, text):
     assert refusal(folder).field == name
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":[' + "1," * (2**22 + 1) + "1]}",
+        '{"a":[' + "[]," * 2**20 + "[]]}",
+        "{" + ",".join(f'"{i:x}":1' for i in range(2**20 + 1)) + "}",
+    ],
+)
+def test_a_vocabulary_of_more_than_any_model(folder, text):
+    change_json(folder, "tokenizer_config.json", added_tokens_decoder=None)
+    (folder / "tokenizer.json").write_text(text)
+    refused = refusal(folder)
+    assert refused.field == "tokenizer.json" and "values" in refused.limit
+
+
+def change_json(folder, name, **fields):
+    raw = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(raw | fields))
+
+
 _LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -119,7 +139,7 @@ def test_what_is_within_the_limits_takes_little_memory(tiny_folder, tmp_path):
         shutil.copytree(tiny_folder, folder)
     header(numbers, ('{"a": [' + "1.5," * (2**20 - 20) + "1]}").encode())
     header(names, ("{" + ",".join(f'"{i:07}":{{}}' for i in range(300_000)) + "}").encode())
-    (objects / "config.json").write_text('{"a": [' + "{}," * (2 * 2**20) + "{}]}")
+    (objects / "config.json").write_text('{"a": [' + "{}," * (2**20 - 9) + "{}]}")
     with (half / "config.json").open("wb") as file:
         file.truncate(500 * 2**20)
     command = [sys.executable, "-c", _LIMITED, *map(str, (numbers, names, objects, half))]

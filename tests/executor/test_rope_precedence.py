@@ -109,3 +109,12 @@ def test_random_mixtures(model_type):
             assert ours.shape == frequencies.shape and torch.allclose(ours, frequencies, rtol=1e-5), raw
             assert rope.magnitude == pytest.approx(magnitude), raw
     assert compared > 80
+
+
+def test_what_no_type_knows_is_told():
+    raw = SHAPES["llama"][1] | {
+        "model_type": "llama",
+        "rope_scaling": {"type": "linear", "factor": 2, "finetuned": True},
+    }
+    (said,) = (remark for remark in config_of(raw, {}).remarks if "without effect" in remark)
+    assert "rope_scaling.finetuned" in said
