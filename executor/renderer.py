@@ -94,7 +94,9 @@ class Renderer:
         Raises InvalidInput when the template does not compile, refuses the conversation or goes beyond its bounds, RenderedTooLong when it makes
         more than `most_characters`, Unavailable when no process can be started.
         """
-        body = json.dumps({"messages": messages, "most_characters": most_characters}).encode("ascii")
+        # A message at a time, so that other threads come in between.
+        listed = ", ".join([json.dumps(message) for message in messages])
+        body = f'{{"messages": [{listed}], "most_characters": {most_characters}}}'.encode("ascii")
         with self._turn:
             process = self._ready_process()
             try:

@@ -7,11 +7,13 @@ meanwhile. It does not import torch, because the door uses it.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ RENDERERS = 2
 """Processes for templates: a conversation that takes long leaves one to the others."""
 _SPACE = "\u2581"  # sentencepiece writes a space so
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_AT_A_TIME = 1024
 _GUARDS = "\n\x01\x02\x03\x04\x05\x06\x07"
 
 
@@ -117,24 +120,26 @@ class ModelTokenizer:
         Raises InvalidInput when the model has no template, or the template refuses the conversation or goes beyond its bounds, NeverFits for more
         text than `most_tokens` can be, Unavailable when no process can be started now.
         """
-        with self._renderer() as renderer:
-            texts, marks = self._control.mark([text for message in messages for text in _texts(message)])
-            given = iter(texts)
-            told = [{name: next(given) for name in _names(message)} for message in messages]
-            most = MOST_CHARACTERS
-            cover = self._chat_cover
-            if marks is None and most_tokens is not None and cover.most_bytes is not None and not cover.spaces_free:
-                most = min(most, int(most_tokens * cover.most_bytes))
-            try:
+        if not self._all_renderers:
+            raise InvalidInput(self._no_chat, field="messages")
+        texts, marks = self._control.mark([text for message in messages for text in _texts(message)])
+        given = iter(texts)
+        told = [{name: next(given) for name in _names(message)} for message in messages]
+        most = MOST_CHARACTERS
+        cover = self._chat_cover
+        if marks is None and most_tokens is not None and cover.most_bytes is not None and not cover.spaces_free:
+            most = min(most, int(most_tokens * cover.most_bytes))
+        try:
+            with self._renderer() as renderer:
                 return Rendered(renderer.render(told, most), marks)
-            except RenderedTooLong:
-                if most_tokens is None:
-                    raise InvalidInput(
-                        "The chat template makes too much text of this conversation.",
-                        field="messages",
-                        limit=f"{most} characters",
-                    ) from None
-                raise too_long(most_tokens + 1, most_tokens + 1, "messages", at_least=True) from None
+        except RenderedTooLong:
+            if most_tokens is None:
+                raise InvalidInput(
+                    "The chat template makes too much text of this conversation.",
+                    field="messages",
+                    limit=f"{most} characters",
+                ) from None
+            raise too_long(most_tokens + 1, most_tokens + 1, "messages", at_least=True) from None
 
     def encode_rendered(self, rendered: Rendered, most_tokens: int | None = None) -> list[int]:
         """Token ids of a rendered conversation. Raises InvalidInput for text that is no valid Unicode, NeverFits for more than `most_tokens`."""
@@ -142,33 +147,37 @@ class ModelTokenizer:
             self._refuse_long(self._chat_cover, rendered.text, most_tokens, "messages")
             found = _encoded(self._aware, [rendered.text], "messages", add_special_tokens=False)
             return _ids(found, most_tokens, "messages")
-        parts = rendered.marks.parts(rendered.text)
-        texts = [text for text, marked in parts if not marked]
-        guard, guard_ids = self._guard()
-        guarded = [guard + text if at or parts[0][1] else text for at, text in enumerate(texts)]
-        found = _encoded(self._aware, guarded, "messages", add_special_tokens=False)
-        if most_tokens is not None and sum(map(len, found)) > most_tokens + len(found) * len(guard_ids):
-            raise too_long(sum(map(len, found)), most_tokens + 1, "messages")
-        encoded = iter(zip(texts, guarded, found, strict=True))
-        literal: dict[str, list[int]] = {}
         ids: list[int] = []
-        for text, marked in parts:
-            if marked:
-                if text not in literal:
+        literal: dict[str, list[int]] = {}
+        fewest = 0
+        for slice_ in _slices(rendered.marks.parts(rendered.text)):
+            fewest += sum(1 if marked else _fewest(self._chat_cover, text, "messages") for text, marked in slice_)
+            if most_tokens is not None and fewest > most_tokens:
+                raise too_long(fewest, most_tokens + 1, "messages", at_least=True)
+            encoded = iter(
+                self._encoded_parts([text for text, marked in slice_ if not marked], first=not ids and not slice_[0][1])
+            )
+            for text, marked in slice_:
+                if marked and text not in literal:
                     literal[text] = self._literal_ids(text)
-                ids += literal[text]
-                continue
-            text, with_guard, encoding = next(encoded)
-            piece = encoding.ids
-            if with_guard is not text and guard_ids:
-                if piece[: len(guard_ids)] == guard_ids:
-                    piece = piece[len(guard_ids) :]
-                else:  # the guard grew together with what follows
-                    piece = _encoded(self._aware, [text], "messages", add_special_tokens=False)[0].ids
-            ids += piece
-        if most_tokens is not None and len(ids) > most_tokens:
-            raise too_long(len(ids), most_tokens + 1, "messages")
+                ids += literal[text] if marked else next(encoded)
+            if most_tokens is not None and len(ids) > most_tokens:
+                raise too_long(len(ids), most_tokens + 1, "messages", at_least=True)
         return ids
+
+    def _encoded_parts(self, texts: list[str], *, first: bool) -> list[list[int]]:
+        """Ids of parts from the middle of a text, but for the `first`, with what the template wrote for what it is."""
+        guard, guard_ids = self._guard
+        guarded = [text if first and not at else guard + text for at, text in enumerate(texts)]
+        found = [encoding.ids for encoding in _encoded(self._aware, guarded, "messages", add_special_tokens=False)]
+        for at, ids in enumerate(found):
+            if not guard or (first and not at):
+                continue
+            if ids[: len(guard_ids)] == guard_ids:
+                found[at] = ids[len(guard_ids) :]
+            else:  # the guard grew together with what follows
+                found[at] = _encoded(self._aware, [texts[at]], "messages", add_special_tokens=False)[0].ids
+        return found
 
     def close(self) -> None:
         """End the processes of the template; idempotent."""
@@ -187,15 +196,10 @@ class ModelTokenizer:
 
     def _refuse_long(self, cover: TokenCover, text: str, most_tokens: int | None, field: str) -> None:
         """Raise NeverFits for a text that has too many tokens however it is encoded, InvalidInput for a lone surrogate."""
-        if most_tokens is None:
-            return
-        try:
-            fewest = cover.fewest_tokens(text)
-        except UnicodeEncodeError:
-            raise _no_character(field) from None
-        if fewest > most_tokens:
+        if most_tokens is not None and (fewest := _fewest(cover, text, field)) > most_tokens:
             raise too_long(fewest, most_tokens + 1, field, at_least=True)
 
+    @cached_property
     def _guard(self) -> tuple[str, list[int]]:
         """A character that takes the space put before a text, so that a text from the middle gets none, and its ids; "" where none is put."""
         if not self._adds_prefix:
@@ -216,7 +220,7 @@ class ModelTokenizer:
         return [token for character in text for token in self._without_added(character)]
 
     def _without_added(self, text: str) -> list[int]:
-        guard, _ = self._guard()
+        guard, _ = self._guard
         guard_ids = self._pipeline(guard) if guard else []
         ids = self._pipeline(guard + text)
         return ids[len(guard_ids) :] if ids[: len(guard_ids)] == guard_ids else self._pipeline(text)
@@ -231,6 +235,12 @@ class ModelTokenizer:
         return [token.id for piece in pieces for token in self._plain.model.tokenize(piece)]
 
 
+def _slices(parts: Iterator[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    """Some at a time: a call of the library with very many texts would hold the interpreter."""
+    while slice_ := list(itertools.islice(parts, _AT_A_TIME)):
+        yield slice_
+
+
 def _names(message: ChatMessage) -> tuple[str, ...]:
     return ("role", "content") if message.name is None else ("role", "content", "name")
 
@@ -241,6 +251,14 @@ def _texts(message: ChatMessage) -> list[str]:
 
 def _no_character(field: str) -> InvalidInput:
     return InvalidInput("The text holds a lone surrogate, which is no character.", field=field)
+
+
+def _fewest(cover: TokenCover, text: str, field: str) -> int:
+    """Tokens that a text has at least. Raises InvalidInput for a lone surrogate."""
+    try:
+        return cover.fewest_tokens(text)
+    except UnicodeEncodeError:
+        raise _no_character(field) from None
 
 
 def _encoded(

@@ -137,6 +137,7 @@ _OF_MODEL_TYPE = {
     "gpt2": "GPT2Tokenizer",
     "mistral": _AS_IT_STANDS,
     "opt": "GPT2Tokenizer",
+    "phi3": _AS_IT_STANDS,
     "qwen2": "Qwen2Tokenizer",
     "qwen3": "Qwen2Tokenizer",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,6 +27,8 @@ log = logging.getLogger("skipjoin.door")
 
 PUBLIC_SERVICE = "skipjoin.v1.JobPoolService"
 _STEP_S = 0.05
+_SWITCH_S = 0.001
+"""So long may a thread keep the interpreter from the event loop, which takes it many times for one answer."""
 
 
 class SideDoor(Protocol):
@@ -59,6 +62,7 @@ class Door:
 
         Raises what ended a background task: the first engine's own failure, a lost job pool, a broken log.
         """
+        sys.setswitchinterval(_SWITCH_S)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)

@@ -32,6 +32,7 @@ for beside in (
     "config_mutations",
     "folder_answers",
     "published_configs",
+    "small_tokenizers",
 ):
     _load(beside)
 
