@@ -75,6 +75,7 @@ class _Download:
         self._commit = ""
         self._bar = DownloadBar(repo)
         self._total = self._done = self._mark = 0
+        self._begun = False
         self._since_ns = clock.now_ns()
         self._stderr = b""
 
@@ -104,6 +105,9 @@ class _Download:
 
     def _heard(self, line: dict[str, Any]) -> Path | None:
         match line:
+            case {"begun": True}:
+                self._begun = True
+                self._moved(0)
             case {"done": int(done)}:
                 self._done = done
                 self._bar.at(done)
@@ -132,7 +136,9 @@ class _Download:
         self._mark, self._since_ns = max(self._mark, mark), self._clock.now_ns()
 
     def _left_s(self) -> float:
-        return max(0.0, self._stall_s - (self._clock.now_ns() - self._since_ns) / 1e9)
+        # A busy machine may take its time over the imports; none of it is the hub's.
+        most_s = self._stall_s if self._begun else max(self._stall_s, STALL_S)
+        return max(0.0, most_s - (self._clock.now_ns() - self._since_ns) / 1e9)
 
     def _check(self) -> None:
         if self._left_s() > 0:

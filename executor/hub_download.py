@@ -142,8 +142,9 @@ def weights_named(folder: Path, names: Sequence[str]) -> list[str]:
 
 def download(repo: str, revision: str | None, say: Say) -> Path:
     """The folder with one commit of a repository, whole. Raises SkipjoinError."""
-    from huggingface_hub import constants
+    from huggingface_hub import HfApi, constants, errors, get_session  # noqa: F401  all that is used, before the first request
 
+    say({"begun": True})
     cache, wanted = Cache(Path(constants.HF_HUB_CACHE), repo), revision or constants.DEFAULT_REVISION
     if constants.HF_HUB_OFFLINE:
         return _cached(cache, wanted, say) or _refuse_offline(repo)

@@ -171,15 +171,15 @@ def test_what_fails_says_what_to_do(
 @pytest.mark.parametrize("fault", ["info silent", "hangs", "drips"])
 def test_a_hub_that_brings_nothing_is_given_up(hub: Hub, fault: str) -> None:
     hub.faults.add(fault)
-    with pytest.raises(Unavailable, match=r"nothing new for 2 s.*hub_stall_s"):
-        find_model("org/tiny", stall_s=2)
+    with pytest.raises(Unavailable, match=r"nothing new for 3 s.*hub_stall_s"):
+        find_model("org/tiny", stall_s=3)
 
 
 def test_half_a_file_is_gone_on_with_in_this_run_and_the_next(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.faults.add("hangs")
     monkeypatch.setattr(hub_module, "LEAST_BYTES", 1 << 40)
     with pytest.raises(Unavailable, match="What came is kept"):
-        find_model("org/tiny", stall_s=1.5)
+        find_model("org/tiny", stall_s=3)
     hub.faults.clear()
     hub.faults.add("half")  # each request brings half of what is left, with ranges that is progress
     hub.asked.clear()
@@ -192,7 +192,7 @@ def test_half_a_file_is_gone_on_with_in_this_run_and_the_next(hub: Hub, monkeypa
 def test_a_damaged_rest_of_a_download_is_found_and_thrown_away(hub: Hub) -> None:
     hub.faults.add("hangs")
     with pytest.raises(Unavailable):
-        find_model("org/tiny", stall_s=1.5)
+        find_model("org/tiny", stall_s=3)
     hub.faults.clear()
     (part,) = Path(os.environ["HF_HOME"], "hub").glob("models--org--tiny/blobs/*.incomplete")
     part.write_bytes(bytes(part.stat().st_size))
