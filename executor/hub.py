@@ -23,8 +23,8 @@ log = logging.getLogger("skipjoin.model")
 STALL_S = 60.0
 LEAST_BYTES = 64 * 1024
 """A download that brings less than this within the stall time, with more to come, is given up: a hub may drip."""
-_ID = re.compile(r"(?:[A-Za-z0-9_][\w.\-]{0,95}/)?[A-Za-z0-9_][\w.\-]{0,95}")
-_REVISION = re.compile(r"[\w][\w.\-/]{0,255}")
+_ID = re.compile(r"(?:\w[\w.\-]{0,95}/)?\w[\w.\-]{0,95}", re.ASCII)
+_REVISION = re.compile(r"\w[\w.\-/]{0,255}", re.ASCII)
 _PAGE = re.compile(r"https?:/+(?:www\.)?(?:huggingface\.co|hf\.co)/+")
 MODULE = "skipjoin.executor.hub_download"
 

@@ -38,8 +38,8 @@ _PR_SET_PDEATHSIG = 1
 _TELL_NS = 100_000_000
 MAX_INDEX_BYTES = 64 << 20
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_ETAG = re.compile(r"[0-9a-f]{32,64}")
-_PLAIN_NAME = re.compile(r"\w[\w.\-]*")
+_ETAG = re.compile(r"\w[\w.\-]{0,127}", re.ASCII)
+_PLAIN_NAME = re.compile(r"\w[\w.\-]*", re.ASCII)
 _NEEDED = re.compile(r".*(?<!\.bin\.index)\.json|.*\.jinja|tokenizer\.model")
 
 Say = Callable[[dict[str, Any]], None]
@@ -180,22 +180,26 @@ def _asked(repo: str, revision: str) -> tuple[str, dict[str, HubFile]]:
     """What the hub says of the revision: its commit, and the files of its top folder that a model may need. Raises SkipjoinError."""
     from huggingface_hub import HfApi
 
+    api = HfApi(library_name="skipjoin")
     with _said_plainly(repo, revision):
-        info = HfApi(library_name="skipjoin").model_info(
-            repo, revision=revision, files_metadata=True, timeout=REQUEST_S
-        )
+        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=REQUEST_S)
     commit = info.sha
     if commit is None or not _COMMIT.fullmatch(commit):
         raise Unavailable(f"The hub does not say which commit {revision} of {repo} is. Is HF_ENDPOINT a model hub?")
+    told = [
+        (one.rfilename, one.size, one.lfs.sha256 if one.lfs is not None else one.blob_id) for one in info.siblings or ()
+    ]
+    if not told:  # a mirror that lists files elsewhere only
+        with _said_plainly(repo, revision):
+            told = [(one.path, None, None) for one in api.list_repo_tree(repo, revision=commit)]
     files = {}
-    for one in info.siblings or ():
-        name, etag = one.rfilename, one.lfs.sha256 if one.lfs is not None else one.blob_id
+    for name, size, etag in told:
         if not _PLAIN_NAME.fullmatch(name) or not (_NEEDED.fullmatch(name) or name.endswith(".safetensors")):
             continue
-        if one.size is None or etag is None:
+        if size is None or etag is None:
             files[name] = _file_of(repo, commit, name)
         elif _ETAG.fullmatch(etag):
-            files[name] = HubFile(name, one.size, etag)
+            files[name] = HubFile(name, size, etag)
     return commit, files
 
 
@@ -314,9 +318,16 @@ def _stream(repo: str, commit: str, file: HubFile, out: BinaryIO, progress: Prog
                         out.truncate(at)
                         progress.add(at - here)
                         here = out.seek(at)
-                    out.write(chunk[: file.size - here])
-                    progress.add(min(len(chunk), file.size - here))
-                    here = min(here + len(chunk), file.size)
+                    if here + len(chunk) > file.size:
+                        out.truncate(0)
+                        raise InvalidModel(
+                            f"{file.name} of {repo} is longer than the {file.size} bytes that the hub says."
+                            " It was deleted; run the command again.",
+                            field=file.name,
+                        )
+                    out.write(chunk)
+                    progress.add(len(chunk))
+                    here += len(chunk)
             failure = Unavailable(f"The hub sent {here} of the {file.size} bytes of {file.name}.")
         except Unavailable as error:
             failure = error
@@ -354,7 +365,7 @@ def _chunks(repo: str, commit: str, file: HubFile, start: int) -> Iterator[tuple
 
 def _is(part: Path, etag: str) -> bool:
     """Whether the content is what its name says: SHA-256 of a large file, git's SHA-1 of a small one (mirrors: plain SHA-1, or no hash)."""
-    if len(etag) not in (40, 64):
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", etag):
         return True
     with part.open("rb") as file:
         if len(etag) == 64:
@@ -404,6 +415,11 @@ class _said_plainly:  # noqa: N801  a context manager, read as a phrase
             return PermissionDenied(f"The hub does not let you read {repo}. {token}.", field="model")
         if isinstance(error, OSError) and error.errno is not None and status is None:
             return InvalidModel(f"The hub's cache cannot be written: {error.strerror}. HF_HOME names another folder.")
+        if status == 404:
+            return NotFound(
+                f"The hub answers 404 for {repo}: it has no such model or file. Look at the id, and whether HF_ENDPOINT is a model hub.",
+                field="model",
+            )
         if status is not None:
             return Unavailable(f"The hub answered {status} for {repo}. Try again later.")
         kind = type(error).__name__  # of the hub's HTTP library, which has changed its name

@@ -46,13 +46,25 @@ class Hub:
             return _error(401, "RepoNotFound", "Repository not found")
         if revision not in ("main", self.commit):
             return _error(404, "RevisionNotFound", "Invalid rev id")
+        if "plain 404" in self.faults:
+            return web.Response(status=404, text="nothing here")
         siblings = [_told(path) for path in sorted(folder.rglob("*")) if path.is_file()]
         for one in siblings:
             one["rfilename"] = str(Path(str(one["rfilename"])).relative_to(folder))
             if "names alone" in self.faults:
                 for key in ("size", "blobId", "lfs"):
                     one.pop(key, None)
+        if "no list" in self.faults:
+            siblings = []
         return web.json_response({"id": repo, "modelId": repo, "sha": self.commit, "siblings": siblings})
+
+    async def tree(self, request: web.Request) -> web.StreamResponse:
+        """What `HfApi.list_repo_tree` asks."""
+        folder = self.root / request.match_info["repo"]
+        files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        return web.json_response(
+            [{"type": "file", "path": path.name, "size": path.stat().st_size, "oid": _etag(path)} for path in files]
+        )
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """A file of a commit: a redirect for a large one, as the hub does."""
@@ -81,6 +93,8 @@ class Hub:
         large = len(data) >= LFS_BYTES
         if large and "wrong content" in self.faults:
             data = bytes(len(data))
+        if large and "too long" in self.faults:
+            data += b"more"
         if large and "full" in self.faults:
             return web.Response(status=503)
         start = 0
@@ -129,6 +143,7 @@ class Hub:
         async def serve() -> None:
             app = web.Application()
             app.router.add_get("/api/models/{repo:[^/]+(?:/[^/]+)?}/revision/{revision:.+}", self.info)
+            app.router.add_get("/api/models/{repo:[^/]+(?:/[^/]+)?}/tree/{revision:.+}", self.tree)
             app.router.add_route("*", "/cdn/{repo:.+}/{name:[^/]+}", self.content)
             app.router.add_route("*", "/{repo:.+}/resolve/{revision:[^/]+}/{name:[^/]+}", self.file)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

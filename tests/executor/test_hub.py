@@ -142,6 +142,8 @@ def test_a_new_commit_is_another_folder_and_a_pinned_one_stays(hub: Hub, models:
         ("org/tiny", None, ("info broken",), Unavailable, "answered 500"),
         ("org/tiny", None, ("full",), Unavailable, "answered 503"),
         ("org/tiny", None, ("wrong content",), InvalidModel, "another content than the hub says"),
+        ("org/tiny", None, ("too long",), InvalidModel, "longer than the"),
+        ("org/tiny", None, ("plain 404",), NotFound, "answers 404.*whether HF_ENDPOINT is a model hub"),
         ("org/tiny", None, ("half", "no ranges"), Unavailable, "run the command again to go on"),
         ("./none", None, (), InvalidModel, r"no folder ./none.*skipjoin model init ./none"),
         ("/none/at/all", None, (), InvalidModel, "no folder /none/at/all"),
@@ -201,8 +203,9 @@ def test_a_damaged_rest_of_a_download_is_found_and_thrown_away(hub: Hub) -> None
     assert find_model("org/tiny").commit == COMMIT
 
 
-def test_a_list_of_names_alone_is_enough(hub: Hub) -> None:
-    hub.faults.add("names alone")
+@pytest.mark.parametrize("fault", ["names alone", "no list"])
+def test_a_mirror_may_tell_less(hub: Hub, fault: str) -> None:
+    hub.faults.add(fault)
     assert find_model("org/tiny").folder.joinpath("model.safetensors").is_file()
 
 
@@ -240,6 +243,7 @@ def test_an_index_says_which_weights_there_are(hub: Hub, models: Path, tmp_path:
         ("../x", None),
         ("~/x", None),
         ("a b", None),
+        ("n\u00f6", None),
         ("org/", None),
         ("org/na..me", None),
         ("x" * 97, None),
