@@ -92,6 +92,10 @@ class ModelTokenizer:
                 limit=f"0..{self.vocab_size - 1}",
             )
 
+    def token_name(self, token: int) -> str | None:
+        """What the vocabulary calls a token; None for an id that it does not know."""
+        return self._plain.id_to_token(token)
+
     def check_size(self, text: str, most_tokens: int) -> None:
         """Without encoding it: raise NeverFits for a text that has more tokens however it is encoded, InvalidInput for a lone surrogate."""
         self._refuse_long(self._cover, text, most_tokens, "text")

@@ -85,7 +85,7 @@ class OpenAiCalls:
 
     async def _call(self, request: web.BaseRequest, tenant: TenantId, *, chat: bool) -> web.StreamResponse:
         job, model, wish = await self._taken_in(request, tenant, chat=chat)
-        shape = Shape(job, model, chat, self.tokenizer.token_bytes)
+        shape = Shape(job, model, chat, self.tokenizer.token_bytes, self.tokenizer.token_name)
         try:
             if wish.stream:
                 return await self._stream(request, tenant, job, shape, usage=wish.include_usage)

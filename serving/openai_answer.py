@@ -6,9 +6,10 @@ values and makes dictionaries. `openai.py` sends them.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..core.view import Chunk, Finish, JobView
 from ..proto.status import http_status
 from .openai_request import name_here
 
+_UTF8 = codecs.getincrementaldecoder("utf-8")
 CONTEXT_WORDS = "maximum context length"
 CONTEXT_CODE = "context_length_exceeded"
 NEVER = -9999.0  # JSON has no infinity; OpenAI writes this for what practically cannot be
@@ -73,15 +75,21 @@ def usage_of(job: JobView, output_tokens: int) -> dict[str, int]:
     }
 
 
+def _no_name(token: int) -> str | None:
+    return None
+
+
 @dataclass(slots=True)
 class Shape:
-    """How one answer looks, from its first chunk to its last; `text_offset` grows with the text sent."""
+    """How one answer looks, from its first chunk to its last; `text_offset` grows with the text of the tokens."""
 
     job: JobView
     model: str
     chat: bool
     token_bytes: Sequence[bytes]
+    token_name: Callable[[int], str | None] = _no_name
     text_offset: int = field(default=0)
+    _decoder: codecs.IncrementalDecoder = field(default_factory=lambda: _UTF8(errors="replace"))
 
     def chunk(self, chunk: Chunk, *, first: bool) -> dict[str, Any]:
         """One chunk of a stream."""
@@ -128,30 +136,53 @@ class Shape:
         pairs = list(zip(chunk.token_ids, chunk.logprobs, strict=True))
         if self.chat:
             return {"content": [self._chat_entry(token, entry) for token, entry in pairs]}
-        texts = [self._text(token) for token, _ in pairs]
         offsets = []
-        for text in texts:
+        for token, _ in pairs:
             offsets.append(self.text_offset)
-            self.text_offset += len(text)
+            self.text_offset += len(self._decoder.decode(self._bytes(token)))
         return {
-            "tokens": texts,
+            "tokens": [self._text(token) for token, _ in pairs],
             "token_logprobs": [_value(entry.chosen) for _, entry in pairs],
-            "top_logprobs": [{self._text(token): _value(value) for token, value in entry.top} for _, entry in pairs],
+            "top_logprobs": [self._by_text(token, _with_chosen(token, entry)) for token, entry in pairs],
             "text_offset": offsets,
         }
 
+    def _by_text(self, chosen: int, top: Sequence[tuple[int, float]]) -> dict[str, float | None]:
+        """Values by the tokens' texts. Of several tokens with one text the chosen one, else the best, has it, and the others go by number."""
+        own = self._text(chosen)
+        found: dict[str, float | None] = {}
+        for token, value in top:
+            text = self._text(token)
+            taken = text in found or (text == own and token != chosen)
+            found[f"token_id:{token}" if taken else text] = _value(value)
+        return found
+
     def _chat_entry(self, token: int, entry: TokenLogprobs) -> dict[str, Any]:
-        top = [self._one(other, value) for other, value in entry.top]
-        return self._one(token, entry.chosen) | {"top_logprobs": top}
+        top = _with_chosen(token, entry) if entry.top else []
+        return self._one(token, entry.chosen) | {"top_logprobs": [self._one(other, value) for other, value in top]}
 
     def _one(self, token: int, value: float) -> dict[str, Any]:
         return {"token": self._text(token), "logprob": _value(value), "bytes": list(self._bytes(token))}
 
     def _text(self, token: int) -> str:
-        return self._bytes(token).decode("utf-8", "replace")
+        """The token's text; for bytes that are none by themselves what they are, for a token without any its name."""
+        data = self._bytes(token)
+        if not data:
+            return self.token_name(token) or f"token_id:{token}"
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
     def _bytes(self, token: int) -> bytes:
         return self.token_bytes[token] if 0 <= token < len(self.token_bytes) else b""
+
+
+def _with_chosen(token: int, entry: TokenLogprobs) -> Sequence[tuple[int, float]]:
+    """The best tokens, best first, and the chosen one behind them where it is none of them."""
+    if math.isnan(entry.chosen) or any(other == token for other, _ in entry.top):
+        return entry.top
+    return (*entry.top, (token, entry.chosen))
 
 
 def _value(logprob: float) -> float | None:

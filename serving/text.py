@@ -35,6 +35,10 @@ class Tokenizer(Protocol):
         """What each token id stands for; special tokens stand for nothing."""
         ...
 
+    def token_name(self, token: int) -> str | None:
+        """What the vocabulary calls a token, such as </s>; None for an id that it does not know."""
+        ...
+
     def check_size(self, text: str, most_tokens: int) -> None:
         """Raise NeverFits for a text of which can be told without encoding it that it has more tokens."""
         ...
@@ -82,6 +86,10 @@ class ByteTokenizer:
         self.vocab_size = BYTE_VOCABULARY
         self.end_tokens = frozenset({BYTE_END})
         self.token_bytes: Sequence[bytes] = (*(bytes([value]) for value in range(256)), b"")
+
+    def token_name(self, token: int) -> str | None:
+        """A name for the token that ends."""
+        return "<end>" if token == BYTE_END else None
 
     def check_size(self, text: str, most_tokens: int) -> None:
         """Encoding tells as soon."""

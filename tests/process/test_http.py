@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -285,6 +286,78 @@ def test_a_drain_ends_streams_and_refuses_newcomers(serve: Serve) -> None:
         last = streamed.result().events[-1]
     assert last["error"]["code"] == "unavailable"
     assert server.wait(20) == 0
+
+
+def test_the_end_of_a_drain_says_what_http_clients_can_do_and_computes_for_nobody(serve: Serve) -> None:
+    server = serve(*HTTP, "--drain-s", "0.5", "--simulated-scale", "20", "--max-batch", "2")
+    port = http_port(server)
+    body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True}
+    with ThreadPoolExecutor(4) as threads:
+        nameless = [
+            threads.submit(call, port, "/v1/completions", body | {"stream": stream}) for stream in (True, False)
+        ]
+        _until(lambda: _running(server) == 2)
+        queued = threads.submit(call, port, "/v1/completions", body | {"prompt": "queued"})
+        named = threads.submit(call, port, "/v1/completions", body | {"stream": True}, Idempotency_Key="later")
+        _until(lambda: _running(server) == 4)
+        server.signal(15)
+        streamed, whole, waited, kept = (future.result() for future in (*nameless, queued, named))
+    for error in (streamed.events[-1]["error"], whole.json["error"], waited.json["error"]):
+        assert error["code"] == "unavailable"
+        assert "cancelled" in error["message"] and "offset" not in error["message"]
+    assert (whole.status, waited.status) == (503, 503)
+    assert whole.headers["retry-after"]
+    assert "Idempotency-Key" in kept.events[-1]["error"]["message"]
+    assert server.wait(20) == 0
+    server.start()
+    assert _job(server, streamed.headers["x-skipjoin-job-id"]).state == pb.JOB_STATE_CANCELLED
+    with server.stub() as stub:
+        jobs = stub.List(pb.ListRequest()).jobs
+    assert sorted(job.state for job in jobs if job.state != pb.JOB_STATE_CANCELLED) == [
+        job.state for job in jobs if job.job_id == kept.headers["x-skipjoin-job-id"]
+    ]
+    assert len(jobs) == 4
+
+
+def test_a_client_that_leaves_while_it_is_written_to_is_no_fault(serve: Serve) -> None:
+    server = serve(*HTTP, "--simulated-scale", "0.02", "--call-cap-s", "5")
+    port = http_port(server)
+    body = {"prompt": "x", "max_tokens": 3000, "ignore_eos": True, "stream": True, "logprobs": 5}
+    for wait_s in (0.0, 0.05, 0.2):
+        for reset in (True, False):
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                if reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.sendall(post("/v1/completions", body))
+                assert connection.recv(1000)
+                time.sleep(wait_s)
+    _until(lambda: _running(server) == 0)
+    time.sleep(1.05)
+    page = dict(figures(port))
+    assert page['skipjoin_requests_rejected_total{reason="internal"}'] == 0
+    assert "ERROR" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_stream_that_waits_has_its_headers_at_once_and_comments_then(serve: Serve) -> None:
+    server = serve(
+        *HTTP, "--simulated-scale", "20", "--max-batch", "1", "--stream-comment-s", "0.2", "--policy", "fcfs"
+    )
+    port = http_port(server)
+    body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as running:
+        running.sendall(post("/v1/completions", body))
+        got = b""
+        while b"data: " not in got:
+            got += running.recv(65536)
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as waiting:
+            waiting.sendall(post("/v1/completions", body))
+            got = waiting.recv(65536)
+            assert b"text/event-stream" in got and b"data: " not in got
+            while got.count(b": waiting\n\n") < 3:
+                got += waiting.recv(65536)
+            assert b"data: " not in got
 
 
 def test_tokens_are_asked_for(serve: Serve, tmp_path: Path) -> None:

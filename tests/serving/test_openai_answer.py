@@ -57,10 +57,63 @@ def test_logprobs_of_a_conversation_have_bytes() -> None:
     answer = _shape(chat=True).answer("é", [Chunk(0, (2, 3), "é", (ENTRIES[0], ENTRIES[0]), finish)], finish)
     content = answer["choices"][0]["logprobs"]["content"]
     assert [entry["bytes"] for entry in content] == [[0xC3], [0xA9]]
-    assert [len(entry["top_logprobs"]) for entry in content] == [2, 2]
+    assert [[top["token"] for top in entry["top_logprobs"]] for entry in content] == [
+        ["Hel", "lo", r"bytes:\xc3"],
+        ["Hel", "lo", r"bytes:\xa9"],
+    ]
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "é"}
     assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
     assert (answer["id"], answer["created"]) == ("chatcmpl-" + "a" * 32, 7)
+
+
+NAMES = {5: "</s>", 6: "<pad>"}
+MANY = (b"a", b"\xc3", b"\xa9", b"\xf0\x9f", b"a", b"", b"", b"")
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_tokens_that_are_no_text_keep_their_own_values(chat: bool) -> None:
+    top = tuple((token, -1.0 - token) for token in range(8))
+    texts = ["a", r"bytes:\xc3", r"bytes:\xa9", r"bytes:\xf0\x9f", "a", "</s>", "<pad>", "token_id:7"]
+    for streamed in (False, True):
+        for chosen in range(8):
+            shape = Shape(JOB, "m", chat, MANY, NAMES.get)
+            chunk = Chunk(0, (chosen,), "", (TokenLogprobs(-1.0 - chosen, top),), Finish(FinishReason.LENGTH, 1))
+            whole = (
+                shape.chunk(chunk, first=True)
+                if streamed
+                else shape.answer("", [chunk], Finish(FinishReason.LENGTH, 1))
+            )
+            said = whole["choices"][0]["logprobs"]
+            if chat:
+                assert [(one["token"], one["logprob"]) for one in said["content"][0]["top_logprobs"]] == [
+                    (text, -1.0 - token) for token, text in enumerate(texts)
+                ]
+                assert said["content"][0]["token"] == texts[chosen]
+            else:
+                assert said["tokens"] == [texts[chosen]]
+                assert len(said["top_logprobs"][0]) == 8
+                assert said["top_logprobs"][0][texts[chosen]] == said["token_logprobs"][0] == -1.0 - chosen
+                assert said["top_logprobs"][0]["token_id:4" if chosen != 4 else "token_id:0"] == (
+                    -5.0 if chosen != 4 else -1.0
+                )
+
+
+def test_the_chosen_token_is_among_the_best_in_any_case_and_offsets_count_text() -> None:
+    shape = Shape(JOB, "m", False, MANY, NAMES.get)
+    entries = (
+        TokenLogprobs(-3.0),
+        TokenLogprobs(-2.0, ((0, -0.5),)),
+        TokenLogprobs(-4.0, ((0, -0.5),)),
+        TokenLogprobs(-5.0),
+    )
+    said = shape.chunk(Chunk(0, (0, 1, 2, 5), "aé", entries), first=True)["choices"][0]["logprobs"]
+    assert said["top_logprobs"] == [
+        {"a": -3.0},
+        {"a": -0.5, r"bytes:\xc3": -2.0},
+        {"a": -0.5, r"bytes:\xa9": -4.0},
+        {"</s>": -5.0},
+    ]
+    assert said["text_offset"] == [0, 1, 1, 2]
 
 
 def test_a_conversations_role_comes_once() -> None:

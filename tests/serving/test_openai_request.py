@@ -7,10 +7,18 @@ from typing import Any
 
 import pytest
 
-from skipjoin.core.errors import InvalidInput
+from skipjoin.core.errors import InvalidInput, NeverFits
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import ChatMessage
-from skipjoin.serving.openai_request import Asked, Wish, chat_asked, completion_asked, name_here, read_body
+from skipjoin.serving.openai_request import (
+    Asked,
+    Wish,
+    chat_asked,
+    check_values,
+    completion_asked,
+    name_here,
+    read_body,
+)
 
 DEFAULTS = SamplingParams(temperature=0.3, top_k=7)
 HI = [{"role": "user", "content": "hi"}]
@@ -198,3 +206,70 @@ def test_fields_have_the_names_of_this_wire() -> None:
     assert name_here("messages[3].role") == "messages[3].role"
     assert name_here(None) is None
     assert read_body(json.dumps({"a": 1}).encode()) == {"a": 1}
+
+
+CHANGES_NOTHING = {
+    "top_k": (-1, 0, None), "min_tokens": (0, None), "reasoning_effort": (None, "none"), "function_call": (None, "none", "auto"),
+    "prediction": (None,), "audio": (None,), "web_search_options": (None,), "verbosity": (None, "medium"), "n": (1, 1.0, None),
+    "tools": (None, []), "tool_choice": (None, "auto", "none"), "functions": (None, []), "logit_bias": (None, {}), "stop": (None, []),
+    "response_format": (None, {"type": "text"}), "modalities": (None, ["text"]), "stream_options": (None, {}, {"include_usage": False}),
+    "presence_penalty": (None, 0), "frequency_penalty": (None, 0.0), "seed": (None,), "service_tier": (None, "auto"), "store": (None, False),
+    "metadata": (None, {}), "user": (None, "u"), "parallel_tool_calls": (None, True), "use_beam_search": (None, False),
+    "length_penalty": (None, 1, 1.0), "skip_special_tokens": (None, True), "spaces_between_special_tokens": (None, True), "min_p": (0, None),
+    "include_stop_str_in_output": (None, False), "prompt_logprobs": (None,), "guided_json": (None,), "temperature": (None,), "top_p": (None, 1),
+    "max_tokens": (None,), "max_completion_tokens": (None,), "stream": (None, False), "model": (None,), "logprobs": (None,), "best_of": (None, 1),
+    "ignore_eos": (None, False), "stop_token_ids": (None, []), "repetition_penalty": (None, 1), "priority": (None, 0), "top_logprobs": (None, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES_NOTHING)
+def test_a_value_that_changes_nothing_is_taken(name: str) -> None:
+    for value in CHANGES_NOTHING[name]:
+        asked = _chat(**{name: value})
+        plain = _chat()
+        assert asked.wish == plain.wish
+        if name not in ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "top_p"):
+            assert asked.spec.sampling == plain.spec.sampling
+        if name != "top_logprobs":
+            _completion(**{name: value})
+    assert _chat(top_k=-1).spec.sampling == SamplingParams(temperature=0.3, top_k=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n", 2), ("n", True), ("min_tokens", 1), ("reasoning_effort", "high"), ("function_call", {"name": "f"}), ("prediction", {}), ("top_k", -2),
+     ("tools", [{}]), ("use_beam_search", True), ("length_penalty", 2), ("echo", 0), ("functions", {}), ("typo", None)],
+)  # fmt: skip
+def test_a_value_that_would_change_something_is_refused_by_name(name: str, value: object) -> None:
+    for asked in (_chat, _completion):
+        with pytest.raises(InvalidInput) as refused:
+            asked(**{name: value})
+        assert refused.value.field == name
+
+
+def test_a_speakers_name_reaches_the_conversation() -> None:
+    messages = [{"role": "user", "name": "ann", "content": "hi"}, {"role": "user", "name": None, "content": "ho"}]
+    assert _chat(messages=messages).spec.messages == (ChatMessage("user", "hi", "ann"), ChatMessage("user", "ho"))
+    with pytest.raises(InvalidInput) as refused:
+        _chat(messages=[{"role": "user", "name": 5, "content": "hi"}])
+    assert refused.value.field == "messages[0].name"
+
+
+def test_bodies_of_more_values_than_any_prompt_are_refused_before_they_are_read() -> None:
+    ids = b'{"prompt": [' + b"1," * 70_000 + b"1]}"
+    with pytest.raises(NeverFits):
+        check_values(ids, 4096)
+    check_values(ids, 8192)
+    check_values(json.dumps({"prompt": 'x, "[{' * 50_000}).encode(), 16)
+    check_values(b'{"prompt": "' + b'\\\\\\",' * 50_000 + b'"}', 16)
+    with pytest.raises(NeverFits):
+        check_values(b'["' + b'\\\\","' * 80_000 + b'"]', 16)
+    with pytest.raises(InvalidInput):
+        check_values(b"[" * 80_000, 16)
+
+
+@pytest.mark.parametrize("data", [b'{"seed": NaN}', b'{"seed": Infinity}', b'{"seed": -Infinity}'])
+def test_what_only_python_calls_json_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read_body(data)
+    assert refused.value.field == "body"
