@@ -52,7 +52,7 @@ class Census:
 
     def stops(self, level: int) -> None:
         """A job of `level` runs no more."""
-        self._at(level).running -= 1
+        self._levels[level - 1].running -= 1
 
     def runs_on(self, old: int, new: int) -> None:
         """A running job changed its level."""

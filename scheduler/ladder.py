@@ -21,6 +21,8 @@ class Ladder:
     def quantum_ns(self, level: int) -> int:
         """Quantum of `level`."""
         quanta_ns = self._quanta_ns
+        if level <= len(quanta_ns):
+            return quanta_ns[level - 1]
         while len(quanta_ns) < level:
             # The maximum keeps tiny quanta with a ratio near 1 strictly rising.
             power = int(self._base_ns * self._ratio ** len(quanta_ns))

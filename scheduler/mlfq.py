@@ -246,21 +246,24 @@ class MlfqPolicy:
 
     def _watch(self, job: MlfqJob, tick: Tick) -> None:
         """Enter when a job that emitted uses up its quantum; one that did so already is due now, even if it just left the batch."""
+        handle = job.facts.handle
         left_ns = self.ladder.quantum_ns(job.level) - job.charged_ns(tick)
         if left_ns <= 0:
-            self._crossings.set(job.facts.handle, tick.decode_ns)
-        elif job.decoding:
-            self._crossings.set(job.facts.handle, tick.decode_ns + left_ns)
+            self._crossings.set(handle, tick.decode_ns)
+        elif job._since is not None:
+            self._crossings.set(handle, tick.decode_ns + left_ns)
         else:
-            self._crossings.discard(job.facts.handle)
+            self._crossings.discard(handle)
 
     def _demote(self, job: MlfqJob, tick: Tick) -> LevelChanged:
         """Only from `advance`, so no crossing of the job stands in the calendar."""
         handle, old = job.facts.handle, job.level
         new, job.spent_before_ns = descent(job, self.ladder, self._cost, tick)
         self._relocate(job, new, tick)
-        if job.decoding:
-            self._crossings.set(handle, tick.decode_ns + self.ladder.quantum_ns(new) - job.charged_ns(tick))
+        since = job._since
+        if since is not None:  # from when it joined the batch the decode clock charges it
+            charged_ns = job._base_ns - job.spent_before_ns
+            self._crossings.set(handle, since.decode_ns + self.ladder.quantum_ns(new) - charged_ns)
         self._starving.settled(handle, tick.now_ns)
         return LevelChanged(handle, old, new, LevelCause.QUANTUM)
 
