@@ -42,10 +42,10 @@ class Cell:
     """Jobs of one kind. `place` numbers the cells of a policy in the order of their first use.
 
     `rung` is the level, but goes on below 1: the expected demand of a job may be less than one iteration, for it shares it with others.
-    `start` is the head start in units of W, for W at `step` of its grid.
+    `start` is the head start in units of W, for W at `step` of its grid. `priced` says by which of the tables.
     """
 
-    __slots__ = ("expected_ns", "kind", "live", "place", "rung", "start", "step", "waiting")
+    __slots__ = ("expected_ns", "kind", "live", "place", "priced", "rung", "start", "step", "waiting")
 
     def __init__(self, kind: Kind, place: int) -> None:
         self.kind = kind
@@ -56,6 +56,7 @@ class Cell:
         self.expected_ns = 1
         self.start = 0.0
         self.step: int | None = None
+        self.priced: int | None = None
 
     @property
     def level(self) -> Level:
@@ -112,7 +113,9 @@ class Cells:
         return round(cell.start * backlog.width_ns)
 
     def _price(self, cell: Cell) -> None:
-        cell.step = None
+        if cell.priced == self._table.made:
+            return
+        cell.step, cell.priced = None, self._table.made
         prompt_class, quarters, age_bin, score = cell.kind
         if prompt_class == COLD:
             # Lomax lives of shape 1.5 have twice as much to come as they had; the level's quantum stands for that.

@@ -89,9 +89,12 @@ class DemandTable:
         self._rows: dict[tuple[int, int, int], tuple[Floats, Floats]] = {}
         self._lives: dict[tuple[int, int, int], _Life] = {}
         self._prices: dict[tuple[int, int, int, int], Price] = {}
+        self.made = 0
+        """How often everything was made anew."""
 
     def clear(self) -> None:
         """The hazards are new, and where the cost model was corrected meanwhile so are the prices: classes must be priced alike."""
+        self.made += 1
         self._rows.clear()
         self._lives.clear()
         self._prices.clear()

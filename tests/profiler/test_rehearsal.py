@@ -91,6 +91,32 @@ def test_an_interruption_counts_in_the_sum_and_hardly_in_the_shape() -> None:
     assert fitted.model.decode_ns(8, 800) / fitted.model.decode_ns(1, 100) == pytest.approx(shape, rel=0.05)
 
 
+def test_prompts_and_decodes_take_each_what_they_took() -> None:
+    """A line fits neither kind: what is right in the sum of all must not be wrong for work of mostly prompts."""
+    rows = [
+        SweepRow((), jobs, jobs * context, round(TRUTH.decode_ns(jobs, jobs * context) * (1.3 if jobs > 4 else 1.0)))
+        for jobs in range(1, 9)
+        for context in (50, 200, 400)
+    ]
+    for tokens, before, jobs in (
+        (16, 0, 0),
+        (64, 0, 0),
+        (128, 0, 0),
+        (64, 64, 0),
+        (16, 0, 3),
+        (64, 64, 3),
+        (128, 0, 6),
+    ):
+        took_ns = TRUTH.iteration_ns(((tokens, before),), jobs, jobs * 100)
+        rows += [SweepRow(((tokens, before),), jobs, jobs * 100, round(took_ns * (0.7 if tokens == 128 else 1.1)))] * 3
+    clock = ManualClock(0)
+    profile = profile_of(swept(clock)[1], FACTS, model_name="m", device="cpu", dtype="float32")
+    model = rehearsed(profile, (), rows).model
+    for kind in ([row for row in rows if not row.chunks], [row for row in rows if row.chunks], rows):
+        predicted = sum(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in kind)
+        assert predicted == pytest.approx(sum(row.measured_ns for row in kind), rel=1e-6)
+
+
 def test_too_short_a_rehearsal_is_refused() -> None:
     clock = ManualClock(0)
     executor, sweep = swept(clock)
