@@ -18,6 +18,7 @@ from ..core.events import Event
 from ..proto.frames import Effects, Events, FromDoor, Hello, StopAsked
 from .engine_parts import Engine, build_engine
 from .facts import failure_frame
+from .importing import Importing
 from .link import EngineEnd, LinkClosed
 from .logs import log_to_stderr
 from .offspring import die_with_parent
@@ -85,7 +86,8 @@ def main(argv: list[str]) -> int:
         settings = ServeSettings.model_validate_json(hello.settings_json)
         log_to_stderr(settings.log_level, settings.log_format)
         pulse = Pulse(link, incarnation, clock)
-        engine = build_engine(settings, incarnation, link, clock, pulse)
+        with Importing(pulse.beat):
+            engine = build_engine(settings, incarnation, link, clock, pulse)
         pulse.ready()
         link.send(engine.facts.to_frame(incarnation, os.getpid()))
         serve(link, engine, clock, incarnation, pulse)

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib.machinery
 import json
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Callable
 
 from ..core.clock import MonotonicClock, sleep_s
+from .importing import Importing
 from .logs import log_to_stderr
 from .offspring import die_with_parent, show_as
 
@@ -68,7 +67,7 @@ def _copies(control: socket.socket, door_pid: int) -> list[str] | None:
 
 
 class _Reports:
-    """Tells the door that imports go on; a finder that finds nothing is asked before each of them."""
+    """Tells the door how far it is, four times a second at most."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -88,25 +87,17 @@ class _Reports:
             self._sent_ns = now_ns
             _send(self._control, {"step": self._step})
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """A module is about to be imported."""
-        self.goes_on()
-        return None
-
 
 def _prepare(reports: _Reports, executor: str, compiled_for: str) -> Callable[[list[str]], int]:
     """All that an engine imports; its kernels are compiled beside that."""
     reports.step("importing")
-    sys.meta_path.insert(0, reports)
     compiling = _compiling(compiled_for)
-    from . import engine_process
+    with Importing(reports.goes_on):
+        from . import engine_process
 
-    if executor == "torch":
-        from ..executor import tokenizer  # noqa: F401
-        from . import torch_parts  # noqa: F401
-    sys.meta_path.remove(reports)
+        if executor == "torch":
+            from ..executor import tokenizer  # noqa: F401
+            from . import torch_parts  # noqa: F401
     if compiling is not None:
         reports.step("compiling")
         while compiling.is_alive():  # the compiler has a time limit of its own

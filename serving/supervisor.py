@@ -36,6 +36,10 @@ _LOOK_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _HEALTHY_NS = 5_000_000_000
 _DIES_WITHIN_S = 10.0
+_ENDS_ITSELF_S = 0.3
+"""An engine that closes its link is about to exit, and its code says why."""
+_FRAMES_AHEAD = 8
+"""Frames that are read before the ones before them are dealt with: few, for a full token log pauses the engine by their not being read."""
 
 
 class Supervisor:
@@ -118,11 +122,15 @@ class Supervisor:
         ready_ns: int | None = None
         self._in_flight, self._child, self._step, self.failure = frozenset(), None, "starting", None
         self._worked = False
-        watch = asyncio.create_task(self._watch())
+        frames: asyncio.Queue[FromEngine | InvariantViolation | None] = asyncio.Queue(_FRAMES_AHEAD)
+        tasks = [asyncio.create_task(self._watch())]
         try:
             self._child, self._link = await self._engines.next(self._stepped)
+            tasks.append(asyncio.create_task(self._read(self._link, frames)))
             await self._link.send(Hello(self.incarnation, json.dumps(self._settings)))
-            while (frame := await self._next_frame(self._link)) is not None:
+            while (frame := await frames.get()) is not None:
+                if isinstance(frame, InvariantViolation):
+                    raise frame
                 if isinstance(frame, Ready):
                     ready_ns = self._clock.now_ns()
                 await self._heard(frame)
@@ -136,17 +144,28 @@ class Supervisor:
         except InvariantViolation as error:
             log.error("engine %d sent what cannot be: %s", self.incarnation, error)
         finally:
-            watch.cancel()
+            for task in tasks:
+                task.cancel()
             await self._ended()
         return ready_ns
 
-    async def _next_frame(self, link: DoorEnd) -> FromEngine | None:
-        self._listening = True
+    async def _read(self, link: DoorEnd, frames: asyncio.Queue[FromEngine | InvariantViolation | None]) -> None:
+        """Read ahead of what is done about it: an engine is heard, or is silent, also while the door waits for it to take something."""
+        frame: FromEngine | InvariantViolation | None = None
         try:
-            return await link.receive()
+            while True:
+                self._listening = True
+                frame = await link.receive()
+                self._listening = False
+                self._silence.heard()
+                if frame is None:
+                    break
+                await frames.put(frame)
+        except (SkipjoinError, ValueError, TypeError, LookupError) as error:
+            frame = InvariantViolation(f"a frame that cannot be read ({error})")
         finally:
             self._listening = False
-            self._silence.heard()
+        await frames.put(frame)
 
     async def _heard(self, frame: FromEngine) -> None:
         """Raises InvariantViolation for what is another engine's."""
@@ -210,7 +229,7 @@ class Supervisor:
         if link is not None:
             link.close()
         if self._child is not None:
-            if not self._stopping:
+            if not self._stopping and not await self._child.wait(_ENDS_ITSELF_S):
                 self._child.kill()
             if not await self._child.wait(_DIES_WITHIN_S):
                 log.error("engine %d was killed and does not end; its memory stays taken", self.incarnation)
