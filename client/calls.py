@@ -17,11 +17,12 @@ from ..core.job import JobState
 from ..core.view import MAX_REASON, JobSpec
 from ..proto import job_pool_pb2 as pb
 from ..proto.convert import spec_to_wire
-from ..proto.status import FailedCall, error_of_call
+from ..proto.status import FailedCall, error_of_call, found_no_server
 from ..proto.terms import STATE_TO_WIRE
 from .asked import request_id_of
 from .connection import DEFAULT_TARGET, TlsParams, Transport, read_targets
 from .follow import Follow
+from .probe import look
 from .retry import Attempts, RetryParams
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -52,6 +53,7 @@ class Calls:
         self._draw = random.Random()
         self._closed = False
         self._channels: dict[int, Any] = {}
+        self._known: set[int] = set()
         self.preferred = 0
         self._attempts(timeout_s)  # refuses a bad timeout now
 
@@ -59,6 +61,29 @@ class Calls:
         if self._closed:
             raise InvalidInput("The client is closed.")
         return Attempts(self._retry, len(self._transport.targets), timeout_s, self._clock, self._draw)
+
+    def _answered(self, target: int) -> None:
+        """A server of ours is at this target."""
+        self.preferred = target
+        self._known.add(target)
+
+    def _shall_look(self, error: SkipjoinError, target: int) -> bool:
+        """Whether to look what answers at a target: once, and not where a server of ours has answered before."""
+        if not found_no_server(error) or target in self._known:
+            return False
+        self._known.add(target)
+        return True
+
+    def _look(self, target: int) -> Unavailable | None:
+        """What is wrong with a target. Blocks for two seconds at most."""
+        return look(self._transport.targets[target], self._transport.tls)
+
+    def _named(self, error: SkipjoinError, target: int) -> SkipjoinError:
+        """The error with the address that it is about."""
+        if not found_no_server(error):
+            return error
+        address = self._transport.targets[target]
+        return Unavailable(f"{address}: {error.message}", field=error.field, limit=error.limit)
 
     def _next_target(self, failed: int) -> int:
         return (failed + 1) % len(self._transport.targets)

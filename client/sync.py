@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from ..core.clock import sleep_s
-from ..core.errors import InternalError
+from ..core.errors import InternalError, SkipjoinError
 from ..core.ids import JobId
 from ..core.job import JobState
 from ..core.view import Chunk, JobEvent, JobList, JobView
@@ -126,14 +126,22 @@ class Client(Calls):
             try:
                 got = call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             except grpc.RpcError as failure:
-                wait_s = attempts.failed(*error_of_call(failed_call(failure)))
+                error, hint_s = error_of_call(failed_call(failure))
+                wait_s = attempts.failed(self._explained(error, target), hint_s)
             else:
-                self.preferred = target
+                self._answered(target)
                 if not isinstance(got, answer):
                     raise InternalError("The server's answer cannot be read.")
                 return got
             target = self._next_target(target)
             sleep_s(wait_s)
+
+    def _explained(self, error: SkipjoinError, target: int) -> SkipjoinError:
+        """The error with its address. Raises what a look at the address found: that does not go away by itself."""
+        found = self._look(target) if self._shall_look(error, target) else None
+        if found is not None:
+            raise found
+        return self._named(error, target)
 
     def find(self, follow: Follow) -> pb.GenerateResponse:
         """The job of a Generate whose answer has not come: its submit again, under the same request_id."""
@@ -153,14 +161,15 @@ class Client(Calls):
                     chunk = follow.take(message)
                     if chunk is not None or follow.job_id != known:
                         attempts.progressed()
-                        self.preferred = target
+                        self._answered(target)
                     if chunk is not None:
                         yield chunk
                     if follow.done:
                         return
                 wait_s = attempts.failed(ended_early(), None)
             except grpc.RpcError as failure:
-                wait_s = attempts.failed(*broken_stream(failed_call(failure), follow, attempts))
+                error, hint_s = broken_stream(failed_call(failure), follow, attempts)
+                wait_s = attempts.failed(self._explained(error, target), hint_s)
             finally:
                 call.cancel()
             target = self._next_target(target)

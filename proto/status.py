@@ -24,6 +24,7 @@ MAX_MESSAGE_BYTES = (
 )
 MAX_NAME_BYTES = 128
 DEFAULT_RETRY_S = 1.0
+NO_SERVER = "No server answers there, or the connection broke; is the address right and `skipjoin serve` running?"
 
 # One row per class: gRPC code and HTTP status. A class without a row takes its parent's.
 _TABLE: dict[type[e.SkipjoinError], tuple[grpc.StatusCode, int]] = {
@@ -50,7 +51,6 @@ _BARE: dict[grpc.StatusCode, type[e.SkipjoinError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: e.InvalidInput,
     grpc.StatusCode.OUT_OF_RANGE: e.OffsetOutOfRange,
     grpc.StatusCode.NOT_FOUND: e.NotFound,
-    grpc.StatusCode.UNIMPLEMENTED: e.UnknownMethod,
     grpc.StatusCode.ALREADY_EXISTS: e.Conflict,
     grpc.StatusCode.FAILED_PRECONDITION: e.WrongState,
     grpc.StatusCode.PERMISSION_DENIED: e.PermissionDenied,
@@ -132,6 +132,11 @@ def abort_args(
     return grpc_code(type(error)), status.message, ((DETAILS_KEY, status.SerializeToString()),)
 
 
+def found_no_server(error: e.SkipjoinError) -> bool:
+    """Whether an error of `error_of_call` came from no server of ours: the connection failed, or something else answered."""
+    return type(error) is e.Unavailable and error.message.startswith(NO_SERVER)
+
+
 def error_of_call(call: FailedCall) -> tuple[e.SkipjoinError, float | None]:
     """Our exception for a failed call, and the server's hint in seconds when to come back (None: it gave none)."""
     status = _sent_status(call)
@@ -146,7 +151,7 @@ def error_of_call(call: FailedCall) -> tuple[e.SkipjoinError, float | None]:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in message:
         return e.InvalidInput("The message is larger than the other side accepts.", limit=message[:200]), None
     if code is grpc.StatusCode.UNAVAILABLE and not info.reason:
-        message = f"No server answers there, or the connection broke; is the address right and `skipjoin serve` running? ({message[:200]})"
+        return e.Unavailable(f"{NO_SERVER} ({message[:200]})"), retry_after_s
     cls = e.by_code().get(info.reason) or _BARE.get(code, e.InternalError)
     field, limit = info.metadata.get("field"), info.metadata.get("limit")
     if issubclass(cls, e.Overloaded):
