@@ -24,6 +24,7 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--settings FILE` and one flag per field of ServeSettings, under its group's title; flags not given leave nothing in the namespace."""
+    parser.usage = f"{parser.prog} [MODEL] [--settings FILE] [FLAG ...]"
     parser.add_argument(
         "--settings",
         type=Path,
@@ -32,7 +33,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="TOML file of settings; SKIPJOIN_* and flags win over it",
     )
     parser.add_argument(
-        POSITIONAL, nargs="?", metavar="MODEL", default=None, help="the model: as --model, which may stand in its place"
+        POSITIONAL,
+        nargs="?",
+        metavar="MODEL",
+        default=None,
+        help="a folder, or an id of the Hugging Face hub; the same as --model",
     )
     for title, group in GROUPS.items():
         if group.model_fields:

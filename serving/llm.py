@@ -6,12 +6,14 @@ but the loaded model. Users import it as `skipjoin.LLM`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.clock import MonotonicClock
@@ -84,8 +86,8 @@ class LLM:
         """Complete every prompt (text, token ids or a conversation), in the order given, however they are scheduled.
 
         `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. `priority` too: -100 to 100,
-        smaller is more urgent, read by the policy `priority` alone. `progress` draws a bar on a terminal. Raises InvalidInput, NeverFits,
-        JobFailed.
+        smaller is more urgent, read by the policy `priority` alone. `progress` draws a bar on standard error if that is a terminal.
+        Raises InvalidInput, NeverFits, JobFailed.
         """
         engine = self._engine
         if engine is None:
@@ -226,6 +228,7 @@ def _bar(total: int, *, shown: bool) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        disable=not shown,
+        console=Console(stderr=True),  # standard output is the program's own
+        disable=not (shown and sys.stderr.isatty()),
         transient=total == 0,
     )

@@ -47,6 +47,11 @@ def llm(folder: Path, cache: Path) -> Iterator[LLM]:
 PROMPTS = [f"prompt number {i} " * (1 + i % 4) for i in range(12)]
 
 
+def test_standard_output_is_the_programs_own(llm: LLM, capsys: pytest.CaptureFixture[str]) -> None:
+    llm.generate("one", SamplingParams(max_new_tokens=1))
+    assert capsys.readouterr() == ("", "")
+
+
 def test_together_and_alone_give_the_same_tokens(llm: LLM) -> None:
     params = [SamplingParams(temperature=0.8, seed=i, max_new_tokens=20 + 3 * i, ignore_eos=True) for i in range(12)]
     together = llm.generate(PROMPTS, params, progress=False)
