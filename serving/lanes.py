@@ -35,7 +35,7 @@ class Lane:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"skipjoin-{name}")
         self._clock = MonotonicClock()
         self._inside: set[Future[Any]] = set()
-        self._took_s: deque[float] = deque([0.0], maxlen=_TYPICAL_OF)
+        self._took_s: deque[float] = deque([0.0] * (_TYPICAL_OF // 2 + 1), maxlen=_TYPICAL_OF)
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What the work answers or raises, from one of the threads. Raises Overloaded where too much stands before it, Unavailable after close."""

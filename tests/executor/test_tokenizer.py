@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoTokenizer
 
-from skipjoin.core.errors import InvalidInput, InvalidModel
+from skipjoin.core.errors import InvalidInput, InvalidModel, NeverFits
 from skipjoin.core.view import ChatMessage
 from skipjoin.executor.tokenizer import ModelTokenizer
+from skipjoin.serving.intake import check_tokens
 
 BOS, EOS, USER, ASSISTANT, SYSTEM = range(5)
 
@@ -211,3 +213,77 @@ def test_a_template_that_does_not_compile_disables_chat_only(folder, template, w
         with pytest.raises(InvalidInput, match=words):
             tokenizer.encode_chat([ChatMessage("user", "hi")])
     tokenizer.close()
+
+
+def add_tokens(folder, *tokens):
+    raw = json.loads((folder / "tokenizer.json").read_text())
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    raw["added_tokens"] += [
+        {"id": index, "content": content, "special": special, **flags} for index, content, special in tokens
+    ]
+    (folder / "tokenizer.json").write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_an_added_token_beyond_the_vocabulary_is_refused_and_not_its_model(folder, special):
+    add_tokens(folder, (512, "[PAD]", special))
+    change(folder, "tokenizer_config.json", pad_token="[PAD]" if special else ...)
+    tokenizer = ModelTokenizer(folder)
+    facts = SimpleNamespace(job_tokens=1024, vocab_size=512)
+    said = check_tokens(tokenizer.encode("hello"), facts)
+    assert text_of(tokenizer, said) == "hello"
+    padded = tokenizer.encode("a [PAD]")
+    if special:
+        assert text_of(tokenizer, padded) == "a [PAD]"
+        assert text_of(tokenizer, tokenizer.encode_chat([ChatMessage("user", "[PAD]")])).startswith("\n[PAD]")
+    else:
+        with pytest.raises(InvalidInput, match="512, which is no token"):
+            check_tokens(padded, facts)
+    tokenizer.close()
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_too_many_added_tokens_are_refused_before_anything_is_built(folder, file):
+    if file == "tokenizer.json":
+        add_tokens(folder, *((512 + i, f"<{i}>", True) for i in range(2**17)))
+    else:
+        decoder = {str(512 + i): {"content": f"<{i}>", "special": True} for i in range(2**17 + 1)}
+        change(folder, file, added_tokens_decoder=decoder)
+    with pytest.raises(InvalidModel, match=str(2**17)):
+        ModelTokenizer(folder)
+
+
+def test_a_folder_without_tokenizer_json_says_how_to_make_one(folder):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(b"x")
+    with pytest.raises(InvalidModel, match=r"AutoTokenizer.from_pretrained\(DIR\).save_pretrained\(DIR\)"):
+        ModelTokenizer(folder)
+
+
+def test_what_cannot_fit_is_refused_and_what_can_is_not(tokenizer):
+    fits = tokenizer.encode("hello " * 100)
+    assert tokenizer.encode("hello " * 100, len(fits)) == fits
+    for most in (len(fits) - 1, 5):
+        with pytest.raises(NeverFits, match=rf"maximum context length is {most + 1} tokens"):
+            tokenizer.encode("hello " * 100, most)
+    said = [ChatMessage("user", "hello <|end|> " * 100)]
+    fits = tokenizer.encode_chat(said)
+    assert tokenizer.encode_chat(said, len(fits)) == fits
+    for most in (len(fits) - 1, 5):
+        with pytest.raises(NeverFits, match=rf"maximum context length is {most + 1} tokens"):
+            tokenizer.encode_chat(said, most)
+
+
+def test_special_tokens_are_found_wherever_they_stand(tokenizer):
+    """By a few looks in most texts, by the library in windows where there are many: both find the same."""
+    control = tokenizer._control
+    few = "<|end|>" + "x" * (2**17 - 3) + "<|end|><|<|user|>" + "<" * 50
+    many = few * 3 + "<|" * 100 + "<|system|>"
+    assert [few[first:behind] for first, behind in control.find([few])[0]] == ["<|end|>", "<|end|>", "<|user|>"]
+    assert [many[first:behind] for first, behind in control.find([many])[0]] == [
+        "<|end|>",
+        "<|end|>",
+        "<|user|>",
+    ] * 3 + ["<|system|>"]
+    assert control._few(many) is None
+    assert control._many(few) == control._few(few)
