@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from ..core.errors import InvalidInput, NeverFits
+from ..core.errors import InvalidInput, too_long
 from ..core.ids import DEFAULT_TENANT
 from ..core.sampling import SamplingParams
 from ..core.view import Chunk, JobEvent, JobSpec, JobView
@@ -57,11 +57,7 @@ class JobServicer:
         ids, messages = len(spec.token_ids.ids), len(spec.messages.messages)
         most = self._jobs.engine().job_tokens
         if ids >= most:
-            raise NeverFits(
-                f"The prompt has {ids} tokens; this server takes a prompt and its output up to {most} tokens.",
-                field="token_ids",
-                limit=f"at most {most - 1} tokens",
-            )
+            raise too_long(ids, most, "token_ids")
         if messages > MAX_MESSAGES:
             said = f"A conversation cannot have {messages} messages."
             raise InvalidInput(said, field="messages", limit=f"1..{MAX_MESSAGES}")
