@@ -220,8 +220,10 @@ def _config_json(shape: Preset) -> dict[str, object]:
         "eos_token_id": SPECIAL_TOKENS.index(EOS),
         "torch_dtype": shape.dtype,
     }
-    spelled = {"norm_eps": "rms_norm_eps", **find_architecture(shape.architecture).spelled}
-    return {spelled.get(name, name): value for name, value in config.items()} | dict(shape.fields)
+    family = find_architecture(shape.architecture)
+    spelled = {"norm_eps": "rms_norm_eps", **family.spelled}
+    named = {spelled.get(name, name): value for name, value in config.items()} | dict(shape.fields)
+    return {name: value for name, value in named.items() if name not in family.foreign}
 
 
 def _json_files(shape: Preset) -> dict[str, dict[str, object]]:

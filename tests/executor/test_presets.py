@@ -21,6 +21,7 @@ from transformers_models import exact
 
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidInput
+from skipjoin.executor.config import load_config
 from skipjoin.executor.families import FAMILIES
 from skipjoin.executor.loading import load_model
 from skipjoin.executor.preset_tokenizer import train_tokenizer
@@ -58,6 +59,7 @@ def test_small_is_as_stated(tmp_path):
 def test_a_preset_of_each_family_is_transformers_own(name, tmp_path):
     """Nothing is missing, and greedy tokens, which wander, are the same: each field of config.json means to both what it says."""
     init_model(tmp_path, name, seed=2)
+    assert load_config(tmp_path).remarks == (), "a folder of ours says nothing in vain"
     theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     job = Job(1, list(range(5, 95)), 30)  # further than a window
