@@ -1,7 +1,7 @@
 """`skipjoin bench against CHECKOUT turn|engine|pool -- FLAGS`: the same benchmark of this code and of another checkout, by turns in one run.
 
 Owns the turns, the pairing of figures by name, and the verdict: quicker is more than 1. It knows a benchmark by its JSON alone: times stand as
-`median_ms`, rates as `..._per_s`. It knows no screen; the command calls it.
+`median_ms`, beside `unit_ms` or not, rates as `..._per_s`. It knows no screen; the command calls it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..core.errors import InvalidSettings, Unavailable
 from .server import PACKAGE, own_command, own_environment
 
 LEAST = 0.98
+IN_UNITS = ", in units"
 BENCHES = ("turn", "engine", "pool")
 PATIENCE_S = 3600.0
 Figures = Mapping[str, float]
@@ -130,11 +131,14 @@ def _figures(value: Any) -> Iterator[tuple[str, float]]:
             elif isinstance(one, (int, float)) and one > 0:
                 if key == "median_ms":
                     yield label, one / 1e3
+                    if value.get("unit_ms"):
+                        yield f"{label}{IN_UNITS}", one / value["unit_ms"]
                 elif key.endswith("_per_s"):
                     yield f"{label}, {key.removesuffix('_per_s').replace('_', ' ')}", 1.0 / one
 
 
 def compared(rounds: Sequence[tuple[Figures, Figures]]) -> list[Against]:
-    """This code beside the other, round by round; what only one of them measures is left out."""
-    names = [name for name in rounds[0][0] if all(name in ours and name in theirs for ours, theirs in rounds)]
+    """This code beside the other, round by round; what only one of them measures is left out, and a time where both tell it in units as well."""
+    both = [name for name in rounds[0][0] if all(name in ours and name in theirs for ours, theirs in rounds)]
+    names = [name for name in both if name + IN_UNITS not in both]
     return [Against(name, tuple(theirs[name] / ours[name] for ours, theirs in rounds)) for name in names]

@@ -32,6 +32,17 @@ def test_figures_are_seconds_by_name() -> None:
     assert figures_of("\n".join(json.dumps(line) for line in lines)) == {"ours, 1, tokens": 0.2}
 
 
+def test_what_both_tell_in_units_is_compared_in_units() -> None:
+    def told(median_ms: float, unit_ms: float) -> dict[str, float]:
+        timing = {"name": "quarter", "median_ms": median_ms, "unit_ms": unit_ms}
+        return dict(figures_of(json.dumps({"timings": [timing]})))
+
+    slow, quick = told(4.0, 2.0), told(3.0, 1.0)
+    assert compared([(slow, quick)]) == [Against("quarter, in units", (1.5,))]
+    before = {"quarter": 0.002}  # by a version that had no yardstick
+    assert compared([(slow, before)]) == [Against("quarter", (0.5,))]
+
+
 def test_quicker_is_more_and_what_only_one_has_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     rounds = [
         ({"a": 1.0, "b": 2.0, "new": 1.0}, {"a": 1.5, "b": 1.0, "old": 1.0}),
