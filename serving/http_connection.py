@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,11 @@ MAX_HEAD = 64 * 1024
 MAX_EARLY_BYTES = 64 * 1024
 """Bytes of further requests that may arrive while one is answered."""
 _READ_BYTES = 64 * 1024
+MAX_CRUMBS = 4096
+"""Chunks of less than 256 bytes in which a body may come, and one more for every 256 bytes of it."""
+_CRUMB_BYTES = 256
+_CRUMB = re.compile(rb"\r\n[0-9A-Fa-f]{1,2}(?:;[^\r\n]*)?\r\n")
+_FEW_LINES = 16
 _END = b"\r\n\r\n"
 # aiohttp writes a traceback for every malformed request, which anybody can send; our own errors are logged by the handlers.
 _QUIET = logging.getLogger("skipjoin.http")
@@ -53,7 +59,8 @@ class HttpConnection(web.RequestHandler):
     """aiohttp's protocol with deadlines of ours. Between `begin` and `end` a handler has the request."""
 
     __slots__ = (
-        "_deadline", "_deaf", "_early", "_first_line", "_head", "_head_end", "_last", "_over", "_owner", "_patience", "_request", "peer",
+        "_bytes", "_crumbs", "_deadline", "_deaf", "_early", "_first_line", "_head", "_head_end", "_last", "_over", "_owner",
+        "_patience", "_request", "peer",
     )  # fmt: skip
 
     def __init__(self, server: web.Server, owner: Owner, patience: Patience) -> None:
@@ -78,7 +85,7 @@ class HttpConnection(web.RequestHandler):
         self._head = 0
         self._first_line = b""
         self._head_end = b""
-        self._early = 0
+        self._early = self._crumbs = self._bytes = 0
         self._last = self._deaf = False
         self._over = asyncio.Event()
         self.peer = ""
@@ -103,8 +110,12 @@ class HttpConnection(web.RequestHandler):
         """Bytes came."""
         if self._deaf:
             return
-        if self._request is None:
-            if data and not self._head and not self._last:
+        if not self._chunks_fit(data):
+            return
+        if self._last:
+            pass  # the rest of a body that was refused: it is thrown away for a moment
+        elif self._request is None:
+            if data and not self._head:
                 self._wait(self._patience.head_s)
             self._head += len(data)
             self._first_line = _first_line(self._first_line, data)
@@ -130,6 +141,19 @@ class HttpConnection(web.RequestHandler):
         )
         return False
 
+    def _chunks_fit(self, data: bytes) -> bool:
+        """Whether a body does not come in crumbs: each chunk costs some microseconds, however little is in it."""
+        self._bytes += len(data)
+        if data.count(b"\r\n") > _FEW_LINES:
+            self._crumbs += len(_CRUMB.findall(data))
+        if self._crumbs <= MAX_CRUMBS + self._bytes // _CRUMB_BYTES:
+            return True
+        limit = f"{MAX_CRUMBS} of less than {_CRUMB_BYTES} bytes"
+        self._say_last(
+            Refused(InvalidInput("The body comes in too many small chunks.", field="body", limit=limit), 400)
+        )
+        return False
+
     def begin(self, request: web.BaseRequest) -> None:
         """A handler has the request: its own deadlines hold now."""
         self._request, self._head, self._first_line, self._head_end, self._early = request, 0, b"", b"", 0
@@ -140,7 +164,7 @@ class HttpConnection(web.RequestHandler):
         """The handler is done; the answer goes out, what is left of the body is thrown away, the next request may come."""
         if self._request is not None and not self._request.content.is_eof():
             self._last = True
-        self._request = None
+        self._request, self._crumbs, self._bytes = None, 0, 0
         if self.transport is not None:
             self._owner.rests(self)
             self._wait(self._patience.idle_s)
@@ -168,6 +192,9 @@ class HttpConnection(web.RequestHandler):
 
     def _say_last(self, refused: Refused) -> None:
         """Answer where there is no request to answer, and close."""
+        if self._last:
+            self.abort()
+            return
         self._owner.refused(refused.error)
         if self.transport is not None:
             self.transport.write(raw_refusal(refused))

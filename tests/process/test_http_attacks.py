@@ -188,6 +188,10 @@ def test_bodies_of_which_a_byte_costs_much_hold_nobody_up(serve: Serve) -> None:
     server = serve(*HTTP)
     port = http_port(server)
     bodies = [_request(body=body) for body in _costly(4 * 10**6)]
+    head = b"\r\n".join(
+        [b"POST /v1/completions HTTP/1.1", b"Host: localhost", JSON, b"Transfer-Encoding: chunked", b"", b""]
+    )
+    bodies += [head + b"1\r\nx\r\n" * 10**6] * 4
     with bystander(server) as seen, door_memory(server.pid) as memory, ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda body: _status(port, body), bodies * 2))
     assert set(found) <= {400, 429}, found

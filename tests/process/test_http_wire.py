@@ -93,6 +93,8 @@ CASES = {
     "huge chunk": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"ffffffffffffffffff\r\n"), 400),
     "chunk without end": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"2\r\n{}x0\r\n\r\n"), 400),
     "chunked too large": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"20000\r\n" + b" " * 0x20000), 413),
+    "crumbs": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 20_000), 400),
+    "crumbs with names": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"01;a=b\r\nx\r\n" * 20_000), 400),
     "gzip as transfer": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400),
     "gzip": (_request(b"POST", PATH, JSON, b"Content-Encoding: gzip", b"Content-Length: 3", body=b"abc"), 415),
     "gzip, chunked": (_request(b"POST", PATH, JSON, b"Content-Encoding: br", b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\n\r\n"), 415),
@@ -125,6 +127,7 @@ CASES = {
     "folded header": (_request(b"GET", b"/health", b"X: a", b" b"), 400),
     "header name with a blank": (_request(b"GET", b"/health", b"X y: a"), 400),
     "bare newlines": (b"GET /health HTTP/1.1\nHost: localhost\n\n", 400),
+    "refused with a long body": (_request(b"POST", b"/nothing", JSON, b"Content-Length: 3000000", body=b"x" * 3_000_000), 404),
     "path that is no utf-8": (_request(b"GET", b"/\xff\xfe"), (400, 404)),
     "path with escapes": (_request(b"GET", b"/%ff%00%zz"), 404),
     "path that climbs": (_request(b"GET", b"/../../etc/passwd"), 404),
@@ -155,6 +158,14 @@ def test_bytes_one_by_one_are_the_same_request(port: int) -> None:
             connection.sendall(data[i : i + 1])
         said = b"".join(iter(lambda: connection.recv(65536), b""))
     assert _answers(said)[0].status == 200
+
+
+def test_a_body_in_a_thousand_chunks_is_the_same_request(port: int) -> None:
+    body = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY + b" " * 1000) + b"0\r\n\r\n"
+    said = _answers(
+        raw(port, _request(b"POST", PATH, JSON, b"Connection: close", b"Transfer-Encoding: chunked", body=body))
+    )
+    assert [answer.status for answer in said] == [200]
 
 
 def test_requests_on_one_connection_are_answered_in_turn(port: int) -> None:
