@@ -57,6 +57,9 @@ def hub(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     for name in (
         "HF_HUB_CACHE",
+        "ALL_PROXY",
+        "all_proxy",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN",
         "HF_TOKEN",
         "HF_HUB_OFFLINE",
         "HTTP_PROXY",
@@ -86,6 +89,15 @@ def test_a_model_is_downloaded_once_with_what_it_needs_and_nothing_else(
     assert find_model("org/tiny") == place
     assert find_model(f"{hub.url.replace(hub.url, 'https://huggingface.co')}/org/tiny") == place
     assert hub.sent == before
+
+
+def test_llm_takes_an_id_too(hub: Hub, models: Path) -> None:
+    from skipjoin import LLM, SamplingParams
+
+    flags = {"device": "cpu", "dtype": "float64", "kv_tokens": 256, "profile": "roofline"}
+    greedy = SamplingParams(temperature=0, max_new_tokens=4, ignore_eos=True)
+    with LLM("org/tiny", revision=COMMIT, **flags) as there, LLM(models / "org" / "tiny", **flags) as here:
+        assert there.generate("once", greedy)[0].token_ids == here.generate("once", greedy)[0].token_ids
 
 
 def test_a_name_without_an_organisation_is_an_id_too(hub: Hub) -> None:
