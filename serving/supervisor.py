@@ -179,7 +179,7 @@ class Supervisor:
             case Launched():
                 self._in_flight = frame.handles
             case Starting():
-                self._step = frame.step
+                self._come_to(frame.step)
             case Ready():
                 await self._started(EngineFacts.from_frame(frame))
             case StartFailed():
@@ -189,8 +189,13 @@ class Supervisor:
 
     def _stepped(self, step: str) -> None:
         """The spare that the engine will be forked from goes on importing."""
-        self._step = step
+        self._come_to(step)
         self._silence.heard()
+
+    def _come_to(self, step: str) -> None:
+        if step != self._step:
+            self._step = step
+            log.debug("engine %d: %s", self.incarnation, step)
 
     async def _started(self, facts: EngineFacts) -> None:
         self.facts, self.ready, self.failure = facts, True, None
