@@ -113,9 +113,11 @@ class Renderer:
         raise InvalidInput(f"The model's chat template {answer.body.decode()}", field="messages")
 
     def close(self) -> None:
-        """End the process; idempotent."""
+        """End the process, and with it a rendering that goes on; idempotent."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()  # a caller that waits for its answer holds the turn
         with self._turn:
-            self._closed = True
             self._end()
 
     def _ready_process(self) -> subprocess.Popen[bytes]:

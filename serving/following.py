@@ -29,8 +29,12 @@ class Following:
     _cancels: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def submit(self, spec: JobSpec, tenant: TenantId, request_id: str | None) -> JobView:
-        """Store the job, see `Jobs.submit`. A client that goes meanwhile does not stop the store; its job counts as left behind then."""
-        storing = asyncio.create_task(self.jobs.submit(spec, tenant, request_id))
+        """Store the job, see `Jobs.submit`. A client that goes meanwhile does not stop the store; its job counts as left behind then.
+
+        A client that goes before, while its prompt is being made into tokens, has asked for nothing yet: that is given up.
+        """
+        job = await self.jobs.prepared(spec, tenant, request_id)
+        storing = asyncio.create_task(self.jobs.keep(job))
         try:
             return await asyncio.shield(storing)
         except asyncio.CancelledError:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..core.errors import InvalidInput, SkipjoinError, Unavailable
 from ..core.ids import TenantId
 from ..core.job import JobState
-from ..core.pool import JobQuery, view_of
+from ..core.pool import JobQuery, NewJob, view_of
 from ..core.view import MAX_REASON, Chunk, JobEvent, JobList, JobSpec, JobView
 from .backlog import Backlog
 from .claims import Claims
@@ -57,7 +57,15 @@ class Jobs:
 
         Raises InvalidInput, NeverFits, Conflict, Overloaded, Unavailable.
         """
-        job = await self.intake.job(spec, tenant, request_id, self.engine())
+        return await self.keep(await self.prepared(spec, tenant, request_id))
+
+    async def prepared(self, spec: JobSpec, tenant: TenantId, request_id: str | None = None) -> NewJob:
+        """The job that is asked for, not yet stored. Raises InvalidInput, NeverFits, Overloaded, Unavailable."""
+        return await self.intake.job(spec, tenant, request_id, self.engine())
+
+    async def keep(self, job: NewJob) -> JobView:
+        """Store what was prepared. Raises Conflict, Overloaded, Unavailable."""
+        tenant = job.tenant
         try:
             self._admit(tenant)
         except SkipjoinError:

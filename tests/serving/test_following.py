@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -32,9 +33,13 @@ from skipjoin.serving.text import ByteTokenizer
 FACTS = EngineFacts(ExecutorFacts(1, 100, 0, 16, 1, None, 257), "skipjoin", EngineWords(4, "cpu", "none", "m", "p"))
 
 
-def _run(test: Callable[[Following, Jobs], Awaitable[None]], *, ready: bool = True) -> None:
+def _run(
+    test: Callable[[Following, Jobs], Awaitable[None]], *, ready: bool = True, tokenizer: ByteTokenizer | None = None
+) -> None:
+    tokenizer = tokenizer or ByteTokenizer()
+
     async def main() -> None:
-        clock, table, tokenizer = MonotonicClock(), LiveTable(), ByteTokenizer()
+        clock, table = MonotonicClock(), LiveTable()
         store = await Store.open(MemoryJobPool)
         epoch = await store.call(lambda pool: pool.open_epoch("test"))
         journal = Journal(store, table, epoch, 1 << 20)
@@ -143,3 +148,33 @@ def test_before_an_engine_was_ready_every_door_says_the_same() -> None:
             await following.submit(_spec(), DEFAULT_TENANT, None)
 
     _run(test, ready=False)
+
+
+class _Slow(ByteTokenizer):
+    """Encodes when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def encode(self, text: str, most_tokens: int | None = None) -> Sequence[int]:
+        self.begun.set()
+        self.go_on.wait(20)
+        return [1, 2, 3]
+
+
+def test_a_client_that_goes_while_its_prompt_is_encoded_has_asked_for_nothing() -> None:
+    slow = _Slow()
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        call = asyncio.create_task(following.submit(JobSpec(text="x" * 10_000), DEFAULT_TENANT, "r-1"))
+        await asyncio.to_thread(slow.begun.wait, 20)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        slow.go_on.set()
+        after = await following.submit(JobSpec(text="x" * 10_000), DEFAULT_TENANT, "r-2")  # it had come as far by now
+        await following.settled()
+        assert [job.job_id for job in (await jobs.list(None)).jobs] == [after.job_id]
+
+    _run(test, tokenizer=slow)
