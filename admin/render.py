@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..proto import admin_pb2 as pb
@@ -49,8 +49,15 @@ def show_status(status: pb.ServerStatus) -> None:
     _pairs(rows)
 
 
-def show_jobs(jobs: Sequence[Job], more: bool) -> None:
-    """A table of jobs, newest first."""
+def begin_again() -> None:
+    """Before the next round of a watch: a clear screen, or an empty line where there is no screen."""
+    print("\x1b[H\x1b[2J" if sys.stdout.isatty() else "", end="" if sys.stdout.isatty() else "\n", flush=True)
+
+
+def show_jobs(
+    jobs: Sequence[Job], more: bool, live: Mapping[str, pb.LiveJob] | None = None, now_unix_ns: int | None = None
+) -> None:
+    """A table of jobs, newest first. `live` says what the engine does with those that it holds; with the time now all show their age."""
     if not jobs:
         print("There are no such jobs.")
         return
@@ -58,20 +65,27 @@ def show_jobs(jobs: Sequence[Job], more: bool) -> None:
         (
             job.job_id,
             job.tenant,
-            _state(job),
+            _live_state(job, (live or {}).get(job.job_id)),
             str(job.priority),
             str(job.prompt_tokens),
             f"{job.output_tokens}/{job.sampling.max_new_tokens}",
             job.submit_time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
+            "" if now_unix_ns is None else span(now_unix_ns - job.submit_time.ToNanoseconds()),
             span(_completion_ns(job)) if job.HasField("account") else "",
         )
         for job in jobs
     ]
-    _table(
-        ("job", "tenant", "state", "priority", "prompt", "output", "submitted (UTC)", "took"), rows, right={3, 4, 5, 7}
-    )
+    header = ("job", "tenant", "state", "priority", "prompt", "output", "submitted (UTC)", "age", "took")
+    _table(header, rows, right={3, 4, 5, 7, 8})
     if more:
         print("There are more; ask with a larger --limit.")
+
+
+def _live_state(job: Job, live: pb.LiveJob | None) -> str:
+    """What the engine does with a job where it holds it, else the stored state."""
+    if live is None or not live.phase or job.cancel_requested:
+        return _state(job)
+    return f"{live.phase}, level {live.level}"
 
 
 def show_job(answer: pb.GetJobResponse) -> None:
@@ -181,6 +195,15 @@ def show_policy(answer: pb.SetPolicyResponse) -> None:
         print(f"The policy was {answer.policy} already.{tail}")
     else:
         print(f"The policy is {answer.policy} now; it was {answer.previous}.{tail}")
+
+
+def show_policy_now(status: pb.ServerStatus) -> None:
+    """The policy that ranks the jobs, and its dial."""
+    if not status.policy:
+        print("No engine has said yet which policy ranks the jobs.")
+        return
+    tail = f" Its tail is {status.tail:g}." if status.HasField("tail") else ""
+    print(f"The policy is {status.policy}.{tail}")
 
 
 def show_drain(answer: pb.DrainResponse) -> None:

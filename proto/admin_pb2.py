@@ -26,13 +26,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from skipjoin.proto import job_pool_pb2 as skipjoin_dot_proto_dot_job__pool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1askipjoin/proto/admin.proto\x12\x0bskipjoin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dskipjoin/proto/job_pool.proto\"\xe0\x02\n\x0cServerStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x10\n\x08job_pool\x18\x05 \x01(\t\x12\x0f\n\x07\x64urable\x18\x06 \x01(\x08\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12\x14\n\x0c\x65ngine_ready\x18\x08 \x01(\x08\x12\x13\n\x0bincarnation\x18\t \x01(\x03\x12\x17\n\x0f\x65ngine_restarts\x18\n \x01(\x03\x12\x11\n\tuptime_ns\x18\x0b \x01(\x03\x12\x15\n\raccepted_jobs\x18\x0c \x01(\x03\x12\x14\n\x0c\x63laimed_jobs\x18\r \x01(\x03\x12\x12\n\nfinal_jobs\x18\x0e \x01(\x03\x12\x11\n\tlive_jobs\x18\x0f \x01(\x03\x12\x14\n\x0crunning_jobs\x18\x10 \x01(\x03\x12\x11\n\x04tail\x18\x11 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_tail\"R\n\nLevelDepth\x12\r\n\x05level\x18\x01 \x01(\x03\x12\x0c\n\x04jobs\x18\x02 \x01(\x03\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x16\n\x0eoldest_wait_ns\x18\x04 \x01(\x03\"\xcc\x01\n\x07KvDepth\x12\x14\n\x0c\x64\x65vice_total\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65vice_free\x18\x02 \x01(\x03\x12\x14\n\x0c\x64\x65vice_owned\x18\x03 \x01(\x03\x12\x18\n\x10\x64\x65vice_in_flight\x18\x04 \x01(\x03\x12\x12\n\nhost_total\x18\x05 \x01(\x03\x12\x11\n\thost_free\x18\x06 \x01(\x03\x12\x12\n\nhost_owned\x18\x07 \x01(\x03\x12\x16\n\x0ehost_in_flight\x18\x08 \x01(\x03\x12\x13\n\x0b\x63lean_pages\x18\t \x01(\x03\"Q\n\x07LiveJob\x12\r\n\x05phase\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12(\n\x07\x61\x63\x63ount\x18\x03 \x01(\x0b\x32\x17.skipjoin.v1.JobAccount\"\x12\n\x10GetStatusRequest\">\n\x11GetStatusResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.skipjoin.v1.ServerStatus\"\x7f\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x06states\x18\x03 \x03(\x0e\x32\x15.skipjoin.v1.JobState\x12\x13\n\x06tenant\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_tenant\"K\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.skipjoin.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"S\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.skipjoin.v1.Job\x12\"\n\x04live\x18\x02 \x01(\x0b\x32\x14.skipjoin.v1.LiveJob\"\x12\n\x10GetQueuesRequest\"c\n\x11GetQueuesResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\'\n\x06levels\x18\x02 \x03(\x0b\x32\x17.skipjoin.v1.LevelDepth\x12\x15\n\raccepted_jobs\x18\x03 \x01(\x03\"\x0e\n\x0cGetKvRequest\"Z\n\rGetKvResponse\x12 \n\x02kv\x18\x01 \x01(\x0b\x32\x14.skipjoin.v1.KvDepth\x12\x13\n\x0bpage_tokens\x18\x02 \x01(\x03\x12\x12\n\npage_bytes\x18\x03 \x01(\x03\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.skipjoin.v1.Job\">\n\x10SetPolicyRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\x04tail\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_tail\"Q\n\x11SetPolicyResponse\x12\x10\n\x08previous\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\x04tail\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_tail\":\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\"\n\rDrainResponse\x12\x11\n\tlive_jobs\x18\x01 \x01(\x03\x32\xca\x04\n\x0c\x41\x64minService\x12J\n\tGetStatus\x12\x1d.skipjoin.v1.GetStatusRequest\x1a\x1e.skipjoin.v1.GetStatusResponse\x12G\n\x08ListJobs\x12\x1c.skipjoin.v1.ListJobsRequest\x1a\x1d.skipjoin.v1.ListJobsResponse\x12\x41\n\x06GetJob\x12\x1a.skipjoin.v1.GetJobRequest\x1a\x1b.skipjoin.v1.GetJobResponse\x12J\n\tGetQueues\x12\x1d.skipjoin.v1.GetQueuesRequest\x1a\x1e.skipjoin.v1.GetQueuesResponse\x12>\n\x05GetKv\x12\x19.skipjoin.v1.GetKvRequest\x1a\x1a.skipjoin.v1.GetKvResponse\x12J\n\tCancelJob\x12\x1d.skipjoin.v1.CancelJobRequest\x1a\x1e.skipjoin.v1.CancelJobResponse\x12J\n\tSetPolicy\x12\x1d.skipjoin.v1.SetPolicyRequest\x1a\x1e.skipjoin.v1.SetPolicyResponse\x12>\n\x05\x44rain\x12\x19.skipjoin.v1.DrainRequest\x1a\x1a.skipjoin.v1.DrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1askipjoin/proto/admin.proto\x12\x0bskipjoin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dskipjoin/proto/job_pool.proto\"\xe0\x02\n\x0cServerStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x10\n\x08job_pool\x18\x05 \x01(\t\x12\x0f\n\x07\x64urable\x18\x06 \x01(\x08\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12\x14\n\x0c\x65ngine_ready\x18\x08 \x01(\x08\x12\x13\n\x0bincarnation\x18\t \x01(\x03\x12\x17\n\x0f\x65ngine_restarts\x18\n \x01(\x03\x12\x11\n\tuptime_ns\x18\x0b \x01(\x03\x12\x15\n\raccepted_jobs\x18\x0c \x01(\x03\x12\x14\n\x0c\x63laimed_jobs\x18\r \x01(\x03\x12\x12\n\nfinal_jobs\x18\x0e \x01(\x03\x12\x11\n\tlive_jobs\x18\x0f \x01(\x03\x12\x14\n\x0crunning_jobs\x18\x10 \x01(\x03\x12\x11\n\x04tail\x18\x11 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_tail\"R\n\nLevelDepth\x12\r\n\x05level\x18\x01 \x01(\x03\x12\x0c\n\x04jobs\x18\x02 \x01(\x03\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x16\n\x0eoldest_wait_ns\x18\x04 \x01(\x03\"\xcc\x01\n\x07KvDepth\x12\x14\n\x0c\x64\x65vice_total\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65vice_free\x18\x02 \x01(\x03\x12\x14\n\x0c\x64\x65vice_owned\x18\x03 \x01(\x03\x12\x18\n\x10\x64\x65vice_in_flight\x18\x04 \x01(\x03\x12\x12\n\nhost_total\x18\x05 \x01(\x03\x12\x11\n\thost_free\x18\x06 \x01(\x03\x12\x12\n\nhost_owned\x18\x07 \x01(\x03\x12\x16\n\x0ehost_in_flight\x18\x08 \x01(\x03\x12\x13\n\x0b\x63lean_pages\x18\t \x01(\x03\"Q\n\x07LiveJob\x12\r\n\x05phase\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12(\n\x07\x61\x63\x63ount\x18\x03 \x01(\x0b\x32\x17.skipjoin.v1.JobAccount\"\x12\n\x10GetStatusRequest\">\n\x11GetStatusResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.skipjoin.v1.ServerStatus\"\x7f\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x06states\x18\x03 \x03(\x0e\x32\x15.skipjoin.v1.JobState\x12\x13\n\x06tenant\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_tenant\"\xc5\x01\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.skipjoin.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x35\n\x04live\x18\x03 \x03(\x0b\x32\'.skipjoin.v1.ListJobsResponse.LiveEntry\x1a\x41\n\tLiveEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.skipjoin.v1.LiveJob:\x02\x38\x01\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"S\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.skipjoin.v1.Job\x12\"\n\x04live\x18\x02 \x01(\x0b\x32\x14.skipjoin.v1.LiveJob\"\x12\n\x10GetQueuesRequest\"c\n\x11GetQueuesResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\'\n\x06levels\x18\x02 \x03(\x0b\x32\x17.skipjoin.v1.LevelDepth\x12\x15\n\raccepted_jobs\x18\x03 \x01(\x03\"\x0e\n\x0cGetKvRequest\"Z\n\rGetKvResponse\x12 \n\x02kv\x18\x01 \x01(\x0b\x32\x14.skipjoin.v1.KvDepth\x12\x13\n\x0bpage_tokens\x18\x02 \x01(\x03\x12\x12\n\npage_bytes\x18\x03 \x01(\x03\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.skipjoin.v1.Job\">\n\x10SetPolicyRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\x04tail\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_tail\"Q\n\x11SetPolicyResponse\x12\x10\n\x08previous\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\x04tail\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_tail\":\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\"\n\rDrainResponse\x12\x11\n\tlive_jobs\x18\x01 \x01(\x03\x32\xca\x04\n\x0c\x41\x64minService\x12J\n\tGetStatus\x12\x1d.skipjoin.v1.GetStatusRequest\x1a\x1e.skipjoin.v1.GetStatusResponse\x12G\n\x08ListJobs\x12\x1c.skipjoin.v1.ListJobsRequest\x1a\x1d.skipjoin.v1.ListJobsResponse\x12\x41\n\x06GetJob\x12\x1a.skipjoin.v1.GetJobRequest\x1a\x1b.skipjoin.v1.GetJobResponse\x12J\n\tGetQueues\x12\x1d.skipjoin.v1.GetQueuesRequest\x1a\x1e.skipjoin.v1.GetQueuesResponse\x12>\n\x05GetKv\x12\x19.skipjoin.v1.GetKvRequest\x1a\x1a.skipjoin.v1.GetKvResponse\x12J\n\tCancelJob\x12\x1d.skipjoin.v1.CancelJobRequest\x1a\x1e.skipjoin.v1.CancelJobResponse\x12J\n\tSetPolicy\x12\x1d.skipjoin.v1.SetPolicyRequest\x1a\x1e.skipjoin.v1.SetPolicyResponse\x12>\n\x05\x44rain\x12\x19.skipjoin.v1.DrainRequest\x1a\x1a.skipjoin.v1.DrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skipjoin.proto.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTJOBSRESPONSE_LIVEENTRY']._loaded_options = None
+  _globals['_LISTJOBSRESPONSE_LIVEENTRY']._serialized_options = b'8\001'
   _globals['_SERVERSTATUS']._serialized_start=107
   _globals['_SERVERSTATUS']._serialized_end=459
   _globals['_LEVELDEPTH']._serialized_start=461
@@ -47,32 +49,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE']._serialized_end=917
   _globals['_LISTJOBSREQUEST']._serialized_start=919
   _globals['_LISTJOBSREQUEST']._serialized_end=1046
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1048
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1123
-  _globals['_GETJOBREQUEST']._serialized_start=1125
-  _globals['_GETJOBREQUEST']._serialized_end=1156
-  _globals['_GETJOBRESPONSE']._serialized_start=1158
-  _globals['_GETJOBRESPONSE']._serialized_end=1241
-  _globals['_GETQUEUESREQUEST']._serialized_start=1243
-  _globals['_GETQUEUESREQUEST']._serialized_end=1261
-  _globals['_GETQUEUESRESPONSE']._serialized_start=1263
-  _globals['_GETQUEUESRESPONSE']._serialized_end=1362
-  _globals['_GETKVREQUEST']._serialized_start=1364
-  _globals['_GETKVREQUEST']._serialized_end=1378
-  _globals['_GETKVRESPONSE']._serialized_start=1380
-  _globals['_GETKVRESPONSE']._serialized_end=1470
-  _globals['_CANCELJOBREQUEST']._serialized_start=1472
-  _globals['_CANCELJOBREQUEST']._serialized_end=1522
-  _globals['_CANCELJOBRESPONSE']._serialized_start=1524
-  _globals['_CANCELJOBRESPONSE']._serialized_end=1574
-  _globals['_SETPOLICYREQUEST']._serialized_start=1576
-  _globals['_SETPOLICYREQUEST']._serialized_end=1638
-  _globals['_SETPOLICYRESPONSE']._serialized_start=1640
-  _globals['_SETPOLICYRESPONSE']._serialized_end=1721
-  _globals['_DRAINREQUEST']._serialized_start=1723
-  _globals['_DRAINREQUEST']._serialized_end=1781
-  _globals['_DRAINRESPONSE']._serialized_start=1783
-  _globals['_DRAINRESPONSE']._serialized_end=1817
-  _globals['_ADMINSERVICE']._serialized_start=1820
-  _globals['_ADMINSERVICE']._serialized_end=2406
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1049
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1246
+  _globals['_LISTJOBSRESPONSE_LIVEENTRY']._serialized_start=1181
+  _globals['_LISTJOBSRESPONSE_LIVEENTRY']._serialized_end=1246
+  _globals['_GETJOBREQUEST']._serialized_start=1248
+  _globals['_GETJOBREQUEST']._serialized_end=1279
+  _globals['_GETJOBRESPONSE']._serialized_start=1281
+  _globals['_GETJOBRESPONSE']._serialized_end=1364
+  _globals['_GETQUEUESREQUEST']._serialized_start=1366
+  _globals['_GETQUEUESREQUEST']._serialized_end=1384
+  _globals['_GETQUEUESRESPONSE']._serialized_start=1386
+  _globals['_GETQUEUESRESPONSE']._serialized_end=1485
+  _globals['_GETKVREQUEST']._serialized_start=1487
+  _globals['_GETKVREQUEST']._serialized_end=1501
+  _globals['_GETKVRESPONSE']._serialized_start=1503
+  _globals['_GETKVRESPONSE']._serialized_end=1593
+  _globals['_CANCELJOBREQUEST']._serialized_start=1595
+  _globals['_CANCELJOBREQUEST']._serialized_end=1645
+  _globals['_CANCELJOBRESPONSE']._serialized_start=1647
+  _globals['_CANCELJOBRESPONSE']._serialized_end=1697
+  _globals['_SETPOLICYREQUEST']._serialized_start=1699
+  _globals['_SETPOLICYREQUEST']._serialized_end=1761
+  _globals['_SETPOLICYRESPONSE']._serialized_start=1763
+  _globals['_SETPOLICYRESPONSE']._serialized_end=1844
+  _globals['_DRAINREQUEST']._serialized_start=1846
+  _globals['_DRAINREQUEST']._serialized_end=1904
+  _globals['_DRAINRESPONSE']._serialized_start=1906
+  _globals['_DRAINRESPONSE']._serialized_end=1940
+  _globals['_ADMINSERVICE']._serialized_start=1943
+  _globals['_ADMINSERVICE']._serialized_end=2529
 # @@protoc_insertion_point(module_scope)

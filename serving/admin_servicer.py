@@ -5,6 +5,7 @@ Owns the way between admin messages and the door's parts. It sees every tenant; 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,16 +13,20 @@ from ..core.clock import Clock
 from ..core.effects import SnapshotGiven
 from ..core.errors import InvalidInput, Unavailable
 from ..core.events import PolicyChosen
-from ..core.ids import TenantId
+from ..core.ids import JobId, TenantId
 from ..core.view import JobView
 from ..proto import admin_pb2 as pb
 from ..proto import convert, terms
 from .jobs import Jobs
+from .live import LiveJob
 from .policies import check_policy, dial_of
 from .questions import Questions
 from .rpc import Caller, Streaming, Unary
 from .supervisor import Supervisor
 from .turns import in_turns
+
+MAX_LIVE = 100
+"""Jobs of a page that the engine is asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +91,30 @@ class AdminServicer:
         answer = pb.ListJobsResponse(next_page_token=page.next_page_token)
         async for job in in_turns(page.jobs, convert.job_to_wire, self.jobs.turns):
             answer.jobs.append(job)
+        for job_id, live in await self._live([job.job_id for job in page.jobs]):
+            answer.live[job_id].CopyFrom(live)
         return answer
+
+    async def _live(self, job_ids: list[JobId]) -> list[tuple[str, pb.LiveJob]]:
+        """What the engine says of those that it holds, of so many at most."""
+        table = self.jobs.table.jobs
+        held = [table[job_id] for job_id in job_ids if job_id in table][:MAX_LIVE]
+        answers = await asyncio.gather(*(self._live_job(live) for live in held))
+        return [(live.job_id, said) for live, said in zip(held, answers, strict=True) if said is not None]
+
+    async def _live_job(self, live: LiveJob) -> pb.LiveJob | None:
+        given = None if live.handle is None else await self.questions.account(live.handle)
+        if given is None or given.account is None:
+            return None
+        account = terms.account_to_wire(given.account)
+        return pb.LiveJob(phase=given.phase or "", level=given.level or 0, account=account)
 
     async def get_job(self, request: pb.GetJobRequest, caller: Caller) -> pb.GetJobResponse:
         """One job, with its live account where the engine holds it."""
         job: JobView = await self.jobs.get(request.job_id, None)
         response = pb.GetJobResponse(job=convert.job_to_wire(job))
-        live = self.jobs.table.jobs.get(job.job_id)
-        if live is not None and live.handle is not None:
-            given = await self.questions.account(live.handle)
-            if given is not None and given.account is not None:
-                response.live.CopyFrom(
-                    pb.LiveJob(
-                        phase=given.phase or "", level=given.level or 0, account=terms.account_to_wire(given.account)
-                    )
-                )
+        for _, live in await self._live([job.job_id]):
+            response.live.CopyFrom(live)
         return response
 
     async def get_queues(self, request: pb.GetQueuesRequest, caller: Caller) -> pb.GetQueuesResponse:

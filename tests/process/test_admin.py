@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -92,6 +93,10 @@ def test_an_operators_round(server: Server) -> None:
     assert _json(server, "kv")["kv"]["device_total"] == 256
     listed = _json(server, "jobs", "--state", "claimed")
     assert [job["job_id"] for job in listed["jobs"]] == long[::-1]
+    assert all(job["live"]["phase"] and job["live"]["level"] for job in listed["jobs"])
+    phases = {job["live"]["phase"] for job in listed["jobs"]}
+    assert any(f"{phase}, level" in _admin(server.admin, "jobs").stdout for phase in phases)
+    assert _json(server, "job", long[0][:12])["job"]["job_id"] == long[0]
     assert _json(server, "jobs", "--limit", "2")["more"] is True
     assert _json(server, "jobs", "--tenant", "nobody") == {"jobs": [], "more": False}
     _check_accounts(server, long, short)
@@ -108,6 +113,8 @@ def test_an_operators_round(server: Server) -> None:
     assert _json(server, "policy", "fcfs") == {"previous": "skipjoin", "policy": "fcfs", "tail": None}
     _until(lambda: _json(server, "status")["policy"] == "fcfs")
     assert "already" in _admin(server.admin, "policy", "fcfs").stdout
+    assert _json(server, "policy") == {"policy": "fcfs", "tail": None}
+    assert _admin(server.admin, "policy").stdout == "The policy is fcfs.\n"
 
 
 def test_the_dial_is_turned_live_and_outlives_the_engine(serve: Serve) -> None:
@@ -153,6 +160,11 @@ def _check_accounts(server: Server, long: list[str], short: list[str]) -> None:
     [
         (("job", "../etc"), 2, "job_id"),
         (("job", NOBODY), 3, "no such job"),
+        (("job", "abcdef" + "0" * 20), 3, "none of the newest begins with"),
+        (("job", "abc"), 2, "job_id"),
+        (("policy", "--tail", "0.5"), 2, "the policy that it is the dial of"),
+        (("jobs", "--watch", "0"), 2, "watch"),
+        (("jobs", "--watch", "soon"), 2, "watch"),
         (("cancel", NOBODY), 3, "no such job"),
         (("policy", "srpt-oracle"), 2, "nobody knows of a live job"),
         (("policy", "lifo"), 2, "one of skipjoin, fcfs, adaptive"),
@@ -162,7 +174,7 @@ def _check_accounts(server: Server, long: list[str], short: list[str]) -> None:
         (("policy", "adaptive", "--tail", "-0.1"), 2, "0 (lowest mean) to 1"),
         (("policy", "x" * 500), 2, "policy"),
         (("jobs", "--limit", "0"), 2, "limit"),
-        (("jobs", "--state", "running"), 2, "invalid choice"),
+        (("jobs", "--state", "running"), 2, "is none of accepted"),
         (("drain", "--timeout", "-1"), 2, "timeout"),
         (("drain", "--timeout", "nan"), 2, "timeout"),
         (("cancel", NOBODY, "--reason", "x" * 300), 2, "reason"),
@@ -227,3 +239,30 @@ def test_both_sides_look_for_the_socket_at_one_place(tmp_path: Path, monkeypatch
     assert default_socket() == load_settings({"executor": "simulated"}).admin_path
     monkeypatch.setenv("SKIPJOIN_ADMIN_SOCKET", str(tmp_path / "other.sock"))
     assert default_socket() == load_settings({"executor": "simulated"}).admin_path == tmp_path / "other.sock"
+
+
+def test_a_prefix_of_several_jobs_names_them_and_cancels_none(serve: Serve) -> None:
+    server = serve()
+    with server.stub() as stub:  # of 700 ids with 4 hex digits some two begin alike, all but surely
+        done = [stub.Submit(pb.SubmitRequest(spec=_endless(1))).job.job_id for _ in range(700)]
+    alike: dict[str, list[str]] = {}
+    for job_id in done:
+        alike.setdefault(job_id[:4], []).append(job_id)
+    begins, several = next((key, ids) for key, ids in alike.items() if len(ids) > 1)
+    said = _admin(server.admin, "cancel", begins)
+    assert said.returncode == 2
+    assert f"Several jobs begin with {begins}" in said.stderr
+    assert all(job_id in said.stderr for job_id in several[:5])
+
+
+def test_a_watch_shows_again_until_it_is_interrupted(serve: Serve) -> None:
+    server = serve()
+    _submit(server, 3)
+    words = [sys.executable, "-m", "skipjoin.cli", "admin", "jobs", "--watch", "0.2", "--socket", str(server.admin)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        headers = 0
+        while headers < 3:
+            headers += watching.stdout.readline().startswith("job ")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 130
