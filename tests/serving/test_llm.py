@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -182,3 +183,20 @@ def test_the_urgent_ones_are_done_first(folder: Path, cache: Path, monkeypatch: 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel):
         LLM(tmp_path)
+
+
+def test_an_end_token_that_only_the_tokenizer_names_ends_a_job(
+    llm: LLM, folder: Path, cache: Path, tmp_path: Path
+) -> None:
+    """As fine-tunes for chats are often saved: config.json and generation_config.json keep the one of the model before."""
+    greedy = SamplingParams(temperature=0.0, max_new_tokens=4)
+    (before,) = llm.generate(["one two"], greedy)
+    shutil.copytree(folder, tmp_path / "model")
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    text = next(token for token, index in vocabulary.items() if index == before.token_ids[1])
+    settings = tmp_path / "model" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token": text}))
+    with LLM(tmp_path / "model", device="cpu", dtype="float64", threads=1, kv_tokens=512, host_kv_tokens=0) as model:
+        (after,) = model.generate(["one two"], greedy)
+    assert len(before.token_ids) == 4 and before.token_ids[1] not in before.token_ids[:1]
+    assert list(after.token_ids) == list(before.token_ids[:2])
