@@ -17,13 +17,14 @@ from contextlib import suppress
 from aiohttp import web
 
 from ..core.clock import Clock
-from ..core.errors import Overloaded, SkipjoinError
+from ..core.errors import InvalidInput, Overloaded, SkipjoinError
 from .http_answers import Refused, raw_refusal
 from .http_connection import HttpConnection, Patience
 from .seldom import Seldom
 
 log = logging.getLogger("skipjoin.door")
 
+_HANDSHAKE = b"\x16"
 _HANDSHAKE_S = 10.0
 _SHUTDOWN_S = 2.0
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -130,7 +131,10 @@ class HttpConnections(web.Server):
         loop = asyncio.get_running_loop()
         loop.remove_reader(silent.socket.fileno())
         self._forget(silent)
-        if _has_gone(silent.socket):
+        first = _first_byte(silent.socket)
+        if first == b"" or (tls is not None and first not in (None, _HANDSHAKE)):
+            if first:
+                _say_tls(silent.socket)
             silent.socket.close()
             return
         task = loop.create_task(self._take(silent.socket, tls))
@@ -237,14 +241,22 @@ class HttpConnections(web.Server):
             pass
 
 
-def _has_gone(spoken: socket.socket) -> bool:
-    """Whether what there is to read is the end."""
+def _first_byte(spoken: socket.socket) -> bytes | None:
+    """The first byte that there is to read, left there; empty at the end, None when it is not there yet."""
     try:
-        return not spoken.recv(1, socket.MSG_PEEK)
+        return spoken.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
-        return False
+        return None
     except OSError:
-        return True
+        return b""
+
+
+def _say_tls(spoken: socket.socket) -> None:
+    """Answer a client that does not know that this port speaks TLS."""
+    said = InvalidInput("This port speaks TLS: use https://.", field="request")
+    with suppress(OSError):
+        spoken.recv(65_536)  # a socket closed over unread bytes would take the answer with it
+        spoken.send(raw_refusal(Refused(said, 400)))
 
 
 def _turn_away(accepted: socket.socket, most: int, *, plain: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -270,6 +271,10 @@ def test_tls_holds_for_both_doors_and_a_pair_that_does_not_fit_is_said(serve: Se
     with closing(http.client.HTTPSConnection("localhost", http_port(server), timeout=20, context=context)) as secure:
         secure.request("GET", "/health")
         assert secure.getresponse().status == 200
+    with closing(http.client.HTTPConnection("localhost", http_port(server), timeout=20)) as plain:
+        plain.request("GET", "/health")
+        answer = plain.getresponse()
+        assert (answer.status, "https://" in json.loads(answer.read())["error"]["message"]) == (400, True)
     with server.stub() as stub, pytest.raises(grpc.RpcError) as refused:
         stub.Get(pb.GetRequest(job_id="0" * 32), timeout=20)
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
