@@ -362,3 +362,23 @@ def test_a_sweep_goes_on_where_it_stopped(path: Path, monkeypatch: pytest.Monkey
         pass
     assert pool.depth().final == 0
     pool.close()
+
+
+def test_rows_of_the_log_go_with_the_last_job_in_them_after_a_takeover_too(path: Path) -> None:
+    pool = SqliteJobPool(path)
+    epoch = pool.open_epoch("a")
+    pool.submit([new_job(n) for n in range(2)])
+    pool.claim(epoch, 9)
+    for at in range(3):
+        pool.commit(epoch, LogBatch((entry(0, at, 1), entry(1, at, 1))))
+    pool.close()
+    again = SqliteJobPool(path)
+    epoch = again.open_epoch("b")
+    again.claim(epoch, 9)
+    left = []
+    for number in range(2):
+        again.commit(epoch, LogBatch((), (end(number),)))
+        left.append(again._database.connection.execute("SELECT COUNT(*) FROM turn").fetchone()[0])
+    assert left == [3, 0]
+    check_log(again, 0, 3)
+    again.close()

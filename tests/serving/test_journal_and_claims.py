@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -353,3 +354,53 @@ def test_another_owner_of_the_pool_ends_the_journal(tmp_path: Path) -> None:
         assert len(rig.table.jobs[job].tokens) == 0
 
     _run(test, pool=lambda: open_pool(f"sqlite:{tmp_path / 'p.sqlite'}"))
+
+
+def test_what_comes_behind_the_end_of_a_job_is_dropped() -> None:
+    async def test(rig: Rig) -> None:
+        job = await rig.job()
+        await rig.until(lambda: job in rig.table.jobs)
+        live, handle = rig.table.jobs[job], rig.handle(job)
+        account = JobAccount(1, 2, 3, 4, 5)
+        rig.journal.feed(rig.tokens(handle, 0, 65))
+        rig.journal.feed(TurnEffects(STATS, None, (Finished(handle, FinishReason.LENGTH, 1, account),)))
+        rig.journal.feed(rig.tokens(handle, 1, 66))  # an engine that ran ahead
+        rig.journal.end(live, FinishReason.CANCELLED)
+        await rig.journal.flush()
+        assert await rig.state(job) is JobState.SUCCEEDED
+        assert list(live.tokens) == [65]
+
+    _run(test)
+
+
+def test_bytes_that_wait_behind_a_commit_still_count() -> None:
+    class Gated(MemoryJobPool):
+        gate = threading.Event()
+
+        def commit(self, epoch: int, batch: LogBatch) -> None:
+            Gated.gate.wait(5)
+            Gated.gate.clear()
+            super().commit(epoch, batch)
+
+    async def test(rig: Rig) -> None:
+        job = await rig.job()
+        await rig.until(lambda: job in rig.table.jobs)
+        live, handle = rig.table.jobs[job], rig.handle(job)
+        rig.journal.feed(rig.tokens(handle, 0, 65))
+        await asyncio.sleep(0.05)  # its commit is under way
+        position = 1
+        while not rig.journal.full:
+            rig.journal.feed(rig.tokens(handle, position, 65))
+            position += 1
+        Gated.gate.set()
+        await rig.until(lambda: len(live.tokens) == 1)
+        for _ in range(2):
+            rig.journal.feed(rig.tokens(handle, position, 65))
+            position += 1
+        assert rig.journal.full
+        while len(live.tokens) < position:
+            Gated.gate.set()
+            await asyncio.sleep(0.001)
+        assert not rig.journal.full
+
+    _run(test, pool=Gated, limit_bytes=4096)
