@@ -426,7 +426,9 @@ class ServeSettings(
 
 OTHER_VARIABLES = frozenset({"TARGET", "TOKEN", "BENCH_DATA", "NATIVE", "SOAK_KILLS"})
 """Of the clients, the bench, the kernels and the tests; with the prefix, and no setting of the server."""
-_SERVICE = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+_SERVICE = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*|(\w+_)?PORT=(tcp|udp|sctp)://.*"
+)
 """What Kubernetes and Docker put into the environment of everything beside a service that is called skipjoin."""
 
 
@@ -434,7 +436,9 @@ def check_environment(environ: Mapping[str, str]) -> None:
     """Every variable SKIPJOIN_* is a setting or one of `OTHER_VARIABLES`; an empty one counts as not there. Raises InvalidSettings."""
     for variable in sorted(environ):
         name = variable.upper().removeprefix(ENV_PREFIX)
-        if name == variable.upper() or not environ[variable] or name in OTHER_VARIABLES or _SERVICE.fullmatch(name):
+        if name == variable.upper() or not environ[variable] or name in OTHER_VARIABLES:
+            continue
+        if _SERVICE.fullmatch(f"{name}={environ[variable]}"):
             continue
         if name.lower() not in ServeSettings.model_fields:
             known = [*(field.upper() for field in ServeSettings.model_fields), *OTHER_VARIABLES]

@@ -208,6 +208,9 @@ def test_other_variables_and_those_of_a_cluster_are_no_mistake(monkeypatch: pyte
     for name in ("SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_50071_TCP_ADDR", "HTTP_SERVICE_PORT", "HTTP_PORT"):
         monkeypatch.setenv(f"SKIPJOIN_{name}", "tcp://10.0.0.1:80")
     load_settings(SIMULATED)
+    monkeypatch.setenv("SKIPJOIN_PORT", "9000")  # a person's, who means `listen`
+    with pytest.raises(InvalidSettings, match="SKIPJOIN_PORT, which is no setting"):
+        load_settings(SIMULATED)
 
 
 def test_every_variable_that_the_product_reads_is_known() -> None:
