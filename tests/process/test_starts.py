@@ -26,7 +26,7 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 def test_a_first_engine_without_progress_ends_the_server_with_a_sentence(tmp_path: Path) -> None:
     fifo = tmp_path / "profile.json"
     os.mkfifo(fifo)  # reading it waits for ever, with every signal answered
-    server = Server(tmp_path, "--profile", str(fifo), "--start-stall-s", "1")
+    server = Server(tmp_path, "--profile", str(fifo), "--start-stall-s", "4")
     ran = subprocess.run(
         [*COMMAND, *server.flags], capture_output=True, text=True, timeout=60, check=False, env=_environ(tmp_path)
     )
@@ -71,7 +71,7 @@ def test_an_engine_that_is_stopped_before_it_is_ready_is_replaced(
 
 
 def test_a_spare_that_does_not_answer_or_dies_is_replaced(serve: Serve) -> None:
-    server = serve("--start-stall-s", "3")
+    server = serve("--start-stall-s", "5")
     stopped = server.spare_pid()
     os.kill(stopped, signal.SIGSTOP)
     server.kill_engine()
