@@ -287,3 +287,14 @@ def test_special_tokens_are_found_wherever_they_stand(tokenizer):
     ] * 3 + ["<|system|>"]
     assert control._few(many) is None
     assert control._many(few) == control._few(few)
+
+
+def test_a_name_reaches_the_template_where_there_is_one(folder):
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}={{ m.name if 'name' in m else '-' }};{% endfor %}"
+    )
+    tokenizer = ModelTokenizer(folder)
+    ids = tokenizer.encode_chat([ChatMessage("user", "a", "ada<|end|>"), ChatMessage("user", "b")])
+    assert text_of(tokenizer, ids) == "user=ada<|end|>;user=-;"
+    assert EOS not in ids
+    tokenizer.close()
