@@ -81,6 +81,8 @@ class HttpDoor:
         self._insight = insight
         self._cap_s = settings.call_cap_s
         most = min(settings.max_connections, room)
+        if room < settings.max_connections:
+            log.info("HTTP holds at most %d connections: the limit on open files leaves no more", most)
         self._places = Shares(max(1, min(settings.max_streams, most - _SPARE)), access.tenants)
         self._hosts = Hosts(split_address(address)[0], settings.allowed_host_names)
         self._idle = asyncio.Event()
