@@ -224,6 +224,7 @@ class Database:
         if self._suspect:
             self._look_through()
             self._suspect = False
+            self._rescued = False
             sight = self._watch.look()
         self._watch.last = sight
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..core.errors import StoreUnavailable
 
@@ -32,8 +32,7 @@ _CUT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(NamedTuple):
     """What lay under the path: (size, time of change) of file and log, and the header of the log's index."""
 
     file: tuple[int, int]
@@ -62,23 +61,23 @@ class FileWatch:
         """`path` as it was asked for, `real` as SQLite opened it, after a first transaction made the log and its index."""
         self._path = os.path.abspath(path)
         self._real = str(real)
-        self._log_path, self._index_path = f"{real}-wal", f"{real}-shm"
+        self._log_path = f"{real}-wal"
         # Never closed before SQLite's own descriptors: closing any descriptor of a file drops all locks that the process has on it.
-        self._index = os.open(self._index_path, os.O_RDWR | os.O_CLOEXEC)
+        self._index = os.open(f"{real}-shm", os.O_RDWR | os.O_CLOEXEC)
         self._index_size = os.fstat(self._index).st_size
         self._file_identity, self._log_identity = _identity(os.stat(self._path)), _identity(os.stat(self._log_path))
-        self._index_identity = _identity(os.fstat(self._index))
         self.endangered = False
         """Whether the file is ours, but its log is not, or it was cut off: what the log holds must go into the file at once."""
         self.last = self._sight(os.stat(self._path), os.stat(self._log_path))
 
     def look(self) -> Sight:
         """What lies under the path. Raises StoreUnavailable when that is not what this server has open, or was cut off."""
-        self._keep_mapped()
-        file, log = self._ours()
-        sight = self._sight(file, log)
+        self.endangered = False
+        index = os.fstat(self._index)
+        self._keep_mapped(index.st_size)
+        sight = self._sight(*self._ours(index))
         if sight.cut_since(self.last):
-            sight = self._sight(*self._ours())  # the index may have been seen half written
+            sight = self._sight(*self._ours(index))  # the index may have been seen half written
             if sight.cut_since(self.last):
                 raise self._endangered(_CUT) if sight.log == self.last.log else StoreUnavailable(_CUT)
         return sight
@@ -87,19 +86,19 @@ class FileWatch:
         self.endangered = True
         return StoreUnavailable(message)
 
-    def _ours(self) -> tuple[os.stat_result, os.stat_result]:
+    def _ours(self, index: os.stat_result) -> tuple[os.stat_result, os.stat_result]:
         try:
             file = os.stat(self._path)
             real = file if self._path == self._real else os.stat(self._real)
         except OSError:
             raise StoreUnavailable(_GONE) from None
-        if not _identity(file) == _identity(real) == self._file_identity:
+        if _identity(file) != self._file_identity or (real is not file and _identity(real) != self._file_identity):
             raise StoreUnavailable(_GONE)
         try:
-            log, index = os.stat(self._log_path), os.stat(self._index_path)
+            log = os.stat(self._log_path)
         except OSError:
             raise self._endangered(_LOG_GONE) from None
-        if _identity(log) != self._log_identity or _identity(index) != self._index_identity:
+        if _identity(log) != self._log_identity or not index.st_nlink:
             raise self._endangered(_LOG_GONE)
         return file, log
 
@@ -107,12 +106,11 @@ class FileWatch:
         header = os.pread(self._index, _HEADER.size, 0).ljust(_HEADER.size, b"\0")
         return Sight((file.st_size, file.st_mtime_ns), (log.st_size, log.st_mtime_ns), header)
 
-    def _keep_mapped(self) -> None:
+    def _keep_mapped(self, size: int) -> None:
         """Give a shared index that was cut off its length back, between two transactions: SQLite then reads the log anew.
 
         Within a transaction it must not be done: SQLite would look for its newest pages in an empty index, and not find them.
         """
-        size = os.fstat(self._index).st_size
         if size < self._index_size:
             os.ftruncate(self._index, self._index_size)
         else:
@@ -126,7 +124,7 @@ class FileWatch:
     def part(self) -> None:
         """Before SQLite closes its own; idempotent."""
         if self._index >= 0:
-            self._keep_mapped()
+            self._keep_mapped(os.fstat(self._index).st_size)
 
     def close(self) -> None:
         """After SQLite has closed its own; idempotent."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,8 @@ def column(values: Int32s) -> bytes:
     return values.astype("<i4", copy=False).tobytes()
 
 
+_SPELL = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_SAMPLING = tuple(field.name for field in fields(SamplingParams))
 _INSERT = f"INSERT INTO job ({', '.join(JOB_COLUMNS)}, checksum) VALUES ({', '.join('?' * (len(JOB_COLUMNS) + 1))})"
 
 
@@ -82,7 +84,7 @@ def insert(connection: sqlite3.Connection, seq: int, job: NewJob) -> None:
         storable(job.tenant),
         job.request_id,
         job.body_digest,
-        json.dumps(asdict(job.sampling), separators=(",", ":")),
+        _SPELL({name: getattr(job.sampling, name) for name in _SAMPLING}),
         job.submitted_unix_ns,
         job.deadline_unix_ns,
         int(job.cancel_on_disconnect),
