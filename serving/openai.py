@@ -31,7 +31,7 @@ log = logging.getLogger("skipjoin.door")
 IDEMPOTENCY = "Idempotency-Key"
 JOB_ID = "X-Skipjoin-Job-Id"
 _LARGE_BYTES = 64 * 1024
-_BREATH_S = 0.005
+_BREATH_S = 0.02
 _BEGUN = web.RequestKey("skipjoin.begun", web.StreamResponse)
 
 
