@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from ..core.errors import InternalError, NotFound, SkipjoinError, Unavailable
+from ..core.errors import InternalError, InvalidInput, NotFound, SkipjoinError, Unavailable
 from ..core.ids import TenantId
 from ..core.sampling import SamplingParams
 from ..core.view import Chunk, Finish, JobView
@@ -23,7 +23,7 @@ from .following import Following
 from .http_body import Bodies
 from .jobs import Jobs
 from .openai_answer import Shape, dumps, error_body, failure_of
-from .openai_request import Asked, Wish, chat_asked, check_values, completion_asked, read_body
+from .openai_request import Asked, Wish, as_sent, chat_asked, check_values, completion_asked, read_body
 from .text import Tokenizer
 
 log = logging.getLogger("skipjoin.door")
@@ -104,7 +104,10 @@ class OpenAiCalls:
         async with self.bodies.read(request, tenant) as data:
             asked = await self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
             model = self.called(asked.model)
-            return await self._following.submit(asked.spec, tenant, key), model, asked.wish
+            try:
+                return await self._following.submit(asked.spec, tenant, key), model, asked.wish
+            except InvalidInput as error:
+                raise as_sent(error, asked.sent) from None
 
     async def _understood(self, data: bytearray, job_tokens: int, *, chat: bool, named: bool) -> Asked:
         understand = chat_asked if chat else completion_asked

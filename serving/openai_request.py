@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,7 +56,6 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     # What clients of vLLM send.
     "add_generation_prompt": (True,),
-    "add_special_tokens": (),
     "allowed_token_ids": (),
     "bad_words": ([],),
     "chat_template": (),
@@ -84,6 +83,19 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
     "vllm_xargs": ({},),
 }
+# The template writes a conversation's special tokens; what a text begins with is the tokenizer's.
+_ONLY_COMPLETION = _ONLY | {"add_special_tokens": (True,)}
+_ONLY_CHAT = _ONLY | {"add_special_tokens": (False,)}
+# What clients send with a message, as they got it in an answer, though it says nothing.
+_OF_MESSAGE = {
+    "annotations", "audio", "function_call", "reasoning", "reasoning_content", "refusal", "tool_call_id", "tool_calls"
+}  # fmt: skip
+_WITHOUT_EFFECT_IN_PART = ("cache_control", "prompt_cache_breakpoint")
+_STREAM_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "include_usage": (True, False),
+    "include_obfuscation": (False,),
+    "continuous_usage_stats": (False,),
+}
 _BESIDE_PROMPT = 2**16
 _DIGITS = 40
 _MOST_DIGITS = 4300
@@ -109,11 +121,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request understood: the job, the model it names, and how the answer shall look."""
+    """A request understood: the job, the model it names, and how the answer shall look. `sent` has our fields' names in the request."""
 
     spec: JobSpec
     model: str | None
     wish: Wish
+    sent: Mapping[str, str]
 
 
 def name_here(field: str | None) -> str | None:
@@ -122,6 +135,15 @@ def name_here(field: str | None) -> str | None:
         return None
     field = field.removeprefix("sampling.")
     return _NAMES_HERE.get(field, field)
+
+
+def as_sent(error: InvalidInput, sent: Mapping[str, str]) -> InvalidInput:
+    """The error with the name that the request has for the field, in its message too; `sent` is that of `Asked`."""
+    ours = (error.field or "").removeprefix("sampling.")
+    theirs = sent.get(ours, ours)
+    if theirs == ours:
+        return error
+    return type(error)(error.message.replace(ours, theirs), field=theirs, limit=error.limit)
 
 
 def read_body(data: bytes | bytearray) -> Body:
@@ -181,7 +203,7 @@ def _no_constant(name: str) -> float:
 
 def completion_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bool) -> Asked:
     """A `/v1/completions` body. Raises InvalidInput naming the field."""
-    _check_names(body, {"prompt"})
+    _check_names(body, {"prompt"}, _ONLY_COMPLETION)
     logprobs = _number(body, "logprobs")
     prompt = body.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], (str, list)):
@@ -209,7 +231,7 @@ def completion_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconne
 
 def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bool) -> Asked:
     """A `/v1/chat/completions` body. Raises InvalidInput naming the field."""
-    _check_names(body, {"messages", "top_logprobs"})
+    _check_names(body, {"messages", "top_logprobs"}, _ONLY_CHAT)
     wanted = _flag(body, "logprobs")
     top = _number(body, "top_logprobs")
     if top and not wanted:
@@ -231,21 +253,42 @@ def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bo
 def _asked(body: Body, spec: JobSpec) -> Asked:
     stream = _flag(body, "stream")
     options = body.get("stream_options")
-    if options is not None and (not isinstance(options, dict) or (not stream and _flag(options, "include_usage"))):
+    usage = options is not None and _include_usage(options)
+    if usage and not stream:
         raise InvalidInput("stream_options is an object that goes with stream: true.", field="stream_options")
     model = body.get("model")
     if model is not None and not isinstance(model, str):
         raise InvalidInput("model must be a string.", field="model")
-    return Asked(spec, model, Wish(stream, _flag(options or {}, "include_usage")))
+    return Asked(spec, model, Wish(stream, usage), _sent(body))
 
 
-def _check_names(body: Body, own: set[str]) -> None:
+def _include_usage(options: object) -> bool:
+    if not isinstance(options, dict):
+        raise InvalidInput("stream_options is an object that goes with stream: true.", field="stream_options")
+    for name, value in options.items():
+        field = f"stream_options.{name[:40]}"
+        if name not in _STREAM_OPTIONS:
+            raise InvalidInput(f"There is no field {field!r} here.", field=field)
+        if value is not None and _boolean(value, field) not in _STREAM_OPTIONS[name]:
+            raise InvalidInput(f"{field} is not supported by this server; leave it out.", field=field)
+    return bool(options.get("include_usage"))
+
+
+def _sent(body: Body) -> dict[str, str]:
+    """Our fields' names in the request."""
+    given = {
+        ours: next((name for name in names if body.get(name) is not None), ours) for ours, names in _SAMPLING.items()
+    }
+    return given | ({"logprobs": "top_logprobs"} if body.get("top_logprobs") is not None else {})
+
+
+def _check_names(body: Body, own: set[str], only: dict[str, tuple[Any, ...]]) -> None:
     for name, value in body.items():
         if name in own or name in _SHARED or name in _WITHOUT_EFFECT:
             continue
-        if name not in _ONLY:
+        if name not in only:
             raise InvalidInput(f"There is no field {name[:40]!r} here.", field=name[:40])
-        if value is not None and not any(_same(value, only) for only in _ONLY[name]):
+        if value is not None and not any(_same(value, plain) for plain in only[name]):
             raise InvalidInput(f"{name} is not supported by this server; leave it out.", field=name)
 
 
@@ -259,7 +302,8 @@ def _sampling(body: Body, defaults: SamplingParams, logprobs: int | None) -> tup
     for ours, names in _SAMPLING.items():
         value = next((body[name] for name in names if body.get(name) is not None), None)
         if value is not None:
-            given[ours] = _CHECKS[ours](value, names[-1]) if ours in _CHECKS else value
+            value = _CHECKS[ours](value, names[-1]) if ours in _CHECKS else value
+            given[ours] = _unpointed(value) if ours in _WHOLE else value
     if given.get("top_k") == -1:
         given["top_k"] = 0  # as others say that the filter is off
     stop = body.get("stop")
@@ -267,7 +311,17 @@ def _sampling(body: Body, defaults: SamplingParams, logprobs: int | None) -> tup
         given["stop"] = (stop,) if isinstance(stop, str) else _list(stop, "stop")
     if logprobs is not None:
         given["logprobs"] = logprobs
-    return replace(defaults, **given), frozenset(given)
+    try:
+        return replace(defaults, **given), frozenset(given)
+    except InvalidInput as error:
+        raise as_sent(error, _sent(body)) from None
+
+
+def _unpointed(value: Any) -> Any:
+    """A whole number that was written with a point, such as 16.0, as the number it is; anything else as it came."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def _list(value: object, field: str) -> tuple[Any, ...]:
@@ -276,13 +330,18 @@ def _list(value: object, field: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def _token_ids(value: object, field: str) -> tuple[Any, ...]:
+    return tuple(_unpointed(token) for token in _list(value, field))
+
+
 def _boolean(value: object, field: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(f"{field} must be true or false.", field=field)
     return value
 
 
-_CHECKS: dict[str, Callable[[object, str], Any]] = {"stop_token_ids": _list, "ignore_eos": _boolean}
+_CHECKS: dict[str, Callable[[object, str], Any]] = {"stop_token_ids": _token_ids, "ignore_eos": _boolean}
+_WHOLE = {"top_k", "seed", "max_new_tokens"}
 
 
 def _flag(body: Body, name: str) -> bool:
@@ -291,23 +350,30 @@ def _flag(body: Body, name: str) -> bool:
 
 
 def _number(body: Body, name: str) -> int | None:
-    value = body.get(name)
-    if value is not None and type(value) is not int:
-        raise InvalidInput(f"{name} must be a whole number.", field=name)
-    return value
+    value = _unpointed(body.get(name))
+    if value is None or type(value) is int:
+        return value
+    raise InvalidInput(f"{name} must be a whole number.", field=name)
 
 
 def _message(message: object, field: str) -> ChatMessage:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise InvalidInput(f"{field} must be an object with role and content.", field=field)
-    for name in ("tool_calls", "function_call"):
-        if message.get(name):
-            raise InvalidInput(f"{field}.{name} is not supported by this server.", field=f"{field}.{name}")
+    for name, value in message.items():
+        if name in ("role", "content", "name"):
+            continue
+        where = f"{field}.{name[:40]}"
+        if name not in _OF_MESSAGE:
+            raise InvalidInput(f"There is no field {where!r} here.", field=where)
+        if value not in (None, [], {}, ""):
+            raise InvalidInput(f"{where} is not supported by this server; leave it out.", field=where)
     role = "system" if message["role"] == "developer" else message["role"]
     content = message.get("content")
     if isinstance(content, list):
         # A line each, as templates that take no parts are fed elsewhere too.
         content = "\n".join(_text_part(part, f"{field}.content[{number}]") for number, part in enumerate(content))
+    if content is None and role == "assistant":
+        content = ""
     if not isinstance(content, str):
         raise InvalidInput(f"{field}.content must be text.", field=f"{field}.content")
     speaker = message.get("name")
@@ -318,6 +384,9 @@ def _message(message: object, field: str) -> ChatMessage:
 
 def _text_part(part: object, field: str) -> str:
     if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        for name, value in part.items():
+            if name not in ("type", "text", *_WITHOUT_EFFECT_IN_PART) and value is not None:
+                raise InvalidInput(f"There is no field '{field}.{name[:40]}' here.", field=f"{field}.{name[:40]}")
         return str(part["text"])
     raise InvalidInput(
         f"{field} must be a part of type text; this server takes no images, sound or files.", field=field

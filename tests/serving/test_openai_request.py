@@ -13,6 +13,7 @@ from skipjoin.core.view import ChatMessage
 from skipjoin.serving.openai_request import (
     Asked,
     Wish,
+    as_sent,
     chat_asked,
     check_values,
     completion_asked,
@@ -112,7 +113,13 @@ def test_conversations() -> None:
         ({"temperature": -1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"top_k": 1.5}, "top_k"),
-        ({"max_tokens": 0}, "max_new_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": 0, "max_tokens": 5}, "max_completion_tokens"),
+        ({"max_tokens": 1e300}, "max_tokens"),
+        ({"seed": 1.5}, "seed"),
+        ({"stop_token_ids": [True]}, "stop_token_ids"),
+        ({"logprobs": 1.5}, "logprobs"),
+        ({"add_special_tokens": False}, "add_special_tokens"),
         ({"seed": 2**80}, "seed"),
         ({"stop": 5}, "stop"),
         ({"stop": [5]}, "stop"),
@@ -129,7 +136,10 @@ def test_conversations() -> None:
         ({"stream": "yes"}, "stream"),
         ({"stream": True, "stream_options": []}, "stream_options"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
-        ({"stream": True, "stream_options": {"include_usage": "yes"}}, "include_usage"),
+        ({"stream": True, "stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
+        ({"stream": True, "stream_options": {"include_usge": True}}, "stream_options.include_usge"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        ({"stream_options": {"continuous_usage_stats": 0}}, "stream_options.continuous_usage_stats"),
         ({"model": 5}, "model"),
         ({"n": 2}, "n"),
         ({"n": True}, "n"),
@@ -164,7 +174,20 @@ def test_bad_completions_name_the_field(body: dict[str, Any], field: str) -> Non
         ({"messages": [*HI, {"role": "user"}]}, "messages[1].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "x", "prefix": True}]}, "messages[0].prefix"),
+        ({"messages": [{"role": "user", "content": "x", "cotent": "y"}]}, "messages[0].cotent"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "call"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages[0].audio"),
+        ({"messages": [{"role": "assistant", "content": "", "refusal": False}]}, "messages[0].refusal"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "txet": "b"}]}]},
+            "messages[0].content[0].txet",
+        ),
         ({"tools": [{"type": "function"}]}, "tools"),
+        ({"logprobs": True, "top_logprobs": 25}, "top_logprobs"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens"),
+        ({"add_special_tokens": True}, "add_special_tokens"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logprobs": 3}, "logprobs"),
@@ -175,6 +198,7 @@ def test_bad_conversations_name_the_field(body: dict[str, Any], field: str) -> N
     with pytest.raises(InvalidInput) as refused:
         _chat(**body)
     assert refused.value.field == field
+    assert refused.value.message.count(field) == 1
 
 
 @pytest.mark.parametrize(
@@ -212,7 +236,9 @@ CHANGES_NOTHING = {
     "top_k": (-1, 0, None), "min_tokens": (0, None), "reasoning_effort": (None, "none"), "function_call": (None, "none", "auto"),
     "prediction": (None,), "audio": (None,), "web_search_options": (None,), "verbosity": (None, "medium"), "n": (1, 1.0, None),
     "tools": (None, []), "tool_choice": (None, "auto", "none"), "functions": (None, []), "logit_bias": (None, {}), "stop": (None, []),
-    "response_format": (None, {"type": "text"}), "modalities": (None, ["text"]), "stream_options": (None, {}, {"include_usage": False}),
+    "response_format": (None, {"type": "text"}), "modalities": (None, ["text"]),
+    "stream_options": (None, {}, {"include_usage": False, "include_obfuscation": False, "continuous_usage_stats": None}),
+
     "presence_penalty": (None, 0), "frequency_penalty": (None, 0.0), "seed": (None,), "service_tier": (None, "auto"), "store": (None, False),
     "metadata": (None, {}), "user": (None, "u"), "parallel_tool_calls": (None, True), "use_beam_search": (None, False),
     "length_penalty": (None, 1, 1.0), "skip_special_tokens": (None, True), "spaces_between_special_tokens": (None, True), "min_p": (0, None),
@@ -245,6 +271,60 @@ def test_a_value_that_would_change_something_is_refused_by_name(name: str, value
         with pytest.raises(InvalidInput) as refused:
             asked(**{name: value})
         assert refused.value.field == name
+
+
+def test_whole_numbers_may_be_written_with_a_point() -> None:
+    pointed = {"max_tokens": 16.0, "top_k": 50.0, "seed": 1.0, "priority": 2.0, "stop_token_ids": [3.0], "n": 1.0}
+    whole = {"max_tokens": 16, "top_k": 50, "seed": 1, "priority": 2, "stop_token_ids": [3], "n": 1}
+    for asked, logprobs in ((_completion, {"logprobs": 2.0}), (_chat, {"logprobs": True, "top_logprobs": 2.0})):
+        spec = asked(**pointed, **logprobs).spec
+        assert spec == asked(**whole, **(logprobs | {next(reversed(logprobs)): 2})).spec
+        assert spec.sampling is not None
+        kinds = (
+            spec.priority,
+            spec.sampling.top_k,
+            spec.sampling.seed,
+            spec.sampling.max_new_tokens,
+            spec.sampling.logprobs,
+        )
+        assert all(type(number) is int for number in (*kinds, *spec.sampling.stop_token_ids))
+    assert _completion(top_k=-1.0).spec.sampling == _completion(top_k=0).spec.sampling
+
+
+def test_an_answer_may_be_sent_back_as_it_came() -> None:
+    empty = {
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "tool_calls": [],
+        "reasoning_content": "",
+    }
+    messages = [
+        {"role": "assistant", "content": None, **empty},
+        {"role": "assistant"},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}],
+            "tool_call_id": None,
+        },
+    ]
+    said = [ChatMessage("assistant", ""), ChatMessage("assistant", ""), ChatMessage("user", "a")]
+    assert _chat(messages=messages).spec.messages == tuple(said)
+
+
+def test_special_tokens_are_added_as_they_are_anyway() -> None:
+    assert _chat(add_special_tokens=False) == _chat(add_special_tokens=None) == _chat()
+    assert _completion(add_special_tokens=True) == _completion(add_special_tokens=None) == _completion()
+
+
+def test_a_later_error_has_the_requests_name_of_the_field_too() -> None:
+    sent = _chat(max_completion_tokens=7).sent
+    said = as_sent(NeverFits("max_new_tokens asks for 7.", field="sampling.max_new_tokens", limit="at most 5"), sent)
+    assert (type(said), str(said)) == (NeverFits, "max_completion_tokens asks for 7. (limit: at most 5)")
+    assert said.field == "max_completion_tokens"
+    other = InvalidInput("x", field="messages[0].role")
+    assert as_sent(other, sent) is other
 
 
 def test_a_speakers_name_reaches_the_conversation() -> None:
