@@ -19,6 +19,8 @@ from ..core.ids import DEFAULT_TENANT, TenantId
 log = logging.getLogger("skipjoin.door")
 
 MAX_TOKEN_CHARS = 512
+BY_METADATA = "the metadata authorization: Bearer TOKEN"
+BY_HEADER = "the header Authorization: Bearer TOKEN"
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -34,13 +36,13 @@ class Access:
         """Who can call."""
         return frozenset({DEFAULT_TENANT} if self.known is None else (tenant for tenant, _ in self.known))
 
-    def tenant(self, authorization: str | None) -> TenantId:
-        """The tenant of an `authorization` header ("Bearer TOKEN"). Raises Unauthenticated."""
+    def tenant(self, authorization: str | None, sent_as: str = BY_METADATA) -> TenantId:
+        """The tenant of an `authorization` ("Bearer TOKEN"); `sent_as` tells a caller without one how to send it. Raises Unauthenticated."""
         if self.known is None:
             return DEFAULT_TENANT
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not 1 <= len(token) <= MAX_TOKEN_CHARS:
-            raise Unauthenticated("This server needs a token: send the metadata authorization: Bearer TOKEN.")
+            raise Unauthenticated(f"This server needs a token: send {sent_as}.")
         shown = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         found: TenantId | None = None
         # Every entry is compared, so that the time tells nothing about which one it was.

@@ -2,17 +2,20 @@
 
 Owns that count. gRPC's asyncio server takes in one call at a time, in the order of their arrival and whoever sent them, so a client that sends two
 thousand at once is in front of everybody, and nothing in the server's own code can see them wait. gRPC's channelz counts the calls that have
-arrived; what was handed over is counted here. It refuses nothing; `admission.py` asks.
+arrived; what was handed over is counted here. It refuses nothing; `admission.py` asks. channelz is reached through gRPC's own module: a version of
+gRPC that answers otherwise is logged once, and nothing is known to wait from then on.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
-
-from grpc._cython import cygrpc  # type: ignore[attr-defined]  # as grpcio-channelz, which adds messages to it
+from typing import Any
 
 from ..core.clock import Clock
+
+log = logging.getLogger("skipjoin.door")
 
 LOOK_EVERY = 16
 FIRST_GUESS_NS = 1_000_000
@@ -64,22 +67,51 @@ class Waiting:
             self._handed_over = self._known_arrived
 
 
-def newest_server() -> int:
-    """The number by which channelz knows the server that was made last in this process."""
+def newest_server() -> int | None:
+    """The number by which channelz knows the server that was made last in this process; None, and a warning, where channelz does not say."""
     number, more = 0, True
-    while more:
-        answer = json.loads(cygrpc.channelz_get_servers(number + 1))
-        for server in answer.get("server", []):
-            number = max(number, int(server["ref"]["serverId"]))
-        more = bool(answer.get("server")) and not answer.get("end", False)
+    try:
+        while more:
+            answer = _servers_from(number + 1)
+            numbers = [int(server["ref"]["serverId"]) for server in answer.get("server", [])]
+            more = bool(numbers) and max(numbers) > number and not answer.get("end", False)
+            number = max(number, *numbers) if numbers else number
+    except _NOT_UNDERSTOOD as error:
+        _warn(error)
+        return None
     return number
 
 
-def arrivals(number: int) -> Callable[[], int]:
-    """What says how many calls have come to a server."""
+def arrivals(number: int | None) -> Callable[[], int]:
+    """What says how many calls have come to a server; always 0 from when channelz does not say, and for no number."""
+    known = number is not None
 
     def arrived() -> int:
-        servers = json.loads(cygrpc.channelz_get_servers(number)).get("server", [])
-        return int(servers[0]["data"].get("callsStarted", 0)) if servers else 0
+        nonlocal known
+        if not known or number is None:
+            return 0
+        try:
+            servers = _servers_from(number).get("server", [])
+            return int(servers[0]["data"].get("callsStarted", 0)) if servers else 0
+        except _NOT_UNDERSTOOD as error:
+            known = False
+            _warn(error)
+            return 0
 
     return arrived
+
+
+_NOT_UNDERSTOOD = (ImportError, AttributeError, TypeError, ValueError, LookupError)
+
+
+def _servers_from(number: int) -> Any:
+    from grpc._cython import cygrpc  # type: ignore[attr-defined]  # as grpcio-channelz, which adds messages to it
+
+    return json.loads(cygrpc.channelz_get_servers(number))
+
+
+def _warn(error: Exception) -> None:
+    log.warning(
+        "this version of gRPC does not say how many calls have come (%s): max_call_wait_ms has no effect",
+        type(error).__name__,
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from skipjoin.core.errors import InvalidSettings, Unauthenticated
 from skipjoin.core.ids import DEFAULT_TENANT
-from skipjoin.serving.access import read_tokens
+from skipjoin.serving.access import BY_HEADER, read_tokens
 
 
 def _line(tenant: str, token: str) -> str:
@@ -36,6 +36,15 @@ def test_anything_else_is_nobody(tmp_path: Path, shown: str | None) -> None:
     file.write_text(_line("red", "r1"))
     with pytest.raises(Unauthenticated):
         read_tokens(file).tenant(shown)
+
+
+def test_who_shows_no_token_is_told_how_to_send_one_on_that_wire(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(_line("red", "r1"))
+    with pytest.raises(Unauthenticated, match="send the metadata authorization: Bearer TOKEN"):
+        read_tokens(file).tenant(None)
+    with pytest.raises(Unauthenticated, match="send the header Authorization: Bearer TOKEN"):
+        read_tokens(file).tenant(None, BY_HEADER)
 
 
 @pytest.mark.parametrize("text", ["", "# nobody\n", "red\n", "red abc\n", "re/d " + "0" * 64, "a b c\n", b"\xff\xfe"])

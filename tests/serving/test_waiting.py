@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import grpc
 import grpc.aio
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.serving.waiting import LOOK_EVERY, Waiting, arrivals, newest_server
@@ -69,3 +71,27 @@ def test_grpc_says_how_many_calls_have_come_to_which_server() -> None:
             await server.stop(None)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", "no json", '{"server": [{}]}', '{"server": 5}', '{"server": [{"ref": {"serverId": "x"}}]}']
+)
+def test_a_grpc_that_answers_otherwise_makes_nothing_wait_and_is_logged_once(
+    answer: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cygrpc, "channelz_get_servers", lambda number: answer)
+    assert newest_server() is None
+    assert [arrivals(None)() for _ in range(3)] == [0, 0, 0]
+    assert len(caplog.records) == 1
+    assert "max_call_wait_ms has no effect" in caplog.text
+
+
+def test_a_grpc_without_channelz_makes_nothing_wait_and_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrived = arrivals(1)
+    monkeypatch.delattr(cygrpc, "channelz_get_servers")
+    assert [arrived() for _ in range(3)] == [0, 0, 0]
+    assert len(caplog.records) == 1
+    monkeypatch.setitem(sys.modules, "grpc._cython", None)
+    assert newest_server() is None
