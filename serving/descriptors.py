@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 
-RESERVED = 128
+KEPT_BACK = 128
 """Kept back for the job pool's files, the engine's socket and start, the operator, logs and imports."""
 WANTED = 65_536
 
@@ -28,4 +28,4 @@ def raise_limit() -> int:
 
 def room_for_connections(limit: int) -> int:
     """Connections that one of the two doors may hold under a limit of open files: half of what is not kept back."""
-    return max(16, (limit - RESERVED) // 2)
+    return max(16, (limit - KEPT_BACK) // 2)

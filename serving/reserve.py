@@ -10,13 +10,13 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-RESERVED = 12
+LENDABLE = 12
 
 
 class Reserve:
     """Holds `count` descriptors; fewer where no more can be had."""
 
-    def __init__(self, count: int = RESERVED) -> None:
+    def __init__(self, count: int = LENDABLE) -> None:
         self._count = count
         self._held: list[int] = []
         self.fill()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from skipjoin.serving.child import Child
-from skipjoin.serving.reserve import RESERVED, Reserve
+from skipjoin.serving.reserve import LENDABLE, Reserve
 
 
 def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
@@ -70,10 +70,10 @@ def test_a_reserve_is_lent_and_taken_back() -> None:
     reserve = Reserve()
     before = len(os.listdir("/proc/self/fd"))
     with reserve.lent():
-        assert len(os.listdir("/proc/self/fd")) == before - RESERVED
+        assert len(os.listdir("/proc/self/fd")) == before - LENDABLE
     assert len(os.listdir("/proc/self/fd")) == before
     reserve.close()
-    assert len(os.listdir("/proc/self/fd")) == before - RESERVED
+    assert len(os.listdir("/proc/self/fd")) == before - LENDABLE
 
 
 def _is_child(pid: int) -> bool:
