@@ -16,11 +16,10 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from ..core.clock import Clock
 from ..core.errors import InvalidInput, Overloaded, SkipjoinError
+from ..proto.status import http_status
 from .http_answers import Refused, raw_refusal
 from .http_connection import HttpConnection, Patience
-from .seldom import Seldom
 
 log = logging.getLogger("skipjoin.door")
 
@@ -31,6 +30,7 @@ _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _AT_ONCE = 8  # more, and a flood would have whoever came just before it ended before it is heard
 _FEWEST = 16
 _KEPT_FREE = 32
+_PAUSE_S = 1.0  # a socket that waits to be accepted keeps waking the loop, which must not try again at once
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -58,16 +58,15 @@ class HttpConnections(web.Server):
         handle: Handle,
         most: int,
         patience: Patience,
-        clock: Clock,
         refused: Callable[[SkipjoinError], None],
         on_full: Callable[[], None],
     ) -> None:
         # A client that goes cancels its handler, so that nothing computes for nobody.
         super().__init__(self._handled, handler_cancellation=True)
         self._handle = handle
+        self._limit = most
         self._most = most
         self._patience = patience
-        self._seldom = Seldom(clock)
         self._refused = refused
         self._on_full = on_full
         self._resting: dict[str, dict[_Silent | HttpConnection, None]] = {}
@@ -75,6 +74,9 @@ class HttpConnections(web.Server):
         self._arriving: dict[asyncio.Task[None], None] = {}
         self._made = 0
         self._listening: socket.socket | None = None
+        self._in_vain = False
+        self._again: asyncio.TimerHandle | None = None
+        self._grow: asyncio.TimerHandle | None = None
 
     def __call__(self) -> HttpConnection:
         """A protocol for an accepted socket."""
@@ -85,6 +87,11 @@ class HttpConnections(web.Server):
         """Connections now, those included that have said nothing or still agree on TLS."""
         return self._made + len(self._silent) + len(self._arriving)
 
+    @property
+    def most(self) -> int:
+        """Connections that may be open now: fewer than allowed for a while after the system had no room for one."""
+        return self._most
+
     # accepting ----------------------------------------------------------------------------------------------------
     def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Accept from now on, until `end`."""
@@ -94,6 +101,9 @@ class HttpConnections(web.Server):
 
     def stop_accepting(self) -> None:
         """Accept nothing more."""
+        for timer in (self._again, self._grow):
+            if timer is not None:
+                timer.cancel()
         if self._listening is not None:
             asyncio.get_running_loop().remove_reader(self._listening)
 
@@ -115,10 +125,11 @@ class HttpConnections(web.Server):
                 accepted, where = listening.accept()
             except OSError as error:
                 if error.errno in _NONE_LEFT:
-                    self._out_of_descriptors(error)
+                    self._out_of_room(error, listening, tls)
                 return
+            self._in_vain = False
             if self.count >= self._most and not self._make_room():
-                _turn_away(accepted, self._most, plain=tls is None)
+                self._turn_away(accepted, plain=tls is None)
                 continue
             accepted.setblocking(False)
             silent = _Silent(accepted, str(where[0]) if where else "")
@@ -210,15 +221,16 @@ class HttpConnections(web.Server):
 
     # room -------------------------------------------------------------------------------------------------------
     def _make_room(self) -> bool:
+        """End one, for the bound on all of them is reached. False when all have a request."""
+        log.warning(
+            "all %d HTTP connections are in use (setting max_connections): the one that rests longest is closed",
+            self._most,
+        )
+        return self._end_one()
+
+    def _end_one(self) -> bool:
         """End the connection that has rested longest, of the peer that has most of them; else the oldest that still agrees on TLS."""
         self._on_full()
-        if (held_back := self._seldom.due()) is not None:
-            log.warning(
-                "all %d HTTP connections are in use (setting max_connections): those that rest longest are closed; seen %d times since the last "
-                "such line",
-                self._most,
-                held_back,
-            )
         if self._resting:
             of_peer: dict[_Silent | HttpConnection, None] = max(self._resting.values(), key=len)
             oldest = next(iter(of_peer))
@@ -233,12 +245,45 @@ class HttpConnections(web.Server):
             return True
         return False
 
-    def _out_of_descriptors(self, error: OSError) -> None:
-        """Fewer connections must do from now on, so that the rest of the server has descriptors again."""
-        self._most = max(_FEWEST, self.count - _KEPT_FREE)
-        log.error("no connection can be accepted: %s; at most %d are held from now on", error.strerror, self._most)
-        while self.count > self._most and self._make_room():
-            pass
+    def _turn_away(self, accepted: socket.socket, *, plain: bool) -> None:
+        """Say once that there is no room, and close."""
+        if plain:
+            limit = f"{self._most} connections"
+            said = Overloaded("All HTTP connections are in use.", retry_after_s=1.0, limit=limit)
+            self._refused(said)
+            with suppress(OSError):
+                accepted.send(raw_refusal(Refused(said, http_status(Overloaded))))
+        accepted.close()
+
+    def _out_of_room(self, error: OSError, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Fewer connections must do for a while, so that the rest of the server has descriptors again.
+
+        Where this process's own limit is reached, ending some helps at once. Else, or when that was in vain, nothing is accepted for a moment.
+        """
+        self._most = max(min(_FEWEST, self._limit), min(self._limit, self.count - _KEPT_FREE))
+        log.error("no connection can be accepted: %s; at most %d are held for now", error.strerror, self._most)
+        too_many = self.count - self._most  # counted once: what is ended here counts until the loop has closed it
+        ended = sum(1 for _ in range(too_many) if self._end_one())
+        if self._grow is not None:
+            self._grow.cancel()
+        loop = asyncio.get_running_loop()
+        if error.errno == errno.EMFILE and ended and not self._in_vain:
+            self._in_vain = True
+            self._grow = loop.call_later(_PAUSE_S, self._grow_back)
+            return
+        loop.remove_reader(listening)
+        self._again = loop.call_later(_PAUSE_S, self._accept_again, listening, tls)
+
+    def _accept_again(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listening, self._accept, listening, tls)
+        self._grow = loop.call_later(_PAUSE_S, self._grow_back)
+
+    def _grow_back(self) -> None:
+        """A while has gone well: twice as many may be tried, up to what is allowed."""
+        self._most = min(self._limit, self._most * 2)
+        if self._most < self._limit:
+            self._grow = asyncio.get_running_loop().call_later(_PAUSE_S, self._grow_back)
 
 
 def _first_byte(spoken: socket.socket) -> bytes | None:
@@ -257,12 +302,3 @@ def _say_tls(spoken: socket.socket) -> None:
     with suppress(OSError):
         spoken.recv(65_536)  # a socket closed over unread bytes would take the answer with it
         spoken.send(raw_refusal(Refused(said, 400)))
-
-
-def _turn_away(accepted: socket.socket, most: int, *, plain: bool) -> None:
-    """Say once that there is no room, and close."""
-    if plain:
-        said = Overloaded("All HTTP connections are in use.", retry_after_s=1.0, limit=f"{most} connections")
-        with suppress(OSError):
-            accepted.send(raw_refusal(Refused(said, 503)))
-    accepted.close()

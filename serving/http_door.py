@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from ..core.clock import Clock
 from ..core.errors import (
     DeadlineExceeded,
     InternalError,
@@ -25,7 +24,7 @@ from ..core.errors import (
     SkipjoinError,
 )
 from ..core.ids import DEFAULT_TENANT, TenantId
-from .access import Access
+from .access import BY_HEADER, Access
 from .hosts import Hosts
 from .http_answers import SERVER, Refused, json_answer, refusal
 from .http_connection import HttpConnection, Patience
@@ -69,7 +68,6 @@ class HttpDoor:
         access: Access,
         calls: OpenAiCalls,
         insight: Insight,
-        clock: Clock,
         room: int,
     ) -> None:
         """Bind `address`; `room` is how many connections there are descriptors for.
@@ -101,7 +99,6 @@ class HttpDoor:
             self._handle,
             most,
             Patience(settings.header_timeout_s, settings.keepalive_s),
-            clock,
             insight.refused,
             lambda: insight.on_limit("max_connections"),
         )
@@ -144,7 +141,7 @@ class HttpDoor:
             if request.path in _PUBLIC:
                 return await call(request, DEFAULT_TENANT)
             # Before anything of the body is read.
-            tenant = self._access.tenant(request.headers.get("Authorization"))
+            tenant = self._access.tenant(request.headers.get("Authorization"), BY_HEADER)
             return await self._bounded(call, request, tenant)
         except (SkipjoinError, Refused) as error:
             # With its traceback it would be in a circle with this frame, and keep the request's bytes until the collector comes.

@@ -191,7 +191,7 @@ def _http(
     scrape = Scrape(metrics, questions, door.jobs.store, clock, state)
     insight = Insight(lambda: door.serving, scrape.page, metrics.on_refused, metrics.on_limit)
     room = room_for_connections(raise_limit())
-    return HttpDoor(settings, settings.http_listen, access, calls, insight, clock, room)
+    return HttpDoor(settings, settings.http_listen, access, calls, insight, room)
 
 
 async def _jobs(

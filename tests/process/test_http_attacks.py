@@ -121,7 +121,7 @@ def test_connections_that_say_nothing_shut_nobody_out(serve: Serve, monkeypatch:
         job = stub.Submit(pb.SubmitRequest(spec=spec("x", 2)), timeout=30).job
         assert list(stub.Stream(pb.StreamRequest(job_id=job.job_id), timeout=60))[-1].chunk.finish.output_tokens == 2
     log = server.log.read_text()
-    assert log.count("HTTP connections are in use") == 1
+    assert 1 <= log.count("HTTP connections are in use") < 100
     assert len(log) < 20_000
     assert dict(figures(port))['skipjoin_limits_reached_total{limit="max_connections"}'] > 1000
 
