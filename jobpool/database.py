@@ -11,13 +11,15 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
+from ..core.clock import Clock, MonotonicClock
 from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, SkipjoinError, StoreUnavailable
 from .checksum import offer as offer_checksum
-from .file_watch import FileWatch
+from .file_watch import FileWatch, Sight, Trust
 from .owner_lock import OwnerLock
 from .schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
@@ -28,7 +30,6 @@ OPEN_BUSY_MS = 5_000
 BUSY_MS = 250
 """Later a client waits for the answer; who tries again is the door."""
 _WAL_KEEP_BYTES = 64 * 2**20
-_TIMES_TRUSTED = 5
 _SPOILT = (
     "Another program wrote into the job pool's file while the server runs; nothing more is stored."
     " Look at it with `skipjoin pool check`, then restart the server or restore a backup."
@@ -46,6 +47,11 @@ _SENTENCES = {
     sqlite3.SQLITE_CANTOPEN: "The job pool's file cannot be opened; look at its folder and rights.",
     sqlite3.SQLITE_NOMEM: "There is no memory left for the job pool.",
     sqlite3.SQLITE_TOOBIG: "A job is larger than the job pool can store.",
+    sqlite3.SQLITE_PROTOCOL: "The job pool's file is locked by another program; close that one.",
+    sqlite3.SQLITE_INTERRUPT: "The job pool was interrupted; nothing was stored. Try again.",
+    sqlite3.SQLITE_PERM: "The job pool's file cannot be opened; look at its folder and rights.",
+    sqlite3.SQLITE_AUTH: "The job pool's file cannot be opened; look at its folder and rights.",
+    sqlite3.SQLITE_SCHEMA: _SPOILT,
 }
 _SETTINGS_AT_OPEN = {
     sqlite3.SQLITE_READONLY,
@@ -64,7 +70,7 @@ def explained(error: sqlite3.Error, *, opening: bool = False, reading: bool = Fa
     primary = None if code is None else code & 0xFF
     if primary in (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT) and is_damage(error):
         primary = sqlite3.SQLITE_CORRUPT
-    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):
+    if _is_foreign(error):
         return StoreUnavailable(_SPOILT)
     sentence = None if primary is None else _SENTENCES.get(primary)
     if sentence is None:
@@ -85,10 +91,23 @@ def is_damage(error: sqlite3.Error) -> bool:
     return str(error).startswith(("Could not decode to UTF-8", "user-defined function raised"))
 
 
+def _is_foreign(error: sqlite3.Error) -> bool:
+    """Whether a table or column of ours is missing: another database lies in the file now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column"))
+
+
 class Database:
     """An open job pool file. Use it from the thread that opened it; `reader` may be called from others."""
 
-    def __init__(self, path: Path, *, busy_timeout_ms: int | None = None, max_pages: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_ms: int | None = None,
+        max_pages: int | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         """Open or make the file (mode 0600, missing folders 0700); `max_pages` bounds its size in pages of 4096 bytes.
 
         Raises InvalidSettings for a path or file that cannot be a job pool, StoreUnavailable when another server owns it or the disk is full.
@@ -96,10 +115,16 @@ class Database:
         self._real = Path(os.path.realpath(path))
         self._busy_ms = BUSY_MS if busy_timeout_ms is None else busy_timeout_ms
         self._spoilt = False
-        self._suspect = False
+        self._suspect = False  # bytes changed that SQLite did not write, or the file may not be ours any more
+        self._doubt = False  # damage was met: it may be as old as the file
+        self._doubted = False  # and was looked into, since another program last touched the file
+        self._touched = (
+            False  # another program wrote the file, with SQLite or without, and not all of it was read since
+        )
         self._rescued = False
         self.unseen = False
-        self._times_trusted = _TIMES_TRUSTED
+        self._clock = clock or MonotonicClock()
+        self._trust = Trust(self._clock.now_ns())
         self._make_folder(self._real)
         self._lock = OwnerLock(self._real.with_name(self._real.name + ".lock"))
         try:
@@ -196,11 +221,13 @@ class Database:
         except BaseException as error:
             self._undo()
             if isinstance(error, sqlite3.Error):
+                if is_damage(error) or _is_foreign(error):
+                    self._watch.damage_met = True
                 raise explained(error) from None
             raise
         try:
-            self._watch.last = self._watch.look()
-        except StoreUnavailable:
+            self._look_behind()
+        except SkipjoinError:
             self.unseen = True
             raise
 
@@ -216,17 +243,47 @@ class Database:
                 self._rescue()
             self._suspect = True
             raise
-        if self._times_trusted > 0 and sight.changed_by_hand(self._watch.last):
-            self._times_trusted -= 1
-            self._suspect = True
-            if not self._times_trusted:
-                log.warning("the times of the job pool's file change by themselves here; they are not watched any more")
-        if self._suspect:
+        self._judge(sight)
+        self._heed_damage()
+        if self._suspect or self._doubt:
             self._look_through()
-            self._suspect = False
-            self._rescued = False
-            sight = self._watch.look()
+        else:
+            self._watch.last = sight
+
+    def _judge(self, sight: Sight) -> None:
+        """Between two transactions nothing of ours writes the file: who did, and is it still ours? Raises StoreUnavailable, see `_look_through`."""
+        last = self._watch.last
+        if sight.file != last.file:
+            self._touched, self._doubted = True, False
+        by_hand = sight.changed_by_hand(last) or (sight.same_log(last) and sight.file_written_by_hand(last))
+        if by_hand and self._trust.spend(self._clock.now_ns()):
+            self._suspect = True
+        elif sight.file != last.file and not self._suspect and not self._is_sound(quick=True):
+            self._spoil()  # another program may checkpoint; that it did nothing else shows in the first pages
+
+    def _look_behind(self) -> None:
+        """After a COMMIT. Raises StoreUnavailable when what was written cannot be acknowledged."""
+        sight = self._watch.look()
+        self._judge_own(sight)
         self._watch.last = sight
+        self._heed_damage()
+        if self._suspect or self._doubt:
+            self._look_through()
+
+    def _judge_own(self, sight: Sight) -> None:
+        """After a transaction: SQLite writes the file only to copy the log into it, and says so in the index."""
+        if sight.file_written_by_hand(self._watch.last) and self._trust.spend(self._clock.now_ns()):
+            self._touched = self._suspect = True
+
+    def _heed_damage(self) -> None:
+        """Damage that a reader or a write met may be new: look into it, once until another program touches the file."""
+        if self._watch.damage_met:
+            self._watch.damage_met = False
+            self._doubt, self._doubted = self._doubt or not self._doubted, True
+
+    def met_damage(self) -> None:
+        """A row was not as it was written: look through the file before anything more is acknowledged."""
+        self._watch.damage_met = True
 
     def _rescue(self) -> None:
         """The log is not under its name any more, or the file was cut off: put what the log holds into the file, where a restart finds it."""
@@ -235,25 +292,49 @@ class Database:
         except sqlite3.Error as error:
             log.error("what the job pool's lost write-ahead log held cannot be saved: %s", explained(error))
 
+    def _spoil(self) -> NoReturn:
+        self._spoilt = True
+        raise StoreUnavailable(_SPOILT)
+
+    def _is_sound(self, *, quick: bool) -> bool:
+        """Whether the file is our pool and its pages fit together; with `quick`, only the first. Raises SkipjoinError when it cannot be read."""
+        try:
+            fresh = sqlite3.connect(
+                f"file:{quote(str(self._real))}?mode=ro", uri=True, timeout=self._busy_ms / 1000, isolation_level=None
+            )
+            try:
+                ours, theirs = (
+                    c.execute("SELECT epoch, page_key FROM pool").fetchone() for c in (self.connection, fresh)
+                )
+                if quick or ours != theirs:
+                    return bool(ours == theirs)
+                return bool(fresh.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+            finally:
+                fresh.close()
+        except sqlite3.Error as error:
+            if is_damage(error) or _is_foreign(error):
+                return False
+            self._suspect = True  # asked again at the next look
+            raise explained(error) from None
+
     def _look_through(self) -> None:
         """Bytes changed that SQLite did not write, or only the file system's times: read all of it, and begin a new log.
 
         A log of which an old part was overwritten would end there for a restart. Raises StoreUnavailable when the file is not sound.
         """
-        try:
-            fresh = sqlite3.connect(f"file:{quote(str(self._real))}?mode=ro", uri=True, isolation_level=None)
-            try:
-                ours, theirs = (
-                    c.execute("SELECT epoch, page_key FROM pool").fetchone() for c in (self.connection, fresh)
-                )
-                sound = ours == theirs and fresh.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
-            finally:
-                fresh.close()
-        except sqlite3.Error:
-            sound = False
-        if not sound:
-            self._spoilt = True
-            raise StoreUnavailable(_SPOILT)
+        changed = self._suspect or self._touched
+        if not self._is_sound(quick=False):
+            if changed or not self._is_sound(quick=True):
+                self._spoil()
+            log.error(
+                "the job pool's file is damaged, and no other program wrote into it; `skipjoin pool check` says more"
+            )
+        if changed:
+            self._begin_log()
+        self._suspect = self._doubt = self._touched = self._rescued = False
+        self._watch.last = self._watch.look()
+
+    def _begin_log(self) -> None:
         try:
             busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error as error:
@@ -261,14 +342,9 @@ class Database:
         if busy:
             raise StoreUnavailable("The job pool's file is looked through, for it changed under the server; try again.")
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> AbstractContextManager[sqlite3.Connection]:
         """Statements that only read. Raises StoreUnavailable, DataLoss."""
-        self._watch.check_mapped()
-        try:
-            yield self.connection
-        except sqlite3.Error as error:
-            raise explained(error, reading=True) from None
+        return _reading(self._watch, self.connection)
 
     def reader(self) -> ReadOnly:
         """Another connection, for the calling thread alone, that only reads. Raises StoreUnavailable."""
@@ -278,7 +354,9 @@ class Database:
         try:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            self._watch.last = self._watch.look()  # what was undone may have been in the log already
+            sight = self._watch.look()  # what was undone may have been in the log already
+            self._judge_own(sight)
+            self._watch.last = sight
         except (sqlite3.Error, StoreUnavailable):
             return  # SQLite undoes an unfinished transaction by itself when the file is opened again.
 
@@ -290,6 +368,21 @@ class Database:
             self._watch.close()
         finally:
             self._lock.release()
+
+
+@contextmanager
+def _reading(watch: FileWatch, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Statements that only read; the writer hears of damage that they meet. Raises StoreUnavailable, DataLoss."""
+    watch.check_mapped()
+    try:
+        yield connection
+    except DataLoss:
+        watch.damage_met = True
+        raise
+    except sqlite3.Error as error:
+        if is_damage(error) or _is_foreign(error):
+            watch.damage_met = True
+        raise explained(error, reading=True) from None
 
 
 class ReadOnly:
@@ -306,14 +399,9 @@ class ReadOnly:
         except sqlite3.Error as error:
             raise explained(error) from None
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> AbstractContextManager[sqlite3.Connection]:
         """Statements that only read. Raises StoreUnavailable, DataLoss."""
-        self._watch.check_mapped()
-        try:
-            yield self._connection
-        except sqlite3.Error as error:
-            raise explained(error, reading=True) from None
+        return _reading(self._watch, self._connection)
 
     def close(self) -> None:
         """Close it; idempotent."""

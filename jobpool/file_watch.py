@@ -7,15 +7,23 @@ but the length of a shared index that was cut off under us. `database.py` asks i
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import StoreUnavailable
 
+log = logging.getLogger("skipjoin.jobpool")
+
 _HEADER = struct.Struct("=12x2BH2I72xI")
 """Of SQLite's index of the log: initialised, byte order, page size, frames, pages of the database, frames already copied into it."""
+_SALTS = slice(32, 40)
+"""Of the same header: two numbers that are new whenever the log begins anew."""
+_TRUST = 5
+_HOUR_NS = 3_600_000_000_000
 _FRAME_HEAD_BYTES = 24
 _LOG_HEAD_BYTES = 32
 _GONE = (
@@ -30,6 +38,7 @@ _CUT = (
     "The job pool's file or its write-ahead log was cut off while the server runs; nothing more is stored."
     " Restart the server, or restore the file from a backup."
 )
+_UNSEEN = "The job pool's files cannot be looked at ({}); nothing is stored meanwhile. Look at the machine's log."
 
 
 class Sight(NamedTuple):
@@ -49,9 +58,40 @@ class Sight(NamedTuple):
             return True
         return self.file[0] < pages * page and (copied >= frames or self.file[0] < last.file[0])
 
+    def same_log(self, last: Sight) -> bool:
+        """Whether the log has not begun anew since: its salts are the same."""
+        return self.header[_SALTS] == last.header[_SALTS]
+
+    def file_written_by_hand(self, last: Sight) -> bool:
+        """Whether the file changed although SQLite copied nothing from the log into it, which alone makes SQLite write the file."""
+        copied, before = (_HEADER.unpack(sight.header)[-1] for sight in (self, last))
+        return self.file != last.file and copied <= (before if self.same_log(last) else 0)
+
     def changed_by_hand(self, last: Sight) -> bool:
         """Whether bytes were written that SQLite, in whatever program, did not write: the index would say so."""
         return self.header == last.header and (self.file, self.log) != (last.file, last.log)
+
+
+class Trust:
+    """How often times that change by themselves are taken for a sign: five times, and once more for every hour that goes by."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._left = _TRUST
+        self._since_ns = now_ns
+
+    def spend(self, now_ns: int) -> bool:
+        """Whether a change of times counts."""
+        hours = max(0, (now_ns - self._since_ns) // _HOUR_NS)
+        self._since_ns += hours * _HOUR_NS
+        if hours and not self._left:
+            log.info("the times of the job pool's file are watched again")
+        self._left = min(_TRUST, self._left + hours)
+        if not self._left:
+            return False
+        self._left -= 1
+        if not self._left:
+            log.warning("the times of the job pool's file change by themselves here; they are not watched for an hour")
+        return True
 
 
 class FileWatch:
@@ -68,18 +108,24 @@ class FileWatch:
         self._file_identity, self._log_identity = _identity(os.stat(self._path)), _identity(os.stat(self._log_path))
         self.endangered = False
         """Whether the file is ours, but its log is not, or it was cut off: what the log holds must go into the file at once."""
+        self.damage_met = False
+        """Whether a reader, on whatever thread, met damage that the writer has not heard of."""
         self.last = self._sight(os.stat(self._path), os.stat(self._log_path))
 
     def look(self) -> Sight:
         """What lies under the path. Raises StoreUnavailable when that is not what this server has open, or was cut off."""
         self.endangered = False
-        index = os.fstat(self._index)
-        self._keep_mapped(index.st_size)
-        sight = self._sight(*self._ours(index))
-        if sight.cut_since(self.last):
+        try:
+            index = os.fstat(self._index)
+            self._keep_mapped(index.st_size)
+            sight = self._sight(*self._ours(index))
+            if not sight.cut_since(self.last):
+                return sight
             sight = self._sight(*self._ours(index))  # the index may have been seen half written
-            if sight.cut_since(self.last):
-                raise self._endangered(_CUT) if sight.log == self.last.log else StoreUnavailable(_CUT)
+        except OSError as error:
+            raise StoreUnavailable(_UNSEEN.format(error.strerror)) from None
+        if sight.cut_since(self.last):
+            raise self._endangered(_CUT) if sight.log == self.last.log else StoreUnavailable(_CUT)
         return sight
 
     def _endangered(self, message: str) -> StoreUnavailable:
@@ -118,13 +164,18 @@ class FileWatch:
 
     def check_mapped(self) -> None:
         """Raise StoreUnavailable while the shared index is cut off: to touch what is missing would end the process."""
-        if os.fstat(self._index).st_size < self._index_size:
+        try:
+            size = os.fstat(self._index).st_size
+        except OSError as error:
+            raise StoreUnavailable(_UNSEEN.format(error.strerror)) from None
+        if size < self._index_size:
             raise StoreUnavailable(_CUT)
 
     def part(self) -> None:
         """Before SQLite closes its own; idempotent."""
         if self._index >= 0:
-            self._keep_mapped(os.fstat(self._index).st_size)
+            with suppress(OSError):
+                self._keep_mapped(os.fstat(self._index).st_size)
 
     def close(self) -> None:
         """After SQLite has closed its own; idempotent."""

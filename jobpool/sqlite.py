@@ -144,6 +144,7 @@ class SqliteJobPool:
                 try:
                     record = self._reading.record(first)
                 except DataLoss as error:
+                    self._database.met_damage()
                     return error
                 return record if record.job.body_digest == job.body_digest else conflict()
         if connection.execute("SELECT 1 FROM job WHERE job_id = ?", (job.job_id,)).fetchone():

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
-from ..core.errors import InvalidInput, SkipjoinError, Unavailable
+from ..core.errors import Conflict, InvalidInput, SkipjoinError, Unavailable
 from ..core.ids import TenantId
 from ..core.job import JobState
-from ..core.pool import JobQuery, NewJob, view_of
+from ..core.pool import JobQuery, JobRecord, NewJob, view_of
 from ..core.view import MAX_REASON, Chunk, JobEvent, JobList, JobSpec, JobView
 from .backlog import Backlog
 from .claims import Claims
@@ -68,11 +68,8 @@ class Jobs:
         tenant = job.tenant
         try:
             self._admit(tenant)
-        except SkipjoinError:
-            first = await self.store.first_of(job)
-            if first is None:
-                raise
-            return view_of(first)
+        except SkipjoinError as refusal:
+            return view_of(await self._first_of(job, refusal))
         try:
             record = await self.store.submit(job)
         except Exception:
@@ -80,10 +77,22 @@ class Jobs:
             raise
         if record.job.job_id != job.job_id:
             self.backlog.took_back(tenant)
-        else:
-            self.claims.kick()
+        if record.state is JobState.ACCEPTED:
+            self.claims.kick()  # the first job of this request_id may have been stored without its answer, too
         await self.turns.take(ANSWERS)  # one commit stores hundreds
         return view_of(record)
+
+    async def _first_of(self, job: NewJob, refusal: SkipjoinError) -> JobRecord:
+        """The job that was stored under the same request_id. Raises Conflict; else `refusal`, also when the pool cannot be read."""
+        try:
+            first = await self.store.first_of(job)
+        except Conflict:
+            raise
+        except SkipjoinError:
+            raise refusal from None
+        if first is None:
+            raise refusal
+        return first
 
     def _admit(self, tenant: TenantId) -> None:
         """Count one job in. Raises Unavailable, Overloaded."""

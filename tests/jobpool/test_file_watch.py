@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from job_pools import check_log, end, entry, job_id, logged, new_job, submit_one
 
-from skipjoin.core.errors import InvalidSettings, NotFound, StoreUnavailable
+from skipjoin.core.errors import DataLoss, InvalidSettings, NotFound, StoreUnavailable, WrongState
 from skipjoin.core.job import JobState
 from skipjoin.core.pool import LogBatch
+from skipjoin.jobpool.database import explained
+from skipjoin.jobpool.file_watch import Trust
 from skipjoin.jobpool.sqlite import SqliteJobPool
 
 Fault = Callable[[Path], object]
@@ -209,13 +213,14 @@ def test_another_program_may_read_back_up_and_write_with_sqlite(path: Path) -> N
 class _AtCommit:
     """Does something when the pool is about to commit: in the moment between its look before and its look behind."""
 
-    def __init__(self, pool: SqliteJobPool, act: Callable[[], object]) -> None:
+    def __init__(self, pool: SqliteJobPool, act: Callable[[], object], at: str = "COMMIT") -> None:
         self._connection = pool._database.connection
         self._act = act
+        self._at = at
         self._connection.set_trace_callback(self._traced)
 
     def _traced(self, statement: str) -> None:
-        if statement == "COMMIT":
+        if statement == self._at:
             self._connection.set_trace_callback(None)
             self._act()
 
@@ -254,3 +259,137 @@ def test_a_pool_that_was_deleted_in_a_submit_acknowledges_nothing(path: Path) ->
     with pytest.raises(NotFound):
         again.get(job_id(9))
     again.close()
+
+
+def _in_file(pool: SqliteJobPool) -> None:
+    """All pages are in the file, and its time is none that a write of the next milliseconds could have too."""
+    pool._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    submit_one(pool, new_job(500))
+    time.sleep(0.02)
+
+
+def _stays_refused(pool: SqliteJobPool) -> None:
+    for write in (
+        pool.probe,
+        lambda: pool.submit([new_job(600)]),
+        lambda: pool.submit([new_job(600, request_id="r", body="b")]),
+        pool.look,
+    ):
+        with pytest.raises(StoreUnavailable, match="wrote into"):
+            write()
+
+
+def test_a_file_that_is_overwritten_during_a_commit_acknowledges_nothing(path: Path) -> None:
+    pool, _ = _opened(path, 40)
+    _in_file(pool)
+    _AtCommit(pool, lambda: _overwrite(path))
+    with pytest.raises(StoreUnavailable, match="wrote into"):
+        pool.submit([new_job(600)])
+    assert pool._database.unseen
+    _stays_refused(pool)
+    pool.close()
+
+
+def test_a_file_that_is_overwritten_before_a_rollback_is_looked_through(path: Path) -> None:
+    pool, epoch = _opened(path, 40)
+    _in_file(pool)
+    _AtCommit(pool, lambda: _overwrite(path), at="ROLLBACK")
+    with pytest.raises(WrongState):
+        pool.claim(epoch + 1, 1)
+    _stays_refused(pool)
+    pool.close()
+
+
+def _checkpoint_elsewhere(path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    assert other.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0] == 0
+    other.close()
+
+
+def test_a_file_that_is_overwritten_behind_a_checkpoint_of_another_program(path: Path) -> None:
+    pool, _ = _opened(path, 40)
+    _checkpoint_elsewhere(path)
+    _overwrite(path)
+    _stays_refused(pool)
+    pool.close()
+
+
+def test_damage_that_a_reader_meets_in_a_file_that_others_wrote_stops_the_writer(path: Path) -> None:
+    pool, _ = _opened(path, 40)
+    _checkpoint_elsewhere(path)
+    pages = path.stat().st_size // 4096
+    root = pool._database.connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'job'").fetchone()[0]
+    keep = pool._database.connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'pool'").fetchone()[0]
+    assert root != keep
+    with path.open("r+b") as file:
+        for page in set(range(pages)) - {0, keep - 1}:
+            file.seek(4096 * page)
+            file.write(b"\xa5" * 4096)
+    reader = pool.reader()
+    with pytest.raises(DataLoss):
+        reader.get(job_id(1))
+    reader.close()
+    _stays_refused(pool)
+    pool.close()
+
+
+def test_a_look_through_that_cannot_be_made_now_is_made_later(path: Path) -> None:
+    pool, _ = _opened(path, 40)
+    _in_file(pool)
+    os.utime(path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="cannot be opened"):
+                pool.probe()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    pool.probe()
+    submit_one(pool, new_job(600))
+    pool.close()
+
+
+def test_times_that_change_by_themselves_are_trusted_again_after_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+    hour, trust = 3_600_000_000_000, Trust(0)
+    assert [trust.spend(n) for n in range(6)] == [True] * 5 + [False]
+    assert "not watched for an hour" in caplog.text
+    with caplog.at_level("INFO", logger="skipjoin.jobpool"):
+        assert [trust.spend(hour + n) for n in range(2)] == [True, False]
+    assert "watched again" in caplog.text
+    assert [trust.spend(100 * hour + n) for n in range(6)] == [True] * 5 + [False]
+
+
+def test_another_database_over_the_file_is_no_fault_of_ours(path: Path) -> None:
+    pool, _ = _opened(path)
+    other = path.with_name("other")
+    with sqlite3.connect(other) as made:
+        made.execute("CREATE TABLE pool (something)")
+        made.execute("CREATE TABLE job (something)")
+    made.close()
+    _in_file(pool)
+    with path.open("r+b") as file:
+        file.write(other.read_bytes())
+    _stays_refused(pool)
+    pool.close()
+
+
+@pytest.mark.parametrize("code", ["PROTOCOL", "PERM", "SCHEMA", "INTERRUPT"])
+def test_what_sqlite_may_say_of_a_file_is_a_trouble_of_the_store(code: str) -> None:
+    error = sqlite3.OperationalError("said")
+    error.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{code}")
+    assert isinstance(explained(error), StoreUnavailable)
+
+
+def test_an_index_that_cannot_be_looked_at_is_a_trouble_of_the_store(path: Path) -> None:
+    pool, _ = _opened(path)
+    watch = pool._database._watch
+    index, watch._index = watch._index, 10**6  # no such descriptor
+    for ask in (pool.look, lambda: pool.get(job_id(0))):
+        with pytest.raises(StoreUnavailable, match="Bad file descriptor"):
+            ask()
+    watch._index = index
+    pool.look()
+    pool.close()

@@ -6,17 +6,19 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from skipjoin.core.clock import MonotonicClock
-from skipjoin.core.errors import Overloaded, Unavailable
+from skipjoin.core.errors import Overloaded, StoreUnavailable, Unavailable
 from skipjoin.core.ids import DEFAULT_TENANT, TenantId
 from skipjoin.core.job import JobState
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.ports import ExecutorFacts, JobPool
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import JobSpec, JobView
 from skipjoin.jobpool.memory import MemoryJobPool
+from skipjoin.jobpool.sqlite import SqliteJobPool
 from skipjoin.serving.backlog import Backlog
 from skipjoin.serving.claims import Claims
 from skipjoin.serving.facts import EngineFacts, EngineWords
@@ -34,13 +36,17 @@ FACTS = EngineFacts(ExecutorFacts(1, 100, 0, 16, 1, None, 257), "skipjoin", Engi
 
 
 def _run(
-    test: Callable[[Following, Jobs], Awaitable[None]], *, ready: bool = True, tokenizer: ByteTokenizer | None = None
+    test: Callable[[Following, Jobs], Awaitable[None]],
+    *,
+    ready: bool = True,
+    tokenizer: ByteTokenizer | None = None,
+    pool: Callable[[], JobPool] = MemoryJobPool,
 ) -> None:
     tokenizer = tokenizer or ByteTokenizer()
 
     async def main() -> None:
         clock, table = MonotonicClock(), LiveTable()
-        store = await Store.open(MemoryJobPool)
+        store = await Store.open(pool)
         epoch = await store.call(lambda pool: pool.open_epoch("test"))
         journal = Journal(store, table, epoch, 1 << 20)
         claims = Claims(
@@ -178,3 +184,25 @@ def test_a_client_that_goes_while_its_prompt_is_encoded_has_asked_for_nothing() 
         assert [job.job_id for job in (await jobs.list(None)).jobs] == [after.job_id]
 
     _run(test, tokenizer=slow)
+
+
+def test_a_ruined_store_refuses_newcomers_and_repeats_in_the_same_words(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        await following.submit(_spec(), DEFAULT_TENANT, "r-1")
+        await jobs.store.call(_all_in_the_file)
+        with path.open("r+b") as file:
+            file.write(b"\xa5" * path.stat().st_size)
+        for _ in range(2):  # the first meets it, the second is refused before
+            for request in (None, "r-1", "r-2"):
+                with pytest.raises(StoreUnavailable, match="wrote into"):
+                    await following.submit(_spec(), DEFAULT_TENANT, request)
+        assert jobs.store.failing is not None
+
+    _run(test, pool=lambda: SqliteJobPool(path))
+
+
+def _all_in_the_file(pool: JobPool) -> None:
+    assert isinstance(pool, SqliteJobPool)
+    pool._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
