@@ -119,6 +119,8 @@ def test_models_and_health(port: int) -> None:
         ("/v1/completions", b"not json", 400, "invalid_input", "body"),
         ("/v1/completions", b"[" * 90_000, 400, "invalid_input", "body"),
         ("/v1/completions", b'{"prompt": "' + b"x" * 100_000 + b'"}', 413, "invalid_input", "body"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 90_000}, 400, "context_length_exceeded",
+         "max_completion_tokens"),
         ("/v1/chat/completions", {"messages": [{"role": "root", "content": "x"}]}, 400, "invalid_input", "messages[0].role"),
         ("/v1/nothing", {}, 404, "not_found", "path"),
     ],
