@@ -17,7 +17,9 @@ from ..core.errors import NotFound
 from .rpc import Caller, Streaming, Unary
 
 MAX_CALLS = 100
-"""Health calls that are open at a time; places of their own, for they need no token."""
+"""Watchers that are open at a time, and as many other calls; places of their own, for they need no token."""
+MAX_BYTES = 4096
+"""The longest message: it holds the name of a service."""
 
 _SERVING = pb.HealthCheckResponse.SERVING
 _NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING

@@ -38,7 +38,7 @@ class Bodies:
 
     async def _arrived(self, request: web.BaseRequest, payload: Payload) -> bytearray:
         body = bytearray()
-        self._expect(payload, request.content_length or 0)
+        self._check_size(request.content_length or 0)  # room is taken as bytes arrive: a promise holds none
         if request.headers.get("Expect") and request.version == HttpVersion11 and request.transport is not None:
             request.transport.write(_CONTINUE)
         try:
@@ -55,10 +55,14 @@ class Bodies:
 
     def _expect(self, payload: Payload, nbytes: int) -> None:
         """So many bytes in all: reserve what is not reserved yet. Raises Refused, Overloaded."""
+        self._check_size(nbytes)
+        payload.grow(max(0, nbytes - payload.nbytes))
+
+    def _check_size(self, nbytes: int) -> None:
+        """Raise Refused for more bytes than a body may have."""
         if nbytes > self.max_bytes:
             limit = f"{self.max_bytes} bytes"
             raise Refused(InvalidInput("The body is larger than this server takes.", field="body", limit=limit), 413)
-        payload.grow(max(0, nbytes - payload.nbytes))
 
 
 def _check_head(request: web.BaseRequest) -> None:

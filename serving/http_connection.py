@@ -29,7 +29,7 @@ _READ_BYTES = 64 * 1024
 MAX_CRUMBS = 4096
 """Chunks of less than 256 bytes in which a body may come, and one more for every 256 bytes of it."""
 _CRUMB_BYTES = 256
-_CRUMB = re.compile(rb"\r\n[0-9A-Fa-f]{1,2}(?:;[^\r\n]*)?\r\n")
+_CRUMB = re.compile(rb"\r\n0*[0-9A-Fa-f]{1,2}(?:;[^\r\n]*)?\r\n")
 _FEW_LINES = 16
 _END = b"\r\n\r\n"
 # aiohttp writes a traceback for every malformed request, which anybody can send; our own errors are logged by the handlers.

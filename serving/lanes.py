@@ -62,7 +62,13 @@ class Lane:
         self._inside.add(future)
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda done: _tell(loop, self._inside.discard, done))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if future.cancelled() and not (task is not None and task.cancelling()):  # by `close`, not by the caller
+                raise Unavailable("The server is going down.") from None
+            raise
 
     def close(self) -> None:
         """Drop what has not begun."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -35,6 +36,10 @@ MESSAGE_S = 20.0
 """A call's message arrives within this time."""
 AT_ONCE_S = 0.05
 """A message that is not there after this time is slow or long, and needs room."""
+LATE_S = 0.01
+"""When the event loop looks so much later than it was to look, the message may be there and nothing has read it."""
+AGAIN_S = 0.02
+"""So long after a late look follows another."""
 _GZIP = b"\x1f\x8b"
 _ENTRY_BYTES = 32  # what HTTP/2 counts for an entry beside its name and value
 
@@ -89,13 +94,15 @@ class _Method:
 
     message: type[Message]
     function: Any
+    admission: Admission
 
 
 @dataclass(slots=True, eq=False)
 class Gate:
     """What every call passes before its method hears of it.
 
-    `cap_s` bounds a call, `max_message_bytes` a message; `came` hears of every call and `refused` of every error that is answered.
+    `cap_s` bounds a call, `max_message_bytes` a message; `came` hears of every call and `refused` of every error that is answered. The methods in
+    `apart` have places of their own.
     """
 
     identify: Identify
@@ -105,6 +112,7 @@ class Gate:
     max_message_bytes: int
     came: Callable[[], None] = lambda: None
     refused: Refused = lambda error: None
+    apart: Mapping[str, Admission] = field(default_factory=dict)
 
     def serve(self, server: grpc.aio.Server, service: ServiceDescriptor, methods: dict[str, Unary | Streaming]) -> None:
         """Have a server answer all methods of a service. Raises KeyError when one is missing: a server must not start half.
@@ -114,7 +122,8 @@ class Gate:
         """
         table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for known in service.methods:
-            method = _Method(GetMessageClass(known.input_type), methods[known.name])
+            admission = self.apart.get(known.name, self.admission)
+            method = _Method(GetMessageClass(known.input_type), methods[known.name], admission)
             if known.server_streaming:
                 table[known.name] = grpc.stream_stream_rpc_method_handler(
                     self._streaming(method), response_serializer=_write
@@ -134,7 +143,7 @@ class Gate:
                 with self.payloads.reserve(tenant or DEFAULT_TENANT) as payload:
                     answer = await method.function(await self._request(method, context, payload), Caller(tenant))
 
-            await self._guarded(work, context)
+            await self._guarded(method, work, context)
             return answer
 
         return handle
@@ -155,17 +164,19 @@ class Gate:
                         async for item in items:
                             await context.write(item)
 
-            await self._guarded(work, context)
+            await self._guarded(method, work, context)
 
         return handle
 
-    async def _guarded(self, work: Callable[[Place, TenantId | None], Awaitable[None]], context: Context) -> None:
+    async def _guarded(
+        self, method: _Method, work: Callable[[Place, TenantId | None], Awaitable[None]], context: Context
+    ) -> None:
         """Let a call in and do its work. Every error is answered as a status with details."""
         self.came()
         try:
             metadata = context.invocation_metadata()
             tenant = self.identify(metadata)
-            with self.admission.place(context.peer()) as place:
+            with method.admission.place(context.peer()) as place:
                 _check_size(metadata)
                 async with asyncio.timeout(self.cap_s):
                     return await work(place, tenant)
@@ -207,15 +218,22 @@ class Gate:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(MESSAGE_S) as patience:
+                slow: asyncio.TimerHandle
 
-                def is_slow() -> None:
+                def is_slow(due: float, *, again: bool) -> None:
+                    nonlocal slow
+                    if again and loop.time() - due > LATE_S:
+                        due = loop.time() + AGAIN_S
+                        slow = loop.call_at(due, partial(is_slow, due, again=False))
+                        return
                     try:
                         payload.grow(self.max_message_bytes)
                     except SkipjoinError as refusal:
                         refusals.append(refusal)
                         patience.reschedule(loop.time())
 
-                slow = loop.call_later(AT_ONCE_S, is_slow)
+                first = loop.time() + AT_ONCE_S
+                slow = loop.call_at(first, partial(is_slow, first, again=True))
                 try:
                     data = await context.read()
                 finally:

@@ -21,7 +21,7 @@ LOOK_EVERY = 16
 FIRST_GUESS_NS = 1_000_000
 SLOWEST_NS = 5_000_000
 SUSPECT = 32
-"""So many that wait, though the event loop had time to rest, were broken off before they were handed over."""
+"""So many that wait, though the event loop had time to rest, were broken off before they were handed over. Fewer must be the same at two rests."""
 
 
 class Waiting:
@@ -38,6 +38,7 @@ class Waiting:
         self._known_arrived = 0
         self._looked_ns = clock.now_ns()
         self._each_ns = FIRST_GUESS_NS
+        self._left_at_rest: int | None = None
 
     def handed_over(self) -> None:
         """gRPC has handed over one call."""
@@ -62,9 +63,13 @@ class Waiting:
             self._each_ns = min(self._each_ns, max(between_ns, FIRST_GUESS_NS))
         self._looked_ns = now_ns
         self._known_arrived = self._arrived()
-        rested = self._rested()
-        if rested and self.count() >= SUSPECT:
+        # More cannot have been handed over than arrived: calls that were forgotten below did wait.
+        self._handed_over = min(self._handed_over, self._known_arrived)
+        rested, left = self._rested(), self.count()
+        # Calls that wait come to an end when the loop has time: as many as at its last rest are none that wait.
+        if rested and (left >= SUSPECT or left == self._left_at_rest):
             self._handed_over = self._known_arrived
+        self._left_at_rest = left if rested else None
 
 
 def newest_server() -> int | None:

@@ -30,6 +30,7 @@ from .descriptors import raise_limit, room_for_connections
 from .door import PUBLIC_SERVICE, Door
 from .engines import Engines
 from .facts import EngineFacts
+from .health import MAX_BYTES as MAX_HEALTH_BYTES
 from .health import MAX_CALLS as MAX_HEALTH_CALLS
 from .health import Health
 from .http_body import Bodies
@@ -131,12 +132,23 @@ def _gate(settings: ServeSettings, access: Access, payloads: Payloads, waiting: 
     )
 
 
+def open_to_anyone(gate: Gate) -> Gate:
+    """What calls for the health pass: nothing that other calls hold."""
+    return replace(
+        gate,
+        identify=anyone,
+        admission=Admission(MAX_HEALTH_CALLS),
+        apart={"Watch": Admission(MAX_HEALTH_CALLS)},  # watchers stay: a question has a place whatever they hold
+        payloads=Payloads(Shares(2**20)),
+        max_message_bytes=MAX_HEALTH_BYTES,
+    )
+
+
 def _answer(server: grpc.aio.Server, gate: Gate, jobs: JobServicer, health: Health) -> None:
     """Jobs for who has a token, health for anyone."""
-    open_gate = replace(gate, identify=anyone, admission=Admission(MAX_HEALTH_CALLS), payloads=Payloads(Shares(2**20)))
     health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
     gate.serve(server, job_pool_pb2.DESCRIPTOR.services_by_name["JobPoolService"], jobs.methods())
-    open_gate.serve(server, health_service, health.methods())
+    open_to_anyone(gate).serve(server, health_service, health.methods())
     server.add_generic_rpc_handlers((UnknownMethods(gate.came),))
 
 

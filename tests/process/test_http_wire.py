@@ -160,6 +160,14 @@ def test_bytes_one_by_one_are_the_same_request(port: int) -> None:
     assert _answers(said)[0].status == 200
 
 
+@pytest.mark.parametrize("size", [b"1", b"001", b"0" * 40 + b"01"])
+def test_a_body_in_crumbs_is_refused_however_their_size_is_written(port: int, size: bytes) -> None:
+    data = _request(
+        b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=(size + b"\r\n \r\n") * 6000 + b"0\r\n\r\n"
+    )
+    assert b"too many small chunks" in raw(port, data)
+
+
 def test_a_body_in_a_thousand_chunks_is_the_same_request(port: int) -> None:
     body = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY + b" " * 1000) + b"0\r\n\r\n"
     said = _answers(

@@ -85,6 +85,19 @@ def test_what_has_not_begun_is_dropped_with_its_client() -> None:
     asyncio.run(run())
 
 
+def test_what_waits_when_the_lane_closes_is_told_so() -> None:
+    async def run() -> None:
+        lane = Lane("encoded", 1, wait_s=10.0)
+        async with busy(lane, 1):
+            waits = asyncio.create_task(lane.run(len, "abc"))
+            await asyncio.sleep(0)
+            lane.close()
+            with pytest.raises(Unavailable, match="going down"):
+                await waits
+
+    asyncio.run(run())
+
+
 def test_errors_of_the_work_are_its_callers() -> None:
     async def run() -> None:
         lane = Lane("encoded", 1, wait_s=10.0)

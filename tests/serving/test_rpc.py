@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,17 +14,21 @@ import grpc.aio
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2
 
 from skipjoin.core.ids import TenantId
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.serving import rpc
 from skipjoin.serving.access import Access
 from skipjoin.serving.admission import Admission
+from skipjoin.serving.health import MAX_CALLS, Health
 from skipjoin.serving.payloads import Payloads
 from skipjoin.serving.rpc import Caller, Gate, UnknownMethods, by_token
 from skipjoin.serving.shares import Shares
+from skipjoin.serving.wiring import open_to_anyone
 
 SERVICE = pb.DESCRIPTOR.services_by_name["JobPoolService"]
+HEALTH: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
 NAME = "/skipjoin.v1.JobPoolService/"
 ACCESS = Access(((TenantId("red"), hashlib.sha256(b"key").digest()),))
 RED = (("authorization", "Bearer key"),)
@@ -54,7 +59,14 @@ class Methods:
 Test = Callable[[grpc.aio.Channel, Methods, Payloads], Awaitable[None]]
 
 
-def _run(test: Test, *, calls: int = 8, payload_bytes: int = 1 << 20, most: int = 1 << 16) -> list[str]:
+def _run(
+    test: Test,
+    *,
+    calls: int = 8,
+    payload_bytes: int = 1 << 20,
+    most: int = 1 << 16,
+    apart: dict[str, Admission] | None = None,
+) -> list[str]:
     """Run against a server of its own; answers the codes of the errors that were answered."""
     refused: list[str] = []
 
@@ -67,6 +79,7 @@ def _run(test: Test, *, calls: int = 8, payload_bytes: int = 1 << 20, most: int 
             60.0,
             most,
             refused=lambda error: refused.append(error.code),
+            apart=apart or {},
         )
         server = grpc.aio.server(options=[("grpc.per_message_decompression", 0), ("grpc.max_metadata_size", 1 << 17)])
         gate.serve(server, SERVICE, methods.table())
@@ -201,6 +214,77 @@ def test_a_message_that_does_not_come_has_room_and_time_or_is_refused(monkeypatc
         assert methods.heard == [("x", "red")]
 
     _run(test, payload_bytes=(3 << 16) + 100)
+
+
+class Late:
+    """A call whose message comes some iterations after the loop was held."""
+
+    def __init__(self) -> None:
+        self.held = asyncio.Event()
+
+    async def read(self) -> bytes:
+        await self.held.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return b"message"
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+
+def test_a_message_that_came_while_the_loop_was_busy_needs_no_room() -> None:
+    async def main() -> None:
+        payloads = Payloads(Shares(200))
+        gate = Gate(by_token(ACCESS), Admission(8), payloads, 60.0, 1 << 16)
+        context: Any = Late()
+        with payloads.reserve(TenantId("red")) as payload:
+            reads = asyncio.create_task(gate._read(context, payload))
+            await asyncio.sleep(0)
+            context.held.set()
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop is held, and the look is due
+            assert await reads == b"message"
+            assert payloads.held_bytes == 7
+
+    asyncio.run(main())
+
+
+def test_watchers_do_not_hold_the_places_of_questions() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        streams = [channel.unary_stream(NAME + "Stream")(GET, metadata=RED) for _ in range(2)]
+        for stream in streams:
+            await stream.read()
+        assert await _fails(channel.unary_stream(NAME + "Stream")(GET, metadata=RED).read()) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "calls",
+        )  # fmt: skip
+        await channel.unary_unary(NAME + "Get")(GET, metadata=RED)
+        for stream in streams:
+            stream.cancel()
+
+    assert _run(test, calls=1, apart={"Stream": Admission(2)}) == ["OVERLOADED"]
+
+
+def test_health_is_said_to_whom_is_slow_and_whatever_watchers_hold() -> None:
+    async def late() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.1)
+        yield b""
+
+    async def main() -> None:
+        health = Health()
+        gate = open_to_anyone(Gate(by_token(ACCESS), Admission(8), Payloads(Shares(1 << 20)), 60.0, 4 << 20))
+        server = grpc.aio.server()
+        gate.serve(server, HEALTH, health.methods())
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(30):
+            watches = [channel.unary_stream("/grpc.health.v1.Health/Watch")(b"") for _ in range(MAX_CALLS)]
+            for watch in watches:
+                await watch.read()
+            assert await channel.stream_unary("/grpc.health.v1.Health/Check")(late()) == b"\x08\x02"
+            for watch in watches:
+                watch.cancel()
+        await server.stop(1.0)
+
+    asyncio.run(main())
 
 
 def test_a_method_that_is_not_there_is_said_with_details() -> None:

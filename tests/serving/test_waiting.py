@@ -53,6 +53,35 @@ def test_calls_that_were_broken_off_before_they_were_handed_over_are_forgotten_w
     assert waiting.count() == 40 - LOOK_EVERY
 
 
+def test_a_few_that_were_broken_off_are_forgotten_when_the_loop_rests_twice() -> None:
+    arrived, rested = 20 + LOOK_EVERY, True
+    waiting = Waiting(lambda: arrived, lambda: rested, ManualClock())
+
+    def look(came: int) -> int:
+        nonlocal arrived
+        arrived += came
+        for _ in range(LOOK_EVERY):
+            waiting.handed_over()
+        return waiting.count()
+
+    assert look(0) == 20  # they may wait still
+    assert look(LOOK_EVERY) == 0
+    assert look(LOOK_EVERY + 5) == 5
+    rested = False
+    assert look(LOOK_EVERY) == 5  # a busy loop says nothing of them
+
+
+def test_calls_that_were_forgotten_and_came_all_the_same_are_counted_right_again() -> None:
+    arrived = 32 * LOOK_EVERY
+    waiting = Waiting(lambda: arrived, lambda: True, ManualClock())
+    for _ in range(32 * LOOK_EVERY):  # the first look forgets the rest of them
+        waiting.handed_over()
+    arrived += LOOK_EVERY + 30
+    for _ in range(LOOK_EVERY):
+        waiting.handed_over()
+    assert waiting.count() == 30
+
+
 def test_grpc_says_how_many_calls_have_come_to_which_server() -> None:
     async def main() -> None:
         servers = []
