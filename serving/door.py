@@ -104,6 +104,8 @@ class Door:
             await self.jobs.intake.check_chat()
         except SkipjoinError as why:
             log.warning("conversations are refused: %s", why)
+        except Exception:
+            log.exception("whether conversations can be taken is not known, which is a fault of the server's own")
 
     # the end ----------------------------------------------------------------------------------------------------
     @property

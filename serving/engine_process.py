@@ -26,7 +26,7 @@ from .pulse import Pulse
 from .settings import ServeSettings
 
 _WORD_NS = 1_000_000_000
-"""An engine that holds jobs none of which can run says so about as often."""
+"""An engine with nothing to do, or with jobs none of which can run, says so about as often."""
 EXIT_FAILED = 1
 OUT_OF_MEMORY = (
     "The engine ran out of memory; give it less with --kv-tokens, --host-kv-tokens, --max-batch or --max-engine-jobs."
@@ -43,10 +43,9 @@ def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int, pulse
             due_ns = turn.next_due_ns()
             wait_ns = None if due_ns is None else due_ns - clock.now_ns()
             if wait_ns is None or wait_ns > 0:
-                if turn.state.rows:
-                    wait_ns = _WORD_NS if wait_ns is None else min(wait_ns, _WORD_NS)
-                    pulse.beat()
-                link.wait(wait_ns)
+                # Also without a job, so that one that hangs is noticed before a job comes to it.
+                pulse.beat()
+                link.wait(_WORD_NS if wait_ns is None else min(wait_ns, _WORD_NS))
                 continue
         link.send(Effects(incarnation, turn.step(events)))
 

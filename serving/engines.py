@@ -63,7 +63,10 @@ class Engines:
                     raise
                 log.warning("no engine can be forked: %s", error.strerror)
                 self._let_go(spare)
-        return await self._spawn()
+        started = await self._spawn()
+        if self._settings.spare_engine and self._spare is None:
+            self._begin_later()
+        return started
 
     def give_up(self) -> None:
         """The engine that `next` is waiting for takes too long: the spare is killed, and `next` raises."""
@@ -144,6 +147,13 @@ class Engines:
         if self._closed:
             return
         log.warning("the spare engine %s; another one starts in %.0f s", spare.said_of_end, self._delay_s)
+        self._begin_later()
+
+    def _begin_later(self) -> None:
+        if self._closed:
+            return
+        if self._again is not None:
+            self._again.cancel()
         self._again = asyncio.get_running_loop().call_later(self._delay_s, self._begin_again)
         self._delay_s = min(_LONGEST_DELAY_S, 2 * self._delay_s)
 
@@ -152,4 +162,4 @@ class Engines:
             self._spare_now()
         except OSError as error:
             log.warning("the spare engine cannot be started: %s", error.strerror)
-            self._again = asyncio.get_running_loop().call_later(self._delay_s, self._begin_again)
+            self._begin_later()

@@ -31,7 +31,7 @@ from .silence import Silence
 log = logging.getLogger("skipjoin.door")
 
 HANGS_AFTER_S = 2.5
-"""An engine with work that says nothing for so long is not called serving."""
+"""An engine that says nothing for so long is not called serving. It speaks every second, also when it has nothing to do."""
 _LOOK_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _HEALTHY_NS = 5_000_000_000
@@ -126,6 +126,9 @@ class Supervisor:
         tasks = [asyncio.create_task(self._watch())]
         try:
             self._child, self._link = await self._engines.next(self._stepped)
+            if self._stopping:  # `stop` came before there was a process that it could end
+                self._child.kill()
+                return None
             tasks.append(asyncio.create_task(self._read(self._link, frames)))
             await self._link.send(Hello(self.incarnation, json.dumps(self._settings)))
             while (frame := await frames.get()) is not None:
@@ -161,7 +164,9 @@ class Supervisor:
                 if frame is None:
                     break
                 await frames.put(frame)
-        except (SkipjoinError, ValueError, TypeError, LookupError) as error:
+        except Exception as error:  # whatever it is, it ends this engine's life, or the supervisor would wait for ever
+            if not isinstance(error, SkipjoinError):
+                log.exception("engine %d: a frame cannot be read, which is a fault of the server's own", self.incarnation)
             frame = InvariantViolation(f"a frame that cannot be read ({error})")
         finally:
             self._listening = False
@@ -225,7 +230,8 @@ class Supervisor:
 
     async def _ended(self) -> None:
         """The link has been read to its end: no process stays, what came is committed, and the dead one's jobs are free again."""
-        if self.ready:
+        was_ready = self.ready
+        if was_ready:
             self._left_ns = self._clock.now_ns()
         self.ready, link, self._link = False, self._link, None
         self._set_hangs(False)
@@ -234,7 +240,10 @@ class Supervisor:
         if link is not None:
             link.close()
         if self._child is not None:
-            if not self._stopping and not await self._child.wait(_ENDS_ITSELF_S):
+            if self._stopping:
+                if not was_ready:  # it would load to the end; `stop` sees to one that hears its link end
+                    self._child.kill()
+            elif not await self._child.wait(_ENDS_ITSELF_S):
                 self._child.kill()
             if not await self._child.wait(_DIES_WITHIN_S):
                 log.error("engine %d was killed and does not end; its memory stays taken", self.incarnation)
@@ -279,21 +288,28 @@ class Supervisor:
 
     # watch ------------------------------------------------------------------------------------------------------
     async def _watch(self) -> None:
-        """Kill an engine that starts and makes no progress, or holds jobs and says nothing; a rank may hang for ever in a collective."""
+        """Kill an engine that starts and makes no progress, or says nothing; a rank may hang for ever in a collective."""
         silence = self._silence = Silence(int(_LOOK_S * 1e9), self._clock.now_ns())
         while True:
             await asyncio.sleep(_LOOK_S)
-            at_work = self._listening and bool(self._table.by_handle) and not self._journal.full
-            silent_s = silence.look(self._clock.now_ns(), owed=at_work or not self.ready) / 1e9
+            heard = self._listening and not self._journal.full
+            silent_s = silence.look(self._clock.now_ns(), owed=heard or not self.ready) / 1e9
             self._set_hangs(self.ready and silent_s >= HANGS_AFTER_S)
-            if silent_s >= (self._stall_s if self.ready else self._start_stall_s):
+            if silent_s >= self._patience_s():
                 self._kill_silent(silent_s)
                 return
+
+    def _patience_s(self) -> float:
+        """Seconds of silence after which the engine is killed."""
+        if not self.ready:
+            return self._start_stall_s
+        # One without work speaks only every second.
+        return self._stall_s if self._table.by_handle else max(self._stall_s, HANGS_AFTER_S)
 
     def _kill_silent(self, silent_s: float) -> None:
         self.stalls["turn" if self.ready else "start"] += 1
         if self.ready:
-            log.error("engine %d has reported no turn for %.0f s and is killed", self.incarnation, silent_s)
+            log.error("engine %d has said nothing for %.0f s and is killed", self.incarnation, silent_s)
         else:
             said = f"The engine made no progress for {silent_s:.0f} s while it was {self._step}."
             self.failure = ExecutorLost(
@@ -311,7 +327,7 @@ class Supervisor:
         self._hangs = hangs
         if self.ready:
             if hangs:
-                log.warning("engine %d has work and says nothing: not serving", self.incarnation)
+                log.warning("engine %d says nothing: not serving", self.incarnation)
             else:
                 log.info("engine %d goes on", self.incarnation)
         for listener in self.on_health:

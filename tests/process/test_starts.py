@@ -109,7 +109,31 @@ def test_health_says_that_an_engine_hangs_and_that_it_goes_on(serve: Serve) -> N
         assert next(watch).status == SERVING
         assert not alive(engine)
         stub.Cancel(pb.CancelRequest(job_id=job.job_id))
-    server.wait_for_line("has reported no turn for 6 s and is killed")
+    server.wait_for_line("has said nothing for 6 s and is killed")
+
+
+def test_an_engine_without_work_that_hangs_is_noticed_before_a_job_comes(serve: Serve) -> None:
+    server = serve("--stall-s", "3")
+    engine = server.engine_pid()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        watch = HealthStub(channel).Watch(HealthCheckRequest(service="skipjoin.v1.JobPoolService"), timeout=60)
+        assert next(watch).status == SERVING
+        os.kill(engine, signal.SIGSTOP)
+        assert next(watch).status == NOT_SERVING
+        assert next(watch).status == SERVING
+    assert not alive(engine)
+    _one_job(server)
+
+
+def test_a_spare_comes_again_after_an_engine_that_was_started_from_nothing(serve: Serve) -> None:
+    server = serve()
+    os.kill(server.spare_pid(), signal.SIGSTOP)
+    server.kill_engine()
+    server.wait_for_line("the spare has not answered")
+    os.kill(server.spare_pid(), signal.SIGKILL)  # it still imports, and an engine is awaited from it
+    server.wait_for_line("no engine can be forked", count=2)
+    server.wait_for_line("took over")
+    assert server.spare_pid()
 
 
 def test_a_long_iteration_is_no_hang(serve: Serve) -> None:

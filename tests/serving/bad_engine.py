@@ -34,6 +34,8 @@ def misbehave(link: socket.socket, how: str) -> None:
             link.sendall(framed(encode_from_engine(Ready(2, 1, "fcfs", FACTS, '{"unknown": 1}'))))
         case "another incarnation":
             link.sendall(framed(encode_from_engine(Starting(1, "loading its weights"))))
+        case "a fault of ours":
+            link.sendall(framed(encode_from_engine(Starting(2, "stumbling"))))
         case "exits":
             sys.exit(9)
         case _:

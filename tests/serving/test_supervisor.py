@@ -12,7 +12,8 @@ import pytest
 from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import ExecutorLost
 from skipjoin.jobpool.memory import MemoryJobPool
-from skipjoin.serving import engines
+from skipjoin.proto.frames import FromEngine, Starting, decode_from_engine
+from skipjoin.serving import engines, link
 from skipjoin.serving.claims import Claims
 from skipjoin.serving.engines import Engines
 from skipjoin.serving.journal import Journal
@@ -32,7 +33,16 @@ WAYS = (
     ("facts of something else", "sent what cannot be"),
     ("another incarnation", "sent what cannot be"),
     ("exits", "exited with code 9"),
+    ("a fault of ours", "sent what cannot be"),
 )
+
+
+def _stumbles(message: bytes) -> FromEngine:
+    """The door's reader, with a fault of its own for one frame."""
+    frame = decode_from_engine(message)
+    if isinstance(frame, Starting) and frame.step == "stumbling":
+        raise OverflowError("a fault of the test")
+    return frame
 
 
 async def made(start_stall_s: float) -> tuple[Supervisor, Store, asyncio.Task[None]]:
@@ -59,6 +69,7 @@ def test_the_next_engine_takes_over_from_one_that(
     monkeypatch.setattr(engines, "ENGINE_MODULE", "bad_engine")
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parent))
     monkeypatch.setenv("BAD_ENGINE", how)
+    monkeypatch.setattr(link, "decode_from_engine", _stumbles)
     monkeypatch.setenv("BAD_STARTS", os.fspath(tmp_path / "starts"))
     caplog.set_level("INFO")
 
@@ -101,5 +112,23 @@ def test_a_first_engine_that_cannot_be_started_is_a_typed_error(monkeypatch: pyt
         finally:
             journal.cancel()
             await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_stop_while_an_engine_is_being_started_ends_that_too() -> None:
+    async def run() -> None:
+        supervisor, store, journal = await made(60.0)
+        running = asyncio.create_task(supervisor.run())
+        await asyncio.sleep(0)
+        assert supervisor._child is None  # it is on its way
+        await supervisor.stop()
+        async with asyncio.timeout(5):
+            await running
+        assert supervisor._child is not None
+        assert supervisor._child.ended
+        assert not supervisor.ready
+        journal.cancel()
+        await store.close()
 
     asyncio.run(run())
