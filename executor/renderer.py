@@ -24,13 +24,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.clock import MonotonicClock
-from ..core.errors import InvalidInput, Unavailable
+from ..core.errors import InvalidInput, SkipjoinError, Unavailable
 from .template_frames import HEADER, Frame, Kind, frame_bytes
 
 PROCESS_MODULE = f"{__package__}.template_process"
 MOST_CHARACTERS = 2**24
 _START_S = 60.0  # imports, on a machine that is busy
 _PIECE = 2**16
+_GOING = "The server is going down."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Renderer:
         self._closed = False
 
     def start(self) -> None:
-        """Have the template compiled. Raises InvalidInput when it does not compile, or not within its bounds."""
+        """Have the template compiled. Raises InvalidInput when it does not compile, or not within its bounds, Unavailable where `render` does."""
         with self._turn:
             self._ready_process()
 
@@ -92,17 +93,14 @@ class Renderer:
         """The prompt's text, up to where the answer begins.
 
         Raises InvalidInput when the template does not compile, refuses the conversation or goes beyond its bounds, RenderedTooLong when it makes
-        more than `most_characters`, Unavailable when no process can be started.
+        more than `most_characters`, Unavailable when no process can be started, or it is killed from outside or by `close`.
         """
         # A message at a time, so that other threads come in between.
         listed = ", ".join([json.dumps(message) for message in messages])
         body = f'{{"messages": [{listed}], "most_characters": {most_characters}}}'.encode("ascii")
         with self._turn:
             process = self._ready_process()
-            try:
-                answer = self._ask(process, frame_bytes(Kind.CONVERSATION, body), self._bounds.time_s)
-            except _Ended as ended:
-                raise self._beyond(late=ended.late) from None
+            answer = self._ask(process, frame_bytes(Kind.CONVERSATION, body), self._bounds.time_s)
             if answer.kind is Kind.NO_MEMORY:
                 self._end()
                 raise self._beyond(late=False)
@@ -125,7 +123,7 @@ class Renderer:
             return self._process
         self._end()
         if self._closed:
-            raise Unavailable("The server is going down.")
+            raise Unavailable(_GOING)
         if self._broken is not None:
             raise self._no_chat()
         try:
@@ -145,10 +143,10 @@ class Renderer:
         assert process.stdin is not None and process.stdout is not None
         os.set_blocking(process.stdin.fileno(), False)
         os.set_blocking(process.stdout.fileno(), False)
-        try:
-            answer = self._ask(process, self._template, _START_S)
-        except _Ended as ended:
-            raise self._beyond(late=ended.late) from None
+        if self._closed:  # `close` came before there was a process that it could end
+            self._end()
+            raise Unavailable(_GOING)
+        answer = self._ask(process, self._template, _START_S, starting=True)
         if answer.kind is Kind.NO_MEMORY:
             self._end()
             raise self._beyond(late=False)
@@ -169,8 +167,10 @@ class Renderer:
             what, setting, limit = "memory", "template_memory_bytes", f"{self._bounds.memory_bytes} bytes"
         return BeyondBounds(f"The model's chat template takes too much {what} for this conversation.", setting, limit)
 
-    def _ask(self, process: subprocess.Popen[bytes], request: bytes, within_s: float) -> Frame:
-        """Write a request and read the answer. Raises _Ended, with the process gone, when none comes in time."""
+    def _ask(
+        self, process: subprocess.Popen[bytes], request: bytes, within_s: float, *, starting: bool = False
+    ) -> Frame:
+        """Write a request and read the answer. Raises BeyondBounds or Unavailable, with the process gone, when none comes in time."""
         until_ns = self._clock.now_ns() + int(within_s * 1e9)
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -179,9 +179,19 @@ class Renderer:
             return Frame(Kind(kind), self._read(process.stdout.fileno(), length, until_ns))
         except _Ended as ended:
             self._end()
-            ours = -signal.SIGKILL  # a process that ended by itself was late if a clock of its own ended it
-            by_clock = process.returncode in (-signal.SIGALRM, -signal.SIGXCPU)
-            raise _Ended(late=ended.late or by_clock or process.returncode == ours) from None
+            raise self._without_answer(process.returncode, late=ended.late, starting=starting) from None
+
+    def _without_answer(self, status: int, *, late: bool, starting: bool) -> SkipjoinError:
+        """Why a process gave no answer: only what the conversation itself did is the caller's."""
+        if self._closed:
+            return Unavailable(_GOING)
+        if late and starting:  # a template that compiles for long is ended by the process' own clock, far earlier
+            return Unavailable("The chat template's process takes too long to start; try again.")
+        if late or status in (-signal.SIGALRM, -signal.SIGXCPU):
+            return self._beyond(late=True)
+        if status == -signal.SIGKILL:  # none of ours: the kernel's when the machine's memory is short, or an operator's
+            return Unavailable("The chat template's process ended; try again.")
+        return self._beyond(late=False)
 
     def _write(self, pipe: int, left: memoryview, until_ns: int) -> None:
         while left:

@@ -19,6 +19,7 @@ from grpc.aio import Server
 from ..core.clock import unix_ns
 from ..core.errors import InternalError, SkipjoinError, StoreUnavailable
 from .facts import EngineFacts
+from .following import Following
 from .health import Health
 from .jobs import Jobs
 from .supervisor import Supervisor
@@ -27,6 +28,7 @@ log = logging.getLogger("skipjoin.door")
 
 PUBLIC_SERVICE = "skipjoin.v1.JobPoolService"
 _STEP_S = 0.05
+_CANCELS_S = 1.0
 _SWITCH_S = 0.001
 """So long may a thread keep the interpreter from the event loop, which takes it many times for one answer."""
 
@@ -47,6 +49,7 @@ class Door:
     servers: list[Server]
     health: Health
     sides: list[SideDoor]
+    followings: list[Following]
     sweep_s: float
     retention_s: float
     drain_s: float
@@ -158,6 +161,7 @@ class Door:
                 log.error("the last tokens could not be written; they will be computed again")
         self.jobs.streams.close()
         self.jobs.intake.close()
+        await self._cancels_stored()
         for side in self.sides:
             await side.stop(1.0)
         for server in self.servers:
@@ -166,6 +170,15 @@ class Door:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.jobs.store.close()
+
+    async def _cancels_stored(self) -> None:
+        """Cancels of jobs whose client went are in the pool, or had their time; closed streams begin no further ones."""
+        try:
+            async with asyncio.timeout(_CANCELS_S):
+                for following in self.followings:
+                    await following.settled()
+        except TimeoutError:
+            log.warning("some jobs whose client went are not cancelled: the job pool takes too long")
 
     # what happens meanwhile -------------------------------------------------------------------------------------
     @property

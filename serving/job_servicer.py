@@ -28,7 +28,7 @@ class JobServicer:
     def __init__(self, jobs: Jobs, defaults: SamplingParams) -> None:
         self._jobs = jobs
         self._defaults = defaults
-        self._following = Following(jobs, "the stream broke")
+        self.following = Following(jobs, "the stream broke")
 
     def methods(self) -> dict[str, Unary | Streaming]:
         """What `Gate.serve` takes."""
@@ -66,7 +66,7 @@ class JobServicer:
         """Follow a job."""
         job = await self._jobs.get(request.job_id, caller.tenant)
         caller.taken_in()
-        with self._following.held(job, caller.tenant):
+        with self.following.held(job, caller.tenant):
             async with aclosing(self._follow(job, caller, request.offset, request.include_events)) as items:
                 async for item in items:
                     if isinstance(item, Chunk):
@@ -79,10 +79,10 @@ class JobServicer:
         spec, tenant, request_id = self._spec(request), caller.tenant or DEFAULT_TENANT, _request_id(request)
         with_events = request.include_events
         del request  # the stream may last for an hour, and its prompt is stored
-        job = await self._following.submit(spec, tenant, request_id)
+        job = await self.following.submit(spec, tenant, request_id)
         del spec
         caller.taken_in()
-        with self._following.held(job, caller.tenant):
+        with self.following.held(job, caller.tenant):
             yield pb.GenerateResponse(job=convert.job_to_wire(job))
             async with aclosing(self._follow(job, caller, 0, with_events)) as items:
                 async for item in items:

@@ -45,12 +45,12 @@ class OpenAiCalls:
     bodies: Bodies
     names: tuple[str, ...]
     comment_s: float
-    _following: Following = field(init=False)
+    following: Following = field(init=False)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         """One conduct for all calls."""
-        self._following = Following(self.jobs, "the connection broke")
+        self.following = Following(self.jobs, "the connection broke")
 
     def called(self, name: str | None) -> str:
         """The name by which a request calls the model, the usual one where it names none. Raises NotFound."""
@@ -89,7 +89,7 @@ class OpenAiCalls:
         try:
             if wish.stream:
                 return await self._stream(request, tenant, job, shape, usage=wish.include_usage)
-            with self._following.held(job, tenant):
+            with self.following.held(job, tenant):
                 return await self._answer(tenant, job, shape)
         except Unavailable:
             if self.jobs.streams.closed:
@@ -105,7 +105,7 @@ class OpenAiCalls:
             asked = await self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
             model = self.called(asked.model)
             try:
-                return await self._following.submit(asked.spec, tenant, key), model, asked.wish
+                return await self.following.submit(asked.spec, tenant, key), model, asked.wish
             except InvalidInput as error:
                 raise as_sent(error, asked.sent) from None
 
@@ -156,7 +156,7 @@ class OpenAiCalls:
         response = web.StreamResponse(headers=HEADERS | {JOB_ID: job.job_id})
         request[_BEGUN] = response
         try:
-            with self._following.held(job, tenant):
+            with self.following.held(job, tenant):
                 events = EventStream(response, self.comment_s)
                 await events.open(request)
                 async with events:

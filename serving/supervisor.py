@@ -166,7 +166,9 @@ class Supervisor:
                 await frames.put(frame)
         except Exception as error:  # whatever it is, it ends this engine's life, or the supervisor would wait for ever
             if not isinstance(error, SkipjoinError):
-                log.exception("engine %d: a frame cannot be read, which is a fault of the server's own", self.incarnation)
+                log.exception(
+                    "engine %d: a frame cannot be read, which is a fault of the server's own", self.incarnation
+                )
             frame = InvariantViolation(f"a frame that cannot be read ({error})")
         finally:
             self._listening = False

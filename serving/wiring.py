@@ -88,13 +88,15 @@ async def build_door(
         payloads = Payloads(Shares(settings.payload_limit, access.tenants), lambda: metrics.on_limit("payload_bytes"))
         health = Health(PUBLIC_SERVICE)
         gate = _gate(settings, access, payloads, waiting, metrics)
-        _answer(server, gate, JobServicer(jobs, defaults), health)
+        servicer = JobServicer(jobs, defaults)
+        _answer(server, gate, servicer, health)
         door = Door(
             jobs=jobs,
             supervisor=supervisor,
             servers=[server],
             health=health,
             sides=[],
+            followings=[servicer.following],
             sweep_s=settings.sweep_s,
             retention_s=settings.retention_s,
             drain_s=settings.drain_s,
@@ -106,6 +108,7 @@ async def build_door(
         http = _http(settings, access, calls, door, metrics, questions, clock)
         if http is not None:
             door.sides.append(http)
+            door.followings.append(calls.following)
         if not settings.check:
             door.servers.append(_operator_server(settings, door, questions, clock))
         return door

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from skipjoin.core.errors import InvalidInput
+import skipjoin.executor.renderer
+from skipjoin.core.errors import InvalidInput, Unavailable
 from skipjoin.executor.renderer import BeyondBounds, RenderBounds, RenderedTooLong, Renderer
 
 HELLO = [{"role": "user", "content": "hi"}]
@@ -91,6 +94,38 @@ def test_after_a_kill_the_next_conversation_renders():
     renderer._process.wait()
     assert renderer.render(HELLO) == "ok"
     renderer.close()
+
+
+@pytest.mark.parametrize(("end", "said"), [("kill", "process ended; try again"), ("close", "going down")])
+def test_what_others_end_is_not_the_callers_fault(end, said):
+    renderer = Renderer(
+        LASTS[0].replace("{% for a", "{% if messages[0].content %}{% for a") + "{% endif %}", {}, RenderBounds(60.0)
+    )
+    renderer.render([{"role": "user", "content": ""}])
+    process = renderer._process
+    begun_s = _processor_s(process.pid)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(renderer.render, HELLO)
+        while _processor_s(process.pid) < begun_s + 0.1:  # it renders
+            time.sleep(0.01)
+        if end == "kill":
+            os.kill(process.pid, signal.SIGKILL)
+        else:
+            renderer.close()
+        with pytest.raises(Unavailable, match=said):
+            asked.result()
+    renderer.close()
+
+
+def test_a_process_that_does_not_start_in_time_is_not_the_callers_fault(monkeypatch):
+    monkeypatch.setattr(skipjoin.executor.renderer, "_START_S", 0.0)
+    with pytest.raises(Unavailable, match="too long to start"):
+        rendered("x")
+
+
+def _processor_s(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_process_ends_with_its_renderer():

@@ -21,15 +21,21 @@ from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.jobpool.sqlite import SqliteJobPool
 from skipjoin.serving.backlog import Backlog
 from skipjoin.serving.claims import Claims
+from skipjoin.serving.door import Door
+from skipjoin.serving.engines import Engines
 from skipjoin.serving.facts import EngineFacts, EngineWords
 from skipjoin.serving.following import Following
+from skipjoin.serving.health import Health
 from skipjoin.serving.intake import Intake
 from skipjoin.serving.jobs import Jobs
 from skipjoin.serving.journal import Journal
 from skipjoin.serving.live import LiveTable
+from skipjoin.serving.questions import Questions
+from skipjoin.serving.settings import load_settings
 from skipjoin.serving.shares import Shares
 from skipjoin.serving.store import Store
 from skipjoin.serving.streams import Streams
+from skipjoin.serving.supervisor import Supervisor
 from skipjoin.serving.text import ByteTokenizer
 
 FACTS = EngineFacts(ExecutorFacts(1, 100, 0, 16, 1, None, 257), "skipjoin", EngineWords(4, "cpu", "none", "m", "p"))
@@ -144,6 +150,38 @@ def test_a_cancel_that_fails_is_said_and_retrieved(caplog: pytest.LogCaptureFixt
         _run(test)
     assert "its cancel failed: There is no such job" in caplog.text
     assert not unretrieved
+
+
+def test_the_door_ends_after_the_cancels_that_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
+    settings = load_settings({"executor": "simulated", "spare_engine": False, "job_pool": "memory"})
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        supervisor = Supervisor(
+            {}, Engines(settings), jobs.table, jobs.claims, jobs.journal, Questions(), MonotonicClock(),
+            stall_s=5.0, start_stall_s=5.0, max_backoff_s=0.1,
+        )  # fmt: skip
+        door = Door(jobs, supervisor, [], Health("test"), [], [following], 60.0, 60.0, 1.0, lambda facts: None, list)
+        job = await following.submit(_spec(), DEFAULT_TENANT, None)
+        ended: list[JobState] = []
+        with pytest.raises(ConnectionResetError), following.held(job, DEFAULT_TENANT):
+            raise ConnectionResetError
+        close = jobs.store.close
+
+        async def noted() -> None:
+            ended.append(await _state(jobs, job))
+            await close()
+
+        jobs.store.close = noted  # type: ignore[method-assign]
+        await door._close([asyncio.create_task(jobs.journal.run())])
+        jobs.store.close = _closed  # type: ignore[method-assign]
+        assert ended == [JobState.CANCELLED]
+
+    _run(test)
+    assert "its cancel failed" not in caplog.text
+
+
+async def _closed() -> None:
+    """The door has closed the store."""
 
 
 def test_before_an_engine_was_ready_every_door_says_the_same() -> None:
