@@ -88,8 +88,7 @@ async def build_door(
         payloads = Payloads(Shares(settings.payload_limit, access.tenants), lambda: metrics.on_limit("payload_bytes"))
         health = Health(PUBLIC_SERVICE)
         gate = _gate(settings, access, payloads, waiting, metrics)
-        servicer = JobServicer(jobs, defaults)
-        _answer(server, gate, servicer, health)
+        _answer(server, gate, servicer := JobServicer(jobs, defaults), health)
         door = Door(
             jobs=jobs,
             supervisor=supervisor,
