@@ -123,12 +123,14 @@ def _configure_pool(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_against(parser: argparse.ArgumentParser) -> None:
+    from .against import BENCHES
+
     parser.add_argument("checkout", metavar="CHECKOUT", help="the other code: a folder with a checkout of skipjoin")
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="each measures so often (default %(default)s)"
     )
     add_json_flag(parser, "the figures")
-    parser.add_argument("bench", choices=("turn", "engine", "pool"), help="what is measured")
+    parser.add_argument("bench", choices=BENCHES, help="what is measured")
     parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
 
 

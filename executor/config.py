@@ -14,7 +14,7 @@ from typing import Any
 from ..core.errors import InvalidModel
 from .architectures import Architecture
 from .config_keys import refuse_foreign, without_effect
-from .end_tokens import Ends, StatedEnds, choose_ends, tokenizer_end
+from .end_tokens import Ends, StatedEnds, TokenizerEnd, choose_ends, tokenizer_end
 from .family import family_of
 from .model_json import Fields, read_json
 from .rope import Rope, read_ropes, unread_rope_fields
@@ -76,17 +76,17 @@ def load_config(folder: Path) -> ModelConfig:
         raise InvalidModel("The model folder does not exist or is no folder.", field="model")
     raw = read_json(folder, "config.json")
     generation = read_json(folder, "generation_config.json", required=False)
-    return config_of(raw, generation, tokenizer_end(folder))
+    return config_of(raw, generation, tokenizer_end(folder, raw))
 
 
-def config_of(raw: dict[str, Any], generation: dict[str, Any], tokenizer_end_id: int | None = None) -> ModelConfig:
+def config_of(raw: dict[str, Any], generation: dict[str, Any], tokens_end: TokenizerEnd | None = None) -> ModelConfig:
     """Of what the files hold; `generation` may be empty. Raises as `load_config` does."""
     architecture = family_of(raw)
     refuse_foreign(raw)
     fields = _fields(architecture, raw)
     _refuse_unserved(architecture, fields)
     vocab_size = fields.whole("vocab_size", 2, 2**24)
-    ends = _ends(architecture, fields, generation, tokenizer_end_id, vocab_size)
+    ends = _ends(architecture, fields, generation, tokens_end, vocab_size)
     config = _model_config(architecture, fields, vocab_size, ends.ids)
     return replace(config, remarks=(*_remarks(architecture, fields, raw), *ends.remarks))
 
@@ -95,14 +95,16 @@ def _ends(
     architecture: Architecture,
     fields: Fields,
     generation: dict[str, Any],
-    tokenizer_end_id: int | None,
+    tokens_end: TokenizerEnd | None,
     vocab_size: int,
 ) -> Ends:
     return choose_ends(
         StatedEnds(
             config=fields.token_ids("eos_token_id", vocab_size) if fields.states("eos_token_id") else None,
-            generation=Fields(generation, file="generation_config.json").token_ids("eos_token_id", vocab_size),
-            tokenizer=tokenizer_end_id,
+            generation=Fields(generation, file="generation_config.json", whole_floats=True).token_ids(
+                "eos_token_id", vocab_size
+            ),
+            tokenizer=tokens_end,
             family=architecture.end_token,
         ),
         vocab_size,

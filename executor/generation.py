@@ -19,6 +19,7 @@ log = logging.getLogger("skipjoin.model")
 
 FILE = "generation_config.json"
 _FIELDS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+_FILTERS = ("top_k", "top_p", "min_p")
 _OBEYED = frozenset({*_FIELDS, "do_sample", "max_new_tokens", "stop_strings", "eos_token_id"})
 _UNCHANGED: dict[str, tuple[Any, ...]] = {
     "typical_p": (1,),
@@ -68,19 +69,21 @@ def sampling_defaults(folder: str | Path) -> SamplingParams:
 def recommended(folder: str | Path) -> Recommended:
     """As the file says where it says something, else the whole distribution at temperature 1.
 
-    A file that says `do_sample: false` asks for the most likely token. Raises InvalidModel naming the field.
+    A file that says `do_sample: false` asks for the most likely token, whatever it says of filters; `top_p: 0` keeps that token alone.
+    Raises InvalidModel naming the field.
     """
     raw = read_json(Path(folder), FILE, required=False)
     said: dict[str, Any] = {name: raw[name] for name in _FIELDS if raw.get(name) is not None}
-    top_k = said.get("top_k")
-    if type(top_k) is float and top_k.is_integer():
-        said["top_k"] = top_k = int(top_k)
-    if top_k == -1:
-        said["top_k"] = 0  # both spellings of "no bound" are in use
-    fields = Fields(raw, file=FILE)
+    fields = Fields(raw, file=FILE, whole_floats=True)
     try:
         if raw.get("do_sample") is not None and not fields.flag("do_sample"):
+            said = {name: value for name, value in said.items() if name not in _FILTERS} | {"temperature": 0.0}
+        if type(said.get("top_p")) in (int, float) and said["top_p"] == 0:
+            del said["top_p"]
             said["temperature"] = 0.0
+        if "top_k" in said:
+            # -1 and 0: both spellings of "no bound" are in use.
+            said["top_k"] = max(0, fields.whole("top_k", -1, 2**20))
         if (stops := raw.get("stop_strings")) is not None:
             said["stop"] = _stops(stops)
         limit = fields.maybe_whole("max_new_tokens", 1, 2**31)

@@ -10,10 +10,12 @@ import json
 import logging
 import re
 import selectors
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ..core.clock import Clock
 from ..core.errors import InternalError, InvalidInput, NotFound, SkipjoinError, Unavailable, by_code
@@ -21,18 +23,48 @@ from ..core.errors import InternalError, InvalidInput, NotFound, SkipjoinError, 
 log = logging.getLogger("skipjoin.model")
 
 STALL_S = 60.0
+DEFAULT_REVISION = "main"
 LEAST_BYTES = 64 * 1024
 """A download that brings less than this within the stall time, with more to come, is given up: a hub may drip."""
 _ID = re.compile(r"(?:\w[\w.\-]{0,95}/)?\w[\w.\-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"\w[\w.\-/]{0,255}", re.ASCII)
-_PAGE = re.compile(r"https?:/+(?:www\.)?(?:huggingface\.co|hf\.co)/+")
+_PAGE = re.compile(r"(?:https?:/+)?(?:www\.)?(?:huggingface\.co|hf\.co)/+", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]*:/", re.IGNORECASE)
+_AT_REVISION = re.compile(r"(?P<id>[^/]+(?:/[^/]+)?)/tree/(?P<revision>.+)")
+_OTHER_PAGES = ("datasets", "spaces")
 MODULE = "skipjoin.executor.hub_download"
 
 
 def hub_id(text: str) -> str | None:
-    """The id (`org/name` or `name`) that `text` is, its page's address included; None where it can be none."""
-    found = _PAGE.sub("", text)
-    return found if _ID.fullmatch(found) and ".." not in found and "--" not in found else None
+    """The id (`org/name` or `name`) that `text` is, its page's address included; None where it can be none.
+
+    Raises InvalidInput for the address of another revision than main.
+    """
+    page = _PAGE.match(text)
+    if page is None:
+        return _plain_id(text)
+    found = re.split(r"[?#]", text[page.end() :], maxsplit=1)[0].rstrip("/")
+    if found.startswith(tuple(f"{kind}/" for kind in _OTHER_PAGES)):
+        return None
+    at = _AT_REVISION.fullmatch(found)
+    if at is None:
+        return _plain_id(found)
+    repo, revision = _plain_id(at["id"]), unquote(at["revision"])
+    if repo is None or revision == DEFAULT_REVISION:
+        return repo
+    raise InvalidInput(
+        f"The address names the revision {revision[:80]!r}; give {repo} and use --revision {shlex.quote(revision[:80])}.",
+        field="revision",
+    )
+
+
+def _plain_id(text: str) -> str | None:
+    return text if _ID.fullmatch(text) and ".." not in text and "--" not in text else None
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an address, of the hub or elsewhere, and so the name of no folder."""
+    return _ADDRESS.match(text) is not None or _PAGE.match(text) is not None
 
 
 def check_revision(revision: str) -> str:
@@ -117,11 +149,17 @@ class _Download:
                 self._total = total
                 self._moved(self._done)
                 self._bar.of(total, files)
-            case {"kept": str(why), "commit": str(commit)}:
+            case {"kept": str(why), "commit": str(commit), "listed": bool(listed)}:
                 self._commit = commit
                 if why:
                     log.warning("%s The copy in the cache is used.", why)
                 log.info("%s: commit %s, from the cache", self._repo, commit)
+                if not listed:
+                    log.warning(
+                        "%s: another program made this copy, and it may lack files, as generation_config.json or"
+                        " chat_template.jinja. A start that reaches the hub adds what is missing.",
+                        self._repo,
+                    )
             case {"commit": str(commit)}:
                 self._commit = commit
                 self._moved(0)

@@ -108,19 +108,44 @@ class Cache:
         partial.write_text(commit, encoding="ascii")
         partial.replace(ref)
 
+    def keep_list(self, commit: str, names: Sequence[str]) -> None:
+        """Note what a whole copy of the commit has. Not among the refs, where each file is a branch or tag for the hub's own library."""
+        path = self._list(commit)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        partial.write_text(json.dumps(sorted(names)), encoding="utf-8")
+        partial.replace(path)
+
+    def listed(self, commit: str) -> list[str] | None:
+        """The names that `keep_list` noted; None where there are none: another program made the copy."""
+        try:
+            names = json.loads(self._list(commit).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        plain = isinstance(names, list) and all(isinstance(name, str) and _PLAIN_NAME.fullmatch(name) for name in names)
+        return names if plain and names else None
+
+    def _list(self, commit: str) -> Path:
+        return self.home / ".skipjoin" / f"{commit}.json"
+
     def whole(self, commit: str) -> bool:
-        """Whether all that a model needs is in the folder of the commit."""
+        """Whether all that a model needs is in the folder of the commit: by the list, and without one as far as can be seen."""
         folder = self.snapshot(commit)
         try:
-            return (folder / "config.json").is_file() and all(
-                (folder / name).is_file() for name in weights_named(folder, [path.name for path in folder.iterdir()])
-            )
+            names = self.listed(commit) or [
+                "config.json",
+                "tokenizer.json",
+                *weights_named(folder, [path.name for path in folder.iterdir()]),
+            ]
+            return all((folder / name).is_file() for name in names)
         except (OSError, InvalidModel):
             return False
 
 
 def weights_named(folder: Path, names: Sequence[str]) -> list[str]:
     """The weight files of a repository whose small files are in `folder`. Raises InvalidModel where there are none of ours."""
+    if SINGLE in names:  # before an index, as the folder is read
+        return [SINGLE]
     if INDEX in names:
         try:
             if (folder / INDEX).stat().st_size > MAX_INDEX_BYTES:
@@ -131,8 +156,6 @@ def weights_named(folder: Path, names: Sequence[str]) -> list[str]:
         if not all(isinstance(name, str) and _PLAIN_NAME.fullmatch(name) for name in shards):
             raise InvalidModel(f"{INDEX} of the repository names what is no file of it.", field=INDEX)
         return [name for name in shards if name.endswith(".safetensors")]
-    if SINGLE in names:
-        return [SINGLE]
     raise InvalidModel(
         f"The repository has no weights in safetensors ({SINGLE} or {INDEX}). Choose one that has, or convert it.",
         field="model",
@@ -165,7 +188,7 @@ def _cached(cache: Cache, revision: str, say: Say, why: str = "") -> Path | None
     known = cache.commit_of(revision)
     if known is None or not cache.whole(known):
         return None
-    say({"kept": why, "commit": known})
+    say({"kept": why, "commit": known, "listed": cache.listed(known) is not None})
     return cache.snapshot(known)
 
 
@@ -237,6 +260,7 @@ def _fetch(repo: str, commit: str, files: dict[str, HubFile], cache: Cache, say:
             field="model",
         )
     _all(repo, commit, [files[name] for name in names], cache, progress)
+    cache.keep_list(commit, [file.name for file in wanted])
 
 
 def _all(repo: str, commit: str, files: Sequence[HubFile], cache: Cache, progress: Progress) -> None:

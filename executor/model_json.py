@@ -78,8 +78,11 @@ class Fields:
         defaults: Mapping[str, Any] | None = None,
         *,
         file: str = "config.json",
+        whole_floats: bool = False,
     ) -> None:
+        """`whole_floats`: where a whole number is due, 4.0 is 4."""
         self._file = file
+        self._whole_floats = whole_floats
         self._spelled = spelled or {}
         self._stated = frozenset(raw)
         self._values = {**(defaults or {}), **raw}
@@ -95,13 +98,16 @@ class Fields:
         self.read.add(spelled)
         return self._values.get(spelled)
 
+    def _as_whole(self, value: Any) -> Any:
+        return int(value) if self._whole_floats and type(value) is float and value.is_integer() else value
+
     def states(self, name: str) -> bool:
         """Whether the file itself has the field, be it null."""
         return self.spelling(name) in self._stated
 
     def whole(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
         """A whole number in low..high; `default` where there is none. Raises InvalidModel naming the field."""
-        name, value = self.spelling(name), self.get(name)
+        name, value = self.spelling(name), self._as_whole(self.get(name))
         if value is None:
             if default is None:
                 raise InvalidModel(f"{self._file} lacks {name}.", field=name, limit=f"{low}..{high}")
@@ -151,10 +157,10 @@ class Fields:
 
         Some folders write -1 for "none".
         """
-        name, value = self.spelling(name), self.get(name)
+        name, value = self.spelling(name), self._as_whole(self.get(name))
         if value is None or (type(value) is int and value == -1):
             return ()
-        ids = value if isinstance(value, list) else [value]
+        ids = [self._as_whole(token) for token in value] if isinstance(value, list) else [value]
         if not ids:
             return ()
         if len(ids) > 64 or not all(type(i) is int and 0 <= i < vocab_size for i in ids):

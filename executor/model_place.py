@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..core.clock import Clock, MonotonicClock
 from ..core.errors import InvalidModel, NotFound, SkipjoinError, Unavailable
-from .hub import STALL_S, fetch, hub_id
+from .hub import STALL_S, fetch, hub_id, is_address
 
 _SNAPSHOT = re.compile(r"models--(?P<id>.+)/snapshots/[0-9a-f]{40}")
 
@@ -38,36 +38,40 @@ def names_of(folder: Path) -> tuple[str, ...]:
 
 
 def find_model(
-    asked: str | Path, revision: str | None = None, *, stall_s: float = STALL_S, clock: Clock | None = None
+    asked: str, revision: str | None = None, *, stall_s: float = STALL_S, clock: Clock | None = None
 ) -> ModelPlace:
     """The folder of the model that `asked` is, a folder or an id of the hub, whose `revision` (default: main) is downloaded where it is not cached.
 
-    Raises InvalidModel where neither is there, and for an id what `hub.fetch` raises.
+    Raises InvalidModel where neither is there, InvalidInput for a page of another revision, and for an id what `hub.fetch` raises.
     """
-    text = str(asked)
-    if not text:
+    if not asked:
         raise InvalidModel("The model is empty; give a folder or an id of the hub (org/name).", field="model")
-    folder = Path(text).expanduser()
+    folder = Path(asked).expanduser()
     if folder.is_dir():
         if revision is not None:
             raise InvalidModel(
-                f"{text} is a folder, and only a model of the hub has revisions. Leave --revision out.",
+                f"{asked} is a folder, and only a model of the hub has revisions. Leave --revision out.",
                 field="revision",
             )
         return ModelPlace(folder, names_of(folder))
-    repo = None if isinstance(asked, Path) and folder.is_absolute() else hub_id(text)
+    repo = hub_id(asked)
     if repo is None or folder.exists():
-        raise InvalidModel(_missing(text, is_file=folder.exists()), field="model")
+        raise InvalidModel(_missing(asked, is_file=folder.exists()), field="model")
     try:
         at, commit = fetch(repo, revision, clock or MonotonicClock(), stall_s)
     except (NotFound, Unavailable) as error:
-        raise _with_folder(error, text) from error
+        raise _with_folder(error, asked) from error
     return ModelPlace(at, names_of(at), commit)
 
 
 def _missing(text: str, *, is_file: bool) -> str:
     if is_file:
         return f"{text} is a file; a model is a folder in Hugging Face layout, or an id of the hub (org/name)."
+    if is_address(text):
+        return (
+            f"{text} is not the address of a model's page (https://huggingface.co/org/name)."
+            " Give one, an id of the hub (org/name), or a folder in Hugging Face layout."
+        )
     return (
         f"There is no folder {text}. A model is a folder in Hugging Face layout or an id of the hub (org/name);"
         f" `skipjoin model init {shlex.quote(text)} --preset small` makes one with random weights."
@@ -76,5 +80,7 @@ def _missing(text: str, *, is_file: bool) -> str:
 
 def _with_folder(error: SkipjoinError, text: str) -> SkipjoinError:
     """The same error, with the other thing that the person may have meant."""
+    if is_address(text):
+        return error
     other = f" There is no folder {text} either; `skipjoin model init {shlex.quote(text)} --preset small` makes one with random weights."
     return type(error)(error.message + other, field=error.field, limit=error.limit)

@@ -56,10 +56,7 @@ class ModelTokenizer:
         self._plain.encode_special_tokens = True
         self._aware.encode_special_tokens = files.split_special
         self.vocab_size = config.vocab_size
-        # What a tokenizer's class calls its end token, though no file does, ends a job too.
-        own_end = self._plain.token_to_id(files.named.get("eos_token", ""))
-        own_ends = {own_end} if own_end is not None and own_end < config.vocab_size else set()
-        self.end_tokens = frozenset(config.eos_ids) | own_ends
+        self.end_tokens = frozenset(config.eos_ids)
         self._check_known()
         self._byte_level = _is_byte_level(files.raw)
         self._adds_prefix = _adds_prefix(files.raw)

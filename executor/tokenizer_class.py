@@ -39,7 +39,8 @@ class TokenizerClass:
 
 def class_of(raw: JsonObject, settings: Mapping[str, Any], config: Mapping[str, Any]) -> TokenizerClass | None:
     """The class that a folder's files ask for; None where tokenizer.json is used as it stands."""
-    if (raw.get("model") or {}).get("type") != "BPE":
+    model = raw.get("model")
+    if not isinstance(model, dict) or model.get("type") != "BPE":
         return None
     declared = settings.get("tokenizer_class") or config.get("tokenizer_class")
     declared = declared.removesuffix("Fast") if isinstance(declared, str) else None

@@ -77,7 +77,11 @@ class ModelSettings(BaseModel):
     @field_validator("model", mode="before")
     @classmethod
     def _path_is_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, Path) else value
+        """A Path is a folder: one like Path("./name"), which keeps no dot, must not be taken for an id of the hub."""
+        if not isinstance(value, Path):
+            return value
+        text = str(value)
+        return text if value.is_absolute() or text.startswith("~") else os.path.join(".", text)
 
     @field_validator("served_model_name", mode="before")
     @classmethod
@@ -113,7 +117,7 @@ class DoorSettings(BaseModel):
 
     listen: str = Field("127.0.0.1:50071", description="HOST:PORT of gRPC; port 0 takes a free one")
     http_listen: str | None = Field(
-        "127.0.0.1:50080", description="HOST:PORT of the OpenAI-style HTTP door and /metrics; empty for none"
+        "127.0.0.1:50080", description="HOST:PORT of the OpenAI-style HTTP door and /metrics; empty or off for none"
     )
     admin_socket: Path | None = Field(
         None, description="Unix socket of the operator's service; default in the user's state folder"
@@ -162,7 +166,8 @@ class DoorSettings(BaseModel):
     @field_validator("http_listen", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
+        """`off` as well: a variable that is empty counts as not there."""
+        return None if isinstance(value, str) and value.lower() in ("", "off") else value
 
     @field_validator("listen", "http_listen")
     @classmethod
@@ -459,7 +464,8 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> ServeSe
         like = get_close_matches(unknown[0], ServeSettings.model_fields, n=1)
         hint = f" Is it {like[0]}?" if like else ""
         raise InvalidSettings(f"{file.name} has an unknown key: {unknown[0]}.{hint}", field=unknown[0])
-    environ = {name for name in ServeSettings.model_fields if os.environ.get(f"{ENV_PREFIX}{name.upper()}")}
+    set_variables = {variable.upper() for variable, value in os.environ.items() if value}
+    environ = {name for name in ServeSettings.model_fields if f"{ENV_PREFIX}{name.upper()}" in set_variables}
     from_file = {name: value for name, value in below.items() if name not in environ and name not in flags}
     try:
         return ServeSettings(**from_file | dict(flags))

@@ -6,6 +6,7 @@ the engine among the door's children. The command renders the report.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class RecoveryReport:
     def percentile_s(self, percent: float) -> float:
         """Nearest rank."""
         ranked = sorted(self.waits_s)
-        return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
+        return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
 
     @property
     def holds(self) -> bool:

@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 from skipjoin.core.errors import InvalidModel
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.generation import WITHOUT_EFFECT, recommended, sampling_defaults
+from skipjoin.executor.model_json import Fields
 
 OBEYED = {
     "do_sample": (False, {"temperature": 0.0}),
@@ -89,6 +90,21 @@ def test_spellings_of_top_k(read, value, top_k):
     assert read(top_k=value).sampling.top_k == top_k
 
 
+def test_whole_numbers_written_as_others(read):
+    assert read(max_new_tokens=256.0).max_new_tokens == 256
+    assert Fields({"eos": [2.0, 3]}, file="f", whole_floats=True).token_ids("eos", 8) == (2, 3)
+
+
+@pytest.mark.parametrize("top_p", [0, 0.0])
+def test_a_nucleus_of_nothing_is_the_most_likely_token(read, top_p):
+    assert read(top_p=top_p, temperature=0.7).sampling == SamplingParams(temperature=0.0)
+
+
+def test_filters_beside_the_word_for_greedy_are_without_effect(read):
+    found = read(do_sample=False, top_p=0, top_k=50.5, min_p=7, repetition_penalty=1.1)
+    assert found.sampling == SamplingParams(temperature=0.0, repetition_penalty=1.1)
+
+
 def test_one_stop_string(read):
     assert read(stop_strings="END").sampling.stop == ("END",)
 
@@ -103,6 +119,10 @@ def test_a_temperature_beside_the_word_for_greedy(read, do_sample, temperature):
     [
         ("top_k", 50.5),
         ("top_k", "50"),
+        ("top_k", -2),
+        ("top_p", False),
+        ("top_p", -0.1),
+        ("max_new_tokens", 5.5),
         ("top_k", float("nan")),
         ("do_sample", "yes"),
         ("do_sample", 1),

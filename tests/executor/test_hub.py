@@ -161,6 +161,14 @@ def test_a_new_commit_is_another_folder_and_a_pinned_one_stays(hub: Hub, models:
         ("/none/at/all", None, (), InvalidModel, "no folder /none/at/all"),
         ("a/b/c", None, (), InvalidModel, "no folder a/b/c"),
         ("", None, (), InvalidModel, "is empty"),
+        (
+            "https://example.org/org/tiny",
+            None,
+            (),
+            InvalidModel,
+            r"not the address of a model's page.*hub \(org/name\)",
+        ),
+        ("huggingface.co/org/none", None, (), NotFound, "no model org/none"),
     ],
 )
 def test_what_fails_says_what_to_do(
@@ -178,6 +186,7 @@ def test_what_fails_says_what_to_do(
     hub.faults.update(faults)
     with pytest.raises(kind, match=says) as refused:
         find_model(asked, revision, stall_s=20)
+    assert ("model init" in str(refused.value)) <= (".co/" not in asked and "://" not in asked)
     assert "secret" not in str(refused.value) and str(tmp_path) not in str(refused.value)
     assert not list(tmp_path.glob("**/snapshots/*/model.safetensors"))
 
@@ -245,12 +254,78 @@ def test_an_index_says_which_weights_there_are(hub: Hub, models: Path, tmp_path:
         find_model("sharded")
 
 
+def test_one_file_of_weights_comes_before_an_index_stale_or_not(hub: Hub, tmp_path: Path) -> None:
+    both = tmp_path / "repos" / "both"
+    init_model(both, "tiny", seed=7)
+    (both / "model-00001-of-00001.safetensors").write_bytes(b"x" * 70_000)
+    hub.root = tmp_path / "repos"
+    for commit, shard in (("a", "model-00001-of-00001.safetensors"), ("b", "model-00001-of-00009.safetensors")):
+        hub.commit = commit * 40
+        (both / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+        there = {path.name for path in find_model("both").folder.glob("*.safetensors")}
+        assert there == {"model.safetensors"}
+
+
+@pytest.mark.parametrize("lost", ["generation_config.json", "tokenizer_config.json", "model.safetensors"])
+def test_a_copy_that_lost_a_file_is_not_whole(hub: Hub, lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = find_model("org/tiny")
+    (place.folder / lost).unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Unavailable, match="not whole"):
+        find_model("org/tiny")
+    with pytest.raises(Unavailable, match="not whole"):
+        find_model("org/tiny", COMMIT)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert (find_model("org/tiny").folder / lost).is_file()
+
+
+def test_a_copy_of_another_program_is_served_with_a_warning(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = find_model("org/tiny")
+    (made,) = Path(os.environ["HF_HOME"], "hub", "models--org--tiny", ".skipjoin").iterdir()
+    made.unlink()
+    (place.folder / "generation_config.json").unlink(missing_ok=True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    caplog.clear()
+    assert find_model("org/tiny") == place
+    assert "another program made this copy" in caplog.text
+    (place.folder / "tokenizer.json").unlink()
+    with pytest.raises(Unavailable, match="not whole"):
+        find_model("org/tiny")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    find_model("org/tiny")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    caplog.clear()
+    assert find_model("org/tiny") == place
+    assert "another program" not in caplog.text
+
+
+def test_the_hubs_own_library_reads_the_cache_afterwards(hub: Hub) -> None:
+    from huggingface_hub import scan_cache_dir
+
+    find_model("org/tiny")
+    found = scan_cache_dir(Path(os.environ["HF_HOME"], "hub"))
+    assert not found.warnings and [repo.repo_id for repo in found.repos] == ["org/tiny"]
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
         ("gpt2", "gpt2"),
         ("org/name-1.5_B", "org/name-1.5_B"),
         ("https://huggingface.co/org/name", "org/name"),
+        ("http://www.huggingface.co/org/name/", "org/name"),
+        ("HTTPS://HuggingFace.co/org/name//", "org/name"),
+        ("huggingface.co/org/name", "org/name"),
+        ("www.hf.co/gpt2?library=x", "gpt2"),
+        ("https://hf.co/org/name/tree/main", "org/name"),
+        ("https://hf.co/gpt2/tree/main/?a=/b#c", "gpt2"),
+        ("https://hf.co/org/name#files", "org/name"),
+        ("https://huggingface.co/datasets/squad", None),
+        ("https://huggingface.co/org/name/discussions", None),
+        ("https://huggingface.co/", None),
+        ("https://example.org/org/name", None),
         ("./x", None),
         ("../x", None),
         ("~/x", None),
@@ -263,6 +338,18 @@ def test_an_index_says_which_weights_there_are(hub: Hub, models: Path, tmp_path:
 )
 def test_what_an_id_looks_like(text: str, found: str | None) -> None:
     assert hub_id(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("https://huggingface.co/org/name/tree/v1.0", "give org/name and use --revision v1.0"),
+        ("hf.co/gpt2/tree/refs%2Fpr%2F1?x=y", "give gpt2 and use --revision refs/pr/1"),
+    ],
+)
+def test_the_address_of_another_revision_is_refused_with_what_to_do(text: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        hub_id(text)
 
 
 def test_names_follow_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

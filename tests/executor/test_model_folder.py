@@ -16,6 +16,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.config import load_config
 from skipjoin.executor.generation import sampling_defaults
 from skipjoin.executor.loading import load_model
+from skipjoin.executor.tokenizer import ModelTokenizer
 from skipjoin.executor.weights import parse_device, parse_dtype
 
 
@@ -300,6 +301,45 @@ def test_no_end_token_is_told(folder, nothing):
     )
 
 
+def of_llama_class(folder):
+    """The folder with a tokenizer whose files name no end token and whose class does, and that token's id."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "</s>"]
+    parts = ("pre_tokenizer", "normalizer")
+    tokenizer |= dict.fromkeys(parts) | {"decoder": {"type": "ByteFallback"}}
+    vocabulary = {"<unk>": 0, "<s>": 1, "x": 2, "</s>": 3, **{f"<0x{byte:02X}>": 4 + byte for byte in range(256)}}
+    tokenizer["model"] = {"type": "BPE", "vocab": vocabulary, "merges": [], "byte_fallback": True, "unk_token": "<unk>"}
+    tokenizer["added_tokens"] = []
+    tokenizer["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    change(folder, "tokenizer_config.json", eos_token=..., bos_token=..., tokenizer_class="LlamaTokenizer")
+    return 3
+
+
+def test_the_end_token_of_the_tokenizers_class_is_told(folder):
+    own = of_llama_class(folder)
+    change(folder, "generation_config.json", eos_token_id=...)
+    change(folder, eos_token_id=None)
+    found, said = ends(folder)
+    assert (
+        found == (own,)
+        and "No file of the model names an end token; 3 is taken, by the tokenizer's class LlamaTokenizer" in said
+    )
+    assert ModelTokenizer(folder).end_tokens == {own}, "one mechanism, and the door's answer is the engine's"
+    change(folder, eos_token_id=...)
+    found, said = ends(folder)
+    assert found == (2, own) and "2 is taken, by Transformers' default for this family" in said
+    change(folder, eos_token_id=5)
+    found, said = ends(folder)
+    assert found == (own, 5) and "End tokens differ" in said and "the tokenizer's class LlamaTokenizer says 3" in said
+    assert ModelTokenizer(folder).end_tokens == {own, 5}
+    change(folder, eos_token_id=own)
+    assert ends(folder) == ((own,), "")
+    change(folder, "tokenizer_config.json", eos_token=None)
+    change(folder, eos_token_id=5)
+    assert ends(folder) == ((5,), ""), "null in a file takes the class's away, as in Transformers"
+
+
 def test_end_tokens_that_cannot_be(folder):
     change(folder, eos_token_id=[1, 512])
     with pytest.raises(InvalidModel, match="eos_token_id"):
@@ -341,11 +381,11 @@ def test_sampling_that_the_makers_recommend(folder):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("temperature", float("nan")), ("top_k", 1.5), ("top_p", 0), ("repetition_penalty", "high")]
+    ("field", "value"), [("temperature", float("nan")), ("top_k", 1.5), ("top_p", 2), ("repetition_penalty", "high")]
 )
 def test_sampling_that_cannot_be(folder, field, value):
     change(folder, "generation_config.json", **{field: value})
-    with pytest.raises(InvalidModel, match=rf"generation_config.json: {field}"):
+    with pytest.raises(InvalidModel, match=rf"generation_config.json: {field}|{field} in generation_config.json"):
         sampling_defaults(folder)
 
 

@@ -36,6 +36,33 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
     assert (settings.max_batch, settings.kv_tokens, settings.max_streams) == (5, 2048, 7)
 
 
+def test_a_variable_in_small_letters_wins_over_the_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('executor = "simulated"\nmax_batch = 3\n')
+    monkeypatch.setenv("skipjoin_max_batch", "8")
+    assert _parse("--settings", str(file)).max_batch == 8
+
+
+@pytest.mark.parametrize("word", ["off", "OFF"])
+def test_http_is_closed_by_off_in_the_environment_and_by_nothing_elsewhere(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings({**SIMULATED, "http_listen": ""}).http_listen is None
+    monkeypatch.setenv("SKIPJOIN_HTTP_LISTEN", word)
+    assert load_settings(SIMULATED).http_listen is None
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("./my-model", "./my-model"), ("org/name", "./org/name"), ("/a/b", "/a/b"), ("~/m", "~/m"), ("../m", "./../m")],
+)
+def test_a_path_is_a_folder_and_never_an_id_of_the_hub(path: str, text: str) -> None:
+    settings = load_settings({"model": Path(path)})
+    assert settings.model == text
+    with pytest.raises(InvalidModel, match="There is no folder"):
+        located(settings)
+
+
 def test_every_field_is_a_flag_and_no_flag_is_anything_else() -> None:
     parser = argparse.ArgumentParser()
     add_flags(parser)
