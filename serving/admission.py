@@ -1,20 +1,22 @@
 """Which calls the gRPC door takes in, and which it refuses before it has read them.
 
-Owns the bound on open calls over all connections, and the order to refuse while the door is behind with its work: a call that is refused at once
-costs a fraction of one that waits. It knows no method and no message. `rpc.py` asks it with a call's headers at hand; clients are told when to
-come back.
+Owns the bound on open calls over all connections, which the tenants share as they share every bound, and the order to refuse while the door is
+behind with its work: a call that is refused at once costs a fraction of one that waits. It knows no method and no message. `rpc.py` asks it
+with a call's headers at hand; clients are told when to come back.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from ..core.errors import OPEN_CALLS, Overloaded
+from ..core.ids import DEFAULT_TENANT, TenantId
+from .shares import Shares
 
 SPARE = 8
-"""One place in eight more is there for connections that hold none: one client alone cannot shut the others out."""
+"""One place in eight more is there for connections that hold none: one connection alone cannot shut the others out."""
 
 FEW = 2
 """Unanswered calls that a connection may have while the door is behind: a client that asks one thing at a time is served whatever others do."""
@@ -32,10 +34,12 @@ class Admission:
         max_wait_ms: float = 0.0,
         wait_ns: Callable[[int], int] = lambda unanswered: 0,
         on_full: Callable[[str], None] = lambda _: None,
+        tenants: Iterable[TenantId] = (),
     ) -> None:
         self._max_calls = max_calls
         self._max_wait_ns = max_wait_ms * 1e6
-        self._most = max_calls + max(1, max_calls // SPARE)
+        self._shares = Shares(max_calls, tenants)
+        self._spare = max(1, max_calls // SPARE)
         self._wait_ns = wait_ns
         self._on_full = on_full
         self._held: Counter[str] = Counter()
@@ -44,10 +48,14 @@ class Admission:
         self.unanswered = 0
 
     @contextmanager
-    def place(self, peer: str) -> Iterator[Place]:
-        """A place for one call of a connection, until the block ends. Raises Overloaded when there is none."""
-        self._check(peer)
+    def place(self, peer: str, tenant: TenantId = DEFAULT_TENANT) -> Iterator[Place]:
+        """A place for one call of a tenant's connection, until the block ends. Raises Overloaded when there is none."""
+        shared = self._check(peer, tenant)
         place = Place(self, peer)
+        if shared:
+            self._shares.take(tenant)
+        else:
+            self._spare -= 1
         self.open += 1
         self.unanswered += 1
         self._held[peer] += 1
@@ -56,11 +64,17 @@ class Admission:
             yield place
         finally:
             place.answered()
+            if shared:
+                self._shares.give_back(tenant)
+            else:
+                self._spare += 1
             self.open -= 1
-            _one_less(self._held, peer)
+            one_less(self._held, peer)
 
-    def _check(self, peer: str) -> None:
-        if self.open >= (self._max_calls if self._held[peer] else self._most):
+    def _check(self, peer: str, tenant: TenantId) -> bool:
+        """Whether the place is one of those that are shared, or a spare one. Raises Overloaded."""
+        shared = self._shares.fits(tenant)
+        if not shared and (self._held[peer] or not self._spare):
             self._on_full("max_streams")
             raise Overloaded(
                 "Too many calls are open at this server.",
@@ -76,6 +90,7 @@ class Admission:
                 field=OPEN_CALLS,
                 limit=f"{FEW} unanswered calls of a connection meanwhile",
             )
+        return shared
 
 
 class Place:
@@ -91,10 +106,11 @@ class Place:
         if not self._answered:
             self._answered = True
             self._admission.unanswered -= 1
-            _one_less(self._admission._begun, self._peer)
+            one_less(self._admission._begun, self._peer)
 
 
-def _one_less(counter: Counter[str], peer: str) -> None:
+def one_less(counter: Counter[str], peer: str) -> None:
+    """Count one of a connection out; it leaves nothing behind."""
     counter[peer] -= 1
     if counter[peer] <= 0:
         del counter[peer]

@@ -31,6 +31,20 @@ class Payloads:
         """Bytes that are reserved now."""
         return self._shares.total
 
+    @property
+    def half_full(self) -> bool:
+        """Whether half of the bound is taken, or more."""
+        return 2 * self._shares.total >= self._shares.limit
+
+    def refusal(self) -> Overloaded:
+        """What is said to a request for which there is no room; it is counted."""
+        self._on_full()
+        return Overloaded(
+            "The server is taking in as many bytes of requests as it can hold.",
+            retry_after_s=RETRY_AFTER_S,
+            limit=f"{self._shares.limit} bytes",
+        )
+
     def reserve(self, tenant: TenantId, nbytes: int = 0) -> Payload:
         """Bytes of one request, to be released when it is stored or refused. Raises Overloaded when there is no room."""
         payload = Payload(self, tenant)
@@ -39,12 +53,7 @@ class Payloads:
 
     def _take(self, tenant: TenantId, nbytes: int) -> None:
         if not self._shares.fits(tenant, nbytes):
-            self._on_full()
-            raise Overloaded(
-                "The server is taking in as many bytes of requests as it can hold.",
-                retry_after_s=RETRY_AFTER_S,
-                limit=f"{self._shares.limit} bytes",
-            )
+            raise self.refusal()
         self._shares.take(tenant, nbytes)
 
     def _give_back(self, tenant: TenantId, nbytes: int) -> None:

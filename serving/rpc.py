@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from ..core.errors import DeadlineExceeded, InternalError, InvalidInput, Skipjoi
 from ..core.ids import DEFAULT_TENANT, TenantId
 from ..proto.status import abort_args
 from .access import Access
-from .admission import Admission, Place
+from .admission import Admission, Place, one_less
 from .payloads import Payload, Payloads
 
 log = logging.getLogger("skipjoin.door")
@@ -38,6 +39,8 @@ AT_ONCE_S = 0.05
 """A message that is not there after this time is slow or long, and needs room."""
 LATE_S = 0.01
 """When the event loop looks so much later than it was to look, the message may be there and nothing has read it."""
+FEW_SLOW = 2
+"""Slow messages that a connection may have while half of the room for messages is taken: a few that say nothing cannot take all of it."""
 AGAIN_S = 0.02
 """So long after a late look follows another."""
 _GZIP = b"\x1f\x8b"
@@ -113,6 +116,7 @@ class Gate:
     came: Callable[[], None] = lambda: None
     refused: Refused = lambda error: None
     apart: Mapping[str, Admission] = field(default_factory=dict)
+    _slow: Counter[str] = field(default_factory=Counter)
 
     def serve(self, server: grpc.aio.Server, service: ServiceDescriptor, methods: dict[str, Unary | Streaming]) -> None:
         """Have a server answer all methods of a service. Raises KeyError when one is missing: a server must not start half.
@@ -176,7 +180,7 @@ class Gate:
         try:
             metadata = context.invocation_metadata()
             tenant = self.identify(metadata)
-            with method.admission.place(context.peer()) as place:
+            with method.admission.place(context.peer(), tenant or DEFAULT_TENANT) as place:
                 _check_size(metadata)
                 async with asyncio.timeout(self.cap_s):
                     return await work(place, tenant)
@@ -212,22 +216,31 @@ class Gate:
             said = "The request is not a message of this method, or its text is not UTF-8."
             raise InvalidInput(said, field="request") from None
 
+    def _slow_comes(self, peer: str, payload: Payload) -> None:
+        """Reserve room for a message that is not there at once. Raises Overloaded."""
+        if self._slow[peer] >= FEW_SLOW and self.payloads.half_full:
+            raise self.payloads.refusal()
+        payload.grow(self.max_message_bytes)
+        self._slow[peer] += 1
+
     async def _read(self, context: Context, payload: Payload) -> Any:
         """The message's bytes, or EOF. What is not there at once must have room for as much as a message may hold."""
         refusals: list[SkipjoinError] = []
+        peer, counted = context.peer(), False
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(MESSAGE_S) as patience:
                 slow: asyncio.TimerHandle
 
                 def is_slow(due: float, *, again: bool) -> None:
-                    nonlocal slow
+                    nonlocal slow, counted
                     if again and loop.time() - due > LATE_S:
                         due = loop.time() + AGAIN_S
                         slow = loop.call_at(due, partial(is_slow, due, again=False))
                         return
                     try:
-                        payload.grow(self.max_message_bytes)
+                        self._slow_comes(peer, payload)
+                        counted = True
                     except SkipjoinError as refusal:
                         refusals.append(refusal)
                         patience.reschedule(loop.time())
@@ -238,6 +251,8 @@ class Gate:
                     data = await context.read()
                 finally:
                     slow.cancel()
+                    if counted:
+                        one_less(self._slow, peer)
         except TimeoutError:
             if refusals:
                 raise refusals[0] from None

@@ -6,6 +6,7 @@ Owns the one place where the door's parts meet their implementations: pool, toke
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -58,6 +59,8 @@ from .tokenizers import defaults_for, output_cap_for, tokenizer_for
 from .turns import Turns
 from .waiting import Waiting, arrivals, newest_server
 
+log = logging.getLogger("skipjoin.door")
+
 MAX_OPERATOR_CALLS = 32
 
 OnReady = Callable[[EngineFacts, int, int | None], None]
@@ -85,7 +88,7 @@ async def build_door(
         turns = Turns(lambda: waiting.count() > 0)
         jobs, supervisor, questions = await _jobs(settings, store, access, tokenizer, defaults, clock, spare, turns)
         metrics = _metrics(jobs, supervisor)
-        payloads = Payloads(Shares(settings.payload_limit, access.tenants), lambda: metrics.on_limit("payload_bytes"))
+        payloads = Payloads(_room(settings, access), lambda: metrics.on_limit("payload_bytes"))
         health = Health(PUBLIC_SERVICE)
         gate = _gate(settings, access, payloads, waiting, metrics)
         _answer(server, gate, servicer := JobServicer(jobs, defaults), health)
@@ -116,6 +119,20 @@ async def build_door(
         raise
 
 
+def _room(settings: ServeSettings, access: Access) -> Shares:
+    """Who may hold how many bytes of requests."""
+    shares = Shares(settings.payload_limit, access.tenants)
+    if 0 < shares.own < settings.max_message_bytes:
+        log.warning(
+            "payload_bytes: the part that each tenant keeps for itself has %d bytes, less than max_message_bytes (%d): its longest requests "
+            "are refused while others fill what is common; %d would do",
+            shares.own,
+            settings.max_message_bytes,
+            2 * len(access.tenants) * settings.max_message_bytes,
+        )
+    return shares
+
+
 def _addresses(settings: ServeSettings, port: int, http_port: int | None) -> list[str]:
     http = [] if http_port is None else [f"HTTP {split_address(settings.http_listen or '')[0]}:{http_port}"]
     return [f"gRPC {split_address(settings.listen)[0]}:{port}", *http]
@@ -125,7 +142,7 @@ def _gate(settings: ServeSettings, access: Access, payloads: Payloads, waiting: 
     """What the public's calls pass."""
     return Gate(
         by_token(access),
-        Admission(settings.max_streams, settings.max_call_wait_ms, waiting.wait_ns, metrics.on_limit),
+        Admission(settings.max_streams, settings.max_call_wait_ms, waiting.wait_ns, metrics.on_limit, access.tenants),
         payloads,
         settings.call_cap_s,
         settings.max_message_bytes,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from skipjoin.core.errors import OPEN_CALLS, Overloaded
+from skipjoin.core.ids import TenantId
 from skipjoin.serving.admission import FEW, Admission
 
 
@@ -30,6 +31,26 @@ def test_one_connection_cannot_shut_the_others_out() -> None:
     assert admission.open == 0
     with admission.place("flood"):
         assert admission.open == 1
+
+
+def test_one_tenant_with_many_connections_cannot_shut_the_others_out() -> None:
+    red, blue = TenantId("red"), TenantId("blue")
+    admission = Admission(16, tenants=(red, blue))
+    with ExitStack() as held:
+        for number in range(12 + 2):  # all but the four of the other, and the two spare ones
+            held.enter_context(admission.place(f"red {number}", red))
+        with pytest.raises(Overloaded, match="Too many calls"), admission.place("red 14", red):
+            pass
+        for number in range(4):
+            held.enter_context(admission.place(f"blue {number % 2}", blue))
+        with pytest.raises(Overloaded), admission.place("blue 9", blue):
+            pass
+    assert admission.open == 0
+    with ExitStack() as held:
+        for _ in range(12):
+            held.enter_context(admission.place("blue", blue))
+        with pytest.raises(Overloaded), admission.place("blue", blue):
+            pass
 
 
 def test_while_the_door_is_behind_a_connection_has_a_few_calls_and_the_rest_is_refused() -> None:

@@ -24,8 +24,9 @@ from skipjoin.serving.admission import Admission
 from skipjoin.serving.health import MAX_CALLS, Health
 from skipjoin.serving.payloads import Payloads
 from skipjoin.serving.rpc import Caller, Gate, UnknownMethods, by_token
+from skipjoin.serving.settings import ServeSettings
 from skipjoin.serving.shares import Shares
-from skipjoin.serving.wiring import open_to_anyone
+from skipjoin.serving.wiring import _room, open_to_anyone
 
 SERVICE = pb.DESCRIPTOR.services_by_name["JobPoolService"]
 HEALTH: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
@@ -202,10 +203,10 @@ def test_a_message_that_does_not_come_has_room_and_time_or_is_refused(monkeypatc
     monkeypatch.setattr(rpc, "MESSAGE_S", 1.0)
 
     async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
-        slow = [asyncio.ensure_future(channel.stream_unary(NAME + "Get")(_never(), metadata=RED)) for _ in range(3)]
-        while payloads.held_bytes < 3 << 16:  # noqa: ASYNC110 - what is waited for is plain state
+        slow = [asyncio.ensure_future(channel.stream_unary(NAME + "Get")(_never(), metadata=RED)) for _ in range(2)]
+        while payloads.held_bytes < 2 << 16:  # noqa: ASYNC110 - what is waited for is plain state
             await asyncio.sleep(0.01)
-        # There is no room for a fourth that is slow, and one that is there at once needs none.
+        # There is no room for a third that is slow, and one that is there at once needs none.
         call = channel.stream_unary(NAME + "Get")(_never(), metadata=RED)
         assert await _fails(call) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "")
         await channel.unary_unary(NAME + "Get")(GET, metadata=RED)
@@ -213,7 +214,37 @@ def test_a_message_that_does_not_come_has_room_and_time_or_is_refused(monkeypatc
             assert await _fails(late) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "request")
         assert methods.heard == [("x", "red")]
 
-    _run(test, payload_bytes=(3 << 16) + 100)
+    _run(test, payload_bytes=(2 << 16) + 100)
+
+
+def test_a_connection_that_says_nothing_leaves_half_of_the_room_to_others() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        def says_nothing(at: grpc.aio.Channel) -> asyncio.Future[Any]:
+            return asyncio.ensure_future(at.stream_unary(NAME + "Get")(_never(), metadata=RED))
+
+        # Of eight places for long messages it gets four, for all its calls.
+        silent = [says_nothing(channel) for _ in range(8)]
+        refused, waiting = await asyncio.wait(silent, timeout=1.0)
+        assert (len(refused), len(waiting), payloads.held_bytes) == (4, 4, 4 << 16)
+        for call in refused:
+            assert await _fails(call) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "")
+        for call in waiting:
+            call.cancel()
+        while payloads.held_bytes:  # noqa: ASYNC110 - what is waited for is plain state
+            await asyncio.sleep(0.01)
+
+    _run(test, payload_bytes=8 << 16, calls=16)
+
+
+def test_a_tenants_part_that_is_smaller_than_a_message_is_said_at_start(caplog: pytest.LogCaptureFixture) -> None:
+    def room(tenants: int) -> Shares:
+        digests = ((TenantId(f"t{i}"), hashlib.sha256(b"%d" % i).digest()) for i in range(tenants))
+        return _room(ServeSettings(model="x"), Access(tuple(digests)))
+
+    assert room(8).own == 4 << 20
+    assert caplog.records == []
+    assert room(9).own < 4 << 20
+    assert "75497472 would do" in caplog.text
 
 
 class Late:
