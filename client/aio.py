@@ -124,7 +124,7 @@ class AsyncClient(Calls):
                 got = await call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             except grpc.aio.AioRpcError as failure:
                 error, hint_s = error_of_call(failure)
-                wait_s = attempts.failed(await self._explained(error, target), hint_s)
+                wait_s = attempts.failed(await self._explained(error, target, attempts), hint_s)
             else:
                 self._answered(target)
                 if not isinstance(got, answer):
@@ -133,9 +133,9 @@ class AsyncClient(Calls):
             target = self._next_target(target)
             await asyncio.sleep(wait_s)
 
-    async def _explained(self, error: SkipjoinError, target: int) -> SkipjoinError:
+    async def _explained(self, error: SkipjoinError, target: int, attempts: Attempts) -> SkipjoinError:
         """The error with its address. Raises what a look at the address found: that does not go away by itself."""
-        found = await asyncio.to_thread(self._look, target) if self._shall_look(error, target) else None
+        found = await asyncio.to_thread(self._look, target, attempts) if self._shall_look(error, target) else None
         if found is not None:
             raise found
         return self._named(error, target)
@@ -166,7 +166,7 @@ class AsyncClient(Calls):
                 wait_s = attempts.failed(ended_early(), None)
             except grpc.aio.AioRpcError as failure:
                 error, hint_s = broken_stream(failure, follow, attempts)
-                wait_s = attempts.failed(await self._explained(error, target), hint_s)
+                wait_s = attempts.failed(await self._explained(error, target, attempts), hint_s)
             finally:
                 call.cancel()
             target = self._next_target(target)

@@ -22,7 +22,7 @@ from ..proto.terms import STATE_TO_WIRE
 from .asked import request_id_of
 from .connection import DEFAULT_TARGET, TlsParams, Transport, read_targets
 from .follow import Follow
-from .probe import look
+from .probe import LOOK_S, look
 from .retry import Attempts, RetryParams
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -74,9 +74,11 @@ class Calls:
         self._known.add(target)
         return True
 
-    def _look(self, target: int) -> Unavailable | None:
-        """What is wrong with a target. Blocks for two seconds at most."""
-        return look(self._transport.targets[target], self._transport.tls)
+    def _look(self, target: int, attempts: Attempts) -> Unavailable | None:
+        """What is wrong with a target. Blocks for two seconds at most, and no longer than the call has left (a name's addresses apart)."""
+        left_s = attempts.left_s
+        within_s = LOOK_S if left_s is None else min(LOOK_S, left_s)
+        return look(self._transport.targets[target], self._transport.tls, within_s)
 
     def _named(self, error: SkipjoinError, target: int) -> SkipjoinError:
         """The error with the address that it is about."""

@@ -71,6 +71,11 @@ class Attempts:
         return (self._deadline_ns - now_ns) / 1e9
 
     @property
+    def left_s(self) -> float | None:
+        """Seconds that are left of the caller's time, none being 0; None: no bound."""
+        return None if self._deadline_ns is None else max(0, self._deadline_ns - self._clock.now_ns()) / 1e9
+
+    @property
     def over(self) -> bool:
         """Whether the caller's time is over, or will be in a moment."""
         return self._deadline_ns is not None and self._clock.now_ns() + _MOMENT_NS >= self._deadline_ns

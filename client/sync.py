@@ -127,7 +127,7 @@ class Client(Calls):
                 got = call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             except grpc.RpcError as failure:
                 error, hint_s = error_of_call(failed_call(failure))
-                wait_s = attempts.failed(self._explained(error, target), hint_s)
+                wait_s = attempts.failed(self._explained(error, target, attempts), hint_s)
             else:
                 self._answered(target)
                 if not isinstance(got, answer):
@@ -136,9 +136,9 @@ class Client(Calls):
             target = self._next_target(target)
             sleep_s(wait_s)
 
-    def _explained(self, error: SkipjoinError, target: int) -> SkipjoinError:
+    def _explained(self, error: SkipjoinError, target: int, attempts: Attempts) -> SkipjoinError:
         """The error with its address. Raises what a look at the address found: that does not go away by itself."""
-        found = self._look(target) if self._shall_look(error, target) else None
+        found = self._look(target, attempts) if self._shall_look(error, target) else None
         if found is not None:
             raise found
         return self._named(error, target)
@@ -169,7 +169,7 @@ class Client(Calls):
                 wait_s = attempts.failed(ended_early(), None)
             except grpc.RpcError as failure:
                 error, hint_s = broken_stream(failed_call(failure), follow, attempts)
-                wait_s = attempts.failed(self._explained(error, target), hint_s)
+                wait_s = attempts.failed(self._explained(error, target, attempts), hint_s)
             finally:
                 call.cancel()
             target = self._next_target(target)

@@ -78,17 +78,3 @@ class TextAssembler:
         self._finished = True
         rest, self._kept = self._kept, b""
         return self._decoder.decode(rest, True)
-
-
-def text_after(
-    token_bytes: Sequence[bytes],
-    tokens: Iterable[int],
-    *,
-    stops: tuple[str, ...] = (),
-    hidden: frozenset[int] = frozenset(),
-    final: bool = False,
-) -> str:
-    """The text after `tokens`, from scratch; with `final`, held-back bytes too, for no further token comes."""
-    assembler = TextAssembler(token_bytes, stops=stops, hidden=hidden)
-    text = assembler.push(tokens)
-    return text + assembler.finish() if final else text

@@ -112,10 +112,16 @@ def _training_text() -> Iterator[str]:
         yield topics[name]
     for name in _DOCUMENTED_MODULES:
         module = importlib.import_module(name)
-        for _, member in sorted(vars(module).items()):
-            members = sorted(vars(member).items()) if isinstance(member, type) else []
-            for documented in (member, *(inner for _, inner in members)):
+        for member in _documented(module):
+            for documented in (member, *(_documented(member) if isinstance(member, type) else ())):
                 # Looked up without asking the object: some of typing's answer with a deprecation warning.
                 doc = inspect.getattr_static(documented, "__doc__", None)
                 if isinstance(doc, str):
                     yield doc
+
+
+def _documented(owner: object) -> list[object]:
+    """Classes and routines by name, and nothing else: submodules and caches come and go with what else this process did."""
+    members = [member for _, member in sorted(vars(owner).items())]
+    kinds = (type, property, classmethod, staticmethod)
+    return [member for member in members if isinstance(member, kinds) or inspect.isroutine(member)]

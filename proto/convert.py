@@ -128,11 +128,6 @@ def job_from_wire(message: pb.Job) -> JobView:
     )
 
 
-def jobs_to_wire(page: JobList) -> pb.ListResponse:
-    """A page of jobs."""
-    return pb.ListResponse(jobs=[job_to_wire(job) for job in page.jobs], next_page_token=page.next_page_token)
-
-
 def jobs_from_wire(message: pb.ListResponse) -> JobList:
     """A page of jobs."""
     return JobList(tuple(job_from_wire(job) for job in message.jobs), message.next_page_token)

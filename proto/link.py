@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf.message import DecodeError
-
 from ..core.effects import TurnEffects
 from ..core.errors import InvalidInput, InvariantViolation
 from ..core.events import Event
@@ -26,17 +24,6 @@ def encode_events(incarnation: int, events: Sequence[Event]) -> bytes:
     for event in events:
         write_event(batch.events.add(), event)
     return frame.SerializeToString()
-
-
-def decode_events(data: bytes) -> tuple[int, list[Event]]:
-    """Incarnation and events of a DoorFrame message."""
-    try:
-        frame = pb.DoorFrame.FromString(data)
-    except DecodeError:
-        raise InvariantViolation("A batch of events cannot be read.") from None
-    if not frame.HasField("events"):
-        raise InvariantViolation("A frame of the door holds no events.")
-    return frame.events.incarnation, events_of(frame.events)
 
 
 def events_of(batch: pb.EventBatch) -> list[Event]:
@@ -58,17 +45,6 @@ def encode_effects(incarnation: int, effects: TurnEffects) -> bytes:
     for effect in effects.effects:
         write_effect(batch.effects.add(), effect)
     return frame.SerializeToString()
-
-
-def decode_effects(data: bytes) -> tuple[int, TurnEffects]:
-    """Incarnation and effects of an EngineFrame message."""
-    try:
-        frame = pb.EngineFrame.FromString(data)
-    except DecodeError:
-        raise InvariantViolation("A batch of effects cannot be read.") from None
-    if not frame.HasField("effects"):
-        raise InvariantViolation("A frame of the engine holds no effects.")
-    return frame.effects.incarnation, effects_of(frame.effects)
 
 
 def effects_of(batch: pb.EffectBatch) -> TurnEffects:

@@ -21,8 +21,7 @@ from skipjoin.core.errors import InvalidInput, NotFound, OffsetOutOfRange, Skipj
 from skipjoin.core.ids import JobId, Level
 from skipjoin.core.job import FinishReason, JobState
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.core.text import text_after
-from skipjoin.core.view import Chunk, Finish, JobEvent, JobEventKind, JobList, JobView
+from skipjoin.core.view import Chunk, Finish, JobEvent, JobEventKind, JobView
 from skipjoin.proto import convert, status
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceServicer, add_JobPoolServiceServicer_to_server
@@ -103,7 +102,8 @@ class FakeDoor(JobPoolServiceServicer):
         views = [job.view for job in reversed(self.jobs.values())]
         start, size = int(request.page_token or 0), request.page_size or 2
         more = str(start + size) if start + size < len(views) else ""
-        return convert.jobs_to_wire(JobList(tuple(views[start : start + size]), more))
+        page = [convert.job_to_wire(view) for view in views[start : start + size]]
+        return pb.ListResponse(jobs=page, next_page_token=more)
 
     def Cancel(self, request: pb.CancelRequest, context: Any) -> pb.CancelResponse:  # noqa: N802
         self._called("Cancel", request, context)
@@ -181,7 +181,7 @@ class FakeDoor(JobPoolServiceServicer):
                     return
                 if job.released <= position:
                     break
-            before, now = (text_after(TABLE, range(end)) for end in (position, position + 1))
+            before, now = (b"".join(TABLE[:end]).decode() for end in (position, position + 1))
             yield self.spoil(Chunk(position, (position,), now[len(before) :]))
         if self.end_early:
             return

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
-from skipjoin.client import RetryParams, TlsParams
+from skipjoin.client import RetryParams, TlsParams, calls
 from skipjoin.client.probe import look
 from skipjoin.core import errors as e
 
@@ -94,6 +94,15 @@ def test_a_look_finds_nothing_wrong_where_nothing_is(new_door: Callable[..., Any
         dead = f"127.0.0.1:{listener.getsockname()[1]}"
     assert look(dead, None) is None
     assert look(dead, trusting) is None
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("tls", [None, TlsParams()])
+def test_a_look_takes_no_longer_than_the_call_has_left(tls: TlsParams | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "LOOK_S", 600.0)  # so the call's own time is what ends it, before this test's
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes the connections, and no answer comes
+        client = calls.Calls(f"127.0.0.1:{silent.getsockname()[1]}", tls=tls)
+        assert client._look(0, client._attempts(0.3)) is None
 
 
 def test_a_server_that_is_not_there_is_named_with_what_to_run(drive: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipjoin.core.errors import InvariantViolation
 from skipjoin.core.stops import StopMatch, StopMatcher, compile_stops
-from skipjoin.core.text import TextAssembler, text_after
+from skipjoin.core.text import TextAssembler
 
 # Few letters, so that stops overlap with themselves and each other; two of them have several bytes.
 STOPS = st.lists(st.text("abé語", min_size=1, max_size=5), max_size=4).map(tuple)
@@ -32,6 +34,15 @@ def plain_match(data: bytes, stops: tuple[str, ...]) -> StopMatch | None:
         if lengths:
             return StopMatch(end - max(lengths), end)
     return None
+
+
+def text_after(
+    pieces: Sequence[bytes], tokens: Iterable[int], *, stops: tuple[str, ...] = (), final: bool = False
+) -> str:
+    """The text after `tokens`, from scratch."""
+    assembler = TextAssembler(pieces, stops=stops)
+    text = assembler.push(tokens)
+    return text + assembler.finish() if final else text
 
 
 def plain_text(data: bytes, stops: tuple[str, ...], *, final: bool) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import platform
 import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +27,7 @@ from skipjoin.core.errors import InvalidInput
 from skipjoin.executor.config import load_config
 from skipjoin.executor.families import FAMILIES
 from skipjoin.executor.loading import load_model
-from skipjoin.executor.preset_tokenizer import train_tokenizer
+from skipjoin.executor.preset_tokenizer import _training_text, train_tokenizer
 from skipjoin.executor.presets import PRESETS, init_model, random_model
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.executor.tokenizer import ModelTokenizer
@@ -41,6 +44,13 @@ def test_the_same_seed_makes_the_same_bytes(tmp_path, tiny_folder):
     init_model(tmp_path / "other", "tiny", seed=8)
     other, first = digests(tmp_path / "other"), digests(tiny_folder)
     assert {name for name in other if other[name] != first[name]} == {"model.safetensors"}
+
+
+def test_the_training_text_does_not_depend_on_what_else_the_process_did(monkeypatch):
+    before = list(_training_text())
+    monkeypatch.setattr(logging, "imported_later", ModuleType("imported_later", "Its own words."), raising=False)
+    monkeypatch.setattr(platform, "_uname_cache", SimpleNamespace())
+    assert list(_training_text()) == before
 
 
 def test_transformers_finds_nothing_missing(tiny_folder):

@@ -101,6 +101,12 @@ EVENT = st.builds(
     tokens=st.none() | NS,
 )
 
+
+def jobs_to_wire(page: JobList) -> pb.ListResponse:
+    jobs = [convert.job_to_wire(job) for job in page.jobs]
+    return pb.ListResponse(jobs=jobs, next_page_token=page.next_page_token)
+
+
 PAIRS: dict[str, tuple[Any, Any, Any]] = {
     "sampling": (SAMPLING, terms.sampling_to_wire, terms.sampling_from_wire),
     "spec": (SPEC, convert.spec_to_wire, convert.spec_from_wire),
@@ -110,7 +116,7 @@ PAIRS: dict[str, tuple[Any, Any, Any]] = {
     "job": (JOB, convert.job_to_wire, convert.job_from_wire),
     "jobs": (
         st.builds(JobList, st.lists(JOB, max_size=2).map(tuple), TEXT),
-        convert.jobs_to_wire,
+        jobs_to_wire,
         convert.jobs_from_wire,
     ),
     "chunk": (CHUNK, convert.chunk_to_wire, convert.chunk_from_wire),
@@ -130,7 +136,7 @@ def test_a_value_survives_its_message(name: str, data: st.DataObject) -> None:
 def test_all_pairs_of_the_module_are_tried() -> None:
     made = {name.removesuffix("_to_wire") for name in dir(convert) if name.endswith("_to_wire")}
     # failure and time are parts of every job; state is in convert's names only if a job uses it.
-    assert made - {"failure", "time"} == set(PAIRS)
+    assert made - {"failure", "time"} == set(PAIRS) - {"jobs"}  # a page is written by the service, job by job
 
 
 @given(SAMPLING)

@@ -112,8 +112,10 @@ def test_the_tables_hold_every_event_and_effect() -> None:
 
 @given(N, st.lists(st.one_of(*EVENTS.values()), max_size=4))
 def test_events_survive(incarnation: int, events: list[ev.Event]) -> None:
-    got, back = link.decode_events(link.encode_events(incarnation, events))
-    assert got == incarnation
+    frame = frames.decode_from_door(link.encode_events(incarnation, events))
+    assert isinstance(frame, frames.Events)
+    assert frame.incarnation == incarnation
+    back = frame.events
     assert len(back) == len(events)
     assert all(map(same, events, back))
 
@@ -123,14 +125,15 @@ def test_effects_survive(
     incarnation: int, stats: ef.TurnStats, tokens: ef.TokensEmitted | None, effects: tuple[ef.Effect, ...]
 ) -> None:
     turn = ef.TurnEffects(stats, tokens, effects)
-    got, back = link.decode_effects(link.encode_effects(incarnation, turn))
-    assert got == incarnation
-    assert same(turn, back)
+    frame = frames.decode_from_engine(link.encode_effects(incarnation, turn))
+    assert isinstance(frame, frames.Effects)
+    assert frame.incarnation == incarnation
+    assert same(turn, frame.effects)
 
 
 @given(st.binary(max_size=60))
 def test_noise_is_refused_or_read_but_never_another_error(noise: bytes) -> None:
-    for decode in (link.decode_events, link.decode_effects, frames.decode_from_door, frames.decode_from_engine):
+    for decode in (frames.decode_from_door, frames.decode_from_engine):
         try:
             decode(noise)
         except InvariantViolation:
@@ -138,20 +141,20 @@ def test_noise_is_refused_or_read_but_never_another_error(noise: bytes) -> None:
 
 
 def test_empty_frames_and_broken_columns_are_refused() -> None:
-    for decode in (link.decode_events, link.decode_effects, frames.decode_from_door, frames.decode_from_engine):
+    for decode in (frames.decode_from_door, frames.decode_from_engine):
         with pytest.raises(InvariantViolation):
             decode(b"")
     frame = pb.EngineFrame()
     frame.effects.tokens.handles = b"\0" * 8
     with pytest.raises(InvariantViolation, match="length"):
-        link.decode_effects(frame.SerializeToString())
+        frames.decode_from_engine(frame.SerializeToString())
     frame.effects.tokens.handles = b"\0" * 7
     with pytest.raises(InvariantViolation, match="length"):
-        link.decode_effects(frame.SerializeToString())
+        frames.decode_from_engine(frame.SerializeToString())
     door = pb.DoorFrame()
     door.events.events.add()
     with pytest.raises(InvariantViolation, match="empty"):
-        link.decode_events(door.SerializeToString())
+        frames.decode_from_door(door.SerializeToString())
 
 
 FACTS = ExecutorFacts(3, 100, 200, 16, 4096, None, 8192)
