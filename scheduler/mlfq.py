@@ -38,6 +38,11 @@ class MlfqJob(JobEntry):
         charged_ns, since = self._base_ns - self.spent_before_ns, self._since
         return charged_ns if since is None else charged_ns + tick.decode_ns - since.decode_ns
 
+    def crossing_ns(self, quantum_ns: int) -> int | None:
+        """Time of the decode clock at which a quantum of this length is used up; None while that clock does not charge the job."""
+        since = self._since
+        return None if since is None else since.decode_ns + quantum_ns - self._base_ns + self.spent_before_ns
+
 
 def descent(job: MlfqJob, ladder: Ladder, cost: CostModel, tick: Tick) -> tuple[Level, int]:
     """Where a job lands that used up its quantum, and the attained service that does not count there: what was beyond is carried."""
@@ -246,12 +251,11 @@ class MlfqPolicy:
 
     def _watch(self, job: MlfqJob, tick: Tick) -> None:
         """Enter when a job that emitted uses up its quantum; one that did so already is due now, even if it just left the batch."""
-        handle = job.facts.handle
-        left_ns = self.ladder.quantum_ns(job.level) - job.charged_ns(tick)
-        if left_ns <= 0:
+        handle, quantum_ns = job.facts.handle, self.ladder.quantum_ns(job.level)
+        if quantum_ns <= job.charged_ns(tick):
             self._crossings.set(handle, tick.decode_ns)
-        elif job._since is not None:
-            self._crossings.set(handle, tick.decode_ns + left_ns)
+        elif (due_ns := job.crossing_ns(quantum_ns)) is not None:
+            self._crossings.set(handle, due_ns)
         else:
             self._crossings.discard(handle)
 
@@ -260,10 +264,9 @@ class MlfqPolicy:
         handle, old = job.facts.handle, job.level
         new, job.spent_before_ns = descent(job, self.ladder, self._cost, tick)
         self._relocate(job, new, tick)
-        since = job._since
-        if since is not None:  # from when it joined the batch the decode clock charges it
-            charged_ns = job._base_ns - job.spent_before_ns
-            self._crossings.set(handle, since.decode_ns + self.ladder.quantum_ns(new) - charged_ns)
+        due_ns = job.crossing_ns(self.ladder.quantum_ns(new))
+        if due_ns is not None:
+            self._crossings.set(handle, due_ns)
         self._starving.settled(handle, tick.now_ns)
         return LevelChanged(handle, old, new, LevelCause.QUANTUM)
 
