@@ -1,8 +1,8 @@
 """What an engine says of itself while it has nothing else to say.
 
-Owns the frames by which the door tells a long start or a long iteration from a hang: each is sent because something was done, never because time
-passed. It does not know what the steps are. engine_parts and torch_parts name the steps of a start; loading, kernels, sweep and decoder say that
-they go on.
+Owns the frames by which the door tells a long start, a long iteration or a lack of work from a hang: the code that does the work sends each, so they
+stop when it does. It does not know what the steps are. engine_parts and torch_parts name the steps of a start; loading, kernels, sweep and decoder
+say that they go on.
 """
 
 from __future__ import annotations

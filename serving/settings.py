@@ -314,7 +314,7 @@ class LifeSettings(BaseModel):
         15.0,
         gt=0,
         le=86_400,
-        description="An engine with work that says nothing for this long is killed and restarted",
+        description="An engine that says nothing for this long is killed and restarted",
     )
     start_stall_s: float = Field(
         30.0,
