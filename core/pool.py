@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .errors import OffsetOutOfRange
 from .ids import JobId, TenantId
 from .job import FinishReason, JobAccount, JobState
 from .outcome import TokenLogprobs
@@ -130,6 +131,14 @@ class TokenSlice:
     tokens: Int32s
     logprobs: tuple[TokenLogprobs | None, ...] | None
     record: JobRecord
+
+
+def check_offset(offset: int, logged: int) -> None:
+    """Raise OffsetOutOfRange for an offset that is no place in a log of `logged` tokens."""
+    if not 0 <= offset <= logged:
+        raise OffsetOutOfRange(
+            f"offset is {offset}; the job's log has {logged} tokens.", field="offset", limit=f"0..{logged}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

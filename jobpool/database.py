@@ -30,6 +30,8 @@ OPEN_BUSY_MS = 5_000
 BUSY_MS = 250
 """Later a client waits for the answer; who tries again is the door."""
 _WAL_KEEP_BYTES = 64 * 2**20
+_AUTOCHECKPOINT = 1000
+"""SQLite's default: a COMMIT that leaves as many frames in the log copies them into the file."""
 _SPOILT = (
     "Another program wrote into the job pool's file while the server runs; nothing more is stored."
     " Look at it with `skipjoin pool check`, then restart the server or restore a backup."
@@ -194,6 +196,7 @@ class Database:
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute(f"PRAGMA journal_size_limit={_WAL_KEEP_BYTES}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={_AUTOCHECKPOINT}")
             if max_pages is not None:
                 connection.execute(f"PRAGMA max_page_count={max_pages}")
             _make_schema(connection)
@@ -264,8 +267,11 @@ class Database:
     def _look_behind(self) -> None:
         """After a COMMIT. Raises StoreUnavailable when what was written cannot be acknowledged."""
         sight = self._watch.look()
+        copied = sight.file != self._watch.last.file
         self._judge_own(sight)
         self._watch.last = sight
+        if copied and not self._suspect and not self._is_sound(quick=True):
+            self._spoil()
         self._heed_damage()
         if self._suspect or self._doubt:
             self._look_through()
@@ -273,7 +279,9 @@ class Database:
     def _judge_own(self, sight: Sight) -> None:
         """After a transaction: SQLite writes the file only to copy the log into it, and says so in the index."""
         if sight.file_written_by_hand(self._watch.last) and self._trust.spend(self._clock.now_ns()):
-            self._touched = self._suspect = True
+            self._suspect = True
+        if sight.file != self._watch.last.file and sight.frames < _AUTOCHECKPOINT:
+            self._touched, self._doubted = True, False  # another program copied the log into it
 
     def _heed_damage(self) -> None:
         """Damage that a reader or a write met may be new: look into it, once until another program touches the file."""

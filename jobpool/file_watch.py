@@ -58,6 +58,11 @@ class Sight(NamedTuple):
             return True
         return self.file[0] < pages * page and (copied >= frames or self.file[0] < last.file[0])
 
+    @property
+    def frames(self) -> int:
+        """Pages in the log."""
+        return int(_HEADER.unpack(self.header)[3])
+
     def same_log(self, last: Sight) -> bool:
         """Whether the log has not begun anew since: its salts are the same."""
         return self.header[_SALTS] == last.header[_SALTS]

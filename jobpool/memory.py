@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..core.clock import unix_ns
-from ..core.errors import Conflict, InvariantViolation, NotFound, OffsetOutOfRange, WrongState
+from ..core.errors import Conflict, InvariantViolation, NotFound, WrongState
 from ..core.ids import JobId, TenantId
 from ..core.job import FinishReason, JobState, check_move
 from ..core.outcome import TokenLogprobs
-from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, NewJob, PoolDepth, TokenSlice
+from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, NewJob, PoolDepth, TokenSlice, check_offset
 from . import page_token
 
 
@@ -169,12 +169,7 @@ class MemoryJobPool:
     def tokens(self, job_id: JobId, offset: int) -> TokenSlice:
         """See the port."""
         stored = self._stored(job_id)
-        if not 0 <= offset <= len(stored.tokens):
-            raise OffsetOutOfRange(
-                f"offset is {offset}; the job's log has {len(stored.tokens)} tokens.",
-                field="offset",
-                limit=f"0..{len(stored.tokens)}",
-            )
+        check_offset(offset, len(stored.tokens))
         wants = stored.record.job.sampling.logprobs is not None
         logprobs = tuple(stored.logprobs[offset:]) if wants else None
         return TokenSlice(offset, np.array(stored.tokens[offset:], dtype=np.int32), logprobs, stored.record)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.errors import Conflict, DataLoss, NotFound, OffsetOutOfRange
+from ..core.errors import Conflict, DataLoss, NotFound
 from ..core.ids import JobId, TenantId
-from ..core.pool import JobPage, JobQuery, JobRecord, NewJob, PoolDepth, TokenSlice
+from ..core.pool import JobPage, JobQuery, JobRecord, NewJob, PoolDepth, TokenSlice, check_offset
 from . import page_token
 from .database import ReadOnly, is_damage
 from .job_rows import FOLDED, SELECT, STATE, STATE_CODES, Row, record_of, sealed_row, storable
@@ -181,14 +181,6 @@ class SqliteReader(Reading):
     def close(self) -> None:
         """Close the connection; idempotent."""
         self._connection.close()
-
-
-def check_offset(offset: int, logged: int) -> None:
-    """Raise OffsetOutOfRange for an offset that is no place in a log of `logged` tokens."""
-    if not 0 <= offset <= logged:
-        raise OffsetOutOfRange(
-            f"offset is {offset}; the job's log has {logged} tokens.", field="offset", limit=f"0..{logged}"
-        )
 
 
 def conflict() -> Conflict:

@@ -58,11 +58,17 @@ class Claims:
         self._facts: EngineFacts | None = None
         self.closed = False
         journal.end_observers.append(lambda live, _: self._released(live))
+        store.on_change.append(self._store_changed)
 
     # the pool ---------------------------------------------------------------------------------------------------
     def kick(self) -> None:
         """There may be something to claim, or room for it."""
         self._kick.set()
+
+    def _store_changed(self, well: bool) -> None:
+        """A job may be stored whose submit was refused, for the store failed behind its commit."""
+        if well:
+            self.kick()
 
     async def run(self) -> None:
         """Claim for ever."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ..core.errors import SkipjoinError
 from ..core.ids import TenantId
+from ..core.pool import NewJob
 from ..core.view import JobSpec, JobView
 from .jobs import Jobs
 
@@ -27,19 +28,35 @@ class Following:
     jobs: Jobs
     gone: str
     _cancels: set[asyncio.Task[None]] = field(default_factory=set)
+    _stores: set[asyncio.Task[JobView]] = field(default_factory=set)
 
     async def submit(self, spec: JobSpec, tenant: TenantId, request_id: str | None) -> JobView:
-        """Store the job, see `Jobs.submit`. A client that goes meanwhile does not stop the store; its job counts as left behind then.
+        """Store the job, see `Jobs.keep`. A client that goes meanwhile does not stop the store; its job counts as left behind then.
 
         A client that goes before, while its prompt is being made into tokens, has asked for nothing yet: that is given up.
         """
-        job = await self.jobs.prepared(spec, tenant, request_id)
-        storing = asyncio.create_task(self.jobs.keep(job))
+        storing = self._storing(await self.jobs.prepared(spec, tenant, request_id))
         try:
             return await asyncio.shield(storing)
         except asyncio.CancelledError:
             storing.add_done_callback(lambda task: self._stored_for_nobody(task, tenant))
             raise
+
+    async def leave(self, spec: JobSpec, tenant: TenantId, request_id: str | None) -> JobView:
+        """Store the job of a client that does not wait for its end, as `submit` does; a client that goes meanwhile cancels nothing."""
+        return await asyncio.shield(self._storing(await self.jobs.prepared(spec, tenant, request_id)))
+
+    def _storing(self, job: NewJob) -> asyncio.Task[JobView]:
+        """The store goes on without its caller."""
+        task = asyncio.create_task(self.jobs.keep(job))
+        self._stores.add(task)
+        task.add_done_callback(self._stored)
+        return task
+
+    def _stored(self, task: asyncio.Task[JobView]) -> None:
+        self._stores.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller heard of it, unless it went
 
     @contextmanager
     def held(self, job: JobView, tenant: TenantId | None) -> Iterator[None]:

@@ -43,7 +43,8 @@ class JobServicer:
 
     async def submit(self, request: pb.SubmitRequest, caller: Caller) -> pb.SubmitResponse:
         """Store a job."""
-        job = await self._jobs.submit(self._spec(request), caller.tenant or DEFAULT_TENANT, _request_id(request))
+        spec, tenant = self._spec(request), caller.tenant or DEFAULT_TENANT
+        job = await self.following.leave(spec, tenant, _request_id(request))
         return pb.SubmitResponse(job=convert.job_to_wire(job))
 
     def _spec(self, request: pb.SubmitRequest | pb.GenerateRequest) -> JobSpec:

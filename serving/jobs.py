@@ -1,7 +1,7 @@
 """The service behind every door: submit, follow, get, list, cancel.
 
 Owns the order of things: checks, the bound of the queue, the durable write, the claim. It knows no wire: the gRPC servicer, HTTP and the operator's
-service call the same five methods and get core values or SkipjoinErrors.
+service call the same methods and get core values or SkipjoinErrors.
 """
 
 from __future__ import annotations
@@ -52,19 +52,15 @@ class Jobs:
             raise Unavailable("The server is starting; try again.")
         return facts
 
-    async def submit(self, spec: JobSpec, tenant: TenantId, request_id: str | None = None) -> JobView:
-        """Store a job; when this answers, it is durable. A repeated request_id answers the first job, whatever refuses newcomers.
-
-        Raises InvalidInput, NeverFits, Conflict, Overloaded, Unavailable.
-        """
-        return await self.keep(await self.prepared(spec, tenant, request_id))
-
     async def prepared(self, spec: JobSpec, tenant: TenantId, request_id: str | None = None) -> NewJob:
         """The job that is asked for, not yet stored. Raises InvalidInput, NeverFits, Overloaded, Unavailable."""
         return await self.intake.job(spec, tenant, request_id, self.engine())
 
     async def keep(self, job: NewJob) -> JobView:
-        """Store what was prepared. Raises Conflict, Overloaded, Unavailable."""
+        """Store what was prepared; when this answers, it is durable. A repeated request_id answers the first job, whatever refuses newcomers.
+
+        It must not be cancelled halfway, see `Following`. Raises Conflict, Overloaded, Unavailable.
+        """
         tenant = job.tenant
         try:
             self._admit(tenant)

@@ -8,9 +8,9 @@ be again. It does not know what is stored. Door, journal, claims and streams awa
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -19,6 +19,8 @@ from ..core.errors import SkipjoinError, StoreUnavailable, Unavailable
 from ..core.pool import JobRecord, NewJob
 from ..core.ports import JobPool, JobReader
 from .trouble import Trouble
+
+log = logging.getLogger("skipjoin.door")
 
 _FIRST_PROBE_S = 0.1
 _LAST_PROBE_S = 2.0
@@ -77,6 +79,7 @@ class Store:
         self._prober: asyncio.Task[None] | None = None
         self._probe_s = _FIRST_PROBE_S
         self._trouble = Trouble(clock or MonotonicClock())
+        self._was_surprised = False
         self._well = asyncio.Event()
         self._well.set()
         self.failing: StoreUnavailable | None = None
@@ -143,9 +146,19 @@ class Store:
         """A file that goes away while nothing is written is noticed too."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            with suppress(SkipjoinError):
-                if self.failing is None:
+            if self.failing is None:
+                try:
                     await self.call(lambda pool: pool.look())
+                except StoreUnavailable:
+                    continue  # said by then
+                except Exception as error:  # noqa: BLE001 - whatever it was, it must go on
+                    self._surprised(error)
+
+    def _surprised(self, error: Exception) -> None:
+        """Nothing that a look or a probe raises may end the looking; the first is said, with where it came from."""
+        if not self._was_surprised:
+            self._was_surprised = True
+            log.error("the job pool cannot be looked at; the server goes on asking", exc_info=error)
 
     def _failed(self, error: StoreUnavailable) -> None:
         self._trouble.lasts(error.message)
@@ -166,6 +179,9 @@ class Store:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._pool.probe)
             except StoreUnavailable as error:
                 self._failed(error)
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it was, it must go on
+                self._surprised(error)
                 continue
             self.failing = None
             self._trouble.ended()

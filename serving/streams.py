@@ -10,10 +10,10 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from ..core.errors import NotFound, OffsetOutOfRange, Unavailable
+from ..core.errors import NotFound, Unavailable
 from ..core.ids import JobId, TenantId
 from ..core.logprobs import TokenLogprobs
-from ..core.pool import JobRecord, finish_of
+from ..core.pool import JobRecord, check_offset, finish_of
 from ..core.sampling import SamplingParams
 from ..core.text import TextAssembler
 from ..core.view import Chunk, Finish, JobEvent
@@ -130,14 +130,6 @@ def assembler(tokenizer: Tokenizer, sampling: SamplingParams) -> TextAssembler:
     if not sampling.ignore_eos:
         hidden |= tokenizer.end_tokens
     return TextAssembler(tokenizer.token_bytes, stops=sampling.stop, hidden=hidden)
-
-
-def check_offset(offset: int, logged: int) -> None:
-    """Raise OffsetOutOfRange for an offset that is no place in a log of `logged` tokens."""
-    if not 0 <= offset <= logged:
-        raise OffsetOutOfRange(
-            f"offset is {offset}; the job's log has {logged} tokens.", field="offset", limit=f"0..{logged}"
-        )
 
 
 def _taken(watch: Watch) -> list[JobEvent]:

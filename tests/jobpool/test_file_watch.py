@@ -300,9 +300,9 @@ def test_a_file_that_is_overwritten_before_a_rollback_is_looked_through(path: Pa
     pool.close()
 
 
-def _checkpoint_elsewhere(path: Path) -> None:
+def _checkpoint_elsewhere(path: Path, kind: str = "FULL") -> None:
     other = sqlite3.connect(path, isolation_level=None)
-    assert other.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0] == 0
+    assert other.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()[0] == 0
     other.close()
 
 
@@ -310,6 +310,16 @@ def test_a_file_that_is_overwritten_behind_a_checkpoint_of_another_program(path:
     pool, _ = _opened(path, 40)
     _checkpoint_elsewhere(path)
     _overwrite(path)
+    _stays_refused(pool)
+    pool.close()
+
+
+def test_a_checkpoint_of_another_program_and_an_overwrite_during_one_commit(path: Path) -> None:
+    pool, _ = _opened(path, 40)
+    time.sleep(0.02)
+    _AtCommit(pool, lambda: (_checkpoint_elsewhere(path, "PASSIVE"), _overwrite(path)))
+    with pytest.raises(StoreUnavailable, match="wrote into"):
+        pool.submit([new_job(600)])
     _stays_refused(pool)
     pool.close()
 

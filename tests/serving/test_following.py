@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,7 @@ from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import JobSpec, JobView
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.jobpool.sqlite import SqliteJobPool
+from skipjoin.serving import store as store_module
 from skipjoin.serving.backlog import Backlog
 from skipjoin.serving.claims import Claims
 from skipjoin.serving.door import Door
@@ -126,7 +128,9 @@ def test_a_client_that_goes_while_its_job_is_stored_leaves_no_half_job(cancel: b
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        stored = await jobs.submit(_spec(cancel=cancel), DEFAULT_TENANT, "r-1")  # waits behind the first one's commit
+        stored = await following.leave(
+            _spec(cancel=cancel), DEFAULT_TENANT, "r-1"
+        )  # waits behind the first one's commit
         await asyncio.sleep(0)
         await following.settled()
         assert len((await jobs.list(DEFAULT_TENANT)).jobs) == 1
@@ -244,3 +248,76 @@ def test_a_ruined_store_refuses_newcomers_and_repeats_in_the_same_words(tmp_path
 def _all_in_the_file(pool: JobPool) -> None:
     assert isinstance(pool, SqliteJobPool)
     pool._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_job_that_is_left_is_stored_and_claimed_although_its_client_goes() -> None:
+    async def test(following: Following, jobs: Jobs) -> None:
+        kicks: list[None] = []
+        jobs.claims.kick = lambda: kicks.append(None)  # type: ignore[method-assign]
+        call = asyncio.create_task(following.leave(_spec(), DEFAULT_TENANT, "r-1"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        again = await following.leave(_spec(), DEFAULT_TENANT, "r-1")
+        await following.settled()
+        assert await _state(jobs, again) is JobState.ACCEPTED
+        assert len(kicks) == 2  # the second answer promises as much as the first
+        assert jobs.backlog.open_jobs == 1
+
+    _run(test)
+
+
+def test_a_store_that_fails_when_the_client_is_gone_gives_the_place_back_and_claims_when_it_is_well(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.sqlite"
+    unretrieved: list[object] = []
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
+        path.rename(tmp_path / "away")
+        call = asyncio.create_task(following.leave(_spec(), DEFAULT_TENANT, None))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.wait(set(following._stores))
+        assert jobs.store.failing is not None
+        assert jobs.backlog.open_jobs == 0
+        kicked = asyncio.Event()
+        jobs.claims.kick = kicked.set  # type: ignore[method-assign]
+        (tmp_path / "away").rename(path)
+        await asyncio.wait_for(kicked.wait(), 20)
+
+    _run(test, pool=lambda: SqliteJobPool(path))
+    gc.collect()
+    assert not unretrieved
+
+
+class _Surprising(MemoryJobPool):
+    """A pool whose looks raise what no pool should, until they do not."""
+
+    looks = 0
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.looks < 4:
+            raise RuntimeError("a surprise")
+        raise StoreUnavailable("It is gone.")
+
+
+def test_the_looks_at_the_pool_outlive_a_surprise(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store_module, "_LOOK_S", 0.01)
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        noticed = asyncio.Event()
+        jobs.store.on_change.append(lambda _: noticed.set())
+        await asyncio.wait_for(noticed.wait(), 20)
+
+    _run(test, pool=_Surprising)
+    assert caplog.text.count("cannot be looked at") == 1
