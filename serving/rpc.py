@@ -29,6 +29,7 @@ from ..proto.status import abort_args
 from .access import Access
 from .admission import Admission, Place, one_less
 from .payloads import Payload, Payloads
+from .wire_fields import check_fields
 
 log = logging.getLogger("skipjoin.door")
 
@@ -43,6 +44,9 @@ FEW_SLOW = 2
 """Slow messages that a connection may have while half of the room for messages is taken: a few that say nothing cannot take all of it."""
 AGAIN_S = 0.02
 """So long after a late look follows another."""
+LARGE_BYTES = 64 * 1024
+"""From here on a message is parsed by itself: its fields are counted first, and others have turns before and after."""
+_BREATHS = 5  # iterations of the loop, in which gRPC hands over a call
 _GZIP = b"\x1f\x8b"
 _ENTRY_BYTES = 32  # what HTTP/2 counts for an entry beside its name and value
 
@@ -116,7 +120,8 @@ class Gate:
     came: Callable[[], None] = lambda: None
     refused: Refused = lambda error: None
     apart: Mapping[str, Admission] = field(default_factory=dict)
-    _slow: Counter[str] = field(default_factory=Counter)
+    _slow: Counter[str] = field(default_factory=Counter, init=False)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def serve(self, server: grpc.aio.Server, service: ServiceDescriptor, methods: dict[str, Unary | Streaming]) -> None:
         """Have a server answer all methods of a service. Raises KeyError when one is missing: a server must not start half.
@@ -210,11 +215,15 @@ class Gate:
         if data[:2] == _GZIP:
             payload.grow(self.max_message_bytes)
             data = _unpacked(data, self.max_message_bytes)
-        try:
-            return method.message.FromString(data)
-        except DecodeError:
-            said = "The request is not a message of this method, or its text is not UTF-8."
-            raise InvalidInput(said, field="request") from None
+        if len(data) < LARGE_BYTES:
+            return _parsed(method, data)
+        async with self._one_at_a_time:
+            kind: Any = method.message.DESCRIPTOR  # of one of two classes, for which the stubs have no common name
+            check_fields(data, kind)
+            await _breath()
+            message = _parsed(method, data)
+            await _breath()
+            return message
 
     def _slow_comes(self, peer: str, payload: Payload) -> None:
         """Reserve room for a message that is not there at once. Raises Overloaded."""
@@ -294,6 +303,21 @@ def _check_size(metadata: Any) -> None:
         raise InvalidInput(
             f"The call's metadata has {size} bytes.", field="metadata", limit=f"at most {MAX_METADATA_BYTES} bytes"
         )
+
+
+def _parsed(method: _Method, data: bytes) -> Message:
+    """The message that the bytes are. Raises InvalidInput."""
+    try:
+        return method.message.FromString(data)
+    except DecodeError:
+        said = "The request is not a message of this method, or its text is not UTF-8."
+        raise InvalidInput(said, field="request") from None
+
+
+async def _breath() -> None:
+    """Let what else is due on the loop have its turn."""
+    for _ in range(_BREATHS):
+        await asyncio.sleep(0)
 
 
 def _unpacked(data: bytes, most: int) -> bytes:

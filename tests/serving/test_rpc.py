@@ -318,6 +318,22 @@ def test_health_is_said_to_whom_is_slow_and_whatever_watchers_hold() -> None:
     asyncio.run(main())
 
 
+def test_a_long_message_of_many_fields_is_refused_before_it_is_parsed() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        bad = grpc.StatusCode.INVALID_ARGUMENT
+        crumbs = b"\x52\x00" * 50_000  # parsed, they would be fields that are not known
+        assert await _fails(channel.unary_unary(NAME + "Get")(crumbs, metadata=RED)) == (
+            bad,
+            "INVALID_INPUT",
+            "request",
+        )
+        long = pb.GetRequest(job_id="x" * 100_000).SerializeToString()
+        await asyncio.gather(*(channel.unary_unary(NAME + "Get")(long, metadata=RED) for _ in range(3)))
+        assert methods.heard == [("x" * 100_000, "red")] * 3
+
+    assert _run(test, most=1 << 20, payload_bytes=8 << 20) == ["INVALID_INPUT"]
+
+
 def test_a_method_that_is_not_there_is_said_with_details() -> None:
     async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
         for name in (NAME + "Nothing", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y"):
