@@ -21,6 +21,7 @@ from ..core.view import Chunk, Finish, JobView
 from .event_stream import HEADERS, EventStream
 from .following import Following
 from .http_body import Bodies
+from .in_line import InLine
 from .jobs import Jobs
 from .openai_answer import Shape, dumps, error_body, failure_of
 from .openai_request import Asked, Wish, as_sent, chat_asked, check_values, completion_asked, read_body
@@ -45,8 +46,8 @@ class OpenAiCalls:
     bodies: Bodies
     names: tuple[str, ...]
     comment_s: float
+    in_line: InLine
     following: Following = field(init=False)
-    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         """One conduct for all calls."""
@@ -102,19 +103,21 @@ class OpenAiCalls:
         # Who names the request will come back for it: its job outlives the connection.
         key = request.headers.get(IDEMPOTENCY)
         async with self.bodies.read(request, tenant) as data:
-            asked = await self._understood(data, facts.job_tokens, chat=chat, named=key is not None)
+            asked = await self._understood(data, tenant, facts.job_tokens, chat=chat, named=key is not None)
             model = self.called(asked.model)
             try:
                 return await self.following.submit(asked.spec, tenant, key), model, asked.wish
             except InvalidInput as error:
                 raise as_sent(error, asked.sent) from None
 
-    async def _understood(self, data: bytearray, job_tokens: int, *, chat: bool, named: bool) -> Asked:
+    async def _understood(
+        self, data: bytearray, tenant: TenantId, job_tokens: int, *, chat: bool, named: bool
+    ) -> Asked:
         understand = chat_asked if chat else completion_asked
         if len(data) < _LARGE_BYTES:
             return understand(read_body(data), self.defaults, cancel_on_disconnect=not named)
         # Each step holds the event loop for some milliseconds: others get some turns, not one, between two of them.
-        async with self._one_at_a_time:
+        async with self.in_line.turn(tenant):
             check_values(data, job_tokens)
             await asyncio.sleep(_BREATH_S)
             body = read_body(data)

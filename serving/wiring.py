@@ -36,6 +36,7 @@ from .health import MAX_CALLS as MAX_HEALTH_CALLS
 from .health import Health
 from .http_body import Bodies
 from .http_door import HttpDoor, Insight
+from .in_line import InLine
 from .intake import Intake
 from .job_servicer import JobServicer
 from .jobs import Jobs
@@ -106,7 +107,7 @@ async def build_door(
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
         bodies = Bodies(payloads, settings.max_message_bytes, settings.body_timeout_s)
-        calls = OpenAiCalls(jobs, tokenizer, defaults, bodies, settings.names, settings.stream_comment_s)
+        calls = _openai_calls(settings, jobs, tokenizer, defaults, bodies, metrics)
         http = _http(settings, access, calls, door, metrics, questions, clock)
         if http is not None:
             door.sides.append(http)
@@ -117,6 +118,18 @@ async def build_door(
     except BaseException:
         await store.close()
         raise
+
+
+def _openai_calls(
+    settings: ServeSettings,
+    jobs: Jobs,
+    tokenizer: Tokenizer,
+    defaults: SamplingParams,
+    bodies: Bodies,
+    metrics: Metrics,
+) -> OpenAiCalls:
+    in_line = InLine(settings.prompt_wait_s, lambda: metrics.on_limit("prompt_wait_s"))
+    return OpenAiCalls(jobs, tokenizer, defaults, bodies, settings.names, settings.stream_comment_s, in_line)
 
 
 def _room(settings: ServeSettings, access: Access) -> Shares:
