@@ -48,7 +48,7 @@ def test_it_runs_and_is_gone(tmp_path: Path) -> None:
 
 def test_one_that_does_not_start_says_why(tmp_path: Path) -> None:
     server = OwnServer(tmp_path, ["--model", str(tmp_path / "nowhere")])
-    with pytest.raises(Unavailable, match="The server did not start: skipjoin: The model folder"), server:
+    with pytest.raises(Unavailable, match="The server did not start: skipjoin: There is no folder"), server:
         pytest.fail("it runs")
     assert server.stop() == 2
     assert OwnServer(tmp_path, SERVED).stop() is None
