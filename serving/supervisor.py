@@ -36,7 +36,7 @@ _LOOK_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _HEALTHY_NS = 5_000_000_000
 _DIES_WITHIN_S = 10.0
-_ENDS_ITSELF_S = 0.3
+_ENDS_ITSELF_S = 1.0
 """An engine that closes its link is about to exit, and its code says why."""
 _FRAMES_AHEAD = 8
 """Frames that are read before the ones before them are dealt with: few, for a full token log pauses the engine by their not being read."""
