@@ -25,6 +25,8 @@ from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
 Serve = Callable[..., Server]
 LONGEST_S = 0.5
+FLOOD_S = 1.5
+"""gRPC hands calls over in the order of their coming, a refusal costs a third of a millisecond, and a Submit and a Stream stand behind 2,000 each."""
 GROWN_BYTES = 200 << 20
 
 
@@ -73,7 +75,7 @@ def test_thousands_of_submits_at_once_are_answered_or_refused_with_a_hint(serve:
     assert set(ended) <= {"OK", "RESOURCE_EXHAUSTED OVERLOADED with a hint"}, ended
     assert ended["OK"] >= 1
     assert (seen.failures, seen.reasons) == (0, [])
-    assert seen.longest_s <= LONGEST_S, seen
+    assert seen.longest_s <= FLOOD_S, seen
     assert memory.grown_bytes <= GROWN_BYTES, memory
     with server.stub() as stub:
         assert len(list(stub.Generate(pb.GenerateRequest(spec=spec(tokens=2)), timeout=30))) >= 2
