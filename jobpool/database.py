@@ -239,11 +239,8 @@ class Database:
         if self._spoilt:
             raise StoreUnavailable(_SPOILT)
         try:
-            sight = self._watch.look()
+            sight = self._see()
         except StoreUnavailable:
-            if self._watch.endangered and not self._rescued:
-                self._rescued = True
-                self._rescue()
             self._suspect = True
             raise
         self._judge(sight)
@@ -252,6 +249,15 @@ class Database:
             self._look_through()
         else:
             self._watch.last = sight
+
+    def _see(self) -> Sight:
+        """What lies under the path. Raises StoreUnavailable, with what the log holds in the file where it may be lost otherwise."""
+        try:
+            return self._watch.look()
+        except StoreUnavailable:
+            if self._watch.endangered and not self._rescued:
+                self._rescued = self._rescue()
+            raise
 
     def _judge(self, sight: Sight) -> None:
         """Between two transactions nothing of ours writes the file: who did, and is it still ours? Raises StoreUnavailable, see `_look_through`."""
@@ -266,7 +272,7 @@ class Database:
 
     def _look_behind(self) -> None:
         """After a COMMIT. Raises StoreUnavailable when what was written cannot be acknowledged."""
-        sight = self._watch.look()
+        sight = self._see()
         copied = sight.file != self._watch.last.file
         self._judge_own(sight)
         self._watch.last = sight
@@ -293,12 +299,17 @@ class Database:
         """A row was not as it was written: look through the file before anything more is acknowledged."""
         self._watch.damage_met = True
 
-    def _rescue(self) -> None:
-        """The log is not under its name any more, or the file was cut off: put what the log holds into the file, where a restart finds it."""
+    def _rescue(self) -> bool:
+        """The log is not under its name any more, or the file was cut off: put what the log holds into the file, where a restart finds it.
+
+        Returns whether all of it is there; a reader may be in the way, and the next look tries again.
+        """
         try:
-            self.connection.execute("PRAGMA wal_checkpoint(FULL)")
+            (busy, _, _) = self.connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            return not busy
         except sqlite3.Error as error:
             log.error("what the job pool's lost write-ahead log held cannot be saved: %s", explained(error))
+            return True
 
     def _spoil(self) -> NoReturn:
         self._spoilt = True
@@ -362,7 +373,7 @@ class Database:
         try:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            sight = self._watch.look()  # what was undone may have been in the log already
+            sight = self._see()  # what was undone may have been in the log already
             self._judge_own(sight)
             self._watch.last = sight
         except (sqlite3.Error, StoreUnavailable):

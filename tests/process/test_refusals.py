@@ -80,7 +80,8 @@ BAD_SAMPLING = [
     ({"logprobs": 10**6}, "logprobs"),
     ({"stop": [""]}, "stop"),
     ({"stop": ["x" * 300]}, "stop"),
-    ({"stop": ["a"] * 100_000}, "stop"),
+    ({"stop": ["a"] * 10_000}, "stop"),
+    ({"stop": ["a"] * 100_000}, "request"),  # a long message with so many fields is not parsed
     ({"stop_token_ids": [257]}, "stop_token_ids"),
     ({"stop_token_ids": [-1]}, "stop_token_ids"),
     ({"repetition_penalty": 0.0}, "repetition_penalty"),
