@@ -93,8 +93,6 @@ CLOCK_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"
 LONGEST_FUNCTION_LINES = 50
 LONGEST_CLASS_LINES = 300
 STILL_LONG = {
-    "bench.kernels.command.run",
-    "bench.step.command.run",
     "engine.assemble.assemble",
     "kernels.compiled.attention._attend",
     "kvstore.walk.__init__",
