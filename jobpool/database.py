@@ -243,8 +243,10 @@ class Database:
         except StoreUnavailable:
             self._suspect = True
             raise
-        self._judge(sight)
-        self._heed_damage()
+        if sight != self._watch.last:
+            self._judge(sight)
+        if self._watch.damage_met:
+            self._heed_damage()
         if self._suspect or self._doubt:
             self._look_through()
         else:
@@ -274,16 +276,18 @@ class Database:
         """After a COMMIT. Raises StoreUnavailable when what was written cannot be acknowledged."""
         sight = self._see()
         copied = sight.file != self._watch.last.file
-        self._judge_own(sight)
+        if copied:
+            self._judge_own(sight)
         self._watch.last = sight
         if copied and not self._suspect and not self._is_sound(quick=True):
             self._spoil()
-        self._heed_damage()
+        if self._watch.damage_met:
+            self._heed_damage()
         if self._suspect or self._doubt:
             self._look_through()
 
     def _judge_own(self, sight: Sight) -> None:
-        """After a transaction: SQLite writes the file only to copy the log into it, and says so in the index."""
+        """The file changed in a transaction: SQLite writes it only to copy the log into it, and says so in the index."""
         if sight.file_written_by_hand(self._watch.last) and self._trust.spend(self._clock.now_ns()):
             self._suspect = True
         if sight.file != self._watch.last.file and sight.frames < _AUTOCHECKPOINT:
@@ -291,9 +295,8 @@ class Database:
 
     def _heed_damage(self) -> None:
         """Damage that a reader or a write met may be new: look into it, once until another program touches the file."""
-        if self._watch.damage_met:
-            self._watch.damage_met = False
-            self._doubt, self._doubted = self._doubt or not self._doubted, True
+        self._watch.damage_met = False
+        self._doubt, self._doubted = self._doubt or not self._doubted, True
 
     def met_damage(self) -> None:
         """A row was not as it was written: look through the file before anything more is acknowledged."""

@@ -20,6 +20,7 @@ log = logging.getLogger("skipjoin.jobpool")
 
 _HEADER = struct.Struct("=12x2BH2I72xI")
 """Of SQLite's index of the log: initialised, byte order, page size, frames, pages of the database, frames already copied into it."""
+_HEADER_BYTES = _HEADER.size
 _SALTS = slice(32, 40)
 """Of the same header: two numbers that are new whenever the log begins anew."""
 _TRUST = 5
@@ -69,8 +70,10 @@ class Sight(NamedTuple):
 
     def file_written_by_hand(self, last: Sight) -> bool:
         """Whether the file changed although SQLite copied nothing from the log into it, which alone makes SQLite write the file."""
+        if self.file == last.file:
+            return False
         copied, before = (_HEADER.unpack(sight.header)[-1] for sight in (self, last))
-        return self.file != last.file and copied <= (before if self.same_log(last) else 0)
+        return bool(copied <= (before if self.same_log(last) else 0))
 
     def changed_by_hand(self, last: Sight) -> bool:
         """Whether bytes were written that SQLite, in whatever program, did not write: the index would say so."""
@@ -106,6 +109,7 @@ class FileWatch:
         """`path` as it was asked for, `real` as SQLite opened it, after a first transaction made the log and its index."""
         self._path = os.path.abspath(path)
         self._real = str(real)
+        self._is_link = self._path != self._real
         self._log_path = f"{real}-wal"
         # Never closed before SQLite's own descriptors: closing any descriptor of a file drops all locks that the process has on it.
         self._index = os.open(f"{real}-shm", os.O_RDWR | os.O_CLOEXEC)
@@ -122,9 +126,10 @@ class FileWatch:
         self.endangered = False
         try:
             index = os.fstat(self._index)
-            self._keep_mapped(index.st_size)
+            if index.st_size != self._index_size:
+                self._keep_mapped(index.st_size)
             sight = self._sight(*self._ours(index))
-            if not sight.cut_since(self.last):
+            if sight == self.last or not sight.cut_since(self.last):
                 return sight
             sight = self._sight(*self._ours(index))  # the index may have been seen half written
         except OSError as error:
@@ -140,7 +145,7 @@ class FileWatch:
     def _ours(self, index: os.stat_result) -> tuple[os.stat_result, os.stat_result]:
         try:
             file = os.stat(self._path)
-            real = file if self._path == self._real else os.stat(self._real)
+            real = os.stat(self._real) if self._is_link else file
         except OSError:
             raise StoreUnavailable(_GONE) from None
         if _identity(file) != self._file_identity or (real is not file and _identity(real) != self._file_identity):
@@ -154,7 +159,9 @@ class FileWatch:
         return file, log
 
     def _sight(self, file: os.stat_result, log: os.stat_result) -> Sight:
-        header = os.pread(self._index, _HEADER.size, 0).ljust(_HEADER.size, b"\0")
+        header = os.pread(self._index, _HEADER_BYTES, 0)
+        if len(header) < _HEADER_BYTES:
+            header = header.ljust(_HEADER_BYTES, b"\0")
         return Sight((file.st_size, file.st_mtime_ns), (log.st_size, log.st_mtime_ns), header)
 
     def _keep_mapped(self, size: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -59,24 +60,45 @@ def ints(data: bytes) -> Int32s:
     return np.frombuffer(data, dtype="<i4").astype(np.int32, copy=False)
 
 
+STORED = np.dtype("<i4")
+"""How tokens are stored. There is one such object where it is the machine's own int32, so that `is` finds what needs no conversion."""
+
+
 def column(values: Int32s) -> bytes:
     """A column of int32 as stored."""
-    return values.astype("<i4", copy=False).tobytes()
+    return values.astype(STORED, copy=False).tobytes()
 
 
 _SPELL = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _SAMPLING = tuple(field.name for field in fields(SamplingParams))
-_INSERT = f"INSERT INTO job ({', '.join(JOB_COLUMNS)}, checksum) VALUES ({', '.join('?' * (len(JOB_COLUMNS) + 1))})"
+_INSERT = (
+    f"INSERT INTO job ({', '.join(JOB_COLUMNS)}, checksum) VALUES ({', '.join('?' * (len(JOB_COLUMNS) + 1))})"
+    " ON CONFLICT (job_id) DO NOTHING ON CONFLICT (tenant, request_id) WHERE request_id IS NOT NULL DO NOTHING"
+)
+"""What is stored already is found by the indices that the row goes into anyway; a conflict of numbers is damage, and an error."""
 
 
-def next_seq(connection: sqlite3.Connection) -> int:
-    """The number of the next new job, inside a transaction that writes; numbers are never given twice."""
+def insert(connection: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[bool]:
+    """Write jobs, inside a transaction that writes. Returns of each whether it is new: no stored job has its id, or its request_id.
+
+    Numbers go up in the order of the jobs and are never given twice.
+    """
     found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'job'").fetchone()
-    return 1 if found is None else int(found[0]) + 1
+    first = 1 if found is None else int(found[0]) + 1
+    rows = [_row(seq, job) for seq, job in enumerate(jobs, first)]
+    if connection.executemany(_INSERT, rows).rowcount == len(rows):
+        stored = [True] * len(rows)
+    else:
+        numbers = {seq for (seq,) in connection.execute("SELECT seq FROM job WHERE seq >= ?", (first,))}
+        stored = [row[0] in numbers for row in rows]
+    prompts = [(seq, column(job.prompt)) for seq, job in enumerate(jobs, first) if stored[seq - first]]
+    connection.executemany(
+        "INSERT INTO prompt VALUES (?, ?, ?)", [(seq, tokens, checksum(seq, tokens)) for seq, tokens in prompts]
+    )
+    return stored
 
 
-def insert(connection: sqlite3.Connection, seq: int, job: NewJob) -> None:
-    """Write a new job under the number that `next_seq` gave."""
+def _row(seq: int, job: NewJob) -> Row:
     state, epoch, crashes, folded_tokens = ACCEPTED, None, 0, 0
     row = (
         seq,
@@ -94,9 +116,7 @@ def insert(connection: sqlite3.Connection, seq: int, job: NewJob) -> None:
         job.earlier_output_tokens,
         len(job.prompt),
     )
-    connection.execute(_INSERT, (*row, checksum(*row)))
-    tokens = column(job.prompt)
-    connection.execute("INSERT INTO prompt VALUES (?, ?, ?)", (seq, tokens, checksum(seq, tokens)))
+    return (*row, checksum(*row))
 
 
 def read_prompt(connection: sqlite3.Connection, seq: int) -> Int32s:

@@ -32,6 +32,12 @@ class _Stored:
     tokens: array[int] = field(default_factory=lambda: array("i"))
     logprobs: list[TokenLogprobs | None] = field(default_factory=list)
 
+    def seen(self) -> JobRecord:
+        """The record with the log's length of now: only who asks for it pays for it."""
+        if self.record.output_tokens != len(self.tokens):
+            self.record = replace(self.record, output_tokens=len(self.tokens))
+        return self.record
+
     def end(self, reason: FinishReason, end: LogEnd) -> None:
         """Make the job final."""
         check_move(self.record.state, reason.state)
@@ -87,7 +93,7 @@ class MemoryJobPool:
         first = None if job.request_id is None else self._requests.get((job.tenant, job.request_id))
         if first is None:
             return None
-        record = self._jobs[first].record
+        record = self._jobs[first].seen()
         if record.job.body_digest != job.body_digest:
             raise Conflict(
                 "This request_id was used before with another body; use a new one for a new job.", field="request_id"
@@ -117,7 +123,7 @@ class MemoryJobPool:
         for stored in self._jobs.values():
             if len(claimed) >= limit:
                 break
-            record = stored.record
+            record = stored.seen()
             if record.state.final or (record.state is JobState.CLAIMED and record.epoch == epoch):
                 continue
             stored.record = replace(record, state=JobState.CLAIMED, epoch=epoch)
@@ -133,7 +139,6 @@ class MemoryJobPool:
             stored.tokens.frombytes(entry.tokens.astype(np.int32, copy=False).tobytes())
             if stored.record.job.sampling.logprobs is not None:
                 stored.logprobs += entry.logprobs or [None] * len(entry.tokens)
-            stored.record = replace(stored.record, output_tokens=len(stored.tokens))
         for end in batch.ends:
             self._jobs[end.job_id].end(end.reason, end)
 
@@ -164,7 +169,7 @@ class MemoryJobPool:
 
     def get(self, job_id: JobId) -> JobRecord:
         """See the port."""
-        return self._stored(job_id).record
+        return self._stored(job_id).seen()
 
     def tokens(self, job_id: JobId, offset: int) -> TokenSlice:
         """See the port."""
@@ -172,7 +177,7 @@ class MemoryJobPool:
         check_offset(offset, len(stored.tokens))
         wants = stored.record.job.sampling.logprobs is not None
         logprobs = tuple(stored.logprobs[offset:]) if wants else None
-        return TokenSlice(offset, np.array(stored.tokens[offset:], dtype=np.int32), logprobs, stored.record)
+        return TokenSlice(offset, np.array(stored.tokens[offset:], dtype=np.int32), logprobs, stored.seen())
 
     def list(self, query: JobQuery) -> JobPage:
         """See the port."""
@@ -185,10 +190,10 @@ class MemoryJobPool:
             if query.states and stored.record.state not in query.states:
                 continue
             if len(found) == query.page_size:
-                records = tuple(one.record for one in found)
+                records = tuple(one.seen() for one in found)
                 return JobPage(records, page_token.seal(self._page_key, query, found[-1].seq))
             found.append(stored)
-        return JobPage(tuple(one.record for one in found), "")
+        return JobPage(tuple(one.seen() for one in found), "")
 
     def cancel(self, job_id: JobId, reason: str) -> JobRecord:
         """See the port."""
@@ -197,7 +202,7 @@ class MemoryJobPool:
             stored.record = replace(stored.record, cancel_requested=True)
             if stored.record.state is JobState.ACCEPTED:
                 stored.end(FinishReason.CANCELLED, LogEnd(job_id, FinishReason.CANCELLED, unix_ns()))
-        return stored.record
+        return stored.seen()
 
     def mark_crash(self, epoch: int, job_ids: Sequence[JobId]) -> None:
         """See the port."""

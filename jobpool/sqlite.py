@@ -24,7 +24,6 @@ from .job_rows import (
     SELECT,
     STATE_CODES,
     insert,
-    next_seq,
     sealed_row,
     storable,
     update,
@@ -123,33 +122,39 @@ class SqliteJobPool:
     def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
         """See the port."""
         with self._database.write() as connection:
-            seq = next_seq(connection)
-            answers: list[JobRecord | Exception] = []
-            for job in jobs:
-                answer = self._known(connection, job)
-                if answer is None:
-                    insert(connection, seq, job)
-                    seq += 1
-                    answer = JobRecord(job, JobState.ACCEPTED)
-                answers.append(answer)
-            return answers
+            known = [self._known(connection, job) for job in jobs]
+            newcomers = [job for job, answer in zip(jobs, known, strict=True) if answer is None]
+            stored = insert(connection, newcomers) if newcomers else []
+            answers = iter(
+                JobRecord(job, JobState.ACCEPTED) if is_new else self._conflicting(connection, job)
+                for job, is_new in zip(newcomers, stored, strict=True)
+            )
+            return [next(answers) if answer is None else answer for answer in known]
 
     def _known(self, connection: sqlite3.Connection, job: NewJob) -> JobRecord | Exception | None:
-        """What an earlier submit says of this one; None for a job that is new."""
-        if job.request_id is not None:
-            first = connection.execute(
-                f"{SELECT} WHERE tenant = ? AND request_id = ?", (storable(job.tenant), job.request_id)
-            ).fetchone()
-            if first is not None:
-                try:
-                    record = self._reading.record(first)
-                except DataLoss as error:
-                    self._database.met_damage()
-                    return error
-                return record if record.job.body_digest == job.body_digest else conflict()
+        """What an earlier submit says of this one; None where there was none."""
+        if job.request_id is None:
+            return None
+        first = connection.execute(
+            f"{SELECT} WHERE tenant = ? AND request_id = ?", (storable(job.tenant), job.request_id)
+        ).fetchone()
+        if first is None:
+            return None
+        try:
+            record = self._reading.record(first)
+        except DataLoss as error:
+            self._database.met_damage()
+            return error
+        return record if record.job.body_digest == job.body_digest else conflict()
+
+    def _conflicting(self, connection: sqlite3.Connection, job: NewJob) -> JobRecord | Exception:
+        """Why a job was not stored that no earlier submit knew."""
+        if (first := self._known(connection, job)) is not None:
+            return first  # it came in the same commit
         if connection.execute("SELECT 1 FROM job WHERE job_id = ?", (job.job_id,)).fetchone():
             return InvariantViolation("A new job has the id of an old one.")
-        return None
+        self._database.met_damage()
+        return DataLoss("The job is in an index of the job pool only; submit it again under another request_id.")
 
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
         """See the port. A job whose prompt or row is damaged is failed."""
@@ -183,10 +188,10 @@ class SqliteJobPool:
                 self._check_epoch(connection, epoch)
                 appended = self._checked_entries(batch.entries)
                 ends = self._checked_ends(batch.ends)
-                staged = self._log.stage(appended, set(ends))
-                lengths = {tail.seq: tail.length + len(entry.tokens) for tail, entry in appended}
+                staged = self._log.stage(appended, ends.keys())
+                fresh = {tail.seq: len(entry.tokens) for tail, entry in appended if tail.seq in ends} if ends else {}
                 for seq, (tail, end) in ends.items():
-                    write_end(connection, seq, end, lengths.get(seq, tail.length))
+                    write_end(connection, seq, end, tail.length + fresh.get(seq, 0))
         except StoreUnavailable as error:
             if not self._database.unseen:
                 raise
@@ -199,20 +204,17 @@ class SqliteJobPool:
             raise unsaid
 
     def _checked_entries(self, entries: Sequence[LogEntry]) -> list[tuple[Tail, LogEntry]]:
-        seen: set[int] = set()
         checked: list[tuple[Tail, LogEntry]] = []
         for entry in entries:
-            tail = self._owned(entry.job_id)
-            if tail.seq in seen or entry.position != tail.length:
-                raise InvariantViolation(
-                    f"Tokens at {entry.position} do not go behind a log of {tail.length} tokens, or the job is twice in one commit."
-                )
+            tail = self._claimed.get(entry.job_id) or self._owned(entry.job_id)
+            if entry.position != tail.folded + len(tail.tokens):
+                raise InvariantViolation(f"Tokens at {entry.position} do not go behind a log of {tail.length} tokens.")
             if entry.logprobs is not None and len(entry.logprobs) != len(entry.tokens):
                 raise InvariantViolation("A commit has another number of log-probabilities than of tokens.")
-            seen.add(tail.seq)
-            if len(entry.tokens):
-                checked.append((tail, entry))
-        return checked
+            checked.append((tail, entry))
+        if len({tail.seq for tail, _ in checked}) != len(checked):
+            raise InvariantViolation("A job is twice in one commit.")
+        return [pair for pair in checked if len(pair[1].tokens)]
 
     def _checked_ends(self, ends: Sequence[LogEnd]) -> dict[int, tuple[Tail, LogEnd]]:
         checked = {tail.seq: (tail, end) for end in ends for tail in (self._owned(end.job_id),)}

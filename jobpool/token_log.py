@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import struct
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..core.pool import LogEntry
 from . import logprob_bytes
 from .checksum import checksum
 from .database import is_damage
-from .job_rows import FOLDED, SAMPLING, STATE, column, ints, sealed_row, update
+from .job_rows import FOLDED, SAMPLING, STATE, STORED, column, ints, sealed_row, update
 from .schema import CLAIMED, TURN_TABLE
 
 log = logging.getLogger("skipjoin.jobpool")
@@ -62,9 +63,11 @@ class Staged:
     """What one transaction writes; memory follows when it is durable."""
 
     appended: list[tuple[Tail, LogEntry]]
+    kept: list[tuple[Tail, LogEntry]]
+    """Those of `appended` that are in the turn row `row`, not in their job's own rows."""
     row: int | None
     folded: list[Tail]
-    released: Counter[int]
+    released: Mapping[int, int]
 
 
 class TokenLog:
@@ -171,25 +174,24 @@ class TokenLog:
         return known.tokens
 
     # one commit -------------------------------------------------------------------------------------------------
-    def stage(self, appended: list[tuple[Tail, LogEntry]], ending: set[int]) -> Staged:
+    def stage(self, appended: list[tuple[Tail, LogEntry]], ending: Set[int]) -> Staged:
         """Write one commit's tokens inside the open transaction: a turn row, and pieces for jobs that end or are long enough."""
-        entries = {tail.seq: entry for tail, entry in appended}
-        folded = {
-            tail.seq: tail
-            for tail, entry in appended
-            if tail.seq in ending or len(tail.tokens) + len(entry.tokens) >= FOLD_TOKENS
-        }
+        folded = {tail.seq: tail for tail, entry in appended if len(tail.tokens) + len(entry.tokens) >= FOLD_TOKENS}
         folded |= {seq: tail for seq in ending if (tail := self._tails.get(seq)) is not None}
         if len(self._holders) > MAX_TURN_ROWS:
             folded |= {tail.seq: tail for tail in self._oldest_half()}
-        row = self._write_turn([entry_of for entry_of in appended if entry_of[0].seq not in folded])
+        if not folded:  # as nearly always
+            return Staged(appended, appended, self._write_turn(appended), [], {})
+        kept = [entry_of for entry_of in appended if entry_of[0].seq not in folded]
+        row = self._write_turn(kept)
+        entries = {tail.seq: entry for tail, entry in appended if tail.seq in folded}
         released: Counter[int] = Counter()
         for tail in folded.values():
             self._write_piece(tail, entries.get(tail.seq))
             released.update(tail.rows)
         gone = [(at,) for at, count in released.items() if self._holders[at] == count]
         self._connection.executemany("DELETE FROM turn WHERE id = ?", gone)
-        return Staged(appended, row, list(folded.values()), released)
+        return Staged(appended, kept, row, list(folded.values()), released)
 
     def _oldest_half(self) -> Iterable[Tail]:
         """Jobs that wait for long keep old rows alive: fold them early."""
@@ -200,14 +202,15 @@ class TokenLog:
         if not appended:
             return None
         entries = [entry for _, entry in appended]
-        logprobs = None
+        tokens = [entry.tokens for entry in entries]
+        jobs, logprobs = len(entries), None
         if any(tail.logprobs is not None for tail, _ in appended):
             logprobs = logprob_bytes.encode(beside for tail, entry in appended for beside in _beside(tail, entry))
         columns = (
-            np.array([tail.seq for tail, _ in appended], dtype="<i8").tobytes(),
-            np.array([entry.position for entry in entries], dtype="<i4").tobytes(),
-            np.array([len(entry.tokens) for entry in entries], dtype="<i4").tobytes(),
-            b"".join(column(entry.tokens) for entry in entries),
+            struct.pack(f"<{jobs}q", *[tail.seq for tail, _ in appended]),
+            struct.pack(f"<{jobs}i", *[entry.position for entry in entries]),
+            struct.pack(f"<{jobs}i", *[len(values) for values in tokens]),
+            b"".join([values.tobytes() if values.dtype is STORED else column(values) for values in tokens]),
             logprobs,
         )
         cursor = self._connection.execute(
@@ -235,13 +238,13 @@ class TokenLog:
 
     def _apply(self, staged: Staged, ended: Iterable[int]) -> None:
         for tail, entry in staged.appended:
-            _append(tail, entry.tokens, _beside(tail, entry))
-        folded = {tail.seq for tail in staged.folded}
+            tail.tokens.extend(entry.tokens.tolist())
+            if tail.logprobs is not None:
+                tail.logprobs += _beside(tail, entry)
         if staged.row is not None:
-            for tail, _ in staged.appended:
-                if tail.seq not in folded:
-                    tail.rows.append(staged.row)
-                    self._holders[staged.row] += 1
+            for tail, _ in staged.kept:
+                tail.rows.append(staged.row)
+            self._holders[staged.row] = len(staged.kept)
         for tail in staged.folded:
             tail.folded = tail.length
             tail.tokens = array("i")

@@ -6,6 +6,7 @@ import os
 import random
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -108,6 +109,35 @@ def test_nothing_acknowledged_is_lost(quick_folder: Path) -> None:
     assert pool._database.connection.execute("SELECT COUNT(*) FROM turn").fetchone()[0] == 0
     assert pool._database.connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     pool.close()
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_an_index_that_is_cut_off_in_a_transaction_ends_the_owner_and_loses_nothing(path: Path, size: int) -> None:
+    """SQLite has the `-shm` mapped into memory, and the system ends who touches what is not there any more."""
+    told = Told()
+    for seed in range(3):
+        owner = subprocess.run(
+            [
+                sys.executable,
+                str(Path(__file__).with_name("owner.py")),
+                str(path),
+                f"{1 + 1000 * seed}",
+                f"{seed}",
+                f"{size}",
+            ],
+            stdout=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+        assert owner.returncode == -signal.SIGBUS
+        lines = owner.stdout.decode("ascii").splitlines()
+        assert len(lines) > 20
+        for line in lines:
+            told.note(line)
+        pool = SqliteJobPool(path)
+        told.check(pool)
+        assert pool._database.connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        pool.close()
 
 
 def test_a_torn_write_is_undone_to_a_commit(path: Path, tmp_path: Path) -> None:
