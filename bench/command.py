@@ -19,11 +19,11 @@ from ..core.clock import MonotonicClock
 from ..core.errors import InvalidInput, InvalidSettings
 from ..core.json_output import STANDARD, add_json_flag, json_alone
 from ..core.places import place, write
+from .interrupts import signals_interrupt
 from .kernels import command as kernels
 from .matrix import command as matrix
 from .measured import command as measured
 from .offline import command as offline
-from .orderly import orderly
 from .peer_live import command as peer_live
 from .peers import command as peers
 from .published import command as published
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
     for flag in ("json", "plot", "markdown"):
         if (file := getattr(args, flag, None)) is not None and (file != STANDARD or flag != "json"):
             place(file, flag)
-    with orderly(), json_alone(getattr(args, "json", None)):
+    with signals_interrupt(), json_alone(getattr(args, "json", None)):
         return actions[args.action](args)
 
 

@@ -1,6 +1,6 @@
-"""On what a measurement was made: the header of tables and files.
+"""On what a measurement was made: the head of every table and file.
 
-Owns the questions to the operating system and the checkout. It knows no benchmark; those that compare with others print what it says.
+Owns the questions to the operating system, the checkout and torch. It knows no benchmark.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
+
 from .. import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +24,11 @@ INSTRUCTIONS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """`processors` are those this process may use; `commit` is None outside a checkout, with a + where files differ from it."""
+    """A machine and the code on it.
+
+    `processors`: those this process may use. `commit`: None outside a checkout, with a + where
+    files differ from it.
+    """
 
     cpu: str
     instructions: str
@@ -50,6 +56,35 @@ class MachineFacts:
         return f"CPU: {self.hardware}, {self.system}, Python {self.python}, torch {self.torch}, skipjoin {code}"
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """A device that computes in one precision, in this process.
+
+    `device`: its name, the processor's where there is no other. `triton`: "none" where it is not
+    installed. `code`: the commit, or the version.
+    """
+
+    device: str
+    processor: str
+    threads: int
+    dtype: str
+    torch: str
+    triton: str
+    python: str
+    code: str
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is the processor itself."""
+        return self.device == self.processor
+
+    def sentence(self) -> str:
+        """Device, threads and versions."""
+        versions = f"torch {self.torch}, triton {self.triton}, Python {self.python}, skipjoin {self.code}"
+        device = self.device if self.on_cpu else f"{self.device} ({self.processor})"
+        return f"{device}, {self.threads} CPU thread{'' if self.threads == 1 else 's'}, {versions}"
+
+
 def machine_facts() -> MachineFacts:
     """Of this machine, now."""
     described = _described()
@@ -64,6 +99,21 @@ def machine_facts() -> MachineFacts:
         torch=distribution_version("torch"),
         skipjoin=__version__,
         commit=_commit(),
+    )
+
+
+def device_facts(device: torch.device, dtype: torch.dtype) -> DeviceFacts:
+    """Of a device, in this process."""
+    here = machine_facts()
+    return DeviceFacts(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else here.cpu,
+        processor=here.cpu,
+        threads=torch.get_num_threads(),
+        dtype=str(dtype).removeprefix("torch."),
+        torch=torch.__version__,
+        triton=distribution_version("triton"),
+        python=here.python,
+        code=here.code,
     )
 
 

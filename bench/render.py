@@ -16,9 +16,9 @@ from .live import LiveStudy
 from .outcome import Shown
 from .pool import PoolFigures
 from .scenario import Scenario
+from .table import DASH, grid
 from .turn import Timing, TurnReport
 
-DASH = "-"
 BUSY = "busy: not judged,"
 
 
@@ -56,18 +56,6 @@ def table(columns: Sequence[tuple[str, RunResult]]) -> str:
         values = [getattr(result, field) for _, result in columns]
         lines.append([label, *(DASH if value is None else show(value) for value in values)])
     return grid(lines)
-
-
-def grid(lines: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as needed, the first to the left, the others to the right, a newline at the end."""
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in lines
-    ]
-    return "\n".join(line.rstrip() for line in text) + "\n"
 
 
 def print_live(study: LiveStudy) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import InvalidSettings
 from ...core.json_output import add_json_flag
 from ...core.places import write
-from ..growing_file import growing_file
+from ..json_file import json_lines
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     from ...core.clock import MonotonicClock
     from ...executor.capacity import resolve_device, resolve_dtype, use_threads
     from ...executor.current_device import computing_on
+    from ..machine import device_facts
     from ..progress import Bar
     from .contest import BOUNDS
-    from .machine import facts
     from .plot import picture_of
     from .render import head, machine_line, row_as_json, row_line, tail
     from .scenario import FOLDER, SHIPPED, load_shapes
@@ -69,12 +69,12 @@ def run(args: argparse.Namespace) -> int:
         return _tune(args, device, dtype)
     file = Path(args.scenario) if args.scenario else FOLDER / SHIPPED[device.type]
     scenario = load_shapes(file).only(args.only)
-    here = facts(device, dtype)
+    here = device_facts(device, dtype)
     setting = Setting(device, dtype, args.repeats, flex=not args.no_flex)
     print(head(scenario.title, here, args.repeats), flush=True)
     rows: list[KernelRow | SpeedRow] = []
     last = ""
-    with Bar() as bar, computing_on(device), growing_file(args.json, "json") as lines:
+    with Bar() as bar, computing_on(device), json_lines(args.json) as lines:
         bar.begin("kernels", sum(2 if case.kernel == "move" else 1 for case in scenario.cases))
         lines(machine_line(scenario.title, here, args.repeats))
         for row in study(scenario, product_on(device, dtype, scenario.model), setting, MonotonicClock()):
@@ -106,8 +106,8 @@ def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) ->
     from ...executor.current_device import computing_on
     from ...executor.kernel_sizes import sizes_folder
     from ...kernels.compiled.size_file import SizeKey
+    from ..machine import device_facts
     from ..progress import Bar
-    from .machine import facts
     from .render import found_line, tune_head, tune_tail
     from .scenario import FOLDER, TUNED, load_shapes
     from .search import Found, Space
@@ -117,7 +117,7 @@ def _tune(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) ->
     path = Path(args.out) if args.out else sizes_folder() / file_name(device)
     older = read_older(path, device)
     scenario = load_shapes(Path(args.scenario) if args.scenario else FOLDER / TUNED).only(args.only)
-    space, here, place = Space(), facts(device, dtype), Place(device, dtype, MonotonicClock())
+    space, here, place = Space(), device_facts(device, dtype), Place(device, dtype, MonotonicClock())
     print(tune_head(here), flush=True)
     with Bar() as bar, computing_on(device):
         bar.begin("candidates at most", space.most() * len(dims) * len(scenario.cases))

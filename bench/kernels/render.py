@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ...kernels.compiled.size_file import SizeKey
-from .machine import DeviceFacts
+from ..machine import DeviceFacts
 from .search import Found
 from .study import KernelRow, SpeedRow
 
@@ -39,7 +39,7 @@ def head(title: str, facts: DeviceFacts, rounds: int) -> str:
     """Which machine, and what the columns are."""
     lines = [
         f"Kernels for {title}, {facts.dtype}",
-        machine_words(facts),
+        facts.sentence(),
         f"Medians of {rounds} rounds in which all take turns; spread: largest less smallest, over the median",
     ]
     if facts.device == facts.processor:
@@ -47,13 +47,6 @@ def head(title: str, facts: DeviceFacts, rounds: int) -> str:
             "No CUDA device: these are the CPU's kernels. Triton's interpreter is a check, not a speed, and is not timed"
         )
     return "\n".join([*lines, "", _line([name for name, _ in COLUMNS])])
-
-
-def machine_words(facts: DeviceFacts) -> str:
-    """Device, threads and versions."""
-    versions = f"torch {facts.torch}, triton {facts.triton}, Python {facts.python}, skipjoin {facts.code}"
-    device = facts.device if facts.device == facts.processor else f"{facts.device} ({facts.processor})"
-    return f"{device}, {facts.threads} CPU thread{'' if facts.threads == 1 else 's'}, {versions}"
 
 
 def row_line(row: KernelRow, *, first: bool) -> str:

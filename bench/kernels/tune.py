@@ -23,9 +23,9 @@ from ...kernels.compiled.size_file import AttentionSizes, BadSizes, SizeFile, Si
 from ...kernels.compiled.tiles import cut
 from ...kernels.compiled.tuning import device_name, power_of_two, size_key, sizes_by_rule
 from ...kernels.ragged_attention import AttentionShape
+from ..machine import DeviceFacts
 from .attention import make_world, truth
 from .contest import BOUNDS, Contestant
-from .machine import DeviceFacts
 from .race import race
 from .scenario import Case, KernelScenario
 from .search import Found, Space, Timer, search

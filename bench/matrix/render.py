@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..render import grid
+from ..table import grid
 from .summary import Row, Spread
 
 DASH = "-"

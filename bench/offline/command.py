@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from ...executor.config import load_config
     from ...executor.model_place import find_model
     from ..demo import ensure_model
-    from ..growing_file import growing_file
+    from ..json_file import json_lines
     from ..kv_room import kv_gib
     from ..machine import machine_facts
     from ..peers.runner import own_runner, peer_runner
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     head: dict[str, object] = {"kind": "head", "machine": asdict(facts), "scenario": scenario.model_dump()}
     with (
         Bar() as bar,
-        growing_file(args.json, "json") as lines,
+        json_lines(args.json) as lines,
         tempfile.TemporaryDirectory(prefix="skipjoin-bench-") as folder,
     ):
         model = ensure_model(scenario.model, bar) if args.model is None else find_model(args.model).folder
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 def _scenario(args: argparse.Namespace) -> tuple[Scenario, str]:
     """What is measured, device and precision resolved, and what the device calls itself."""
     from ...executor.capacity import resolve_device, resolve_dtype
-    from ..kernels.machine import facts
+    from ..machine import device_facts
 
     scenario = load_scenario(FILE if args.scenario is None else Path(args.scenario))
     if args.repeats is not None and not 1 <= args.repeats <= 100:
@@ -104,7 +104,7 @@ def _scenario(args: argparse.Namespace) -> tuple[Scenario, str]:
     device = resolve_device(scenario.device)
     dtype = resolve_dtype(scenario.dtype, device)
     told = {"device": device.type, "dtype": str(dtype).removeprefix("torch.")}
-    return scenario.model_copy(update=told), facts(device, dtype).device
+    return scenario.model_copy(update=told), device_facts(device, dtype).device
 
 
 def _peers(asked: str | None, scenario: Scenario) -> tuple[list[Peer], dict[str, str]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from ..figures import Spread
 from .scenario import BEST_PEER, LINEAR, Bar, Scenario
 
 OURS = "skipjoin"
@@ -69,20 +70,6 @@ class Roof:
     def read_rate(self) -> float:
         """Tokens a second if a step were one reading of the weights."""
         return self.batch / self.read_seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median, smallest and largest of the repeats."""
-
-    median: float
-    low: float
-    high: float
-
-    @staticmethod
-    def of(values: Sequence[float]) -> Spread:
-        """Of at least one value."""
-        return Spread(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 
+from ..figures import Spread
 from ..machine import MachineFacts
-from ..render import DASH, grid
-from .figures import Roof, Run, Spread, Study
+from ..table import DASH, grid
+from .figures import Roof, Run, Study
 
 
 def print_head(study: Study, facts: MachineFacts, device: str, model: str) -> None:

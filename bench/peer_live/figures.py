@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..offline.figures import Spread
+from ..figures import Spread
 from .scenario import CLOSED, Scenario
 from .visit import Line
 

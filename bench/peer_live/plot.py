@@ -1,70 +1,42 @@
-"""Live comparisons as one picture that needs nothing else: a measure against load, a line a system, a mark a repeat.
-
-Owns colours and places. It computes nothing; the command writes what `picture_of` gives.
-"""
+"""Live comparisons as one picture: a measure against load, a line a system, a mark a repeat."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
 
-from ..report.charts import axes
-from ..report.style import CSS
-from ..report.svg import fitted, line, picture, polyline, tag, text, title
+from ..charts.lines import Axes, Line, line_chart, stroke_of
+from ..charts.marks import fitted, text
+from ..charts.sheet import key, side_by_side
 from .figures import MEASURES, Standings
 
-WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM, KEY = 320.0, 250.0, 44.0, 14.0, 44.0, 40.0, 24.0
+WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 320.0, 250.0, 44.0, 14.0, 44.0, 40.0
 COLOURS = ("blue", "ink", "orange", "aqua", "violet")
 
 
 def picture_of(all_standings: Sequence[Standings], words: str) -> str:
     """An SVG file, a row a scenario; `words` say on what it was measured."""
-    rows = [standings for standings in all_standings if standings.visits and standings.scenario.loads]
-    names = list(dict.fromkeys(name for standings in rows for name in standings.systems))
-    parts = []
-    for down, standings in enumerate(rows):
-        for across, (label, field, _) in enumerate(MEASURES):
-            place = f"translate({across * WIDE:g} {down * HIGH:g})"
-            parts.append(tag("g", _chart(standings, label, field, names), transform=place))
-    wide, high = WIDE * len(MEASURES), HIGH * len(rows) + 2 * KEY
-    for at, name in enumerate(names):
-        x, y = LEFT + at * 130.0, high - KEY - 6
-        parts.append(line(x, y - 4, x + 26, y - 4, style=f"stroke:var(--{_colour(names, name)})", stroke_width=2.0))
-        parts.append(text(x + 32, y, name))
-    parts.append(text(10, high - 8, words))
-    back = tag("rect", x=0, y=0, width=wide, height=high, style="fill:var(--card)")
-    return picture(wide, high, "Latency against load, servers side by side", tag("style", CSS), back, *parts)
+    shown = [standings for standings in all_standings if standings.visits and standings.scenario.loads]
+    names = dict.fromkeys(name for standings in shown for name in standings.systems)
+    colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(names)}
+    rows = [[_chart(standings, label, field, colours) for label, field, _ in MEASURES] for standings in shown]
+    lines = key({name: stroke_of(colour) for name, colour in colours.items()})
+    return side_by_side("Latency against load, servers side by side", rows, WIDE, HIGH, lines, text(0, 0, words))
 
 
-def _colour(names: Sequence[str], name: str) -> str:
-    return COLOURS[names.index(name) % len(COLOURS)]
-
-
-def _chart(standings: Standings, label: str, field: str, names: Sequence[str]) -> str:
-    cells = [cell for cell in standings.scenario.cells if cell.load is not None]
-    loads = [cell.load for cell in cells if cell.load is not None]
-    known = {
-        name: [
-            (load, values)
-            for cell in cells
-            if (load := cell.load) and (values := standings.values(name, cell.name, field))
-        ]
-        for name in standings.systems
-    }
-    every = [value for points in known.values() for _, values in points for value in values.values()]
+def _chart(standings: Standings, label: str, field: str, colours: dict[str, str]) -> str:
+    loads = list(standings.scenario.loads)
+    lines = []
+    for name in standings.systems:
+        points, dots = [], []
+        for cell in standings.scenario.cells:
+            if cell.load is not None and (values := standings.values(name, cell.name, field)):
+                points.append((cell.load, median(values.values())))
+                dots += [(cell.load, value) for value in values.values()]
+        said = f"{name}: {', '.join(f'{value:.3g} s at {load:g}' for load, value in points)}"
+        lines.append(Line(points, said, stroke_of(colours[name]), dots, f"fill:var(--{colours[name]})"))
     x = fitted([min(loads) * 0.9, max(loads) * 1.1], LEFT, WIDE - RIGHT)
-    y = fitted(every, HIGH - BOTTOM, TOP, log=True)
-    parts = [
-        text(LEFT, 16, f"{standings.scenario.title}: {label}", class_="name"),
-        axes(x, y, f"load over the saturation of {standings.peer}", "seconds", x_at=loads),
-    ]
-    for name, points in known.items():
-        colour = f"var(--{_colour(names, name)})"
-        medians = [(load, median(values.values())) for load, values in points]
-        said = title(f"{name}: {', '.join(f'{value:.3g} s at {load:g}' for load, value in medians)}")
-        places = [(x(load), y(value)) for load, value in medians]
-        parts.append(polyline(places, said, style=f"stroke:{colour}", stroke_width=2.0, fill="none"))
-        for load, values in points:
-            for value in values.values():
-                parts.append(tag("circle", said, cx=x(load), cy=y(value), r=2.6, style=f"fill:{colour}"))
-    return "".join(parts)
+    y = fitted([value for one in lines for _, value in one.dots], HIGH - BOTTOM, TOP, log=True)
+    axes = Axes(x, y, f"load over the saturation of {standings.peer}", "seconds", x_at=loads)
+    head = text(LEFT, 16, f"{standings.scenario.title}: {label}", class_="name")
+    return head + line_chart(axes, lines)

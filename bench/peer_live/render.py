@@ -5,9 +5,9 @@ Owns labels, rounding and the words of a verdict. It computes nothing that is no
 
 from __future__ import annotations
 
+from ..figures import Spread
 from ..machine import MachineFacts
-from ..offline.figures import Spread
-from ..render import DASH, grid
+from ..table import DASH, grid
 from .figures import MEASURES, THROUGHPUT, Standings
 
 

@@ -1,63 +1,53 @@
-"""The panels as one picture that needs nothing else: published lines dashed, ours solid.
-
-Owns colours and places. It computes nothing; the command writes what `picture_of` gives.
-"""
+"""The panels as one picture: published lines dashed, ours solid."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from ..report.charts import axes
-from ..report.style import CSS
-from ..report.svg import Scale, line, picture, polyline, tag, text, title
+from ..charts.lines import Axes, Line, line_chart, stroke_of
+from ..charts.marks import Scale, line, tag, text
+from ..charts.sheet import key, side_by_side
 from .curves import Point, crossing
 from .panels import TOP_LEVELS
 from .redraw import Redrawn
 
-WIDE, HIGH, GAP = 420.0, 340.0, 20.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 44.0, 120.0
+WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 440.0, 340.0, 44.0, 32.0, 44.0, 120.0
 COLOURS = ("ink", "red", "orange", "blue", "aqua")
 
 
 def picture_of(panels: Sequence[Redrawn]) -> str:
     """An SVG file with a chart a panel, one beside the other."""
-    wide = len(panels) * (WIDE + GAP) - GAP
-    charts = [
-        tag("g", _chart(drawn), transform=f"translate({at * (WIDE + GAP):g} 0)") for at, drawn in enumerate(panels)
-    ]
-    back = tag("rect", x=0, y=0, width=wide, height=HIGH, style="fill:var(--card)")
-    return picture(
-        wide, HIGH, "Latency against arrival rate, published and simulated", tag("style", CSS), back, *charts
-    )
+    charts = [_chart(drawn) for drawn in panels]
+    return side_by_side("Latency against arrival rate, published and simulated", [charts], WIDE, HIGH)
 
 
 def _chart(drawn: Redrawn) -> str:
     level_s, top = drawn.setting.level_s, TOP_LEVELS * drawn.setting.level_s
-    colours = {system.name: COLOURS[at % len(COLOURS)] for at, system in enumerate(drawn.panel.systems)}
-    word = drawn.panel.sources[0][0]
-    lines: list[tuple[str, str, str, Sequence[Point]]] = []
-    for published in drawn.panel.stood_for:
-        curve = drawn.published.get((word, published))
-        first = next(system.name for system in drawn.panel.systems if system.published == published)
-        if curve is not None:
-            lines.append((f"{published}, {word}", colours[first], "5 3", curve.points))
-    lines += [(f"{name}, simulated", colours[name], "", drawn.points(name)) for name in drawn.ours]
-    x = Scale(0.0, max(cut(points, top)[-1].rate for _, _, _, points in lines), LEFT, WIDE - RIGHT)
+    lines = [
+        Line([(one.rate, one.latency_s) for one in cut(points, top)], said, stroke)
+        for said, stroke, points in _curves(drawn)
+    ]
+    x = Scale(0.0, max(one.points[-1][0] for one in lines), LEFT, WIDE - RIGHT)
     y = Scale(0.0, top, HIGH - BOTTOM, TOP)
+    keys = key({one.said: one.stroke for one in lines}, apart=190.0, across=2)
     parts = [
         text(LEFT, 18, drawn.panel.title, class_="name"),
-        axes(x, y, "jobs a second", "mean latency per output token (s)"),
+        line_chart(Axes(x, y, "jobs a second", "mean latency per output token (s)"), lines),
         line(x.start, y(level_s), x.stop, y(level_s), class_="one"),
+        tag("g", keys, transform=f"translate({LEFT:g} {HIGH - BOTTOM + 52:g})"),
     ]
-    for at, (said, colour, dash, points) in enumerate(lines):
-        stroke: dict[str, object] = {"style": f"stroke:var(--{colour})", "stroke_width": 2.0, "fill": "none"}
-        if dash:
-            stroke["stroke_dasharray"] = dash
-        places = [(x(point.rate), y(point.latency_s)) for point in cut(points, top)]
-        parts.append(polyline(places, title(said), **stroke))
-        key_x, key_y = LEFT + (at % 2) * 190.0, HIGH - BOTTOM + 52 + (at // 2) * 16.0
-        parts += [line(key_x, key_y - 4, key_x + 26, key_y - 4, **stroke), text(key_x + 32, key_y, said)]
     return "".join(parts)
+
+
+def _curves(drawn: Redrawn) -> Iterator[tuple[str, dict[str, object], Sequence[Point]]]:
+    colours = {system.name: COLOURS[at % len(COLOURS)] for at, system in enumerate(drawn.panel.systems)}
+    word = drawn.panel.sources[0][0]
+    for published in drawn.panel.stood_for:
+        first = next(system.name for system in drawn.panel.systems if system.published == published)
+        if (curve := drawn.published.get((word, published))) is not None:
+            yield f"{published}, {word}", stroke_of(colours[first], "5 3"), curve.points
+    for name in drawn.ours:
+        yield f"{name}, simulated", stroke_of(colours[name]), drawn.points(name)
 
 
 def cut(points: Sequence[Point], top: float) -> list[Point]:

@@ -5,7 +5,7 @@ Owns columns, rounding and words. It computes nothing that is not in the values;
 
 from __future__ import annotations
 
-from ..render import DASH, grid
+from ..table import DASH, grid
 from .curves import Crossing
 from .redraw import Redrawn, over, rate_of
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..charts.looks import ordered
 from ..matrix.render import COLUMNS, DASH, LEGEND
 from ..matrix.summary import ORACLE, Results, collect, summary
-from .style import ordered
 
 
 def markdown(lines: Sequence[dict[str, Any]]) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from ..charts.looks import CSS, legend, ordered
+from ..charts.marks import tag
+from ..charts.plane import Others, Spot, plane
+from ..charts.timeline import last_s, timeline
 from ..matrix.render import LEGEND
 from ..matrix.summary import FCFS, HIGHEST_EDGE, ORACLE, Cell, Results, collect, spread_of, summary
 from .charts import against_load, cdf
-from .plane import Others, Spot, plane
-from .style import CSS, legend, ordered
-from .svg import tag
 from .tables import heat_map, summary_table
-from .timeline import last_s, timeline
 
 USUAL_BATCH = 64
 SHOWN_SMALL = ("fcfs", "skipjoin", "adaptive", ORACLE)

@@ -9,10 +9,10 @@ import math
 from collections import Counter
 from html import escape
 
+from ..charts.looks import ordered
+from ..charts.marks import tag
 from ..matrix.render import COLUMNS, DASH
 from ..matrix.summary import ORACLE, Results, Row, knows_lengths
-from .style import ordered
-from .svg import tag
 
 SHADES = 7
 DARKEST = 4.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...core.errors import InvalidSettings
 from ...core.json_output import add_json_flag
 from ...core.places import write
-from ..growing_file import growing_file
+from ..json_file import json_lines
 
 MOST_ROUNDS = 1000
 
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from ...executor.capacity import resolve_device, resolve_dtype, use_threads
     from ...executor.current_device import computing_on
     from ..kernels.contest import BOUNDS
-    from ..kernels.machine import facts
     from ..kernels.study import SpeedRow
+    from ..machine import device_facts
     from ..progress import Bar
     from .figures import Row
     from .plot import picture_of
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
     if dtype not in BOUNDS:
         raise InvalidSettings(f"The precision is {named}.", field="dtype", limit="float32, float16, bfloat16")
     use_threads(args.threads)
-    here = facts(device, dtype)
+    here = device_facts(device, dtype)
     lines_of, speeds, last = [], [], ""
-    with Bar() as bar, computing_on(device), growing_file(args.json, "json") as lines:
+    with Bar() as bar, computing_on(device), json_lines(args.json) as lines:
         bar.note(f"Drawing {scenario.model} on {device} and starting its executor ...")
         with staged(scenario, device, dtype, MonotonicClock()) as stage:
             print(head(scenario, here, args.repeats), flush=True)

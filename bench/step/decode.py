@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...executor.weights import LoadedModel
+from ..figures import Spread
 from ..kernels.contest import Work
 from ..kernels.speeds import COPY, GEMM, roofline_ns
-from ..offline.figures import Spread
 from .deck import Deck
 from .figures import ROOFLINE, TIME, Row, milliseconds
 from .scenario import Decode, Prefill, most_tokens

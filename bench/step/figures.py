@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..offline.figures import Spread
+from ..figures import Spread
 
 TIME, RATE = "ms", "GB/s"
 ROOFLINE, SLOWER, COPY_SHARE, IDLE = "roofline", "slower", "copy", "idle"

@@ -21,7 +21,7 @@ from ...engine.assemble import assemble
 from ...engine.params import EngineParams
 from ...engine.turn import Turn
 from ...profiler.online import CorrectedCostModel, OnlineCorrection
-from ..offline.figures import Spread
+from ..figures import Spread
 from ..turn import COST
 from .decode import Told
 from .figures import IDLE, TIME, Row, milliseconds

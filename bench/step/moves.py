@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...core.plan import Direction
+from ..figures import Spread
 from ..kernels.speeds import COPY
-from ..offline.figures import Spread
 from .deck import Deck
 from .decode import Told
 from .figures import COPY_SHARE, MEMORY_COPY, PINNED_COPY, RATE, SLOWER, TIME, Row, milliseconds

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..kernels.machine import DeviceFacts
-from ..kernels.render import machine_words
 from ..kernels.study import SpeedRow
+from ..machine import DeviceFacts
 from .figures import AT_MOST, COPY_SHARE, IDLE, MEMORY_COPY, ROOFLINE, SLOWER, Absent, Row
 from .scenario import StepScenario
 
@@ -32,7 +31,7 @@ def head(scenario: StepScenario, facts: DeviceFacts, rounds: int) -> str:
     """Which machine, what is judged, and what the columns are."""
     lines = [
         f"Whole iterations of {scenario.title}, {facts.dtype}",
-        machine_words(facts),
+        facts.sentence(),
         f"Medians of {rounds} rounds in which all lines of a case and the probes take turns; spread: largest less smallest, over the median",
     ]
     if facts.device == facts.processor and "cpu" not in scenario.bars_for:

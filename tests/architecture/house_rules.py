@@ -53,6 +53,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
         "kvstore.device",
         "profiler.measure",
         "bench.kernels",
+        "bench.machine",
         "bench.peers.continuous_batching_runner",
         "bench.peers.transformers_runner",
         "bench.peers.vllm_runner",

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from skipjoin.bench.charts.looks import LOOKS, PLAIN, look, ordered
+from skipjoin.bench.charts.plane import Others, Spot, dialled, plane
 from skipjoin.bench.matrix.cell import Jobs, Run, drain, measure, prepare
 from skipjoin.bench.matrix.plan import make_plan
 from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
 from skipjoin.bench.matrix.summary import knows_lengths
-from skipjoin.bench.report.plane import Others, Spot, dialled, plane
-from skipjoin.bench.report.style import LOOKS, PLAIN, look, ordered
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.engine.params import EngineParams

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipjoin.bench.charts.lines import thinned
+from skipjoin.bench.charts.marks import Scale, fitted, short, tag, text
+from skipjoin.bench.charts.plane import Spot, front, label_box
 from skipjoin.bench.matrix.summary import Cell, collect, summary
-from skipjoin.bench.report.charts import thinned
-from skipjoin.bench.report.plane import Spot, front, label_box
-from skipjoin.bench.report.svg import Scale, fitted, short, tag, text
 from skipjoin.bench.report.tables import shade
 
 CELL = Cell("chat", 0.9, 64)

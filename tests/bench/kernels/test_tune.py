@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from skipjoin.bench.kernels.machine import facts
 from skipjoin.bench.kernels.render import found_line
 from skipjoin.bench.kernels.scenario import FOLDER, TUNED, load_shapes
 from skipjoin.bench.kernels.search import TURNS, Space, search
 from skipjoin.bench.kernels.tune import Place, file_name, read_older, size_file, tune, write_sizes
+from skipjoin.bench.machine import device_facts
 from skipjoin.cli import main
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvalidSettings
@@ -95,7 +95,7 @@ def test_every_kind_of_batch_is_tuned_and_told(tmp_path):
     assert [one[:2] for one in seen] == [(64, "decode"), (64, "chunks"), (128, "decode"), (128, "chunks")]
     assert found[keys[0]].sizes.chunk_split == sizes_by_rule(keys[0]).chunk_split, "decodes alone do not ask for it"
     assert "no candidate runs" in found_line(*told[3]) and "rows 32" in found_line(*told[0])
-    here = facts(CPU, torch.bfloat16)
+    here = device_facts(CPU, torch.bfloat16)
     path = tmp_path / "new" / file_name(CPU)
     write_sizes(size_file(found, place, here, read_older(path, CPU)), path)
     # Another kind of numbers later keeps what is there.
@@ -115,7 +115,7 @@ def test_a_file_that_is_in_the_way(tmp_path: Path) -> None:
         read_older(path, CPU)
     scenario, place = load_shapes(FOLDER / TUNED), Place(CPU, torch.float32, ManualClock())
     found = tune(scenario, [64], place, SPACE, lambda *_: None, lambda: None, lambda *_: distance)
-    table = size_file(found, place, facts(CPU, torch.float32), None)
+    table = size_file(found, place, device_facts(CPU, torch.float32), None)
     write_sizes(replace(table, device="Another card"), path)
     with pytest.raises(InvalidSettings, match="holds the sizes of Another card"):
         read_older(path, CPU)
@@ -125,7 +125,7 @@ def test_a_file_that_is_in_the_way(tmp_path: Path) -> None:
 
 IN_THE_INTERPRETER = """
 import sys, torch
-from skipjoin.bench.kernels.machine import facts
+from skipjoin.bench.machine import device_facts
 from skipjoin.bench.kernels.scenario import load_shapes
 from skipjoin.bench.kernels.search import Space
 from skipjoin.bench.kernels.tune import Place, size_file, tune, write_sizes
@@ -140,7 +140,7 @@ if sys.argv[3] == "wrong":
     module.attend = lambda kv, layer, shape, batch, queries, out, tiles: out.zero_()
 found = tune(scenario, [16], place, space, lambda key, best: print(key, best), lambda: None)
 if found:
-    write_sizes(size_file(found, place, facts(place.device, place.dtype), None), Path(sys.argv[2]))
+    write_sizes(size_file(found, place, device_facts(place.device, place.dtype), None), Path(sys.argv[2]))
 """
 SMALL = """
 title = "a test"

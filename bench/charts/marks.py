@@ -1,6 +1,6 @@
-"""Marks on a plane: small pure functions that answer SVG text.
+"""Marks on a plane: small pure functions that return SVG text.
 
-Owns escaping, numbers, scales and ticks. It knows no policy and no measure; `charts` and `timeline` draw with it.
+Owns escaping, numbers, scales and ticks. It knows no policy and no measure.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+
+Point = tuple[float, float]
 
 
 def number(value: float) -> str:
@@ -41,13 +43,13 @@ def line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> st
     return tag("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), **attributes)
 
 
-def polyline(points: Iterable[tuple[float, float]], *inside: str, **attributes: object) -> str:
+def polyline(points: Iterable[Point], *inside: str, **attributes: object) -> str:
     """A line through points."""
     return tag("polyline", *inside, points=" ".join(f"{number(x)},{number(y)}" for x, y in points), **attributes)
 
 
 def picture(width: float, height: float, words: str, *inside: str) -> str:
-    """A whole image that scales with the page; `words` say what it shows to who cannot see it."""
+    """A whole image that scales with the page; `words` say what it shows to a reader who cannot see it."""
     return tag(
         "svg",
         *inside,

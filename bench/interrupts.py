@@ -1,7 +1,7 @@
 """A measurement that is ended from outside ends what it started.
 
-Owns what SIGTERM and a terminal that closes (SIGHUP) mean to a command of `bench`: the same as Ctrl-C. It knows no process; those who start one end
-it on their way out, and without this there would be no way out. The command wraps every action in it.
+Owns what SIGTERM and a terminal that closes (SIGHUP) mean to a command of `bench`: the same as
+Ctrl-C. Code that starts a process ends it on its way out; without this there would be no way out.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def orderly() -> Iterator[None]:
-    """Within the block these signals interrupt as Ctrl-C does, unless somebody has a use for them already (nohup ignores SIGHUP)."""
+def signals_interrupt() -> Iterator[None]:
+    """Within the block these signals interrupt as Ctrl-C does, unless they have a use already (nohup ignores SIGHUP)."""
     mine = {number: signal.SIG_DFL for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL}
     if threading.current_thread() is not threading.main_thread():
         mine = {}  # only the main thread may say what a signal means
     for number in mine:
         signal.signal(number, _interrupt)
     if mine and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # So a script starts what it leaves in the background: Ctrl-C is not meant for it, but it would not hear of the others either.
+        # So a script starts what it leaves in the background: Ctrl-C is not meant for it, and
+        # without a handler the other two would not reach it either.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         mine[signal.SIGINT] = signal.SIG_IGN
     try:
@@ -35,5 +36,5 @@ def orderly() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Not an exception from here: an event loop has its own way to be interrupted, and it hangs on this signal.
+    # Not an exception from here: an event loop has its own way to be interrupted, and hangs on this.
     signal.raise_signal(signal.SIGINT)

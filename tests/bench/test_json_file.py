@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from skipjoin.bench.growing_file import growing_file
+from skipjoin.bench.json_file import json_lines
 from skipjoin.core.errors import InvalidInput
 
 
 def test_the_older_file_stays_until_the_last_line_is_there(tmp_path: Path) -> None:
     out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
     out.write_text("older")
-    with growing_file(str(out), "json") as add:
+    with json_lines(str(out)) as add:
         add({"a": 1})
         assert json.loads(part.read_text()) == {"a": 1} and out.read_text() == "older"
         add({"b": 2})
@@ -27,7 +27,7 @@ def test_what_ends_early_keeps_both(tmp_path: Path) -> None:
     out.write_text("older")
 
     def interrupted() -> None:
-        with growing_file(str(out), "json") as add:
+        with json_lines(str(out)) as add:
             add({"a": 1})
             raise KeyboardInterrupt
 
@@ -37,13 +37,13 @@ def test_what_ends_early_keeps_both(tmp_path: Path) -> None:
 
 
 def test_what_is_no_plain_file_is_written_to_itself(tmp_path: Path) -> None:
-    with growing_file("/dev/null", "json") as add:
+    with json_lines("/dev/null") as add:
         add({"a": 1})
     assert not Path("/dev/null.part").exists() and not Path("/dev/null").is_file()
 
 
 def test_nowhere_is_a_place() -> None:
-    with growing_file(None, "json") as add:
+    with json_lines(None) as add:
         add({"a": 1})
 
 
@@ -51,7 +51,7 @@ def test_nowhere_is_a_place() -> None:
 def test_a_full_disk_is_told_at_the_line_that_did_not_fit() -> None:
     with (
         pytest.raises(InvalidInput, match="--json cannot be written: No space"),
-        growing_file("/dev/full", "json") as add,
+        json_lines("/dev/full") as add,
     ):
         add({"a": 1})
 
@@ -59,6 +59,6 @@ def test_a_full_disk_is_told_at_the_line_that_did_not_fit() -> None:
 def test_no_place_is_told_before_the_work(tmp_path: Path) -> None:
     with (
         pytest.raises(InvalidInput, match=f"--json cannot be written: {os.strerror(2)}"),
-        growing_file(str(tmp_path / "none" / "out"), "json"),
+        json_lines(str(tmp_path / "none" / "out")),
     ):
         raise AssertionError("the work began")

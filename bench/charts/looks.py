@@ -1,7 +1,7 @@
-"""How the page looks: a colour and a dash a policy, the style sheet, light and dark.
+"""How charts and the page look: a colour and a dash a policy, the style sheet, light and dark.
 
-Owns appearance only. A policy that is often compared has a look of its own and keeps it on every page; the others share thin grey. `charts`,
-`timeline` and `page` ask it.
+A policy that is often compared has a look of its own and keeps it on every page. The others share
+thin grey.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from html import escape
 
 from ...scheduler.series import parse
-from .svg import line, tag
+from .marks import line, tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ ORDER = tuple(LOOKS)
 
 
 def look(name: str) -> Look:
-    """The look of a policy, whether it has one of its own or not; where its dial is set, fainter towards 0."""
+    """The look of a policy, its own or the plain one; where its dial is set, fainter towards 0."""
     series = parse(name)
     plain = LOOKS.get(series.policy, PLAIN)
     return plain if series.tail is None else replace(plain, width=1.8, strength=FAINTEST + (1 - FAINTEST) * series.tail)

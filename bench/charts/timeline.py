@@ -1,14 +1,11 @@
-"""The jobs of one small run as bars in time.
-
-Owns the drawing of waiting, running, first token and end. It knows the line that `matrix.timeline` makes, and no policy beyond its name.
-"""
+"""The jobs of one small run as bars in time, from the line that `matrix.timeline` makes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .style import look
-from .svg import Scale, line, picture, tag, text, title
+from .looks import look
+from .marks import Scale, line, picture, tag, text, title
 
 WIDE, ROW, LEFT, TOP, BOTTOM = 1100.0, 11.0, 40.0, 8.0, 34.0
 
@@ -19,7 +16,10 @@ def last_s(drawn: dict[str, Any]) -> float:
 
 
 def timeline(drawn: dict[str, Any], until_s: float) -> str:
-    """A row a job, in order of arrival: thin while it waits, thick while it is in the batch, a gap at its first token; 0..`until_s`."""
+    """A row a job, in order of arrival, over 0..`until_s`.
+
+    Thin while it waits, thick while it is in the batch, a gap at its first token.
+    """
     jobs, policy = drawn["jobs"], drawn["key"]["policy"]
     high = TOP + ROW * len(jobs) + BOTTOM
     x = Scale(0.0, until_s, LEFT, WIDE - 12)
@@ -37,8 +37,9 @@ def timeline(drawn: dict[str, Any], until_s: float) -> str:
 def _job(job: dict[str, Any], row: int, y: float, x: Scale, paint: str) -> str:
     jct = job["end_s"] - job["arrival_s"]
     said = title(
-        f"job {row + 1}: {job['prompt_tokens']} prompt tokens, {job['output_tokens']} output tokens; first token after"
-        f" {job['first_token_s'] - job['arrival_s']:.1f} s, done after {jct:.1f} s, in the batch {len(job['runs_s'])} times"
+        f"job {row + 1}: {job['prompt_tokens']} prompt tokens, {job['output_tokens']} output tokens; "
+        f"first token after {job['first_token_s'] - job['arrival_s']:.1f} s, done after {jct:.1f} s, "
+        f"in the batch {len(job['runs_s'])} times"
     )
     parts = [said, line(x(job["arrival_s"]), y, x(job["end_s"]), y, class_="wait")]
     for start, end in job["runs_s"]:

@@ -1,6 +1,7 @@
 """The plane of mean and P99: who gives what on average, and what it takes from the last percent.
 
-Owns spots, fronts, the points of one policy's dial and where their labels stand. Ratios come from `page`, axes and looks from `charts` and `style`.
+Owns spots, fronts, the points of one policy's dial and where their labels stand. Ratios come from
+the report's page.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 
 from ...scheduler.series import parse
 from ..matrix.summary import knows_lengths
-from .charts import BOTTOM, LEFT, TOP, axes
-from .style import look
-from .svg import Scale, fitted, line, picture, polyline, tag, text, title
+from .lines import Axes
+from .looks import look
+from .marks import Point, Scale, fitted, line, picture, polyline, tag, text, title
 
-PLANE_WIDE, PLANE_HIGH = 520.0, 380.0
+WIDE, HIGH, LEFT, TOP, BOTTOM = 520.0, 380.0, 40.0, 2.0, 34.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class Others:
 
     name: str
     source: str
-    points: tuple[tuple[float, float], ...]
+    points: tuple[Point, ...]
 
 
 def front(spots: Sequence[Spot]) -> list[Spot]:
-    """Those that no other beats in both, by rising P99; those that know lengths apart, for nobody can have them."""
+    """Those that no other beats in both, by rising P99; without those that know lengths, which no server can have."""
     best: list[Spot] = []
     for spot in sorted((one for one in spots if not knows_lengths(one.policy)), key=lambda one: (one.late, one.mean)):
         if not best or spot.mean < best[-1].mean:
@@ -87,17 +88,21 @@ class _Labels:
 
 
 def plane(spots: Sequence[Spot], words: str, others: Sequence[Others] = ()) -> str:
-    """Mean over P99, both as ratios to fcfs: the front of those that nobody beats in both, a line through the points of one dial, others' fronts."""
+    """Mean over P99, both as ratios to fcfs.
+
+    Drawn are the front of those that no other beats in both, a line through the points of one dial,
+    and the fronts of others.
+    """
     foreign = [point for one in others for point in one.points]
     late = [*(spot.late for spot in spots), *(at for _, at in foreign), 1.0]
     mean = [*(spot.mean for spot in spots), *(at for at, _ in foreign), 1.0]
-    x = fitted(late, LEFT, PLANE_WIDE - 74, log=True)
-    y = fitted(mean, PLANE_HIGH - BOTTOM, TOP + 14, log=True)
+    x = fitted(late, LEFT, WIDE - 74, log=True)
+    y = fitted(mean, HIGH - BOTTOM, TOP + 14, log=True)
     best = front(spots)
     dials = dialled(spots)
     labels = _Labels([(x(at) - 5, y(of) - 5, x(at) + 5, y(of) + 5) for of, at in _places(spots, foreign)])
     parts = [
-        axes(x, y, "P99 / fcfs", "mean / fcfs"),
+        Axes(x, y, "P99 / fcfs", "mean / fcfs").drawn(),
         line(x(1.0), y.start, x(1.0), y.stop, class_="one"),
         line(x.start, y(1.0), x.stop, y(1.0), class_="one"),
         _corners(best, x, y),
@@ -113,16 +118,16 @@ def plane(spots: Sequence[Spot], words: str, others: Sequence[Others] = ()) -> s
         parts.append(_dot(spot, x(spot.late), y(spot.mean), strong=spot in best))
         shown = short_names.get(spot.policy, spot.policy)
         parts.append(labels.put(x(spot.late), y(spot.mean), shown, strong=spot in best))
-    return picture(PLANE_WIDE, PLANE_HIGH, words, *parts)
+    return picture(WIDE, HIGH, words, *parts)
 
 
-def _places(spots: Sequence[Spot], foreign: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _places(spots: Sequence[Spot], foreign: Sequence[Point]) -> list[Point]:
     return [*((spot.mean, spot.late) for spot in spots), *foreign]
 
 
 def _corners(best: Sequence[Spot], x: Scale, y: Scale) -> str:
     """The front as stairs: between two of its spots nothing is offered but the better tail."""
-    corners: list[tuple[float, float]] = []
+    corners: list[Point] = []
     for spot in best:
         if corners:
             corners.append((x(spot.late), corners[-1][1]))
