@@ -167,11 +167,11 @@ def print_repeat(scenario: Scenario, said: Repeat) -> None:
     """One of several runs."""
     pair = said.pair
     live, simulated = pair.live.mean_jct_s or 0.0, pair.simulated.mean_jct_s or 0.0
-    ratio = DASH if pair.fidelity is None else f"{pair.fidelity:.3f}"
+    ratio, truth = (DASH if one is None else f"{one:.3f}" for one in (pair.fidelity, said.truth))
     late = "" if pair.trustworthy else f"  generator {pair.lag_p99_ms:.1f} ms late"
     print(
         f"{scenario.title}, run {said.number + 1} {pair.policy:<10}"
-        f" live {live:8.3f} s  simulated {simulated:8.3f} s  ratio {ratio}  drift {said.drift:+.1%}{late}"
+        f" live {live:8.3f} s  simulated {simulated:8.3f} s  ratio {ratio}  at its own speed {truth}  drift {said.drift:+.1%}{late}"
         f"{'  set apart' if said.apart else ''}"
     )
     kinds = [f"{kind} {one.ratio:.3f} of {one.iterations:,}" for kind, one in said.kinds.items()]
@@ -183,15 +183,18 @@ def print_repeat(scenario: Scenario, said: Repeat) -> None:
 def print_fidelity(said: Fidelity) -> None:
     """The verdict on all runs of a policy: the simulator's truth, and mean JCT beside that of fcfs."""
     title = f"{said.scenario}, {said.policy}"
-    apart = f"; set apart {', '.join(f'{ratio:.3f}' for ratio in said.apart)}" if said.apart else ""
-    ratios = _spread(said.ratios) if said.ratios else "not judged"
+    truths, costs, ratios = (_spread(one) if one else "not judged" for one in (said.truths, said.costs, said.ratios))
+    bar = f"(bar: median within {WITHIN:.0%} of 1)"
     print(
-        f"{_verdict(said.faithful)} {title}: simulated / live mean JCT {ratios}{apart}"
-        f" (bar: median within {WITHIN:.0%} of 1); equal live runs differ by up to {said.live_spread:.0%}"
+        f"{_verdict(said.faithful)} {title}: simulated / live mean JCT at each run's own speed {truths} {bar};"
+        f" equal live runs differ by up to {said.live_spread:.0%}"
     )
+    print(f"{_verdict(said.priced)} {title}: iterations predicted / measured {costs} {bar}")
     if said.kinds:
         kinds = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in said.kinds.items())
-        print(f"     {title}: iterations predicted / measured, medians: {kinds}")
+        print(f"     {title}: the same by kind, medians: {kinds}")
+    apart = f"; set apart {', '.join(f'{ratio:.3f}' for ratio in said.apart)}" if said.apart else ""
+    print(f"     {title}: simulated / live mean JCT by the profiles before and after {ratios}{apart}")
     if said.over_base:
         most = said.most_over_base
         bar = "" if most is None else f" (bar: median at most {most:g})"

@@ -75,8 +75,10 @@ def _fidelity(
     # A policy whose requests all failed has no verdict, and must not pass for one that holds.
     whole = len(verdicts) == len(scenarios) * len(set(policies))
     value: Value = {"fidelity": [_told(one) for one in verdicts]}
-    # Where every run was set apart nothing says that the simulator is true.
-    return value, whole and all(one.holds and (bool(one.ratios) or not strict) for one in verdicts)
+    # Where every run was set apart nothing says that the profile is true.
+    return value, whole and all(
+        one.holds and (None not in (one.faithful, one.priced) or not strict) for one in verdicts
+    )
 
 
 def _told(one: Fidelity) -> Value:

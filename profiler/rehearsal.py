@@ -28,7 +28,8 @@ from .model import LinearCostModel
 from .schema import Profile
 
 FIRST_HANDLE = 1 << 40  # the sweep's lie below
-JOBS_PER_SLOT = 3  # live jobs for each slot of the batch: enough that some wait and some are preempted
+JOBS_PER_SLOT = (0.25, 0.5, 0.75, 1.0, 2.0, 3.0)
+"""Live jobs for each slot of the batch, one after the other: a server has small batches too, and at last some jobs wait and some are preempted."""
 MEAN_SHARE = 6.0  # the pool holds so many mean jobs
 LONGEST_MEAN = 512
 OUTPUT_SHARE = 0.4
@@ -61,7 +62,8 @@ def rehearse(
     now_ns = begun_ns
     while now_ns < begun_ns + length_ns:
         step_ns = now_ns
-        effects = turn.step(troupe.newcomers(len(turn.state.rows), now_ns))
+        share = (now_ns - begun_ns) / length_ns
+        effects = turn.step(troupe.newcomers(len(turn.state.rows), now_ns, share))
         contexts = running.context_sum
         encode_effects(1, effects)
         now_ns = clock.now_ns()
@@ -112,14 +114,15 @@ class _Troupe:
         room = facts.device_pages * facts.page_tokens
         self._most = min(room, facts.max_context_tokens or room)
         self._mean = min(room / MEAN_SHARE, LONGEST_MEAN, self._most / 3)
-        self._live = JOBS_PER_SLOT * max_batch
+        self._live = [max(1, round(slot * max_batch)) for slot in JOBS_PER_SLOT]
         self._vocabulary = facts.vocab_size
         self._draw = np.random.Generator(np.random.PCG64([0, 5]))
         self._count = 0
 
-    def newcomers(self, live: int, now_ns: int) -> list[Event]:
-        """As many as are missing."""
-        return [self._job(now_ns) for _ in range(self._live - live)]
+    def newcomers(self, live: int, now_ns: int, share: float) -> list[Event]:
+        """As many as are missing after `share` of the rehearsal."""
+        wanted = self._live[min(int(share * len(self._live)), len(self._live) - 1)]
+        return [self._job(now_ns) for _ in range(wanted - live)]
 
     def handles(self) -> tuple[Handle, ...]:
         """Everybody there was."""
@@ -143,10 +146,10 @@ def rehearsed(profile: Profile, sweep: Sequence[SweepRow], rehearsal: Sequence[S
     """
     model, fit = fit_cost_model([*sweep, *rehearsal], profile.model.move_token_ns)
     source = f"{profile.source} {len(rehearsal)} iterations are the engine's own, with its work around them."
-    return replace(profile, model=_summing(model, rehearsal), fit=fit, source=source)
+    return replace(profile, model=summing(model, rehearsal), fit=fit, source=source)
 
 
-def _summing(model: LinearCostModel, rows: Sequence[SweepRow]) -> LinearCostModel:
+def summing(model: LinearCostModel, rows: Sequence[SweepRow]) -> LinearCostModel:
     """`model` with its decode part and its chunks scaled, so that rows without chunks and all rows together take what they took."""
     measured = sum(row.measured_ns for row in rows)
     whole = measured / sum(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in rows)

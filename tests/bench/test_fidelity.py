@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 from measured import result
 
-from skipjoin.bench.fidelity import KINDS, Fidelity, Kind, Repeat, by_kind, verdicts
+from skipjoin.bench.fidelity import KINDS, Fidelity, Kind, Repeat, at_own_speed, by_kind, verdicts
 from skipjoin.bench.outcome import Pair
 from skipjoin.bench.scenario import FOLDER, load_scenario, scenario_names
 from skipjoin.profiler.fit import SweepRow
 from skipjoin.profiler.model import LinearCostModel
+from skipjoin.profiler.profiles import load_profile
+from skipjoin.sim.world import simulate
+from skipjoin.workload.statistics import summarize
 
 FIRST, SECOND = (load_scenario(FOLDER / f"{name}.toml") for name in scenario_names())
 
@@ -29,7 +32,7 @@ def _round(**live_s: float | None) -> dict[str, Repeat]:
 
 
 def _fidelity(**more: object) -> Fidelity:
-    return replace(Fidelity("a scenario", "adaptive", (1.0,), (4.0,)), **more)  # type: ignore[arg-type]
+    return replace(Fidelity("a scenario", "adaptive", (1.0,), (4.0,), truths=(1.0,), costs=(1.0,)), **more)  # type: ignore[arg-type]
 
 
 def test_the_fidelity_of_a_pair() -> None:
@@ -48,10 +51,15 @@ def test_the_fidelity_of_a_pair() -> None:
         ((0.88, 0.94), 0.91, True),
     ],
 )
-def test_the_simulator_is_judged_by_the_median(ratios: tuple[float, ...], median: float, holds: bool) -> None:
-    verdict = _fidelity(ratios=ratios)
-    assert verdict.median == pytest.approx(median)
-    assert verdict.faithful is verdict.holds is holds
+def test_simulator_and_profile_are_judged_by_the_median(ratios: tuple[float, ...], median: float, holds: bool) -> None:
+    verdict = _fidelity(truths=ratios)
+    assert (verdict.faithful, verdict.priced) == (holds, True)
+    assert verdict.holds is holds
+    verdict = _fidelity(costs=ratios)
+    assert (verdict.faithful, verdict.priced) == (True, holds)
+    assert verdict.holds is holds
+    assert _fidelity(ratios=ratios).median == pytest.approx(median)
+    assert _fidelity(ratios=ratios).holds  # the profile's error, many times over
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,7 @@ def test_failures_of_all_runs_are_counted() -> None:
     failures = (("lost", "late"), ("lost",))
     rounds = [{"fcfs": Repeat(0, _pair("fcfs", 1.0, failures=which))} for which in failures]
     (verdict,) = verdicts(FIRST, rounds)
-    assert verdict.failed == 3 and verdict.faithful and not verdict.holds
+    assert verdict.failed == 3 and verdict.faithful is None and not verdict.holds
 
 
 def test_a_run_between_two_profiles_that_differ_is_shown_and_set_apart() -> None:
@@ -116,7 +124,7 @@ def test_a_run_between_two_profiles_that_differ_is_shown_and_set_apart() -> None
     ]
     (verdict,) = verdicts(FIRST, rounds)
     assert (verdict.ratios, verdict.apart) == ((0.25, 0.5), (1.0, 0.125))
-    assert verdict.kinds == {"decodes": pytest.approx(1.1)}
+    assert verdict.kinds == {"decodes": pytest.approx(1.1)} and verdict.costs == (1.0, 1.2)
     assert len(verdict.live_jct_s) == 4
     late = replace(_pair("fcfs", 1.0), trustworthy=False)
     (verdict,) = verdicts(FIRST, [{"fcfs": Repeat(0, late)}])
@@ -142,3 +150,33 @@ def test_iterations_are_told_apart_by_what_they_held() -> None:
     assert [one.iterations for one in found.values()] == [1, 2, 1]
     assert [one.ratio for one in found.values()] == pytest.approx([0.5, 2.4 / 3.9, 1.0])
     assert list(by_kind(rows[1:2], cost)) == ["decodes"]
+
+
+def test_a_run_set_apart_still_says_how_true_the_simulator_is_at_its_speed() -> None:
+    runs = [
+        Repeat(0, _pair("fcfs", 4.0), 0.5, own_jct_s=3.9),
+        Repeat(1, _pair("fcfs", 2.0), own_jct_s=2.2),
+        Repeat(2, replace(_pair("fcfs", 2.0), trustworthy=False), own_jct_s=9.0),
+        Repeat(3, _pair("fcfs", 2.0)),
+    ]
+    (verdict,) = verdicts(FIRST, [{"fcfs": one} for one in runs])
+    assert verdict.truths == pytest.approx((0.975, 1.1)) and verdict.faithful
+    assert runs[3].truth is None and Repeat(0, _pair("fcfs", None), own_jct_s=1.0).truth is None
+
+
+def test_at_its_own_speed_a_run_has_the_costs_of_its_record() -> None:
+    profile = load_profile("opt-13b-a100")
+    slow = replace(profile.model, fixed_ns=3 * profile.model.fixed_ns, decode_job_ns=3 * profile.model.decode_job_ns)
+    rows = [
+        SweepRow(chunks, jobs, contexts, slow.iteration_ns(chunks, jobs, contexts))
+        for chunks in ((), ((100, 0),), ((400, 0),), ((300, 600),))
+        for jobs, contexts in ((1, 40), (3, 900), (8, 1000), (8, 4000))
+    ]
+    workload, _ = FIRST.fitted(profile, 5.0)
+    quick = summarize("fcfs", 0, simulate(FIRST.machine(profile), "fcfs", workload).jobs).mean_jct_s
+    own = at_own_speed(FIRST, "fcfs", profile, workload, rows)
+    told = summarize(
+        "fcfs", 0, simulate(FIRST.machine(replace(profile, model=slow, tables=None)), "fcfs", workload).jobs
+    ).mean_jct_s
+    assert own == pytest.approx(told, rel=0.02) and own > 1.5 * quick
+    assert at_own_speed(FIRST, "fcfs", profile, workload, rows[:2]) is None
