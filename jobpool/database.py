@@ -212,15 +212,16 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the write lock from its start; on stable storage under the path when the block is left, undone if it raises.
 
-        Raises StoreUnavailable; then `unseen` tells whether the transaction is in the open file all the same, which is not the path's any more: it
-        must not be acknowledged, nor written twice.
+        A block that finds nothing to write may end it with ROLLBACK. Raises StoreUnavailable; then `unseen` tells whether the transaction is in the
+        open file all the same, which is not the path's any more: it must not be acknowledged, nor written twice.
         """
         self.unseen = False
         self.look()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
-            self.connection.execute("COMMIT")
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")
         except BaseException as error:
             self._undo()
             if isinstance(error, sqlite3.Error):

@@ -70,7 +70,10 @@ def column(values: Int32s) -> bytes:
 
 
 _SPELL = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-_SAMPLING = tuple(field.name for field in fields(SamplingParams))
+_SAMPLING = tuple(
+    (field.name, field.default, f'"{field.name}":{_SPELL(field.default)}') for field in fields(SamplingParams)
+)
+"""Name, default, and how the default is spelled."""
 _INSERT = (
     f"INSERT INTO job ({', '.join(JOB_COLUMNS)}, checksum) VALUES ({', '.join('?' * (len(JOB_COLUMNS) + 1))})"
     " ON CONFLICT (job_id) DO NOTHING ON CONFLICT (tenant, request_id) WHERE request_id IS NOT NULL DO NOTHING"
@@ -98,6 +101,19 @@ def insert(connection: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[bool]
     return stored
 
 
+def _spelled(sampling: SamplingParams) -> str:
+    """A JSON object. Most values are defaults, spelled once; JSON spells finite numbers as Python does."""
+    parts = []
+    for name, default, spelled in _SAMPLING:
+        value = getattr(sampling, name)
+        if value is default:
+            parts.append(spelled)
+        else:
+            number = type(value) is int or type(value) is float
+            parts.append(f'"{name}":{value if number else _SPELL(value)}')
+    return f"{{{','.join(parts)}}}"
+
+
 def _row(seq: int, job: NewJob) -> Row:
     state, epoch, crashes, folded_tokens = ACCEPTED, None, 0, 0
     row = (
@@ -106,7 +122,7 @@ def _row(seq: int, job: NewJob) -> Row:
         storable(job.tenant),
         job.request_id,
         job.body_digest,
-        _SPELL({name: getattr(job.sampling, name) for name in _SAMPLING}),
+        _spelled(job.sampling),
         job.submitted_unix_ns,
         job.deadline_unix_ns,
         int(job.cancel_on_disconnect),

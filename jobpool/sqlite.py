@@ -122,35 +122,27 @@ class SqliteJobPool:
     def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
         """See the port."""
         with self._database.write() as connection:
-            known = [self._known(connection, job) for job in jobs]
-            newcomers = [job for job, answer in zip(jobs, known, strict=True) if answer is None]
-            stored = insert(connection, newcomers) if newcomers else []
-            answers = iter(
-                JobRecord(job, JobState.ACCEPTED) if is_new else self._conflicting(connection, job)
-                for job, is_new in zip(newcomers, stored, strict=True)
-            )
-            return [next(answers) if answer is None else answer for answer in known]
+            stored = insert(connection, jobs)
+            if not any(stored):  # repeats are answered where nothing can be written, too
+                connection.execute("ROLLBACK")
+            return [
+                JobRecord(job, JobState.ACCEPTED) if is_new else self._known(connection, job)
+                for job, is_new in zip(jobs, stored, strict=True)
+            ]
 
-    def _known(self, connection: sqlite3.Connection, job: NewJob) -> JobRecord | Exception | None:
-        """What an earlier submit says of this one; None where there was none."""
-        if job.request_id is None:
-            return None
-        first = connection.execute(
-            f"{SELECT} WHERE tenant = ? AND request_id = ?", (storable(job.tenant), job.request_id)
-        ).fetchone()
-        if first is None:
-            return None
-        try:
-            record = self._reading.record(first)
-        except DataLoss as error:
-            self._database.met_damage()
-            return error
-        return record if record.job.body_digest == job.body_digest else conflict()
-
-    def _conflicting(self, connection: sqlite3.Connection, job: NewJob) -> JobRecord | Exception:
-        """Why a job was not stored that no earlier submit knew."""
-        if (first := self._known(connection, job)) is not None:
-            return first  # it came in the same commit
+    def _known(self, connection: sqlite3.Connection, job: NewJob) -> JobRecord | Exception:
+        """What an earlier submit says of one that was not stored."""
+        if job.request_id is not None:
+            first = connection.execute(
+                f"{SELECT} WHERE tenant = ? AND request_id = ?", (storable(job.tenant), job.request_id)
+            ).fetchone()
+            if first is not None:
+                try:
+                    record = self._reading.record(first)
+                except DataLoss as error:
+                    self._database.met_damage()
+                    return error
+                return record if record.job.body_digest == job.body_digest else conflict()
         if connection.execute("SELECT 1 FROM job WHERE job_id = ?", (job.job_id,)).fetchone():
             return InvariantViolation("A new job has the id of an old one.")
         self._database.met_damage()
