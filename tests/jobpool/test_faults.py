@@ -14,8 +14,15 @@ from pathlib import Path
 import pytest
 from job_pools import NOW, check_log, end, entry, job_id, logged, new_job, submit_one
 
-from skipjoin.core.errors import InvalidSettings, InvariantViolation, NotFound, SkipjoinError, StoreUnavailable
-from skipjoin.core.pool import LogBatch
+from skipjoin.core.errors import (
+    Conflict,
+    InvalidSettings,
+    InvariantViolation,
+    NotFound,
+    SkipjoinError,
+    StoreUnavailable,
+)
+from skipjoin.core.pool import JobRecord, LogBatch
 from skipjoin.jobpool.registry import open_pool
 from skipjoin.jobpool.schema import APPLICATION_ID, VERSION
 from skipjoin.jobpool.sqlite import SqliteJobPool
@@ -185,6 +192,25 @@ def test_a_full_disk_stores_nothing_by_halves_and_goes_on_when_there_is_room(pat
     again.close()
 
 
+def test_repeats_alone_write_nothing(path: Path) -> None:
+    """So they are answered where nothing can be written, and cost no sync."""
+    pool = SqliteJobPool(path)
+    submit_one(pool, new_job(1, request_id="a", body="b"))
+    log = path.with_name(path.name + "-wal")
+    before = log.read_bytes()
+    repeat, conflict, old_id = pool.submit(
+        [new_job(2, request_id="a", body="b"), new_job(3, request_id="a", body="c"), new_job(1)]
+    )
+    assert isinstance(repeat, JobRecord)
+    assert repeat.job.job_id == job_id(1)
+    assert isinstance(conflict, Conflict)
+    assert isinstance(old_id, InvariantViolation)
+    assert log.read_bytes() == before
+    submit_one(pool, new_job(4))
+    assert log.read_bytes() != before
+    pool.close()
+
+
 def test_a_new_pool_on_a_full_disk(path: Path) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         SqliteJobPool(path, max_pages=3)
@@ -200,7 +226,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from job_pools import new_job, entry, submit_one
 from skipjoin.core.errors import StoreUnavailable
-from skipjoin.core.pool import LogBatch
+from skipjoin.core.pool import JobRecord, LogBatch
 from skipjoin.jobpool.sqlite import SqliteJobPool
 pool = SqliteJobPool(Path({str(path)!r}))
 epoch = pool.open_epoch("a")
