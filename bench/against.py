@@ -18,7 +18,7 @@ from statistics import geometric_mean, median
 from typing import Any
 
 from ..core.errors import InvalidSettings, Unavailable
-from .server import PACKAGE, own_command, own_environment
+from .load.server import PACKAGE, own_command, own_environment
 
 LEAST = 0.98
 IN_UNITS = ", in units"

@@ -1,7 +1,8 @@
-"""`skipjoin bench run|turn|kernels|step|pool|fidelity|published|demo|matrix|report|against|recovery|peers|engine|live`.
+"""`skipjoin bench ACTION`.
 
-Owns the flags, the JSON files and the exit codes: 0 measured, and every bar that there is held; 1 a bar did not hold. It measures nothing itself.
-`cli.py` calls it.
+Owns the table of actions, and what is true of all: an output file is looked at before the work, and
+an end from outside ends what was started. Exit codes: 0 measured, and every bar that there is held;
+1 a bar did not hold. A room's own `command` has its flags.
 """
 
 from __future__ import annotations
@@ -9,93 +10,41 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from ..core.clock import MonotonicClock
-from ..core.errors import InvalidInput, InvalidSettings
+from ..core.errors import InvalidSettings
 from ..core.json_output import STANDARD, add_json_flag, json_alone
 from ..core.places import place, write
+from .demo import command as demo
 from .interrupts import signals_interrupt
 from .kernels import command as kernels
+from .load import command as load
 from .matrix import command as matrix
-from .measured import command as measured
-from .offline import command as offline
-from .peer_live import command as peer_live
 from .peers import command as peers
-from .published import command as published
 from .recovery import command as recovery
 from .report import command as report
 from .step import command as step
+from .studies import command as studies
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench` and its sub-commands."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    _configure_run(actions.add_parser("run", help="open-loop load against a server; latency from the scheduled time"))
-    _configure_turn(actions.add_parser("turn", help="the engine's own time per iteration, alone and beside a model"))
-    kernels.configure(actions.add_parser("kernels", help="each kernel beside its reference, torch's and the rooflines"))
-    step.configure(actions.add_parser("step", help="whole iterations of the executor beside the device's rooflines"))
-    _configure_pool(actions.add_parser("pool", help="submits and token-log commits a second of the job pools"))
-    measured.configure(actions.add_parser("fidelity", help="measured runs of another server beside their replays"))
-    published.configure(
-        actions.add_parser("published", help="FastServe's published points on OPT-13B beside simulated ones")
-    )
-    _configure_demo(actions.add_parser("demo", help="a small model, a server, the same jobs under each policy"))
-    matrix.configure(actions.add_parser("matrix", help="policies x traces x loads x batches in the simulator"))
-    report.configure(actions.add_parser("report", help="a matrix's results as a page with charts"))
-    peers.configure(
-        actions.add_parser("peers", help="install other engines, each by itself, to be measured beside ours")
-    )
-    _configure_against(
-        actions.add_parser("against", help="turn, engine or pool of this code beside those of another checkout")
-    )
-    recovery.configure(
-        actions.add_parser("recovery", help="starts, and how soon tokens come after the engine is killed")
-    )
-    offline.configure(actions.add_parser("engine", help="tokens a second without a server, beside the peers' engines"))
-    peer_live.configure(actions.add_parser("live", help="a peer's server and ours behind HTTP, with the same requests"))
+    for name, (help_, flags, _) in ACTIONS.items():
+        flags(actions.add_parser(name, help=help_))
 
 
-def _configure_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", choices=("skipjoin", "openai"), default="skipjoin", help="(default %(default)s)")
-    parser.add_argument(
-        "--url", required=True, metavar="URL", help="HOST:PORT of gRPC for skipjoin, http://HOST:PORT for openai"
-    )
-    parser.add_argument("--trace", required=True, metavar="CSV|shape:NAME", help="as in simulate")
-    rate = parser.add_mutually_exclusive_group()
-    rate.add_argument("--load", type=float, metavar="R", help="arrival rate over drain rate")
-    rate.add_argument("--rate", type=float, metavar="R", help="requests a second")
-    parser.add_argument(
-        "--drain-rate", type=float, metavar="R", help="for --load: requests a second; left out, it is measured first"
-    )
-    parser.add_argument("--poisson", action="store_true", help="draw fresh arrivals instead of the recorded ones")
-    parser.add_argument(
-        "--requests", type=int, metavar="N", help="counted requests (default: the trace, 1000 of a shape)"
-    )
-    parser.add_argument(
-        "--warmup", type=int, default=0, metavar="N", help="requests before them, sent and not counted (default 0)"
-    )
-    parser.add_argument(
-        "--scale-lengths", type=float, default=1.0, metavar="F", help="multiply prompt and output lengths"
-    )
-    parser.add_argument("--max-tokens", type=int, metavar="K", help="leave out requests with more tokens than this")
-    parser.add_argument(
-        "--vocab-size", type=int, default=256, metavar="N", help="token ids are drawn below this (default %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of lengths, arrivals and token ids")
-    parser.add_argument("--profile", metavar="NAME|FILE", help="cost profile, for max_slowdown")
-    parser.add_argument(
-        "--metrics-url", metavar="URL", help="the skipjoin server's /metrics, for policy and bytes moved"
-    )
-    parser.add_argument("--model", metavar="NAME", help="for openai (default: the server's first)")
-    parser.add_argument("--token-file", metavar="FILE", help="bearer token (or the environment's SKIPJOIN_TOKEN)")
-    parser.add_argument("--tls", action="store_true", help="for skipjoin: TLS with the system's roots")
-    parser.add_argument("--tls-ca", metavar="FILE", help="for skipjoin: TLS with these roots (PEM)")
-    add_json_flag(parser, "the figures")
+def run(args: argparse.Namespace) -> int:
+    """Measure what was asked. Raises SkipjoinError."""
+    for flag in ("json", "plot", "markdown"):
+        if (file := getattr(args, flag, None)) is not None and (file != STANDARD or flag != "json"):
+            place(file, flag)
+    with signals_interrupt(), json_alone(getattr(args, "json", None)):
+        return ACTIONS[args.action][2](args)
 
 
 def _configure_turn(parser: argparse.ArgumentParser) -> None:
@@ -132,86 +81,6 @@ def _configure_against(parser: argparse.ArgumentParser) -> None:
     add_json_flag(parser, "the figures")
     parser.add_argument("bench", choices=BENCHES, help="what is measured")
     parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
-
-
-def _configure_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policies", default="fcfs,skipjoin,adaptive", metavar="A,B,C", help="(default %(default)s)")
-    parser.add_argument(
-        "--scenario", metavar="FILE", action="append", help="instead of those that ship; may be repeated"
-    )
-    parser.add_argument(
-        "--fidelity", type=int, metavar="N", help="instead: each scenario N times, policies in turn; medians and spread"
-    )
-    parser.add_argument("--record", metavar="DIR", help="keep the engine's record of each run there")
-    parser.add_argument(
-        "--check", action="store_true", help="judge by the bars also where the machine was busy meanwhile"
-    )
-    add_json_flag(parser, "the figures")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Measure what was asked. Raises SkipjoinError."""
-    actions: dict[str, Callable[[argparse.Namespace], int]] = {
-        "run": _run,
-        "turn": _turn,
-        "kernels": kernels.run,
-        "step": step.run,
-        "pool": _pool,
-        "fidelity": measured.run,
-        "published": published.run,
-        "demo": _demo,
-        "against": _against,
-        "matrix": matrix.run,
-        "report": report.run,
-        "recovery": recovery.run,
-        "peers": peers.run,
-        "engine": offline.run,
-        "live": peer_live.run,
-    }
-    for flag in ("json", "plot", "markdown"):
-        if (file := getattr(args, flag, None)) is not None and (file != STANDARD or flag != "json"):
-            place(file, flag)
-    with signals_interrupt(), json_alone(getattr(args, "json", None)):
-        return actions[args.action](args)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from ..profiler.profiles import load_profile
-    from .dial import Address, dialled
-    from .live import LiveQuestion, LiveStudy, answer
-    from .progress import Bar
-    from .render import print_live
-
-    question = LiveQuestion(
-        trace=args.trace,
-        data_folder=os.environ.get("SKIPJOIN_BENCH_DATA"),
-        load=args.load,
-        rate=args.rate,
-        drain_rate=args.drain_rate,
-        poisson=args.poisson,
-        requests=args.requests,
-        warmup=args.warmup,
-        scale_lengths=args.scale_lengths,
-        max_tokens=args.max_tokens,
-        vocab_size=args.vocab_size,
-        seed=args.seed,
-        profile=None if args.profile is None else load_profile(args.profile),
-    )
-    question.check()
-    address = Address(
-        args.target, args.url, args.model, args.metrics_url, args.token_file, tls_ca=args.tls_ca, tls=args.tls
-    )
-
-    async def measure(bar: Bar) -> LiveStudy:
-        clock = MonotonicClock()
-        async with dialled(address, clock) as target:
-            return await answer(question, args.target, target, clock, bar)
-
-    with Bar() as bar:
-        study = asyncio.run(measure(bar))
-    print_live(study)
-    _write(args.json, study.as_json())
-    return 0
 
 
 def _turn(args: argparse.Namespace) -> int:
@@ -264,7 +133,7 @@ def _pace(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
 
 def _turns_beside_a_model(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
     from ..executor.model_place import find_model
-    from .demo import ensure_model
+    from .cached_model import ensure_model
     from .engine_work import PROMPT_TOKENS, WorkReport, measure_work, prepared
     from .progress import Bar
     from .render import print_timing, print_work_head
@@ -314,29 +183,43 @@ def _against(args: argparse.Namespace) -> int:
     return 0 if as_quick(found) else 1
 
 
-def _demo(args: argparse.Namespace) -> int:
-    from .showing import Wish, perform
-
-    if args.fidelity is not None and not 1 <= args.fidelity <= 1000:
-        raise InvalidSettings(f"--fidelity is {args.fidelity}.", field="fidelity", limit="1..1000")
-    record = None if args.record is None else Path(args.record)
-    if record is not None:
-        _make(record)
-    policies = tuple(name.strip() for name in args.policies.split(",") if name.strip())
-    value, holds = perform(
-        Wish(tuple(Path(file) for file in args.scenario or ()), policies, args.fidelity, record, args.check)
-    )
-    _write(args.json, value)
-    return 0 if holds else 1
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as bad:
-        raise InvalidInput(f"{folder.name} cannot be made: {bad.strerror}.", field="record") from None
-
-
 def _write(file: str | None, value: dict[str, object]) -> None:
     if file is not None:
         write(file, json.dumps(value, indent=2) + "\n", "json")
+
+
+Action = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
+ACTIONS: dict[str, Action] = {
+    "run": ("open-loop load against a server; latency from the scheduled time", load.configure, load.run),
+    "turn": ("the engine's own time per iteration, alone and beside a model", _configure_turn, _turn),
+    "kernels": ("each kernel beside its reference, torch's and the rooflines", kernels.configure, kernels.run),
+    "step": ("whole iterations of the executor beside the device's rooflines", step.configure, step.run),
+    "pool": ("submits and token-log commits a second of the job pools", _configure_pool, _pool),
+    "fidelity": (
+        "measured runs of another server beside their replays",
+        studies.configure_fidelity,
+        studies.run_fidelity,
+    ),
+    "published": (
+        "FastServe's published points on OPT-13B beside simulated ones",
+        studies.configure_published,
+        studies.run_published,
+    ),
+    "demo": ("a small model, a server, the same jobs under each policy", demo.configure, demo.run),
+    "matrix": ("policies x traces x loads x batches in the simulator", matrix.configure, matrix.run),
+    "report": ("a matrix's results as a page with charts", report.configure, report.run),
+    "peers": (
+        "install other engines, each by itself, to be measured beside ours",
+        peers.configure_peers,
+        peers.run_peers,
+    ),
+    "against": ("turn, engine or pool of this code beside those of another checkout", _configure_against, _against),
+    "recovery": ("starts, and how soon tokens come after the engine is killed", recovery.configure, recovery.run),
+    "engine": (
+        "tokens a second without a server, beside the peers' engines",
+        peers.configure_engine,
+        peers.run_engine,
+    ),
+    "live": ("a peer's server and ours behind HTTP, with the same requests", peers.configure_live, peers.run_live),
+}
+"""Name -> help, what adds its flags, what runs it."""

@@ -33,7 +33,7 @@ from ..serving.facts import EngineFacts, EngineWords
 from ..serving.learned_file import LearnedFile
 from ..serving.link import LinkClosed, link_pair
 from ..serving.pulse import Pulse
-from .demo import compute_threads
+from .load.server import compute_threads
 from .stopwatch import WHOLE, Stopwatch
 from .timed_engine import DOOR, FORWARD, PARTS, YARDSTICK, TimedExecutor, TimedLink, TimedTurn
 from .turn import COST, Timing, timing_of

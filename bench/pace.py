@@ -18,7 +18,7 @@ from ..sim.drain import drain_rate
 from ..sim.world import Machine, simulate
 from ..workload.requests import Workload, make_workload
 from ..workload.shape import load_shape
-from .server import own_command, own_environment
+from .load.server import own_command, own_environment
 from .turn import Timing, timing_of
 from .yardstick import Yardstick
 

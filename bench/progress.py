@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -38,3 +40,12 @@ class Bar(Progress):
         if self._shown is not None:
             self.remove_task(self._shown)
             self._shown = None
+
+    @contextmanager
+    def steps(self, what: str, jobs: int) -> Iterator[Callable[[int], None]]:
+        """A bar of `jobs` steps while the block lasts; gives what advances it."""
+        self.begin(what, jobs)
+        try:
+            yield self.ended
+        finally:
+            self.end()

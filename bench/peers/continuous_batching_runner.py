@@ -1,7 +1,8 @@
 """Transformers' continuous batching behind JSON lines.
 
-Owns its manager, which stays with its pages and its thread between calls, and the call, in the peer's own environment. It does not know who is
-compared; `boot` starts it. Attention is what the environment has: flash attention where it was installed there, else torch's own.
+Owns its manager, which stays with its pages and its thread between calls, and the call. `boot` starts
+it in the peer's own environment. Attention is what the environment has: flash attention where it was
+installed there, else torch's own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.clock import MonotonicClock
-from .talk import serve
+from .talk import serve_decoding
 from .transformers_runner import versions_of
 
 LOOK_S = 1.0
@@ -26,7 +27,7 @@ class Decoding:
         self._manager: Any = None
 
     def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Load the folder in a precision, onto a device, with pages for a whole batch; prefixes that were seen before are not kept."""
+        """Load the folder in a precision, onto a device, with pages for a whole batch, without a prefix cache."""
         import torch
         import transformers
         from transformers.generation.continuous_batching.utils import WorkloadHints
@@ -36,7 +37,7 @@ class Decoding:
         model = transformers.AutoModelForCausalLM.from_pretrained(asked["model"], dtype=dtype)
         model = model.to(asked["device"]).eval()
         sizes = transformers.ContinuousBatchingConfig(allow_block_sharing=False, max_requests_per_batch=most)
-        # Told, because by itself it takes nearly all memory of a device, of which others have a part.
+        # By itself it takes nearly all memory of a device, of which others have a part.
         sizes.num_blocks = most * -(-room // sizes.page_size) + 1
         with torch.inference_mode():
             self._manager = model.init_continuous_batching(
@@ -77,5 +78,5 @@ class Decoding:
 def main() -> None:
     """Serve until the input ends."""
     decoding = Decoding()
-    serve({"load": decoding.load, "generate": decoding.generate})
+    serve_decoding(decoding)
     decoding.close()

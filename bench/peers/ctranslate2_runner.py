@@ -1,7 +1,7 @@
 """CTranslate2 behind JSON lines.
 
-Owns the conversion of a model folder, kept for the next time, and the call, in the peer's own environment. It does not know who is compared; `boot`
-starts it.
+Owns the conversion of a model folder, kept for the next time, and the call. `boot` starts it in the
+peer's own environment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.clock import MonotonicClock
-from .talk import serve
+from .talk import serve_decoding
 
 KEPT = 2
 _CLOCK = MonotonicClock()
@@ -67,7 +67,7 @@ class Decoding:
         return {"versions": {"ctranslate2": ctranslate2.__version__}}
 
     def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Greedy. `min_length` keeps the end token out, where the others only go on behind it: such outputs differ from there."""
+        """Greedy. `min_length` keeps the end token out, where the others go on behind it: outputs differ from there."""
         prompts = [[self._words[token] for token in prompt] for prompt in asked["prompts"]]
         begun_ns = _CLOCK.now_ns()
         results = self._generator.generate_batch(
@@ -85,5 +85,4 @@ class Decoding:
 
 def main() -> None:
     """Serve until the input ends."""
-    decoding = Decoding()
-    serve({"load": decoding.load, "generate": decoding.generate})
+    serve_decoding(Decoding())

@@ -1,7 +1,7 @@
 """What a peer's processes find in their environment.
 
-Owns the variables: those that every peer gets, and those that one of them asks for to be at its best on CPUs. It does not know when they are started;
-`runner` and `server` ask.
+Owns the variables: those that every peer gets, and those that one of them asks for to be at its best
+on CPUs. `runner` and `server` ask.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Machine:
 
 
 def clean(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what would steer a peer by chance; no downloads, no reports home, `threads` for OpenMP; then `more`."""
+    """This process's environment without what would steer a peer by chance, then `more`.
+
+    No downloads, no reports home, `threads` for OpenMP.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
     own = {
         "PYTHONUNBUFFERED": "1",
@@ -58,7 +61,7 @@ def clean(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]
 
 
 def vllm_cpu(machine: Machine) -> Mapping[str, str]:
-    """As its manual asks for on CPUs: threads bound to processors of their own, Intel's OpenMP and tcmalloc loaded first (where they are found)."""
+    """As its manual asks for on CPUs: threads bound to processors, Intel's OpenMP and tcmalloc loaded first."""
     processors = sorted(os.sched_getaffinity(0))[: machine.threads]
     first = [machine.prefix / "lib" / "libiomp5.so", *(folder / TCMALLOC for folder in LIBRARY_FOLDERS)]
     return {

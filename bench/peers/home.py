@@ -1,14 +1,13 @@
 """Where peers live, and which of them do.
 
-Owns the folders below the XDG cache and the stamp that says what was installed to the end. It installs nothing; `install` writes the stamp, everybody
-else asks here.
+Owns the folders below the XDG cache and the stamp that says what was installed to the end. `install`
+writes the stamp.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,22 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import InvalidSettings, Unavailable
+from ..cached_model import cache_folder
 from .catalogue import Peer
 
 STAMP = "installed.json"
 
 
-def peers_folder() -> Path:
-    """Below the XDG cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skipjoin" / "peers"
-
-
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of one peer: its virtual environment, what it keeps (converted models, compiled code), its last log.
-
-    The builds for the CPU and for CUDA have folders of their own, peers that share their pins have one.
-    """
+    """The folder of one peer's build for a device; peers that share their pins have one together."""
 
     peer: Peer
     device: str = "cpu"
@@ -39,7 +31,7 @@ class Home:
     @property
     def folder(self) -> Path:
         """All of it."""
-        return peers_folder() / f"{self.peer.pinned_as}{'' if self.device == 'cpu' else f'-{self.device}'}"
+        return cache_folder() / "peers" / f"{self.peer.pinned_as}{'' if self.device == 'cpu' else f'-{self.device}'}"
 
     @property
     def prefix(self) -> Path:
@@ -62,7 +54,7 @@ class Home:
         return self.folder / ("last.log" if self.peer.shares is None else f"last-{self.peer.name}.log")
 
     def wanted(self) -> str:
-        """A digest of what is pinned and of the interpreter's version: another one means to install again."""
+        """A digest of the pins and the interpreter's version: another one means to install again."""
         digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
         digest.update(b"" if self.device == "cpu" else self.device.encode())
         for path in (self.peer.alone, self.peer.requirements):
@@ -89,9 +81,8 @@ class Home:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as bad:
-            raise Unavailable(
-                f"{self.folder} cannot be made: {bad.strerror}. XDG_CACHE_HOME may name another place."
-            ) from None
+            where = "XDG_CACHE_HOME may name another place"
+            raise Unavailable(f"{self.folder} cannot be made: {bad.strerror}. {where}.") from None
 
     def forget(self) -> None:
         """Take the stamp away: what is there is not whole from now on."""

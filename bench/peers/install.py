@@ -1,7 +1,8 @@
 """A peer into a virtual environment of its own.
 
-Owns the steps: environment, what is installed by itself, the pinned rest, the proof that it can be imported. Interrupted, it goes on where it was,
-because what pip has fetched and installed stays; the stamp comes last. It knows no peer by name; the command calls it.
+Owns the steps: environment, what is installed by itself, the pinned rest, the proof that it can be
+imported. Interrupted, it goes on where it was, because what pip has fetched and installed stays; the
+stamp comes last.
 """
 
 from __future__ import annotations
@@ -16,47 +17,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...core.errors import InvalidSettings, Unavailable
-from ..live import Reporter
+from ..progress import Bar
 from .environment import clean
 from .home import Home, install_words
-from .process import kill_group
+from .peer_process import kill_group
 
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_S = 3.0
 FREE_BYTES = {"cpu": 6 << 30, "cuda": 10 << 30}
-"""What the largest peer takes with pip's copies while it is installed (measured in the end: 3.4 GB for the CPU, 4.9 GB for CUDA)."""
+"""What the largest peer takes with pip's copies while it is installed (in the end: 3.4 GB for the CPU,
+4.9 GB for CUDA)."""
 _SHOWN = 3
 
 
-def install(home: Home, reporter: Reporter) -> str:
-    """Install what is pinned, torch as it is built for the home's device; the version.
+def install(home: Home, bar: Bar) -> str:
+    """Install what is pinned, torch as it is built for the home's device. Returns the version.
 
-    Raises InvalidSettings for a peer that does not compute there, Unavailable with pip's own words and what to do.
+    Raises InvalidSettings for a peer that does not compute there, Unavailable with pip's own words
+    and what to do.
     """
     peer = home.peer
     if (why := peer.unable(home.device)) is not None:
         raise InvalidSettings(f"{peer.name} is {why}.", field="device", limit=", ".join(peer.computes))
     if (version := home.version()) is not None:
-        reporter.note(f"{peer.name} {version} is installed")
+        bar.note(f"{peer.name} {version} is installed")
         return version
     home.make()
     if shutil.disk_usage(home.folder).free < FREE_BYTES[home.device] and not home.prefix.exists():
-        raise Unavailable(
-            f"{peer.name} needs about {FREE_BYTES[home.device] >> 30} GiB of disk; make room, or let XDG_CACHE_HOME name a larger disk."
-        )
+        needs = f"{peer.name} needs about {FREE_BYTES[home.device] >> 30} GiB of disk"
+        raise Unavailable(f"{needs}; make room, or let XDG_CACHE_HOME name a larger disk.")
     lines = _pins(peer.requirements) + (_pins(peer.alone) if peer.alone else 0)
     home.forget()  # half of these pins beside half of others must not pass for whole when the others come back
-    reporter.begin(f"installing {peer.name}", lines)
-    try:
+    with bar.steps(f"installing {peer.name}", lines) as ended:
         _venv(home)
         for path, flags in ((peer.alone, ["--no-deps"]), (peer.requirements, _torch_build(home))):
             if path is not None:
-                _pip(home, ["install", *flags, "--requirement", str(path)], lambda: reporter.ended(1))
+                _pip(home, ["install", *flags, "--requirement", str(path)], lambda: ended(1))
         version = _proof(home)
-    finally:
-        reporter.end()
     home.stamp(version)
-    reporter.note(f"{peer.name} {version} is installed")
+    bar.note(f"{peer.name} {version} is installed")
     return version
 
 
@@ -72,38 +71,35 @@ def _venv(home: Home) -> None:
         return
     code, said = _run([sys.executable, "-m", "venv", "--clear", str(home.prefix)], home)
     if code:
-        raise Unavailable(
-            f"No virtual environment could be made for {home.peer.name}: {said}. On Debian and Ubuntu: apt-get install python3-venv."
-        )
+        how = "On Debian and Ubuntu: apt-get install python3-venv"
+        raise Unavailable(f"No virtual environment could be made for {home.peer.name}: {said}. {how}.")
 
 
 def _torch_build(home: Home) -> list[str]:
     """What makes pip choose torch's build for the device.
 
-    For the CPU the index of its CPU builds, when it answers: without it pip may choose the build for CUDA, which is gigabytes larger. For CUDA the
-    version without a suffix, compared as text: on Linux that is the package index's build for CUDA, whatever other indexes pip is told of.
+    For the CPU the index of its CPU builds, when it answers: without it pip may choose the build for
+    CUDA, which is gigabytes larger. For CUDA the version without a suffix, compared as text: on Linux
+    that is the package index's build for CUDA, whatever other indexes pip is told of.
     """
     if home.device == "cuda":
         lines = home.peer.requirements.read_text(encoding="utf-8").splitlines()
         return [line.replace("==", "===") for line in lines if line.startswith("torch==")]
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(f"{TORCH_CPU_INDEX}/torch/", method="HEAD"), timeout=PROBE_S
-        ):
+        asked = urllib.request.Request(f"{TORCH_CPU_INDEX}/torch/", method="HEAD")
+        with urllib.request.urlopen(asked, timeout=PROBE_S):
             return ["--extra-index-url", TORCH_CPU_INDEX]
     except (urllib.error.URLError, TimeoutError, OSError):
         return []
 
 
 def _pip(home: Home, words: list[str], counted: Callable[[], None]) -> None:
-    code, said = _run(
-        [str(home.python), "-m", "pip", "--disable-pip-version-check", "--no-input", *words], home, counted
-    )
+    pip = [str(home.python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    code, said = _run([*pip, *words], home, counted)
     if code:
-        raise Unavailable(
-            f"pip could not install {home.peer.name}: {said}. Look whether the package index answers, then run "
-            f"`{install_words([home.peer], home.device)}` again: it goes on where it was."
-        )
+        again = f"run `{install_words([home.peer], home.device)}` again: it goes on where it was"
+        advice = f"Look whether the package index answers, then {again}"
+        raise Unavailable(f"pip could not install {home.peer.name}: {said}. {advice}.")
 
 
 def _proof(home: Home) -> str:
@@ -116,15 +112,14 @@ def _proof(home: Home) -> str:
         asked = "import torch; print(torch.version.cuda)"
         code, built = _run([str(home.python), "-c", asked], home)
         if code or built == "None":
-            raise Unavailable(
-                f"The torch that was installed for {home.peer.name} is no build for CUDA: {built}. Look at pip's indexes and at this machine's kind:"
-                " torch has such builds for Linux."
-            )
+            found = f"The torch that was installed for {home.peer.name} is no build for CUDA: {built}"
+            advice = "Look at pip's indexes and at this machine's kind: torch has such builds for Linux"
+            raise Unavailable(f"{found}. {advice}.")
     return said
 
 
 def _run(words: list[str], home: Home, counted: Callable[[], None] | None = None) -> tuple[int, str]:
-    """Run to the end, counting lines of packages looked at; its code and its last words (errors first). Ctrl-C ends it and what it started."""
+    """Run to the end, counting packages looked at; its code and last words (errors first). Ctrl-C ends all of it."""
     last: deque[str] = deque(maxlen=_SHOWN)
     errors: deque[str] = deque(maxlen=_SHOWN)
     with home.log.open("a", encoding="utf-8") as log:

@@ -1,7 +1,7 @@
 """The conversation with a process that decodes for a measurement.
 
-Owns the side of the measurement: questions, time limits, pauses in between. It does not know what is asked, nor how a process is started (`started`
-does); `talk` answers in the process, bench/offline asks.
+Owns the side of the measurement: questions, time limits, pauses in between. It does not know what is
+asked; `talk` answers in the process, `engine` asks.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import Any, Self
 
 from ...core.clock import MonotonicClock
 from ...core.errors import Unavailable
-from ..server import PACKAGE, own_environment
+from ..load.server import PACKAGE, own_environment
 from .catalogue import Peer
 from .environment import Machine, clean
 from .home import Home
-from .process import PATIENCE_S, resume_group, stop_group
-from .started import Started
+from .peer_process import PATIENCE_S, PeerProcess
 
 SPIN = "10000"
 """As the executor sets it, for runners that load torch before they load it."""
@@ -32,10 +31,11 @@ NS = 1e9
 PIECE = 1 << 16
 
 
-class Runner(Started):
+class Runner(PeerProcess):
     """Use it in a `with`: it starts when the block begins and is gone, with all it started, when the block ends.
 
-    Between questions it is stopped: an engine that waits for work by spinning would take a processor from whoever's turn it is.
+    Between questions it is paused: an engine that waits for work by spinning would take a processor
+    from the one that is measured.
     """
 
     def __enter__(self) -> Self:
@@ -52,29 +52,30 @@ class Runner(Started):
             self.stop()
 
     def ask(self, what: str, patience_s: float, **more: object) -> dict[str, Any]:
-        """One question and its answer. Raises Unavailable, with the runner's last words, when it fails, dies or takes too long.
+        """One question and its answer. Raises Unavailable, with its last words, when it fails, dies or takes too long.
 
-        One that gave no answer is ended at once: what it does still would slow whoever is measured next, and its answer would be to an old question.
+        One that gave no answer is ended at once: what it does still would slow the next one, and its
+        answer would be to an old question.
         """
-        process = self.process
-        assert process.stdin is not None, "piped"
-        resume_group(process)
+        stdin = self.process.stdin
+        assert stdin is not None, "piped"
+        self.resume()
         try:
             with suppress(BrokenPipeError):
-                process.stdin.write(json.dumps({"do": what, **more}) + "\n")
-                process.stdin.flush()
+                stdin.write(json.dumps({"do": what, **more}) + "\n")
+                stdin.flush()
             answer = self._parsed(self._line(patience_s))
         except BaseException:
             self.stop()
             raise
-        stop_group(process)
+        self.pause()
         if "ok" not in answer:
             raise Unavailable(f"{self.name} cannot {what}: {answer.get('error')}.")
         told: dict[str, Any] = answer["ok"]
         return told
 
     def _line(self, patience_s: float) -> bytes:
-        """A line; one that ends without its end was cut off by the end of the process. Raises Unavailable when it is not whole in time."""
+        """A line, cut off where the process ended in it. Raises Unavailable when it is not whole in time."""
         assert self.process.stdout is not None, "piped"
         stream, clock, line = self.process.stdout.fileno(), MonotonicClock(), bytearray()
         limit_ns = clock.now_ns() + int(patience_s * NS)
@@ -92,7 +93,10 @@ class Runner(Started):
     def _parsed(self, line: bytes) -> dict[str, Any]:
         """The answer. Raises Unavailable for a process that ended, or says something else."""
         if not line.endswith(b"\n"):
-            raise self._gone()
+            code: int | None = None
+            with suppress(subprocess.TimeoutExpired):
+                code = self.process.wait(5)
+            raise Unavailable(f"{self.name} {self.fate(code)}")
         try:
             answer = json.loads(line)
         except ValueError:
@@ -102,17 +106,10 @@ class Runner(Started):
             raise Unavailable(f"{self.name} said {said!r} where an answer was due.")
         return answer
 
-    def _gone(self) -> Unavailable:
-        try:
-            code: int | None = self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            code = None
-        return Unavailable(f"{self.name} {self.fate(code)}")
-
     def _let_go(self) -> None:
         """The end of its input ends it; some put away what they started, given the time."""
         assert self.process.stdin is not None, "piped"
-        resume_group(self.process)
+        self.resume()
         with suppress(OSError):
             self.process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
@@ -129,7 +126,7 @@ def peer_runner(peer: Peer, threads: int, kv_gib: int, device: str = "cpu") -> R
 
 
 def own_runner(name: str, module: str, threads: int, log: Path) -> Runner:
-    """One of ours, in this interpreter: `module` below the package."""
+    """One of ours, in this interpreter: `module` in this folder."""
     own = own_environment() | {"OMP_NUM_THREADS": str(threads)}
     own.setdefault("GOMP_SPINCOUNT", SPIN)
-    return Runner(name, [sys.executable, "-m", f"{PACKAGE}.{module}"], own, log)
+    return Runner(name, [sys.executable, "-m", f"{PACKAGE}.bench.peers.{module}"], own, log)

@@ -1,6 +1,7 @@
 """A peer's server: started, waited for, ended.
 
-Owns the port, the wait until it answers, and the words for one that does not come up. It sends no load; bench/peer_live does, over HTTP.
+Owns the port, the wait until it answers, and the words for one that does not come up. It sends no
+load; `visit` does, over HTTP.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ...core.errors import InvalidSettings, Unavailable
 from .catalogue import Peer, ServeWish
 from .environment import Machine, clean
 from .home import Home
-from .started import Started
+from .peer_process import PeerProcess
 
 START_S = 600.0
 POLL_S = 0.2
@@ -27,7 +28,7 @@ HOST = "127.0.0.1"
 
 
 def free_port(wanted: int | None) -> int:
-    """`wanted`, or one that nobody has. Raises InvalidSettings when it is taken."""
+    """`wanted`, or one that is free. Raises InvalidSettings when it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -40,8 +41,8 @@ def free_port(wanted: int | None) -> int:
         return port
 
 
-class PeerServer(Started):
-    """Use it in a `with`: it answers when the block begins and is gone, with all it started, when the block ends."""
+class PeerServer(PeerProcess):
+    """Use it in a `with`: it is ready when the block begins and gone, with all it started, when the block ends."""
 
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path, port: int) -> None:
         """`words` is the command that serves on `port`; what it says goes to `log`."""
@@ -65,7 +66,7 @@ class PeerServer(Started):
     def _wait(self) -> None:
         clock = MonotonicClock()
         limit_ns = clock.now_ns() + int(START_S * 1e9)
-        # Nobody between us and this machine, whatever http_proxy says.
+        # No proxy between us and this machine, whatever http_proxy says.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while clock.now_ns() < limit_ns:
             self.check()
@@ -81,15 +82,12 @@ class PeerServer(Started):
         raise Unavailable(f"{self.name} did not answer within {START_S:g} s; {self.fate(None)}")
 
 
-def peer_server(
-    peer: Peer, model: Path, port: int, machine: tuple[int, int], slots: int, context_tokens: int
-) -> PeerServer:
-    """The peer's own; `machine`: CPU threads and GiB of KV. Raises InvalidSettings when it only decodes or is not installed."""
+def peer_server(peer: Peer, wish: ServeWish, threads: int, kv_gib: int) -> PeerServer:
+    """The peer's own. Raises InvalidSettings when it only decodes or is not installed."""
     if peer.serve is None:
         raise InvalidSettings(f"{peer.name} has no server; `bench engine` compares with it.", field="peer")
     home = Home(peer)
     home.require()
-    threads, kv_gib = machine
-    words = [str(home.python), *peer.serve(ServeWish(model, port, slots, context_tokens))]
+    words = [str(home.python), *peer.serve(wish)]
     wanted = peer.environment(Machine(threads, kv_gib, home.prefix, home.kept))
-    return PeerServer(peer.name, words, clean(threads, wanted), home.log, port)
+    return PeerServer(peer.name, words, clean(threads, wanted), home.log, wish.port)

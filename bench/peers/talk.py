@@ -1,7 +1,8 @@
 """JSON lines between a measurement and the process that decodes for it.
 
-Owns the loop on the side of the runner: a line {"do": WHAT, ...} in, a line {"ok": ...} or {"error": ...} out, until the input ends. It
-imports nothing beyond Python, because it runs in the peers' environments; the runners here and in bench/offline serve with it, `runner` asks.
+Owns the loop on the side of the runner: a line {"do": WHAT, ...} in, a line {"ok": ...} or
+{"error": ...} out, until the input ends. It imports nothing beyond Python, because it runs in the
+peers' environments. Every `*_runner` here serves with it; `runner` asks.
 """
 
 from __future__ import annotations
@@ -13,18 +14,35 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 _PR_SET_PDEATHSIG = 1
 """Linux, sys/prctl.h."""
 Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
-def serve(handlers: Mapping[str, Handler]) -> None:
-    """Answer every line. What libraries print goes to standard error, so that it never stands between the answers.
+class Decodes(Protocol):
+    """What a runner does."""
 
-    Whoever asks stops this process between questions, so that it could not see its input end: on Linux it asks to be killed when the other one
-    dies, before the other one's guardian does.
+    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
+        """Make the model ready; the versions of what computes."""
+        ...
+
+    def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
+        """Decode greedily; the tokens, and the nanoseconds it took."""
+        ...
+
+
+def serve_decoding(decoding: Decodes) -> None:
+    """Serve until the input ends."""
+    serve({"load": decoding.load, "generate": decoding.generate})
+
+
+def serve(handlers: Mapping[str, Handler]) -> None:
+    """Answer every line. What libraries print goes to standard error, never between the answers.
+
+    The asking process pauses this one between questions, so it could not see its input end: on Linux
+    it asks to be killed when the other one dies, before the other one's guardian does.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """Transformers `generate` behind JSON lines.
 
-Owns the model and the call, in the peer's own environment. It does not know who is compared; `boot` starts it.
+Owns the model and the call. `boot` starts it in the peer's own environment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.clock import MonotonicClock
-from .talk import serve
+from .talk import serve_decoding
 
 _CLOCK = MonotonicClock()
 
@@ -64,5 +64,4 @@ def versions_of(model: Any) -> dict[str, str]:
 
 def main() -> None:
     """Serve until the input ends."""
-    decoding = Decoding()
-    serve({"load": decoding.load, "generate": decoding.generate})
+    serve_decoding(Decoding())

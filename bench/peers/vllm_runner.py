@@ -1,7 +1,6 @@
 """vLLM's `LLM` behind JSON lines.
 
-Owns the engine and the call, in the peer's own environment. It does not know who is compared; `boot` starts it. Prompts that were seen before are
-computed again: prefixes are not kept.
+Owns the engine and the call, without a prefix cache. `boot` starts it in the peer's own environment.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.clock import MonotonicClock
-from .talk import serve
+from .talk import serve_decoding
 
 _CLOCK = MonotonicClock()
 
@@ -52,5 +51,4 @@ class Decoding:
 
 def main() -> None:
     """Serve until the input ends."""
-    decoding = Decoding()
-    serve({"load": decoding.load, "generate": decoding.generate})
+    serve_decoding(Decoding())

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # measured, beside this file
 
 from measured import SERVED, Said
 
-from skipjoin.bench.server import OwnServer
+from skipjoin.bench.load.server import OwnServer
 from skipjoin.profiler.profiles import load_profile
 from skipjoin.profiler.schema import render_profile
 
@@ -31,5 +31,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
 
 @pytest.fixture
 def said() -> Said:
-    """A `live.Reporter` that remembers."""
+    """A bar that remembers what it was told."""
     return Said()

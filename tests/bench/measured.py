@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from skipjoin.bench.target import Answered, Asked
+from skipjoin.bench.load.target import Answered, Asked
+from skipjoin.bench.progress import Bar
 from skipjoin.core.clock import Clock, ManualClock
 from skipjoin.workload.requests import Workload
 from skipjoin.workload.statistics import RunResult
@@ -130,10 +131,11 @@ class Sleeper:
         self._clock.advance(round(seconds * 1e9) + self._late_ns)
 
 
-class Said:
-    """A `live.Reporter` that remembers."""
+class Said(Bar):
+    """A bar that remembers what it was told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.notes: list[str] = []
         self.runs: list[tuple[str, int]] = []
         self.ended_jobs = 0

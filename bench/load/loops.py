@@ -1,0 +1,157 @@
+"""The two ways to send a workload: an open loop by its schedule, a closed one by so many clients.
+
+Owns the schedule, the lag of the generator and the collection of answers. A `Target` knows the wire.
+The open loop sends every request at its time, whatever became of the others. Latencies count from
+the *scheduled* time, so a generator that cannot keep up shows in the figures and is told besides.
+In the closed loop a request arrives when its client sends it: throughput is what to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.clock import Clock
+from ...core.plan import Int64s
+from ...workload.requests import Workload
+from ...workload.statistics import JobResults, RunResult, percentile, summarize
+from .target import Answered, Asked, Target
+
+NS = 1e9
+LEAD_NS = 100_000_000  # between the start of a run and its first arrival
+MAX_LAG_MS = 25.0
+"""A generator whose 99th percentile lag is above this was too slow for its own schedule."""
+
+Sleep = Callable[[float], Awaitable[None]]
+Ended = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadRun:
+    """What came of a workload: an answer for each request, and two times of each (int64[n], monotonic ns)."""
+
+    workload: Workload
+    scheduled_ns: Int64s
+    sent_ns: Int64s
+    answers: tuple[Answered, ...]
+    bytes_moved: int | None
+    policy: str | None
+
+    @property
+    def lag_ms(self) -> tuple[float, float]:
+        """The generator's lag behind its schedule in ms: 99th percentile and largest."""
+        lags = (self.sent_ns - self.scheduled_ns) / 1e6
+        return percentile(lags, 99) or 0.0, float(lags.max(initial=0.0))
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether the generator kept its schedule."""
+        return self.lag_ms[0] <= MAX_LAG_MS
+
+    @property
+    def failures(self) -> list[str]:
+        """Why counted requests failed, one entry each."""
+        return [answer.failure for answer in self.answers[self.workload.warmup :] if answer.failure is not None]
+
+    def ends_ns(self) -> list[int]:
+        """When each request that succeeded, counted or not, was done."""
+        return [answer.end_ns for answer in self.answers if answer.failure is None]
+
+    def results(self, alone_ns: Callable[[int, int], int] | None = None) -> RunResult:
+        """The numbers of the counted requests that succeeded.
+
+        `alone_ns(prompt, output)` gives slowdowns their denominator.
+        """
+        first = self.workload.warmup
+        good = [at for at in range(first, len(self.answers)) if self.answers[at].failure is None]
+        answers = [self.answers[at] for at in good]
+        alone = None
+        if alone_ns is not None:
+            prompts = self.workload.prompt_tokens[good].tolist()
+            alone = [alone_ns(prompt, answer.output_tokens) for prompt, answer in zip(prompts, answers, strict=True)]
+        jobs = JobResults(
+            arrival_ns=self.scheduled_ns[good],
+            first_token_ns=np.array([answer.first_token_ns for answer in answers], dtype=np.int64),
+            end_ns=np.array([answer.end_ns for answer in answers], dtype=np.int64),
+            output_tokens=np.array([answer.output_tokens for answer in answers], dtype=np.int32),
+            alone_ns=None if alone is None else np.array(alone, dtype=np.int64),
+            preemptions=_sum([answer.preemptions for answer in answers]),
+            bytes_moved=self.bytes_moved,
+            tokens_recomputed=_sum([answer.recomputed_tokens for answer in answers]),
+        )
+        return summarize(self.policy, self.workload.refused, jobs)
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+async def offer(
+    target: Target,
+    workload: Workload,
+    requests: Sequence[Asked],
+    clock: Clock,
+    *,
+    sleep: Sleep = asyncio.sleep,
+    ended: Ended = lambda count: None,
+) -> LoadRun:
+    """Send every request at its time and wait for all answers.
+
+    Leaving early (Ctrl-C) ends those that are open. `ended` hears how many more requests ended.
+    """
+    policy, moved_before = await target.policy(), await target.bytes_moved()
+    scheduled_ns = workload.arrival_ns + clock.now_ns() + LEAD_NS
+    sent_ns = np.zeros(len(requests), dtype=np.int64)
+
+    async def follow(asked: Asked) -> Answered:
+        sent_ns[asked.number] = clock.now_ns()
+        answer = await target.ask(asked)
+        ended(1)
+        return answer
+
+    async with asyncio.TaskGroup() as group:
+        tasks = []
+        for asked, due_ns in zip(requests, scheduled_ns.tolist(), strict=True):
+            # A sleep may return a little early; a request must not.
+            while (left_ns := due_ns - clock.now_ns()) > 0:
+                await sleep(left_ns / NS)
+            tasks.append(group.create_task(follow(asked)))
+    answers = tuple(task.result() for task in tasks)
+    return LoadRun(workload, scheduled_ns, sent_ns, answers, await _moved_since(target, moved_before), policy)
+
+
+async def circulate(
+    target: Target,
+    workload: Workload,
+    requests: Sequence[Asked],
+    clock: Clock,
+    *,
+    clients: int,
+    ended: Ended = lambda count: None,
+) -> LoadRun:
+    """Have `clients` send all requests in order, each the next when it is answered; see `offer`."""
+    policy, moved_before = await target.policy(), await target.bytes_moved()
+    sent_ns = np.zeros(len(requests), dtype=np.int64)
+    answers: dict[int, Answered] = {}
+    waiting = iter(requests)
+
+    async def client() -> None:
+        for asked in waiting:
+            sent_ns[asked.number] = clock.now_ns()
+            answers[asked.number] = await target.ask(asked)
+            ended(1)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(clients, len(requests))):
+            group.create_task(client())
+    moved = await _moved_since(target, moved_before)
+    return LoadRun(workload, sent_ns, sent_ns, tuple(answers[at] for at in range(len(requests))), moved, policy)
+
+
+async def _moved_since(target: Target, before: int | None) -> int | None:
+    after = await target.bytes_moved()
+    return None if before is None or after is None else after - before

@@ -1,0 +1,182 @@
+"""A comparison of engines, run by run.
+
+Owns the order: every system is loaded in a process of its own and stays. Then for each batch and
+repeat all decode the same prompts, one after the other, and the first one changes from repeat to
+repeat. It knows no system beyond its process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from ...core.errors import InvalidSettings, Unavailable
+from ...executor.config import ModelConfig
+from ..progress import Bar
+from .catalogue import PEERS, Peer, peer_named
+from .engine_study import OURS, EngineStudy, Roof, Run
+from .home import Home, install_words
+from .kv_room import kv_gib
+from .runner import Runner, own_runner, peer_runner
+from .scenario import LINEAR, EngineScenario
+
+LOAD_S, CALL_S = 600.0, 600.0
+WARM_TOKENS = 4
+NS = 1e9
+Tokens = list[list[int]]
+
+
+def taking_part(asked: Sequence[str] | None, scenario: EngineScenario) -> tuple[list[Peer], dict[str, str]]:
+    """The peers that take part, and why the others do not; `asked` None: all, () none.
+
+    Raises InvalidSettings for one that is missed, saying how to install it: one asked for by name, or
+    any where the scenario is of no use without.
+    """
+    device = scenario.device
+    peers = [peer_named(name, "peers") for name in dict.fromkeys(PEERS if asked is None else asked)]
+    present, absent, missed = [], {}, []
+    for peer in peers:
+        if peer.runner is None:
+            continue
+        if (why := peer.unable(device, scenario.dtype)) is not None:
+            absent[peer.name] = why
+        elif (home := Home(peer, device)).version() is not None:
+            present.append(peer)
+        else:
+            absent[peer.name] = home.absence
+            missed.append(peer)
+    if missed and (asked is not None or scenario.peers_needed):
+        names = f"{', '.join(peer.name for peer in missed)} {'is' if len(missed) == 1 else 'are'}"
+        built = "" if device == "cpu" else f" for {device}"
+        alone = "" if asked is not None else ", or say --peers none to measure ours alone"
+        how = f"run `{install_words(missed, device)}`{alone}"
+        raise InvalidSettings(f"{names} not installed{built}: {how}.", field="peers")
+    return present, absent
+
+
+def systems_of(
+    scenario: EngineScenario, config: ModelConfig, peers: Sequence[Peer], folder: Path
+) -> tuple[list[tuple[Runner, Path]], Runner | None]:
+    """Every system's process with the folder it may keep things in, ours first; and the roof's on a CPU.
+
+    `bench kernels` has the roofs of a GPU.
+    """
+    threads, device = scenario.threads, scenario.device
+    room = kv_gib(config, max(scenario.batches) * scenario.room_tokens)
+    systems = [(own_runner(OURS, "own_runner", threads, folder / "ours.log"), folder)]
+    systems += [(peer_runner(peer, threads, room, device), Home(peer, device).kept) for peer in peers]
+    return systems, own_runner(LINEAR, "roof_runner", threads, folder / "roof.log") if device == "cpu" else None
+
+
+def measure(
+    study: EngineStudy,
+    model: Path,
+    vocabulary: int,
+    systems: Sequence[tuple[Runner, Path]],
+    roof: Runner | None,
+    bar: Bar,
+) -> Iterator[Run | Roof]:
+    """Fill `study` and give every run as it ends.
+
+    `systems`: ours first, each with the folder it may keep things in. `roof` None: not measured.
+    Raises Unavailable when ours or the roof fails. A peer that fails is noted, and the others go on.
+    """
+    scenario = study.scenario
+    asked = {"model": str(model), "threads": scenario.threads, "device": scenario.device, "dtype": scenario.dtype}
+    asked |= {"most": max(scenario.batches), "room": scenario.room_tokens}  # requests at once, tokens of each
+    with ExitStack() as stack:
+        there: list[Runner] = []
+        with bar.steps("loading", len(systems) + (roof is not None)) as ended:
+            for runner, kept in systems:
+                if _loaded(study, stack.enter_context(runner), {**asked, "kept": str(kept)}, vocabulary):
+                    there.append(runner)
+                ended(1)
+            if roof is not None:
+                study.versions[roof.name] = stack.enter_context(roof).ask("load", LOAD_S, **asked)["versions"]
+        with bar.steps("decoding", len(scenario.batches) * scenario.repeats) as ended:
+            for batch in scenario.batches:
+                for repeat in range(scenario.repeats):
+                    yield from _round(study, there, roof, batch, repeat, vocabulary)
+                    ended(1)
+
+
+def _loaded(study: EngineStudy, runner: Runner, asked: dict[str, object], vocabulary: int) -> bool:
+    """Load it and decode a little of every batch, so that nothing is compiled in what is timed."""
+    scenario = study.scenario
+    try:
+        study.versions[runner.name] = runner.ask("load", LOAD_S, **asked)["versions"]
+        for batch in scenario.batches:
+            prompts = scenario.prompts(batch, -1, vocabulary)
+            runner.ask("generate", CALL_S, prompts=prompts, new_tokens=WARM_TOKENS)
+    except Unavailable as bad:
+        _lost(study, runner, bad)
+        return False
+    return True
+
+
+def _lost(study: EngineStudy, runner: Runner, why: Unavailable) -> None:
+    if runner.name == OURS:
+        raise why
+    runner.stop()  # its memory and processors are for the others
+    study.absent[runner.name] = str(why)
+    study.failed.add(runner.name)
+
+
+def _round(
+    study: EngineStudy, there: list[Runner], roof: Runner | None, batch: int, repeat: int, vocabulary: int
+) -> Iterator[Run | Roof]:
+    """One repeat of one batch: the roof and every system that is still there."""
+    if roof is not None:
+        yield _roof(study, roof, batch, repeat)
+    runs: dict[str, tuple[Run, Tokens]] = {}
+    turn = repeat % max(len(there), 1)
+    for runner in [*there[turn:], *there[:turn]]:
+        try:
+            runs[runner.name] = _run(study, runner, batch, repeat, vocabulary)
+        except Unavailable as bad:
+            _lost(study, runner, bad)
+            there.remove(runner)
+    ours = runs[OURS][1]
+    for name, (run, tokens) in runs.items():
+        if name != OURS:
+            same, agreed = agreement(ours, tokens)
+            run = replace(run, same=same, agreed=agreed)
+        study.runs.append(run)
+        yield run
+
+
+def _roof(study: EngineStudy, roof: Runner, batch: int, repeat: int) -> Roof:
+    scenario = study.scenario
+    told = roof.ask("linear", CALL_S, rows=batch, prompt_rows=batch * scenario.prompt_tokens)
+    times = (told[name] / NS for name in ("step_ns", "prompt_ns", "read_ns"))
+    limits = Roof(batch, repeat, scenario.output_tokens, *times)
+    study.roofs.append(limits)
+    return limits
+
+
+def agreement(ours: Tokens, theirs: Tokens) -> tuple[float, float]:
+    """Share of requests with our tokens exactly; mean share of a request's tokens in front of the first that is another."""
+    same, agreed = 0, 0.0
+    for mine, other in zip(ours, theirs, strict=True):
+        differ = (at for at, (one, two) in enumerate(zip(mine, other, strict=True)) if one != two)
+        agreed += next(differ, len(mine)) / len(mine)
+        same += mine == other
+    return same / len(ours), agreed / len(ours)
+
+
+def _run(study: EngineStudy, runner: Runner, batch: int, repeat: int, vocabulary: int) -> tuple[Run, Tokens]:
+    """A call for one token each, with prompts of its own, then the one that counts.
+
+    Raises Unavailable when tokens are missing.
+    """
+    scenario = study.scenario
+    first = scenario.prompts(batch, repeat + scenario.repeats, vocabulary)
+    prompt_ns = runner.ask("generate", CALL_S, prompts=first, new_tokens=1)["ns"]
+    prompts = scenario.prompts(batch, repeat, vocabulary)
+    told = runner.ask("generate", CALL_S, prompts=prompts, new_tokens=scenario.output_tokens)
+    tokens: Tokens = told["tokens"]
+    if [len(one) for one in tokens] != [scenario.output_tokens] * batch:
+        raise Unavailable(f"{runner.name} gave another number of tokens than it was asked for.")
+    return Run(runner.name, batch, repeat, scenario.output_tokens, told["ns"] / NS, prompt_ns / NS), tokens

@@ -1,0 +1,254 @@
+"""A panel drawn again: the same rates, our policies, virtual time.
+
+Owns the jobs behind a point, the runs behind a panel, and `Redrawn`. It renders nothing. The authors
+drew a few hundred requests at random from a data set, started with an empty server and counted every
+one of them: so it is done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+
+from ...core.errors import InvalidSettings, InvalidTrace
+from ...core.plan import Int32s
+from ...profiler.profiles import load_profile
+from ...scheduler.params import check_starvation
+from ...sim.drain import drain_rate
+from ...sim.study import make_machine
+from ...sim.world import Machine, simulate
+from ...workload import arrivals
+from ...workload.requests import Workload
+from ...workload.shape import Shape
+from ...workload.source import open_source
+from ...workload.statistics import RunResult, summarize
+from ..progress import Bar
+from .curves import Crossing, Curve, Point, crossing
+from .panels import BATCH, KV_TOKENS, LEVEL_S, MAX_PROMPT, MAX_TOTAL, PROFILE, TOP_LEVELS, Panel, System
+
+FURTHER = 1.25
+STEPS = 6
+"""How many times the rate is raised by that factor beyond the published ones, for a policy that did
+not reach the limit."""
+FROM_SHAPE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the flags say; None: the panel's own."""
+
+    data_folder: str
+    lengths: str | None = None
+    jobs: int | None = None
+    #: Runs that make a point.
+    seeds: int = 3
+    batch: int = BATCH
+    kv_tokens: int = KV_TOKENS
+    starvation: str = "granted"
+    level_s: float = LEVEL_S
+
+    def check(self) -> None:
+        """Raise InvalidSettings."""
+        for field, value, low, high in (
+            ("jobs", self.jobs, 2, 100_000),
+            ("seeds", self.seeds, 1, 100),
+            ("batch", self.batch, 1, 4096),
+            ("kv_tokens", self.kv_tokens, 256, 1 << 24),
+        ):
+            if value is not None and not low <= value <= high:
+                raise InvalidSettings(f"--{field.replace('_', '-')} is {value}.", field=field, limit=f"{low}..{high}")
+        if not 0 < self.level_s <= 1000:
+            raise InvalidSettings(f"--level is {self.level_s:g}.", field="level", limit="above 0, at most 1000")
+        check_starvation(self.starvation)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lengths:
+    """int32[n] prompt and output tokens that jobs are drawn from."""
+
+    name: str
+    prompt_tokens: Int32s
+    output_tokens: Int32s
+    #: Rows that were too long.
+    left_out: int
+
+    def jobs(self, count: int, rate: float, seed: int) -> Workload:
+        """`count` rows at random, none twice before all were drawn, as Poisson arrivals; all are counted."""
+        draw = np.random.Generator(np.random.PCG64([seed, 7]))
+        rounds = -(-count // len(self.prompt_tokens))
+        rows = np.concatenate([draw.permutation(len(self.prompt_tokens)) for _ in range(rounds)])[:count]
+        return Workload(
+            name=self.name,
+            arrival_ns=arrivals.poisson(count, rate, seed),
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            warmup=0,
+            refused=0,
+            seed=seed,
+            recorded=False,
+            timed=True,
+        )
+
+
+def open_lengths(name: str, data_folder: str | None, room_tokens: int) -> Lengths:
+    """The rows of a trace, or many of a shape, without those that are too long. Raises InvalidTrace."""
+    source = open_source(name, data_folder)
+    if isinstance(source, Shape):
+        prompts, outputs = source.draw(FROM_SHAPE, 0)
+    else:
+        prompts, outputs = source.prompt_tokens, source.output_tokens
+    total = prompts.astype(np.int64) + outputs
+    fits = (prompts <= MAX_PROMPT) & (total <= min(MAX_TOTAL, room_tokens))
+    if not fits.any():
+        raise InvalidTrace(f"{source.name} has no request of at most {MAX_TOTAL} tokens.", field="lengths")
+    return Lengths(source.name, prompts[fits], outputs[fits], int((~fits).sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One of ours at one rate: means over the seeds."""
+
+    point: Point
+    gigabytes: float
+    recomputed: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Redrawn:
+    """A panel with the published curves and ours."""
+
+    panel: Panel
+    setting: Setting
+    lengths: Lengths
+    #: By (source, system).
+    published: Mapping[tuple[str, str], Curve]
+    ours: Mapping[str, tuple[Drawn, ...]]
+    #: What `fcfs` finishes a second when all wait.
+    drain_per_s: float
+
+    def points(self, name: str) -> tuple[Point, ...]:
+        """The curve of one of ours."""
+        return tuple(drawn.point for drawn in self.ours[name])
+
+    def crossings(self) -> dict[str, Crossing | None]:
+        """Ours: the rate at which each reaches the limit."""
+        return {name: crossing(self.points(name), self.setting.level_s) for name in self.ours}
+
+    def published_crossings(self) -> dict[tuple[str, str], Crossing | None]:
+        """Theirs."""
+        return {key: crossing(curve.points, self.setting.level_s) for key, curve in self.published.items()}
+
+    def ratio(self, base: str) -> Crossing | None:
+        """How many times the rate of `base` the best of ours bears; `beyond`: at least. None: not known."""
+        found = self.crossings()
+        return over(found[self.panel.best], found[base])
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the target is reached; None without one, and where the curves do not say: see `unknown`."""
+        if self.panel.target is None:
+            return None
+        base, times = self.panel.target
+        found = self.crossings()
+        return reaches(found[self.panel.best], found[base], times)
+
+    @property
+    def unknown(self) -> str | None:
+        """Why the curves do not say whether the target is reached; None where they do or there is none."""
+        if self.panel.target is None or self.holds is not None:
+            return None
+        best, base = self.panel.best, self.panel.target[0]
+        found, level = self.crossings(), f"{self.setting.level_s:g} s per token"
+        if found[base] is None:
+            return f"{base} is above {level} at the lowest rate already"
+        name = next(name for name in (base, best) if (one := found[name]) is not None and one.beyond)
+        last = f"{self.points(name)[-1].rate:g}"
+        return f"{name} stays below {level} up to {last} jobs a second; more --jobs load it longer"
+
+    def rates(self) -> tuple[float, ...]:
+        """All that are drawn."""
+        return tuple(sorted({drawn.point.rate for curve in self.ours.values() for drawn in curve}))
+
+
+def over(best: Crossing | None, base: Crossing | None) -> Crossing | None:
+    """The ratio of two rates, if it is known or has a lower bound."""
+    return None if best is None or base is None or base.beyond else Crossing(best.rate / base.rate, best.beyond)
+
+
+def reaches(best: Crossing | None, base: Crossing | None, times: float) -> bool | None:
+    """Whether `best` is at least `times` (1 or more) `base`; None where what is known does not say."""
+    if base is None:
+        return None
+    if best is None:  # at the lowest rate it is above the limit already, and `base` is not
+        return False
+    ratio = best.rate / base.rate
+    if ratio >= times:
+        return None if base.beyond else True
+    return None if best.beyond else False
+
+
+def rate_of(point: Point) -> float:
+    """The rate that was set: what is read off a drawing is some thousandths beside it."""
+    return round(point.rate, 2)
+
+
+def redraw(panel: Panel, curves: tuple[Curve, ...], setting: Setting, bar: Bar) -> Redrawn:
+    """Simulate the panel. Raises InvalidSettings, InvalidTrace."""
+    setting.check()
+    published = panel.published(curves)
+    lengths = open_lengths(setting.lengths or panel.lengths, setting.data_folder, setting.kv_tokens)
+    rates = sorted({rate_of(point) for curve in published.values() for point in curve.points if point.measured})
+    ours: dict[str, list[Drawn]] = {system.name: [] for system in panel.systems}
+    with bar.steps(panel.name, len(rates) * len(panel.systems)) as ended:
+        for rate in rates:
+            for system in panel.systems:
+                before = ours[system.name]
+                if not before or before[-1].point.latency_s < TOP_LEVELS * setting.level_s:
+                    before.append(_drawn(panel, system, lengths, rate, setting))
+                ended(1)
+    for system in panel.systems:
+        ours[system.name] += _further(panel, system, lengths, ours[system.name], setting)
+    drained = fmean(_drained(panel, lengths, seed, setting) for seed in range(setting.seeds))
+    return Redrawn(panel, setting, lengths, published, {name: tuple(points) for name, points in ours.items()}, drained)
+
+
+def _further(panel: Panel, system: System, lengths: Lengths, points: list[Drawn], setting: Setting) -> Iterator[Drawn]:
+    """Beyond the published rates, until the limit is reached."""
+    if any(drawn.point.latency_s >= setting.level_s for drawn in points):
+        return
+    rate = points[-1].point.rate
+    for _ in range(STEPS):
+        rate = round(rate * FURTHER, 2)
+        drawn = _drawn(panel, system, lengths, rate, setting)
+        yield drawn
+        if drawn.point.latency_s >= setting.level_s:
+            return
+
+
+def _drawn(panel: Panel, system: System, lengths: Lengths, rate: float, setting: Setting) -> Drawn:
+    count = setting.jobs or panel.span.jobs(rate)
+    results = [_run(panel, system, lengths.jobs(count, rate, seed), setting) for seed in range(setting.seeds)]
+    latency_s = fmean(result.mean_normalized_latency_s or 0.0 for result in results)
+    return Drawn(
+        Point(rate, latency_s),
+        fmean((result.bytes_moved or 0) / 1e9 for result in results),
+        fmean(result.tokens_recomputed or 0 for result in results),
+    )
+
+
+def _run(panel: Panel, system: System, jobs: Workload, setting: Setting) -> RunResult:
+    return summarize(system.policy, 0, simulate(_machine(panel, system, jobs, setting), system.policy, jobs).jobs)
+
+
+def _drained(panel: Panel, lengths: Lengths, seed: int, setting: Setting) -> float:
+    jobs = lengths.jobs(setting.jobs or panel.span.most, 1.0, seed)
+    return drain_rate(_machine(panel, panel.systems[0], jobs, setting), jobs)
+
+
+def _machine(panel: Panel, system: System, jobs: Workload, setting: Setting) -> Machine:
+    profile, starvation = load_profile(PROFILE), check_starvation(setting.starvation)
+    machine = make_machine(profile, jobs, setting.batch, setting.kv_tokens, panel.host_tokens, starvation)
+    return replace(machine, params=replace(machine.params, kv=system.kv), overlap=system.overlap)
