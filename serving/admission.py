@@ -25,7 +25,7 @@ FEW = 2
 class Admission:
     """Places for calls. `wait_ns` says how long a call that comes now will wait, given the unanswered ones: beyond `max_wait_ms` the door is behind.
 
-    `on_full` hears of every refusal, by the setting that bound.
+    One connection has `max_connection_calls` open at most. `on_full` hears of every refusal, by the setting that bound.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class Admission:
         wait_ns: Callable[[int], int] = lambda unanswered: 0,
         on_full: Callable[[str], None] = lambda _: None,
         tenants: Iterable[TenantId] = (),
+        max_connection_calls: int | None = None,
     ) -> None:
         self._max_calls = max_calls
+        self._max_connection_calls = max_calls if max_connection_calls is None else max_connection_calls
         self._max_wait_ns = max_wait_ms * 1e6
         self._shares = Shares(max_calls, tenants)
         self._spare = max(1, max_calls // SPARE)
@@ -73,6 +75,14 @@ class Admission:
 
     def _check(self, peer: str, tenant: TenantId) -> bool:
         """Whether the place is one of those that are shared, or a spare one. Raises Overloaded."""
+        if self._held[peer] >= self._max_connection_calls:
+            self._on_full("max_connection_calls")
+            raise Overloaded(
+                "This connection has as many calls open as one may have; open another one.",
+                retry_after_s=1.0,
+                field=OPEN_CALLS,
+                limit=f"{self._max_connection_calls} calls of a connection",
+            )
         shared = self._shares.fits(tenant)
         if not shared and (self._held[peer] or not self._spare):
             self._on_full("max_streams")

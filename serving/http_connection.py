@@ -40,10 +40,11 @@ _LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: for the head of a request, and for the next request on a connection that has had one."""
+    """Seconds: for the head of a request, for the next request on a connection that has had one, and for a TLS handshake."""
 
     head_s: float
     idle_s: float
+    handshake_s: float
 
 
 class Owner(Protocol):

@@ -24,7 +24,6 @@ from .http_connection import HttpConnection, Patience
 log = logging.getLogger("skipjoin.door")
 
 _HANDSHAKE = b"\x16"
-_HANDSHAKE_S = 10.0
 _SHUTDOWN_S = 2.0
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _AT_ONCE = 8  # more, and a flood would have whoever came just before it ended before it is heard
@@ -167,7 +166,11 @@ class HttpConnections(web.Server):
                 await loop.connect_accepted_socket(self, accepted)
             else:
                 await loop.connect_accepted_socket(
-                    self, accepted, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_S, ssl_shutdown_timeout=_SHUTDOWN_S
+                    self,
+                    accepted,
+                    ssl=tls,
+                    ssl_handshake_timeout=self._patience.handshake_s,
+                    ssl_shutdown_timeout=_SHUTDOWN_S,
                 )
         except (OSError, asyncio.CancelledError):  # no TLS, or it went: there is nothing to answer
             accepted.close()

@@ -98,7 +98,7 @@ class HttpDoor:
         self._connections = HttpConnections(
             self._handle,
             most,
-            Patience(settings.header_timeout_s, settings.keepalive_s),
+            Patience(settings.header_timeout_s, settings.keepalive_s, settings.handshake_timeout_s),
             insight.refused,
             lambda: insight.on_limit("max_connections"),
         )

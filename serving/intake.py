@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.clock import unix_ns
 from ..core.errors import InvalidInput, NeverFits, Overloaded, SkipjoinError, too_long
-from ..core.ids import JobId, TenantId
+from ..core.ids import DEFAULT_TENANT, JobId, TenantId
 from ..core.plan import Int32s
 from ..core.pool import NewJob
 from ..core.sampling import MAX_SEED, SamplingParams
@@ -90,7 +90,7 @@ class Intake:
                 field="timeout",
                 limit=f"at most {self._cap_ns / 1e9:g} s",
             )
-        ready = await self._prepared(spec, facts)
+        ready = await self._prepared(spec, tenant, facts)
         now = unix_ns()
         return NewJob(
             job_id=new_job_id(),
@@ -120,7 +120,7 @@ class Intake:
         text = _checked_text(spec.text)
         return self._ready(sampling, check_tokens(self._tokenizer.encode(text, most), facts, field="text"), facts, 0)
 
-    async def _prepared(self, spec: JobSpec, facts: EngineFacts) -> Prepared:
+    async def _prepared(self, spec: JobSpec, tenant: TenantId, facts: EngineFacts) -> Prepared:
         """As `prepare`, with what takes long on threads, so that the event loop goes on."""
         sampling = self._sampling(spec, facts)
         most = facts.job_tokens - 1
@@ -129,27 +129,27 @@ class Intake:
         if spec.messages is None:
             text = _checked_text(spec.text)
             if len(text) > LONG_TEXT:  # it does not queue with those that fit
-                await self._on_lane(LONG_TEXT, lambda: self._tokenizer.check_size(text, most))
-            ids = await self._on_lane(len(text), lambda: self._tokenizer.encode(text, most))
+                await self._on_lane(tenant, LONG_TEXT, lambda: self._tokenizer.check_size(text, most))
+            ids = await self._on_lane(tenant, len(text), lambda: self._tokenizer.encode(text, most))
             return self._ready(sampling, check_tokens(ids, facts, field="text"), facts, 0)
         messages = _checked(spec.messages)
         try:
-            rendered = await self._lanes.chats.run(self._tokenizer.render, messages, most)
+            rendered = await self._lanes.chats.run(tenant, self._tokenizer.render, messages, most)
         except SkipjoinError as refused:
             self._note(refused)
             raise
-        ids = await self._on_lane(len(rendered.text), lambda: self._tokenizer.encode_rendered(rendered, most))
+        ids = await self._on_lane(tenant, len(rendered.text), lambda: self._tokenizer.encode_rendered(rendered, most))
         prompt = check_tokens(ids, facts, field="messages")
         answer = _newest_answer(messages)
-        earlier = await self._on_lane(len(answer), lambda: self._count(answer)) if answer else 0
+        earlier = await self._on_lane(tenant, len(answer), lambda: self._count(answer)) if answer else 0
         return self._ready(sampling, prompt, facts, earlier)
 
-    async def _on_lane(self, characters: int, work: Callable[[], R]) -> R:
+    async def _on_lane(self, tenant: TenantId, characters: int, work: Callable[[], R]) -> R:
         """What the work answers: at once for a short text, else from a thread."""
         if characters <= _AT_ONCE:
             return work()
         try:
-            return await self._lanes.for_text(characters).run(work)
+            return await self._lanes.for_text(characters).run(tenant, work)
         except SkipjoinError as refused:
             self._note(refused)
             raise
@@ -175,7 +175,7 @@ class Intake:
 
     async def check_chat(self) -> None:
         """Have the chat template made ready. Raises InvalidInput saying why there is no chat, Unavailable."""
-        await self._lanes.chats.run(self._tokenizer.check_chat)
+        await self._lanes.chats.run(DEFAULT_TENANT, self._tokenizer.check_chat)
 
     def close(self) -> None:
         """Drop what waits, and end the processes of the template; idempotent."""

@@ -19,7 +19,7 @@ from .rpc import MAX_METADATA_BYTES
 from .settings import ServeSettings
 
 SPARE_CALLS = 64
-"""Calls that a connection may have open beyond its places: they are there to be refused. A client keeps what is beyond that to itself, in silence."""
+"""Calls that a connection may have open beyond its places: they are there to be refused. What is beyond those, a client of gRPC keeps to itself."""
 
 _PENDING_CALLS = 16_384
 """Calls that gRPC holds until they are taken in. Beyond its own default, 1000, it breaks calls off at random and without a word."""
@@ -27,8 +27,7 @@ _PENDING_CALLS = 16_384
 OPERATORS = 64
 """Connections of the operator's socket."""
 
-_HANDSHAKE_MS = 10_000
-_IDLE_MS = 30 * 60_000
+_MS = 1000
 
 
 def public_listener(settings: ServeSettings) -> tuple[grpc.aio.Server, int]:
@@ -104,7 +103,7 @@ def _options(settings: ServeSettings, connections: int) -> list[tuple[str, int]]
         # rpc.py refuses too much metadata with details; this is for what nobody should have to read.
         ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
-        ("grpc.max_concurrent_streams", settings.max_streams + SPARE_CALLS),
+        ("grpc.max_concurrent_streams", min(settings.max_connection_calls, settings.max_streams) + SPARE_CALLS),
         ("grpc.server.max_pending_requests", _PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
         # Otherwise it lets clients send ever more of messages that were not asked for, as the link allows.
@@ -113,8 +112,8 @@ def _options(settings: ServeSettings, connections: int) -> list[tuple[str, int]]
         ("grpc.http.overload_protection", 0),
         ("grpc.enable_channelz", 1),  # counts the calls that have come, for waiting.py
         ("grpc.max_allowed_incoming_connections", connections),
-        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
-        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        ("grpc.server_handshake_timeout_ms", max(1, int(settings.handshake_timeout_s * _MS))),
+        ("grpc.max_connection_idle_ms", max(1, int(settings.grpc_idle_s * _MS))),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),

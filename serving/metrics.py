@@ -24,7 +24,16 @@ _JOB_S = tuple(0.01 * 2**k for k in range(18))  # 10 ms to 22 min, OpenTelemetry
 _TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0)
 _TURN_S = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 5.0)
 _PLAN_S = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05)
-LIMITS = ("max_call_wait_ms", "max_connections", "max_queued_jobs", "max_streams", "payload_bytes")
+LIMITS = (
+    "max_call_wait_ms",
+    "max_connection_calls",
+    "max_connections",
+    "max_message_fields",
+    "max_queued_jobs",
+    "max_slow_messages",
+    "max_streams",
+    "payload_bytes",
+)
 """Bounds of the doors that are counted when they are reached: names of settings."""
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 

@@ -36,6 +36,10 @@ class Payloads:
         """Whether half of the bound is taken, or more."""
         return 2 * self._shares.total >= self._shares.limit
 
+    def fits(self, tenant: TenantId, nbytes: int) -> bool:
+        """Whether there is room for so many more bytes of a tenant."""
+        return self._shares.fits(tenant, nbytes)
+
     def refusal(self) -> Overloaded:
         """What is said to a request for which there is no room; it is counted."""
         self._on_full()
@@ -65,18 +69,18 @@ class Payload:
 
     def __init__(self, payloads: Payloads, tenant: TenantId) -> None:
         self._payloads = payloads
-        self._tenant = tenant
+        self.tenant = tenant
         self.nbytes = 0
 
     def grow(self, nbytes: int) -> None:
         """Reserve more. Raises Overloaded; what was reserved before is kept until it is released."""
-        self._payloads._take(self._tenant, nbytes)
+        self._payloads._take(self.tenant, nbytes)
         self.nbytes += nbytes
 
     def release(self) -> None:
         """Give everything back."""
         nbytes, self.nbytes = self.nbytes, 0
-        self._payloads._give_back(self._tenant, nbytes)
+        self._payloads._give_back(self.tenant, nbytes)
 
     def __enter__(self) -> Payload:
         return self

@@ -1,53 +1,35 @@
 """How a gRPC call is taken in and answered, whatever it asks.
 
-Owns what all calls share, in this order: a caller has a tenant, a call has a place, its message is read within bounds of bytes and time, malformed
-bytes are INVALID_ARGUMENT, nothing outlasts the server's cap, and every error is a typed status with details. Who is refused is refused by the
-headers alone: gRPC receives a message only when it is asked for. It knows no method; servicers give it plain coroutines and generators.
+Owns what all calls share, in this order: a caller has a tenant, a call has a place, its message is read (`messages.py`), nothing outlasts the
+server's cap, and every error is a typed status with details. Who is refused is refused by the headers alone: gRPC receives a message only when it is
+asked for. It knows no method; servicers give it plain coroutines and generators.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NoReturn, Protocol
 
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from ..core.errors import DeadlineExceeded, InternalError, InvalidInput, SkipjoinError, UnknownMethod
 from ..core.ids import DEFAULT_TENANT, TenantId
 from ..proto.status import abort_args
 from .access import Access
-from .admission import Admission, Place, one_less
-from .payloads import Payload, Payloads
-from .wire_fields import check_fields
+from .admission import Admission, Place
+from .messages import Messages
 
 log = logging.getLogger("skipjoin.door")
 
 MAX_METADATA_BYTES = 16 * 1024
-MESSAGE_S = 20.0
-"""A call's message arrives within this time."""
-AT_ONCE_S = 0.05
-"""A message that is not there after this time is slow or long, and needs room."""
-LATE_S = 0.01
-"""When the event loop looks so much later than it was to look, the message may be there and nothing has read it."""
-FEW_SLOW = 2
-"""Slow messages that a connection may have while half of the room for messages is taken: a few that say nothing cannot take all of it."""
-AGAIN_S = 0.02
-"""So long after a late look follows another."""
-LARGE_BYTES = 64 * 1024
-"""From here on a message is parsed by itself: its fields are counted first, and others have turns before and after."""
-_BREATHS = 5  # iterations of the loop, in which gRPC hands over a call
-_GZIP = b"\x1f\x8b"
 _ENTRY_BYTES = 32  # what HTTP/2 counts for an entry beside its name and value
 
 
@@ -108,20 +90,16 @@ class _Method:
 class Gate:
     """What every call passes before its method hears of it.
 
-    `cap_s` bounds a call, `max_message_bytes` a message; `came` hears of every call and `refused` of every error that is answered. The methods in
-    `apart` have places of their own.
+    `cap_s` bounds a call; `came` hears of every call and `refused` of every error that is answered. The methods in `apart` have places of their own.
     """
 
     identify: Identify
     admission: Admission
-    payloads: Payloads
+    messages: Messages
     cap_s: float
-    max_message_bytes: int
     came: Callable[[], None] = lambda: None
     refused: Refused = lambda error: None
     apart: Mapping[str, Admission] = field(default_factory=dict)
-    _slow: Counter[str] = field(default_factory=Counter, init=False)
-    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def serve(self, server: grpc.aio.Server, service: ServiceDescriptor, methods: dict[str, Unary | Streaming]) -> None:
         """Have a server answer all methods of a service. Raises KeyError when one is missing: a server must not start half.
@@ -149,8 +127,11 @@ class Gate:
 
             async def work(place: Place, tenant: TenantId | None) -> None:
                 nonlocal answer
-                with self.payloads.reserve(tenant or DEFAULT_TENANT) as payload:
-                    answer = await method.function(await self._request(method, context, payload), Caller(tenant))
+                with self.messages.payloads.reserve(tenant or DEFAULT_TENANT) as payload:
+                    # Without a name here, the message goes when its method has done with it.
+                    answer = await method.function(
+                        await self.messages.read(context, payload, method.message), Caller(tenant)
+                    )
 
             await self._guarded(method, work, context)
             return answer
@@ -160,13 +141,13 @@ class Gate:
     def _streaming(self, method: _Method) -> Any:
         async def handle(_: Any, context: Context) -> None:
             async def work(place: Place, tenant: TenantId | None) -> None:
-                with self.payloads.reserve(tenant or DEFAULT_TENANT) as payload:
+                with self.messages.payloads.reserve(tenant or DEFAULT_TENANT) as payload:
 
                     def taken_in() -> None:
                         place.answered()
                         payload.release()
 
-                    request = await self._request(method, context, payload)
+                    request = await self.messages.read(context, payload, method.message)
                     items = method.function(request, Caller(tenant, taken_in))
                     del request  # a stream may last for an hour, and its prompt is stored
                     async with aclosing(items):
@@ -207,71 +188,6 @@ class Gate:
         self.refused(said)
         await _abort(context, said)
 
-    async def _request(self, method: _Method, context: Context, payload: Payload) -> Any:
-        """The call's message. Raises InvalidInput for bytes that are none, Overloaded, DeadlineExceeded when it does not arrive."""
-        data = await self._read(context, payload)
-        if data is grpc.aio.EOF:
-            raise InvalidInput("The call has no message.", field="request")
-        if data[:2] == _GZIP:
-            payload.grow(self.max_message_bytes)
-            data = _unpacked(data, self.max_message_bytes)
-        if len(data) < LARGE_BYTES:
-            return _parsed(method, data)
-        async with self._one_at_a_time:
-            kind: Any = method.message.DESCRIPTOR  # of one of two classes, for which the stubs have no common name
-            check_fields(data, kind)
-            await _breath()
-            message = _parsed(method, data)
-            await _breath()
-            return message
-
-    def _slow_comes(self, peer: str, payload: Payload) -> None:
-        """Reserve room for a message that is not there at once. Raises Overloaded."""
-        if self._slow[peer] >= FEW_SLOW and self.payloads.half_full:
-            raise self.payloads.refusal()
-        payload.grow(self.max_message_bytes)
-        self._slow[peer] += 1
-
-    async def _read(self, context: Context, payload: Payload) -> Any:
-        """The message's bytes, or EOF. What is not there at once must have room for as much as a message may hold."""
-        refusals: list[SkipjoinError] = []
-        peer, counted = context.peer(), False
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(MESSAGE_S) as patience:
-                slow: asyncio.TimerHandle
-
-                def is_slow(due: float, *, again: bool) -> None:
-                    nonlocal slow, counted
-                    if again and loop.time() - due > LATE_S:
-                        due = loop.time() + AGAIN_S
-                        slow = loop.call_at(due, partial(is_slow, due, again=False))
-                        return
-                    try:
-                        self._slow_comes(peer, payload)
-                        counted = True
-                    except SkipjoinError as refusal:
-                        refusals.append(refusal)
-                        patience.reschedule(loop.time())
-
-                first = loop.time() + AT_ONCE_S
-                slow = loop.call_at(first, partial(is_slow, first, again=True))
-                try:
-                    data = await context.read()
-                finally:
-                    slow.cancel()
-                    if counted:
-                        one_less(self._slow, peer)
-        except TimeoutError:
-            if refusals:
-                raise refusals[0] from None
-            raise DeadlineExceeded(
-                "The call's message did not arrive in time.", field="request", limit=f"{MESSAGE_S:g} s"
-            ) from None
-        payload.release()
-        payload.grow(0 if data is grpc.aio.EOF else len(data))
-        return data
-
 
 class UnknownMethods(grpc.GenericRpcHandler):
     """Answers what no other handler knows; gRPC's own answer has no details. `came` hears of every call."""
@@ -303,37 +219,6 @@ def _check_size(metadata: Any) -> None:
         raise InvalidInput(
             f"The call's metadata has {size} bytes.", field="metadata", limit=f"at most {MAX_METADATA_BYTES} bytes"
         )
-
-
-def _parsed(method: _Method, data: bytes) -> Message:
-    """The message that the bytes are. Raises InvalidInput."""
-    try:
-        return method.message.FromString(data)
-    except DecodeError:
-        said = "The request is not a message of this method, or its text is not UTF-8."
-        raise InvalidInput(said, field="request") from None
-
-
-async def _breath() -> None:
-    """Let what else is due on the loop have its turn."""
-    for _ in range(_BREATHS):
-        await asyncio.sleep(0)
-
-
-def _unpacked(data: bytes, most: int) -> bytes:
-    """A message that was packed with gzip. gRPC would unpack whatever it becomes; no message begins with gzip's first byte.
-
-    Raises InvalidInput when it is none, or becomes too large.
-    """
-    unpacking = zlib.decompressobj(wbits=31)
-    try:
-        message = unpacking.decompress(data, most)
-    except zlib.error:
-        raise InvalidInput("The message is not packed as its first bytes say.", field="request") from None
-    if not unpacking.eof:
-        said = "The message is cut off, or unpacked larger than this server takes."
-        raise InvalidInput(said, field="request", limit=f"at most {most} bytes")
-    return message
 
 
 def _write(message: Message) -> bytes:

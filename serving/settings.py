@@ -144,6 +144,27 @@ class DoorSettings(BaseModel):
     keepalive_s: float = Field(
         75.0, gt=0, le=86_400, description="An HTTP connection is closed after this long without a request"
     )
+    handshake_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="A connection's handshake, TLS included, is done within this time"
+    )
+    grpc_idle_s: float = Field(
+        1800.0, gt=0, le=86_400, description="A gRPC connection is closed after this long without a call"
+    )
+    message_timeout_s: float = Field(
+        20.0, gt=0, le=3600, description="The message of a gRPC call arrives within this time"
+    )
+    max_slow_messages: int = Field(
+        2,
+        ge=1,
+        le=1024,
+        description="Slow or long messages of one gRPC connection while half of the room for them is taken",
+    )
+    max_message_fields: int = Field(
+        2**15,
+        ge=2**10,
+        le=2**24,
+        description="Fields of a gRPC message of 64 KiB or more, those of messages inside it too",
+    )
     stream_comment_s: float = Field(
         15.0, gt=0, le=3600, description="How often a waiting HTTP stream is sent a comment, so that proxies keep it"
     )
@@ -152,6 +173,12 @@ class DoorSettings(BaseModel):
     )
     max_streams: int = Field(
         1000, ge=1, le=100_000, description="Calls open at a time, over gRPC in all and over HTTP in all"
+    )
+    max_connection_calls: int = Field(
+        256,
+        ge=100,
+        le=100_000,
+        description="Calls open at a time on one gRPC connection; further ones need another connection",
     )
     max_call_wait_ms: float = Field(
         150.0,

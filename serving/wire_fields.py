@@ -12,15 +12,12 @@ from google.protobuf.descriptor import Descriptor
 
 from ..core.errors import InvalidInput
 
-MAX_FIELDS = 2**15
-"""Fields of a long message, those of messages inside it among them: eight times as many as a conversation may have messages."""
-
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # kinds of values; those of groups are not used any more
 _MOST_TAG = 2**32
 
 
-def check_fields(data: bytes, kind: Descriptor, most: int = MAX_FIELDS) -> None:
-    """Raise InvalidInput for a message of this kind with more fields, or where the walk finds that the bytes are none."""
+def has_more_fields(data: bytes, kind: Descriptor, most: int) -> bool:
+    """Whether a message of this kind has more fields, those of messages inside it among them. Raises InvalidInput where the bytes are none."""
     count = at = 0
     end, inside = len(data), _messages(kind)
     around: list[tuple[int, dict[int, Descriptor]]] = []
@@ -29,10 +26,10 @@ def check_fields(data: bytes, kind: Descriptor, most: int = MAX_FIELDS) -> None:
             while at == end and around:
                 end, inside = around.pop()
             if at == end:
-                return
+                return False
             count += 1
             if count > most:
-                break
+                return True
             tag, at = _varint(data, at)
             match tag & 7 if tag < _MOST_TAG else -1:
                 case 0:
@@ -54,8 +51,6 @@ def check_fields(data: bytes, kind: Descriptor, most: int = MAX_FIELDS) -> None:
                 raise _no_message()
     except IndexError:
         raise _no_message() from None
-    said = "The message has too many fields, those of messages inside it among them. Send repeated numbers packed."
-    raise InvalidInput(said, field="request", limit=f"at most {most} fields")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -43,6 +43,7 @@ from .jobs import Jobs
 from .journal import Journal
 from .listeners import operator_listener, public_listener
 from .live import LiveTable
+from .messages import MessageBounds, Messages
 from .metrics import DoorState, Metrics
 from .openai import OpenAiCalls
 from .payloads import Payloads
@@ -91,7 +92,8 @@ async def build_door(
         metrics = _metrics(jobs, supervisor)
         payloads = Payloads(_room(settings, access), lambda: metrics.on_limit("payload_bytes"))
         health = Health(PUBLIC_SERVICE)
-        gate = _gate(settings, access, payloads, waiting, metrics)
+        messages = Messages(payloads, message_bounds(settings), _line(settings, metrics, "request"), metrics.on_limit)
+        gate = _gate(settings, access, messages, waiting, metrics)
         _answer(server, gate, servicer := JobServicer(jobs, defaults), health)
         door = Door(
             jobs=jobs,
@@ -107,7 +109,8 @@ async def build_door(
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
         bodies = Bodies(payloads, settings.max_message_bytes, settings.body_timeout_s)
-        calls = _openai_calls(settings, jobs, tokenizer, defaults, bodies, metrics)
+        line = _line(settings, metrics, "body")
+        calls = OpenAiCalls(jobs, tokenizer, defaults, bodies, settings.names, settings.stream_comment_s, line)
         http = _http(settings, access, calls, door, metrics, questions, clock)
         if http is not None:
             door.sides.append(http)
@@ -120,16 +123,9 @@ async def build_door(
         raise
 
 
-def _openai_calls(
-    settings: ServeSettings,
-    jobs: Jobs,
-    tokenizer: Tokenizer,
-    defaults: SamplingParams,
-    bodies: Bodies,
-    metrics: Metrics,
-) -> OpenAiCalls:
-    in_line = InLine(settings.prompt_wait_s, lambda: metrics.on_limit("prompt_wait_s"))
-    return OpenAiCalls(jobs, tokenizer, defaults, bodies, settings.names, settings.stream_comment_s, in_line)
+def _line(settings: ServeSettings, metrics: Metrics, field: str) -> InLine:
+    """Where long requests, one at a time, are made into values; `field` is what the caller's door names them."""
+    return InLine(settings.prompt_wait_s, lambda: metrics.on_limit("prompt_wait_s"), field=field)
 
 
 def _room(settings: ServeSettings, access: Access) -> Shares:
@@ -151,14 +147,30 @@ def _addresses(settings: ServeSettings, port: int, http_port: int | None) -> lis
     return [f"gRPC {split_address(settings.listen)[0]}:{port}", *http]
 
 
-def _gate(settings: ServeSettings, access: Access, payloads: Payloads, waiting: Waiting, metrics: Metrics) -> Gate:
+def message_bounds(settings: ServeSettings) -> MessageBounds:
+    """What a message over gRPC may be."""
+    return MessageBounds(
+        settings.max_message_bytes,
+        settings.message_timeout_s,
+        settings.max_message_fields,
+        settings.max_slow_messages,
+    )
+
+
+def _gate(settings: ServeSettings, access: Access, messages: Messages, waiting: Waiting, metrics: Metrics) -> Gate:
     """What the public's calls pass."""
     return Gate(
         by_token(access),
-        Admission(settings.max_streams, settings.max_call_wait_ms, waiting.wait_ns, metrics.on_limit, access.tenants),
-        payloads,
+        Admission(
+            settings.max_streams,
+            settings.max_call_wait_ms,
+            waiting.wait_ns,
+            metrics.on_limit,
+            access.tenants,
+            settings.max_connection_calls,
+        ),
+        messages,
         settings.call_cap_s,
-        settings.max_message_bytes,
         came=waiting.handed_over,
         refused=metrics.on_refused,
     )
@@ -171,8 +183,7 @@ def open_to_anyone(gate: Gate) -> Gate:
         identify=anyone,
         admission=Admission(MAX_HEALTH_CALLS),
         apart={"Watch": Admission(MAX_HEALTH_CALLS)},  # watchers stay: a question has a place whatever they hold
-        payloads=Payloads(Shares(2**20)),
-        max_message_bytes=MAX_HEALTH_BYTES,
+        messages=Messages(Payloads(Shares(2**20)), MessageBounds(MAX_HEALTH_BYTES)),
     )
 
 
@@ -301,10 +312,9 @@ def _operator_server(settings: ServeSettings, door: Door, questions: Questions, 
         begin_drain=door.begin_drain,
         draining=lambda: door.draining,
     )
-    payloads = Payloads(
-        Shares(settings.payload_limit)
-    )  # of their own, as their places are: the public fills its own only
-    gate = Gate(operator, Admission(MAX_OPERATOR_CALLS), payloads, settings.call_cap_s, settings.max_message_bytes)
+    # Room of their own, as their places are: the public fills its own only.
+    messages = Messages(Payloads(Shares(settings.payload_limit)), message_bounds(settings))
+    gate = Gate(operator, Admission(MAX_OPERATOR_CALLS), messages, settings.call_cap_s)
     server = operator_listener(settings.admin_path, settings)
     gate.serve(server, admin_pb2.DESCRIPTOR.services_by_name["AdminService"], admin.methods())
     server.add_generic_rpc_handlers((UnknownMethods(),))

@@ -43,7 +43,9 @@ class Door:
         self.refused: list[SkipjoinError] = []
         self.let_go = asyncio.Event()
         self.where = listening.getsockname()
-        self.connections = HttpConnections(self._handle, most, Patience(10.0, 10.0), self.refused.append, lambda: None)
+        self.connections = HttpConnections(
+            self._handle, most, Patience(10.0, 10.0, 10.0), self.refused.append, lambda: None
+        )
         self.connections.accept(listening, None)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

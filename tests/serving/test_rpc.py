@@ -18,10 +18,10 @@ from grpc_health.v1 import health_pb2
 
 from skipjoin.core.ids import TenantId
 from skipjoin.proto import job_pool_pb2 as pb
-from skipjoin.serving import rpc
 from skipjoin.serving.access import Access
 from skipjoin.serving.admission import Admission
 from skipjoin.serving.health import MAX_CALLS, Health
+from skipjoin.serving.messages import MessageBounds, Messages
 from skipjoin.serving.payloads import Payloads
 from skipjoin.serving.rpc import Caller, Gate, UnknownMethods, by_token
 from skipjoin.serving.settings import ServeSettings
@@ -67,6 +67,7 @@ def _run(
     payload_bytes: int = 1 << 20,
     most: int = 1 << 16,
     apart: dict[str, Admission] | None = None,
+    timeout_s: float = 20.0,
 ) -> list[str]:
     """Run against a server of its own; answers the codes of the errors that were answered."""
     refused: list[str] = []
@@ -76,9 +77,8 @@ def _run(
         gate = Gate(
             by_token(ACCESS),
             Admission(calls),
-            payloads,
+            Messages(payloads, MessageBounds(most, timeout_s)),
             60.0,
-            most,
             refused=lambda error: refused.append(error.code),
             apart=apart or {},
         )
@@ -199,9 +199,7 @@ def test_what_is_no_message_is_said_with_details(streaming: bool) -> None:
     assert _run(test) == ["INVALID_INPUT"] * 6
 
 
-def test_a_message_that_does_not_come_has_room_and_time_or_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc, "MESSAGE_S", 1.0)
-
+def test_a_message_that_does_not_come_has_room_and_time_or_is_refused() -> None:
     async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
         slow = [asyncio.ensure_future(channel.stream_unary(NAME + "Get")(_never(), metadata=RED)) for _ in range(2)]
         while payloads.held_bytes < 2 << 16:  # noqa: ASYNC110 - what is waited for is plain state
@@ -214,7 +212,7 @@ def test_a_message_that_does_not_come_has_room_and_time_or_is_refused(monkeypatc
             assert await _fails(late) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "request")
         assert methods.heard == [("x", "red")]
 
-    _run(test, payload_bytes=(2 << 16) + 100)
+    _run(test, payload_bytes=(2 << 16) + 100, timeout_s=0.8)
 
 
 def test_a_connection_that_says_nothing_leaves_half_of_the_room_to_others() -> None:
@@ -266,10 +264,10 @@ class Late:
 def test_a_message_that_came_while_the_loop_was_busy_needs_no_room() -> None:
     async def main() -> None:
         payloads = Payloads(Shares(200))
-        gate = Gate(by_token(ACCESS), Admission(8), payloads, 60.0, 1 << 16)
+        messages = Messages(payloads, MessageBounds(1 << 16))
         context: Any = Late()
         with payloads.reserve(TenantId("red")) as payload:
-            reads = asyncio.create_task(gate._read(context, payload))
+            reads = asyncio.create_task(messages.read_bytes(context, payload))
             await asyncio.sleep(0)
             context.held.set()
             time.sleep(0.2)  # noqa: ASYNC251 - the loop is held, and the look is due
@@ -301,7 +299,9 @@ def test_health_is_said_to_whom_is_slow_and_whatever_watchers_hold() -> None:
 
     async def main() -> None:
         health = Health()
-        gate = open_to_anyone(Gate(by_token(ACCESS), Admission(8), Payloads(Shares(1 << 20)), 60.0, 4 << 20))
+        gate = open_to_anyone(
+            Gate(by_token(ACCESS), Admission(8), Messages(Payloads(Shares(1 << 20)), MessageBounds(4 << 20)), 60.0)
+        )
         server = grpc.aio.server()
         gate.serve(server, HEALTH, health.methods())
         port = server.add_insecure_port("127.0.0.1:0")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from skipjoin.core.errors import InvalidInput
 from skipjoin.proto import job_pool_pb2 as pb
-from skipjoin.serving.wire_fields import MAX_FIELDS, check_fields
+from skipjoin.serving.wire_fields import has_more_fields
 
 KIND = pb.SubmitRequest.DESCRIPTOR
+MOST = 2**15
 
 
 def conversation(messages: int) -> bytes:
@@ -26,16 +29,14 @@ def inside(number: int, data: bytes) -> bytes:
 
 def test_fields_are_counted_in_messages_inside_and_nowhere_else() -> None:
     # A spec, its messages, and ten messages of two fields.
-    check_fields(conversation(10), KIND, 32)
-    with pytest.raises(InvalidInput, match="too many fields") as refused:
-        check_fields(conversation(10), KIND, 31)
-    assert (refused.value.field, refused.value.limit) == ("request", "at most 31 fields")
+    assert not has_more_fields(conversation(10), KIND, 32)
+    assert has_more_fields(conversation(10), KIND, 31)
     ids = pb.SubmitRequest(spec=pb.JobSpec(token_ids=pb.TokenIds(ids=range(100_000))))
-    check_fields(ids.SerializeToString(), KIND, 3)
+    assert not has_more_fields(ids.SerializeToString(), KIND, 3)
     text = pb.SubmitRequest(spec=pb.JobSpec(text="\x0a\x00" * 1_000_000), request_id="x")
-    check_fields(text.SerializeToString(), KIND, 3)
-    check_fields(b"", KIND, 0)
-    check_fields(conversation(4096), KIND)
+    assert not has_more_fields(text.SerializeToString(), KIND, 3)
+    assert not has_more_fields(b"", KIND, 0)
+    assert not has_more_fields(conversation(4096), KIND, MOST)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,8 @@ def test_fields_are_counted_in_messages_inside_and_nowhere_else() -> None:
         b"\x79\x00\x00\x00\x00\x00\x00\x00\x00" * 100_000,
     ],
 )
-def test_many_fields_are_refused_of_whatever_kind(data: bytes) -> None:
-    with pytest.raises(InvalidInput, match="too many fields"):
-        check_fields(data, KIND, MAX_FIELDS)
+def test_many_fields_are_counted_of_whatever_kind(data: bytes) -> None:
+    assert has_more_fields(data, KIND, MOST)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,13 @@ def test_many_fields_are_refused_of_whatever_kind(data: bytes) -> None:
     ],
 )
 def test_no_beginning_hides_what_follows(start: bytes) -> None:
-    with pytest.raises(InvalidInput):
-        check_fields(start + inside(1, inside(3, inside(1, b"") * 200_000)), KIND)
+    data = start + inside(1, inside(3, inside(1, b"") * 200_000))
+    with contextlib.suppress(InvalidInput):  # no message, which is found before it is parsed as well
+        assert has_more_fields(data, KIND, MOST)
 
 
 def test_bytes_that_end_too_early_are_no_message() -> None:
     data = conversation(3)
     for cut in range(1, len(data)):
         with pytest.raises(InvalidInput, match="not a message"):
-            check_fields(data[:cut], KIND)
+            has_more_fields(data[:cut], KIND, MOST)
