@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,10 +23,12 @@ from ..proto.convert import job_from_wire, jobs_from_wire
 from ..proto.job_pool_pb2_grpc import JobPoolServiceStub
 from ..proto.status import error_of_call
 from .asked import Message, Params, request_id_of, spec_of
-from .calls import Calls, broken_stream, cancel_request, ended_early, list_request, submit_request
+from .calls import DEFAULT_TIMEOUT_S, Calls, broken_stream, cancel_request, ended_early, list_request, submit_request
+from .channels import Channels
 from .completion import Completion, completion_of
+from .connection import DEFAULT_TARGET, TlsParams
 from .follow import Follow
-from .retry import Attempts
+from .retry import Attempts, RetryParams
 
 _R = TypeVar("_R")
 
@@ -35,6 +38,19 @@ class AsyncClient(Calls):
 
     Calls raise the classes of skipjoin.core.errors: Overloaded carries `retry_after_s`; Unavailable comes only after the retries.
     """
+
+    def __init__(
+        self,
+        targets: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        token: str | None = None,
+        tls: TlsParams | None = None,
+        insecure: bool = False,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        retry: RetryParams | None = None,
+    ) -> None:
+        super().__init__(targets, token=token, tls=tls, insecure=insecure, timeout_s=timeout_s, retry=retry)
+        self._channels: Channels[grpc.aio.Channel] = Channels(self._transport.open_aio)
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,8 +63,7 @@ class AsyncClient(Calls):
     async def close(self) -> None:
         """End all calls and close the connections; idempotent."""
         self._closed = True
-        channels, self._channels = self._channels, {}
-        for channel in channels.values():
+        for channel in self._channels.drain():
             await channel.close()
 
     async def submit(
@@ -110,18 +125,13 @@ class AsyncClient(Calls):
         follow = Follow.generate(spec, request_id_of(request_id), on_event)
         return AsyncGeneration(self, follow, self._attempts(timeout_s))
 
-    def method(self, target: int, name: str) -> Any:
-        """The multi-callable of a method at a target."""
-        if target not in self._channels:
-            self._channels[target] = self._transport.open_aio(self._transport.targets[target])
-        return getattr(JobPoolServiceStub(self._channels[target]), name)
-
     async def _call(self, name: str, request: Any, answer: type[_R]) -> _R:
         attempts, target = self._attempts(self._timeout_s), self.preferred
         while True:
-            call = self.method(target, name)
             try:
-                got = await call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
+                with self._channels.to(self._transport.targets[target]) as channel:
+                    call = getattr(JobPoolServiceStub(channel), name)
+                    got = await call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             except grpc.aio.AioRpcError as failure:
                 error, hint_s = error_of_call(failure)
                 wait_s = attempts.failed(await self._explained(error, target, attempts), hint_s)
@@ -149,28 +159,37 @@ class AsyncClient(Calls):
         """The chunks of a stream across connections."""
         target = self.preferred
         while not follow.done:
-            request = follow.next_request()
-            name = "Generate" if isinstance(request, pb.GenerateRequest) else "Stream"
-            call = self.method(target, name)(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             try:
-                async for message in call:
-                    known = follow.job_id
-                    chunk = follow.take(message)
-                    if chunk is not None or follow.job_id != known:
-                        attempts.progressed()
-                        self._answered(target)
-                    if chunk is not None:
-                        yield chunk
-                    if follow.done:
-                        return
+                async with aclosing(self._messages(target, follow, attempts)) as messages:
+                    async for message in messages:
+                        known = follow.job_id
+                        chunk = follow.take(message)
+                        if chunk is not None or follow.job_id != known:
+                            attempts.progressed()
+                            self._answered(target)
+                        if chunk is not None:
+                            yield chunk
+                        if follow.done:
+                            return
                 wait_s = attempts.failed(ended_early(), None)
             except grpc.aio.AioRpcError as failure:
                 error, hint_s = broken_stream(failure, follow, attempts)
                 wait_s = attempts.failed(await self._explained(error, target, attempts), hint_s)
-            finally:
-                call.cancel()
             target = self._next_target(target)
             await asyncio.sleep(wait_s)
+
+    async def _messages(self, target: int, follow: Follow, attempts: Attempts) -> AsyncGenerator[Any]:
+        """What one call brings."""
+        request = follow.next_request()
+        name = "Generate" if isinstance(request, pb.GenerateRequest) else "Stream"
+        with self._channels.to(self._transport.targets[target]) as channel:
+            ask = getattr(JobPoolServiceStub(channel), name)
+            call = ask(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
+            try:
+                async for message in call:
+                    yield message
+            finally:
+                call.cancel()
 
 
 class AsyncGeneration(AsyncIterator[Chunk]):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import grpc
 
@@ -52,7 +51,6 @@ class Calls:
         self._clock = MonotonicClock()
         self._draw = random.Random()
         self._closed = False
-        self._channels: dict[int, Any] = {}
         self._known: set[int] = set()
         self.preferred = 0
         self._attempts(timeout_s)  # refuses a bad timeout now

@@ -6,8 +6,8 @@ again and which tokens are new is decided by the modules it shares with client/a
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,13 +23,23 @@ from ..proto.convert import job_from_wire, jobs_from_wire
 from ..proto.job_pool_pb2_grpc import JobPoolServiceStub
 from ..proto.status import error_of_call
 from .asked import Message, Params, request_id_of, spec_of
-from .calls import Calls, broken_stream, cancel_request, ended_early, failed_call, list_request, submit_request
+from .calls import (
+    DEFAULT_TIMEOUT_S,
+    Calls,
+    broken_stream,
+    cancel_request,
+    ended_early,
+    failed_call,
+    list_request,
+    submit_request,
+)
+from .channels import Channels
 from .completion import Completion, completion_of
+from .connection import DEFAULT_TARGET, TlsParams
 from .follow import Follow
-from .retry import Attempts
+from .retry import Attempts, RetryParams
 
 _R = TypeVar("_R")
-_OPENING = threading.Lock()
 
 
 class Client(Calls):
@@ -37,6 +47,19 @@ class Client(Calls):
 
     Calls raise the classes of skipjoin.core.errors: Overloaded carries `retry_after_s`; Unavailable comes only after the retries.
     """
+
+    def __init__(
+        self,
+        targets: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        token: str | None = None,
+        tls: TlsParams | None = None,
+        insecure: bool = False,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        retry: RetryParams | None = None,
+    ) -> None:
+        super().__init__(targets, token=token, tls=tls, insecure=insecure, timeout_s=timeout_s, retry=retry)
+        self._channels: Channels[grpc.Channel] = Channels(self._transport.open)
 
     def __enter__(self) -> Self:
         return self
@@ -49,8 +72,7 @@ class Client(Calls):
     def close(self) -> None:
         """End all calls and close the connections; idempotent."""
         self._closed = True
-        channels, self._channels = self._channels, {}
-        for channel in channels.values():
+        for channel in self._channels.drain():
             channel.close()
 
     def submit(
@@ -112,19 +134,13 @@ class Client(Calls):
         follow = Follow.generate(spec, request_id_of(request_id), on_event)
         return Generation(self, follow, self._attempts(timeout_s))
 
-    def method(self, target: int, name: str) -> Any:
-        """The multi-callable of a method at a target."""
-        with _OPENING:
-            if target not in self._channels:
-                self._channels[target] = self._transport.open(self._transport.targets[target])
-        return getattr(JobPoolServiceStub(self._channels[target]), name)
-
     def _call(self, name: str, request: Any, answer: type[_R]) -> _R:
         attempts, target = self._attempts(self._timeout_s), self.preferred
         while True:
-            call = self.method(target, name)
             try:
-                got = call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
+                with self._channels.to(self._transport.targets[target]) as channel:
+                    call = getattr(JobPoolServiceStub(channel), name)
+                    got = call(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             except grpc.RpcError as failure:
                 error, hint_s = error_of_call(failed_call(failure))
                 wait_s = attempts.failed(self._explained(error, target, attempts), hint_s)
@@ -152,28 +168,36 @@ class Client(Calls):
         """The chunks of a stream across connections."""
         target = self.preferred
         while not follow.done:
-            request = follow.next_request()
-            name = "Generate" if isinstance(request, pb.GenerateRequest) else "Stream"
-            call = self.method(target, name)(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
             try:
-                for message in call:
-                    known = follow.job_id
-                    chunk = follow.take(message)
-                    if chunk is not None or follow.job_id != known:
-                        attempts.progressed()
-                        self._answered(target)
-                    if chunk is not None:
-                        yield chunk
-                    if follow.done:
-                        return
+                with closing(self._messages(target, follow, attempts)) as messages:
+                    for message in messages:
+                        known = follow.job_id
+                        chunk = follow.take(message)
+                        if chunk is not None or follow.job_id != known:
+                            attempts.progressed()
+                            self._answered(target)
+                        if chunk is not None:
+                            yield chunk
+                        if follow.done:
+                            return
                 wait_s = attempts.failed(ended_early(), None)
             except grpc.RpcError as failure:
                 error, hint_s = broken_stream(failed_call(failure), follow, attempts)
                 wait_s = attempts.failed(self._explained(error, target, attempts), hint_s)
-            finally:
-                call.cancel()
             target = self._next_target(target)
             sleep_s(wait_s)
+
+    def _messages(self, target: int, follow: Follow, attempts: Attempts) -> Generator[Any]:
+        """What one call brings."""
+        request = follow.next_request()
+        name = "Generate" if isinstance(request, pb.GenerateRequest) else "Stream"
+        with self._channels.to(self._transport.targets[target]) as channel:
+            ask = getattr(JobPoolServiceStub(channel), name)
+            call = ask(request, timeout=attempts.remaining_s(), metadata=self._transport.metadata)
+            try:
+                yield from call
+            finally:
+                call.cancel()
 
 
 class Generation(Iterator[Chunk]):

@@ -38,7 +38,7 @@ class Admission:
         max_connection_calls: int | None = None,
     ) -> None:
         self._max_calls = max_calls
-        self._max_connection_calls = max_calls if max_connection_calls is None else max_connection_calls
+        self._max_connection_calls = max_connection_calls
         self._max_wait_ns = max_wait_ms * 1e6
         self._shares = Shares(max_calls, tenants)
         self._spare = max(1, max_calls // SPARE)
@@ -75,7 +75,7 @@ class Admission:
 
     def _check(self, peer: str, tenant: TenantId) -> bool:
         """Whether the place is one of those that are shared, or a spare one. Raises Overloaded."""
-        if self._held[peer] >= self._max_connection_calls:
+        if self._max_connection_calls is not None and self._held[peer] >= self._max_connection_calls:
             self._on_full("max_connection_calls")
             raise Overloaded(
                 "This connection has as many calls open as one may have; open another one.",

@@ -18,7 +18,7 @@ from .descriptors import raise_limit, room_for_connections
 from .rpc import MAX_METADATA_BYTES
 from .settings import ServeSettings
 
-SPARE_CALLS = 64
+SPARE_CALLS = 32
 """Calls that a connection may have open beyond its places: they are there to be refused. What is beyond those, a client of gRPC keeps to itself."""
 
 _PENDING_CALLS = 16_384

@@ -175,7 +175,7 @@ class DoorSettings(BaseModel):
         1000, ge=1, le=100_000, description="Calls open at a time, over gRPC in all and over HTTP in all"
     )
     max_connection_calls: int = Field(
-        256,
+        128,
         ge=100,
         le=100_000,
         description="Calls open at a time on one gRPC connection; further ones need another connection",

@@ -75,3 +75,19 @@ def test_while_the_door_is_behind_a_connection_has_a_few_calls_and_the_rest_is_r
         wait_ms = 149.0
         held.enter_context(admission.place("flood"))
     assert admission.open == 0
+
+
+def test_a_connection_has_its_own_bound_and_another_connection_is_served() -> None:
+    heard: list[str] = []
+    admission = Admission(16, on_full=heard.append, max_connection_calls=4)
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(admission.place("many")).answered()
+        with pytest.raises(Overloaded, match="open another one") as refused, admission.place("many"):
+            pass
+        assert (refused.value.field, refused.value.limit) == ("calls", "4 calls of a connection")
+        with admission.place("other"):
+            pass
+    with admission.place("many"):
+        pass
+    assert heard == ["max_connection_calls"]
