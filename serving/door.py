@@ -172,13 +172,15 @@ class Door:
         await self.jobs.store.close()
 
     async def _cancels_stored(self) -> None:
-        """Cancels of jobs whose client went are in the pool, or had their time; closed streams begin no further ones."""
+        """Jobs that are being stored, and cancels of those whose client went, are in the pool or had their time; streams are closed by now."""
         try:
             async with asyncio.timeout(_CANCELS_S):
                 for following in self.followings:
                     await following.settled()
         except TimeoutError:
-            log.warning("some jobs whose client went are not cancelled: the job pool takes too long")
+            log.warning(
+                "some jobs are not stored, or not cancelled although their client went: the job pool takes too long"
+            )
 
     # what happens meanwhile -------------------------------------------------------------------------------------
     @property

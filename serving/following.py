@@ -39,7 +39,8 @@ class Following:
         try:
             return await asyncio.shield(storing)
         except asyncio.CancelledError:
-            storing.add_done_callback(lambda task: self._stored_for_nobody(task, tenant))
+            if not self.jobs.streams.closed:  # else the door ends the call, and its client did not go
+                storing.add_done_callback(lambda task: self._stored_for_nobody(task, tenant))
             raise
 
     async def leave(self, spec: JobSpec, tenant: TenantId, request_id: str | None) -> JobView:
@@ -70,13 +71,17 @@ class Following:
             raise
 
     async def settled(self) -> None:
-        """Wait until every cancel that is under way was stored, or could not be."""
-        while self._cancels:
-            await asyncio.wait(set(self._cancels))
+        """Wait until every store and every cancel that is under way is in the pool, or could not be; a store may begin a cancel."""
+        while under_way := self._stores | self._cancels:
+            await asyncio.wait(under_way)
 
     def _left(self, job: JobView, tenant: TenantId | None) -> None:
         """The client went away or its deadline passed. The server's own end is no wish of the client's."""
-        if job.cancel_on_disconnect and not self.jobs.streams.closed:
+        if not self.jobs.streams.closed:
+            self._cancel_if_asked(job, tenant)
+
+    def _cancel_if_asked(self, job: JobView, tenant: TenantId | None) -> None:
+        if job.cancel_on_disconnect:
             task = asyncio.create_task(self._cancel(job, tenant))
             self._cancels.add(task)
             task.add_done_callback(self._cancels.discard)
@@ -91,4 +96,4 @@ class Following:
 
     def _stored_for_nobody(self, storing: asyncio.Task[JobView], tenant: TenantId) -> None:
         if not storing.cancelled() and storing.exception() is None:
-            self._left(storing.result(), tenant)
+            self._cancel_if_asked(storing.result(), tenant)  # it went while it was served, whatever has ended since

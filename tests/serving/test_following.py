@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from skipjoin.core.clock import MonotonicClock
-from skipjoin.core.errors import Overloaded, StoreUnavailable, Unavailable
+from skipjoin.core.errors import Overloaded, SkipjoinError, StoreUnavailable, Unavailable
 from skipjoin.core.ids import DEFAULT_TENANT, TenantId
 from skipjoin.core.job import JobState
+from skipjoin.core.pool import JobRecord, NewJob
 from skipjoin.core.ports import ExecutorFacts, JobPool
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import JobSpec, JobView
@@ -156,32 +157,91 @@ def test_a_cancel_that_fails_is_said_and_retrieved(caplog: pytest.LogCaptureFixt
     assert not unretrieved
 
 
-def test_the_door_ends_after_the_cancels_that_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
-    settings = load_settings({"executor": "simulated", "spare_engine": False, "job_pool": "memory"})
+class _Waits(MemoryJobPool):
+    """Stores when it is told to."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | SkipjoinError]:
+        self.begun.set()
+        self.go_on.wait(20)
+        return super().submit(jobs)
+
+
+def _door(following: Following, jobs: Jobs) -> Door:
+    settings = load_settings({"executor": "simulated", "spare_engine": False, "job_pool": "memory"})
+    supervisor = Supervisor(
+        {}, Engines(settings), jobs.table, jobs.claims, jobs.journal, Questions(), MonotonicClock(),
+        stall_s=5.0, start_stall_s=5.0, max_backoff_s=0.1,
+    )  # fmt: skip
+    return Door(jobs, supervisor, [], Health("test"), [], [following], 60.0, 60.0, 1.0, lambda facts: None, list)
+
+
+async def _states_at_the_end(following: Following, jobs: Jobs) -> list[JobState]:
+    """What the pool holds when a door that ends comes to close it."""
+    close, ended = jobs.store.close, list[JobState]()
+
+    async def noted() -> None:
+        ended.extend(job.state for job in (await jobs.list(None)).jobs)
+        await close()
+
+    jobs.store.close = noted  # type: ignore[method-assign]
+    await _door(following, jobs)._close([asyncio.create_task(jobs.journal.run())])
+    jobs.store.close = _closed  # type: ignore[method-assign]
+    return ended
+
+
+def test_the_door_ends_after_the_cancels_that_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
     async def test(following: Following, jobs: Jobs) -> None:
-        supervisor = Supervisor(
-            {}, Engines(settings), jobs.table, jobs.claims, jobs.journal, Questions(), MonotonicClock(),
-            stall_s=5.0, start_stall_s=5.0, max_backoff_s=0.1,
-        )  # fmt: skip
-        door = Door(jobs, supervisor, [], Health("test"), [], [following], 60.0, 60.0, 1.0, lambda facts: None, list)
         job = await following.submit(_spec(), DEFAULT_TENANT, None)
-        ended: list[JobState] = []
         with pytest.raises(ConnectionResetError), following.held(job, DEFAULT_TENANT):
             raise ConnectionResetError
-        close = jobs.store.close
-
-        async def noted() -> None:
-            ended.append(await _state(jobs, job))
-            await close()
-
-        jobs.store.close = noted  # type: ignore[method-assign]
-        await door._close([asyncio.create_task(jobs.journal.run())])
-        jobs.store.close = _closed  # type: ignore[method-assign]
-        assert ended == [JobState.CANCELLED]
+        assert await _states_at_the_end(following, jobs) == [JobState.CANCELLED]
 
     _run(test)
     assert "its cancel failed" not in caplog.text
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_the_door_ends_after_the_stores_that_it_has_begun(gone: bool, caplog: pytest.LogCaptureFixture) -> None:
+    pool = _Waits()
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        call = asyncio.create_task(following.submit(_spec(), DEFAULT_TENANT, None))
+        await asyncio.to_thread(pool.begun.wait, 20)
+        if gone:
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        asyncio.get_running_loop().call_later(0.1, pool.go_on.set)
+        # A client that went while it was served has its wish; one that is still there has its job, and an answer.
+        ended = await _states_at_the_end(following, jobs)
+        assert ended == [JobState.CANCELLED if gone else JobState.ACCEPTED]
+        assert not following._stores and not following._cancels
+        if not gone:
+            assert (await call).state is JobState.ACCEPTED
+
+    _run(test, pool=lambda: pool)
+    assert "failed" not in caplog.text
+
+
+def test_a_call_that_the_doors_end_cuts_off_while_its_job_is_stored_keeps_the_job() -> None:
+    pool = _Waits()
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        call = asyncio.create_task(following.submit(_spec(), DEFAULT_TENANT, None))
+        await asyncio.to_thread(pool.begun.wait, 20)
+        jobs.streams.close()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        pool.go_on.set()
+        await following.settled()
+        assert [job.state for job in (await jobs.list(None)).jobs] == [JobState.ACCEPTED]
+
+    _run(test, pool=lambda: pool)
 
 
 async def _closed() -> None:
