@@ -84,6 +84,12 @@ class Renderer:
         self._broken: str | None = None  # why the template does not compile
         self._closed = False
 
+    @property
+    def waits_to_start(self) -> bool:
+        """Whether there is no process, and there could be one."""
+        running = self._process is not None and self._process.poll() is None
+        return not running and self._broken is None and not self._closed
+
     def start(self) -> None:
         """Have the template compiled. Raises InvalidInput when it does not compile, or not within its bounds, Unavailable where `render` does."""
         with self._turn:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import queue
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import tokenizers
 
-from ..core.errors import InvalidInput, InvalidModel, too_long
+from ..core.errors import InvalidInput, InvalidModel, SkipjoinError, too_long
 from ..core.view import ChatMessage
 from .config import load_config
 from .control_tokens import ControlTokens, Marks
@@ -189,10 +190,42 @@ class ModelTokenizer:
     def _renderer(self) -> Iterator[Renderer]:
         if not self._all_renderers:
             raise InvalidInput(self._no_chat, field="messages")
-        renderer = self._renderers.get()
+        renderer = self._ready(self._renderers.get())
         try:
             yield renderer
         finally:
+            self._give_back(renderer)
+
+    def _ready(self, renderer: Renderer) -> Renderer:
+        """Another one, where this one has to start first and the other has not."""
+        if not renderer.waits_to_start:
+            return renderer
+        try:
+            other = self._renderers.get_nowait()
+        except queue.Empty:
+            return renderer
+        if other.waits_to_start:
+            self._renderers.put(other)
+            return renderer
+        self._give_back(renderer)
+        return other
+
+    def _give_back(self, renderer: Renderer) -> None:
+        """At once, or when its process has started anew: a conversation takes what is ready, and none waits for the start while another is."""
+        if not renderer.waits_to_start:
+            self._renderers.put(renderer)
+            return
+
+        def start() -> None:
+            try:
+                with suppress(SkipjoinError):  # the next conversation tries again, and is told
+                    renderer.start()
+            finally:
+                self._renderers.put(renderer)
+
+        try:
+            threading.Thread(target=start, name="skipjoin-renderer", daemon=True).start()
+        except RuntimeError:  # no thread is to be had
             self._renderers.put(renderer)
 
     def _refuse_long(self, cover: TokenCover, text: str, most_tokens: int | None, field: str) -> None:

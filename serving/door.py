@@ -22,6 +22,8 @@ from .facts import EngineFacts
 from .following import Following
 from .health import Health
 from .jobs import Jobs
+from .orphans import LOOK_S as ORPHANS_LOOK_S
+from .orphans import Orphans
 from .supervisor import Supervisor
 
 log = logging.getLogger("skipjoin.door")
@@ -78,6 +80,7 @@ class Door:
             asyncio.create_task(self.jobs.claims.run(), name="claims"),
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
             asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(self._reap_orphans(), name="reaping"),
         ]
         chat = asyncio.create_task(self._try_chat(), name="chat")
         try:
@@ -214,6 +217,12 @@ class Door:
             else:
                 self.jobs.backlog.set_right(unfinished)
                 self.jobs.claims.kick()
+
+    async def _reap_orphans(self) -> None:
+        orphans = Orphans()
+        while True:
+            await asyncio.sleep(ORPHANS_LOOK_S)
+            orphans.reap()
 
     async def _first_of(self, tasks: list[asyncio.Task[None]], *events: asyncio.Event) -> None:
         """Return when an event is set; raise when a task has ended, which none should."""

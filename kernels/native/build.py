@@ -12,6 +12,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -118,7 +119,12 @@ def _run(steps: list[list[str]], here: Path, beat: Callable[[], None]) -> None:
         for at, step in enumerate(steps):
             # Into a file: a pipe that a killed compiler's children still hold would be waited for.
             with (here / f"told{at}.txt").open("wb") as told:
-                running.append(subprocess.Popen(step, cwd=here, stdout=told, stderr=told, stdin=subprocess.DEVNULL))
+                running.append(
+                    # A group of its own: a compiler starts processes, which its kill shall end too.
+                    subprocess.Popen(
+                        step, cwd=here, stdout=told, stderr=told, stdin=subprocess.DEVNULL, process_group=0
+                    )
+                )
         for _ in range(int(_TIMEOUT_S / _LOOK_S)):
             if all(process.poll() is not None for process in running):
                 break
@@ -128,7 +134,8 @@ def _run(steps: list[list[str]], here: Path, beat: Callable[[], None]) -> None:
     finally:
         late = [process for process in running if process.poll() is None]
         for process in late:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if late:
         raise CannotBuild(f"{steps[0][0]} took longer than {_TIMEOUT_S} s")

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoTokenizer
 
-from skipjoin.core.errors import InvalidInput, InvalidModel, NeverFits
+from skipjoin.core.errors import InvalidInput, InvalidModel, NeverFits, Unavailable
 from skipjoin.core.view import ChatMessage
+from skipjoin.executor import renderer as renderer_module
 from skipjoin.executor.tokenizer import ModelTokenizer
 from skipjoin.serving.intake import check_tokens
 
@@ -298,3 +299,22 @@ def test_a_name_reaches_the_template_where_there_is_one(folder):
     assert text_of(tokenizer, ids) == "user=ada<|end|>;user=-;"
     assert EOS not in ids
     tokenizer.close()
+
+
+def test_a_conversation_does_not_wait_for_a_process_that_starts_while_another_is_ready(folder, tmp_path, monkeypatch):
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    tokenizer = ModelTokenizer(folder)
+    for renderer in tokenizer._all_renderers:
+        renderer.start()
+    killed = tokenizer._all_renderers[-1]  # the next one to be used
+    killed._process.kill()
+    killed._process.wait()
+    (tmp_path / "never_answers.py").write_text("import sys; sys.stdin.buffer.read()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(renderer_module, "PROCESS_MODULE", "never_answers")
+    for _ in range(3):
+        assert tokenizer.render([ChatMessage("user", "hello")]).text == "hello"
+    assert tokenizer._renderers.qsize() == 1  # the other one still starts
+    tokenizer.close()
+    with pytest.raises(Unavailable, match="going down"):
+        tokenizer.render([ChatMessage("user", "hello")])

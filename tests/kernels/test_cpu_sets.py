@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,6 +253,24 @@ def test_without_a_library_torch_computes_and_the_log_says_why(fresh, monkeypatc
     for _ in range(2):
         assert kernels_for(CPU, torch.float32) is REFERENCE
     assert caplog.text.count("not compiled") == 1 and reason in caplog.text
+
+
+def test_a_compiler_that_is_killed_leaves_no_process_of_its_own_behind(fresh, monkeypatch):
+    monkeypatch.setattr(build, "_TIMEOUT_S", 1)
+    slow, pids = fresh.parent.parent / "slow", fresh.parent.parent / "pids"
+    slow.write_text(f"#!/bin/sh\nsleep 60 & echo $! >> {pids}; wait")
+    slow.chmod(0o700)
+    monkeypatch.setenv("CC", str(slow))
+    assert kernels_for(CPU, torch.float32) is REFERENCE
+    assert (started := pids.read_text().split())
+    assert [pid for pid in started if _runs(pid)] == []
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @NATIVE
