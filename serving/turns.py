@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 SLICE = 10
 ANSWERS = "answers"
 LISTS = "lists"
+ANSWERS_AT_A_TIME = 8
+LINES_AT_A_TIME = 4
 HAND_OVER = 5
 """Iterations of the loop in which gRPC hands over a call."""
 
@@ -56,11 +59,18 @@ class Turns:
     def _iteration(self) -> None:
         self._watching = False
         self._pause = max(0, self._pause - 1)
-        self._give(ANSWERS)
-        if not self._pause and self._give(next((name for name in self._lines if name != ANSWERS), "")):
+        for _ in range(ANSWERS_AT_A_TIME):
+            if not self._give(ANSWERS):
+                break
+        if not self._pause and self._give_others():
             self._given()
         if self._pause or self._lines:
             self._watch()
+
+    def _give_others(self) -> bool:
+        """Give a turn of each of the next few lines, if someone waits for one."""
+        few = list(islice((name for name in self._lines if name != ANSWERS), LINES_AT_A_TIME))
+        return any([self._give(name) for name in few])
 
     def _give(self, name: str) -> bool:
         """Give the next turn of a line, if someone still waits for it."""

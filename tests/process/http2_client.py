@@ -1,7 +1,7 @@
 """A client that writes HTTP/2 frames as it likes, for tests of what no gRPC client does.
 
-Owns the frames and a connection that throws away what it is sent. It knows as much of HPACK as a call's headers take, uses nothing of the product but its
-wire, and judges nothing. Tests of floods use it.
+Owns the frames and a connection that throws away what it is sent. It knows as much of HPACK as a call's headers take, uses nothing of the product but
+its wire, and judges nothing. Tests of floods use it.
 """
 
 from __future__ import annotations
