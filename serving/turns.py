@@ -1,8 +1,8 @@
 """Whose turn it is on the event loop.
 
 Owns the order of work that comes due for many at once: a thousand followers of one job, five hundred submits of one commit, a page of a thousand
-jobs. One of them works in an iteration of the loop, so that what else is due waits for one and not for all: above all a call that arrives. It does
-not know what the work is.
+jobs. A few of them work in an iteration of the loop, so that what else is due waits for those and not for all: above all a call that arrives. It
+does not know what the work is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ SLICE = 10
 ANSWERS = "answers"
 LISTS = "lists"
 ANSWERS_AT_A_TIME = 8
+"""Answers in an iteration: with other threads about, an iteration may take milliseconds however little it does, and a hundred must not need a hundred."""
 LINES_AT_A_TIME = 4
+"""Other lines that have a turn in the same iteration."""
 HAND_OVER = 5
 """Iterations of the loop in which gRPC hands over a call."""
 
@@ -26,7 +28,7 @@ B = TypeVar("B")
 
 
 class Turns:
-    """Gives one turn in an iteration of the loop. Who asks names its line; the lines take turns, each in the order of asking.
+    """Gives a few turns in an iteration of the loop. Who asks names its line; the lines take turns, each in the order of asking.
 
     While `calls_wait`, a turn is given as often as gRPC can hand over a call, but for ANSWERS: what they wait for is less work.
     """
@@ -69,8 +71,10 @@ class Turns:
 
     def _give_others(self) -> bool:
         """Give a turn of each of the next few lines, if someone waits for one."""
-        few = list(islice((name for name in self._lines if name != ANSWERS), LINES_AT_A_TIME))
-        return any([self._give(name) for name in few])
+        given = False
+        for name in list(islice((name for name in self._lines if name != ANSWERS), LINES_AT_A_TIME)):
+            given = self._give(name) or given
+        return given
 
     def _give(self, name: str) -> bool:
         """Give the next turn of a line, if someone still waits for it."""
