@@ -17,7 +17,7 @@ SLICE = 10
 ANSWERS = "answers"
 LISTS = "lists"
 ANSWERS_AT_A_TIME = 8
-"""Answers in an iteration: with other threads about, an iteration may take milliseconds however little it does, and a hundred must not need a hundred."""
+"""Answers in an iteration: beside other threads one takes milliseconds however little it does, and a hundred answers must not need a hundred."""
 LINES_AT_A_TIME = 4
 """Other lines that have a turn in the same iteration."""
 HAND_OVER = 5
