@@ -92,8 +92,7 @@ async def build_door(
         metrics = _metrics(jobs, supervisor)
         payloads = Payloads(_room(settings, access), lambda: metrics.on_limit("payload_bytes"))
         health = Health(PUBLIC_SERVICE)
-        messages = Messages(payloads, message_bounds(settings), _line(settings, metrics, "request"), metrics.on_limit)
-        gate = _gate(settings, access, messages, waiting, metrics)
+        gate = _gate(settings, access, payloads, waiting, metrics)
         _answer(server, gate, servicer := JobServicer(jobs, defaults), health)
         door = Door(
             jobs=jobs,
@@ -109,8 +108,7 @@ async def build_door(
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
         )
         bodies = Bodies(payloads, settings.max_message_bytes, settings.body_timeout_s)
-        line = _line(settings, metrics, "body")
-        calls = OpenAiCalls(jobs, tokenizer, defaults, bodies, settings.names, settings.stream_comment_s, line)
+        calls = _openai_calls(settings, jobs, tokenizer, defaults, bodies, metrics)
         http = _http(settings, access, calls, door, metrics, questions, clock)
         if http is not None:
             door.sides.append(http)
@@ -121,6 +119,18 @@ async def build_door(
     except BaseException:
         await store.close()
         raise
+
+
+def _openai_calls(
+    settings: ServeSettings,
+    jobs: Jobs,
+    tokenizer: Tokenizer,
+    defaults: SamplingParams,
+    bodies: Bodies,
+    metrics: Metrics,
+) -> OpenAiCalls:
+    line = _line(settings, metrics, "body")
+    return OpenAiCalls(jobs, tokenizer, defaults, bodies, settings.names, settings.stream_comment_s, line)
 
 
 def _line(settings: ServeSettings, metrics: Metrics, field: str) -> InLine:
@@ -157,8 +167,9 @@ def message_bounds(settings: ServeSettings) -> MessageBounds:
     )
 
 
-def _gate(settings: ServeSettings, access: Access, messages: Messages, waiting: Waiting, metrics: Metrics) -> Gate:
+def _gate(settings: ServeSettings, access: Access, payloads: Payloads, waiting: Waiting, metrics: Metrics) -> Gate:
     """What the public's calls pass."""
+    messages = Messages(payloads, message_bounds(settings), _line(settings, metrics, "request"), metrics.on_limit)
     return Gate(
         by_token(access),
         Admission(
