@@ -239,6 +239,8 @@ class Database:
         """Raise StoreUnavailable unless what is written now would be found after a restart."""
         if self._spoilt:
             raise StoreUnavailable(_SPOILT)
+        if not (self._suspect or self._doubt or self._watch.damage_met) and self._watch.unchanged():
+            return
         try:
             sight = self._see()
         except StoreUnavailable:
