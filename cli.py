@@ -67,7 +67,7 @@ COMMANDS = (
     Command("generate", "client.command", "send a prompt to a server and print the answer as it comes"),
     Command("simulate", "sim.command", "run a trace through the scheduler in virtual time"),
     Command("profile", "profiler.command", "what iterations cost: measure, import, estimate or show a profile"),
-    Command("model", "executor.command", "make a model folder with random weights"),
+    Command("model", "model.command", "make a model folder with random weights"),
     Command("bench", "bench.command", "measure servers and the scheduler, compare policies in the simulator"),
     Command("pool", "jobpool.command", "look into a job pool's file: is it sound, and what is in it"),
     Command("admin", "admin.command", "look into a running server and steer it"),

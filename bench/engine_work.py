@@ -19,21 +19,26 @@ from ..core.errors import InvariantViolation
 from ..core.events import Submitted
 from ..core.ids import Handle
 from ..core.sampling import SamplingParams
+from ..cost.online import CorrectedCostModel, OnlineCorrection
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..executor.capacity import pool_shape, use_threads
-from ..executor.loading import load_model
-from ..executor.weights import LoadedModel
-from ..profiler.online import CorrectedCostModel, OnlineCorrection
+from ..model.weights.loaded import LoadedModel
+from ..model.weights.loading import load_model
 from ..proto.frames import Events, encode_from_door, framed
-from ..serving.announce import AnnouncingExecutor
-from ..serving.engine_parts import Engine
-from ..serving.engine_process import serve
 from ..serving.facts import EngineFacts, EngineWords
-from ..serving.learned_file import LearnedFile
 from ..serving.link import LinkClosed, link_pair
+<<<<<<< HEAD
 from ..serving.pulse import Pulse
 from .load.server import compute_threads
+=======
+from ..serving.worker.announce import AnnouncingExecutor
+from ..serving.worker.engine_parts import Engine
+from ..serving.worker.engine_process import serve
+from ..serving.worker.learned_file import LearnedFile
+from ..serving.worker.pulse import Pulse
+from .demo import compute_threads
+>>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 from .stopwatch import WHOLE, Stopwatch
 from .timed_engine import DOOR, FORWARD, PARTS, YARDSTICK, TimedExecutor, TimedLink, TimedTurn
 from .turn import COST, Timing, timing_of

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import InvalidInput
-from ..core.json_output import STANDARD
-from ..core.places import write
+from ..console.json_flag import STANDARD
+from ..console.output_file import write
 
 Add = Callable[[Mapping[str, object]], None]
 

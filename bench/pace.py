@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Iterator
 
 from ..core.clock import thread_cpu_ns
-from ..core.ports import ExecutorFacts
+from ..core.executor import ExecutorFacts
+from ..cost.profiles import load_profile
 from ..engine.params import EngineParams
-from ..profiler.profiles import load_profile
 from ..sim.drain import drain_rate
 from ..sim.world import Machine, simulate
 from ..workload.requests import Workload, make_workload

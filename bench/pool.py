@@ -19,7 +19,7 @@ from ..core.ids import DEFAULT_TENANT, JobId
 from ..core.pool import LogBatch, LogEntry, NewJob
 from ..core.sampling import SamplingParams
 from ..jobpool.registry import open_pool
-from ..serving.store import Store
+from ..serving.door.store import Store
 
 NS = 1e9
 IN_FLIGHT = 64

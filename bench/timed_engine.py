@@ -13,17 +13,17 @@ from typing import Any
 from ..core.clock import Clock
 from ..core.effects import TurnEffects
 from ..core.events import Event
+from ..core.executor import Executor
 from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
-from ..core.ports import Executor
 from ..engine.state import EngineState
 from ..engine.turn import Turn
 from ..executor.batch import Batch
-from ..executor.decoder import ForwardBatch
 from ..executor.runner import TorchExecutor
-from ..executor.sampler import SampledTokens
-from ..executor.weights import LoadedModel
+from ..executor.sampling.sampler import SampledTokens
 from ..kvstore.device.pool import PoolShape
+from ..model.decoder import ForwardBatch
+from ..model.weights.loaded import LoadedModel
 from ..proto.frames import FromDoor, FromEngine
 from ..serving.link import EngineEnd, LinkClosed
 from .stopwatch import Stopwatch

@@ -14,13 +14,13 @@ from ..core.clock import ManualClock, thread_cpu_ns
 from ..core.effects import TurnEffects
 from ..core.errors import InvariantViolation
 from ..core.events import Event, Submitted
+from ..core.executor import ExecutorFacts
 from ..core.ids import Handle
-from ..core.ports import ExecutorFacts
 from ..core.sampling import SamplingParams
+from ..cost.linear import LinearCostModel
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..engine.turn import Turn
-from ..profiler.model import LinearCostModel
 from ..scheduler.params import LadderParams
 from ..sim.executor import SimExecutor
 from .yardstick import Yardstick

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..core.ports import CostModel, ExecutorFacts, Policy
+from ..core.cost_model import CostModel
+from ..core.executor import ExecutorFacts
+from ..core.policy import Policy
 from ..kvstore.ledger import Ledger
-from ..kvstore.planner import Planner
-from ..scheduler.learned import fresh, read
+from ..kvstore.planning.planner import Planner
+from ..scheduler.lengths.learned import fresh, read
 from ..scheduler.params import LadderParams
 from ..scheduler.registry import make_policy
 from .emission import Emission

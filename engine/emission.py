@@ -19,7 +19,7 @@ from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.outcome import IterationOutcome
 from ..core.plan import NO_DECODE, NO_INT32, NO_INT64, DecodeBatch, Int32s, Int64s, IterationPlan
-from ..kvstore.calendar import StepCalendar
+from ..kvstore.planning.due_steps import StepCalendar
 from ..kvstore.sequence import DECODE
 from .ring import TokenRing
 from .rows import Row

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.dial import Dialled
 from ..core.effects import (
     AccountGiven,
     Effect,
@@ -33,7 +32,7 @@ from ..core.events import (
 )
 from ..core.ids import Handle
 from ..core.job import FinishReason
-from ..core.ports import JobFacts, Tick
+from ..core.policy import Dialled, JobFacts, Tick
 from ..kvstore.sequence import DECODE, OUT
 from ..kvstore.sequence import Sequence as KvSequence
 from .rows import Row

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ..core.errors import InvalidSettings
 from ..kvstore.params import KvParams
-from ..scheduler.backlog import DEFAULT_TAIL, scale_of
+from ..scheduler.adaptive.head_start import DEFAULT_TAIL, scale_of
 from ..scheduler.params import LadderParams, check_starvation
 
 MOST_ITERATION_MS = 60_000

@@ -14,10 +14,10 @@ from typing import Any
 
 from ..core.errors import InvalidInput, InvariantViolation, SkipjoinError
 from ..core.events import Event
+from ..core.executor import ExecutorFacts
 from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
-from ..core.ports import ExecutorFacts
-from ..profiler.fit import SweepRow
+from ..cost.sweep_row import SweepRow
 from .assemble import assemble
 from .record_lines import event_of, outcome_of
 from .recording import Recorder, RecordHeader, digest

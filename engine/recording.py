@@ -16,14 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..core.cost_model import CostModel
 from ..core.effects import TurnEffects
 from ..core.errors import StoreUnavailable
 from ..core.events import Event
+from ..core.executor import ExecutorFacts
 from ..core.outcome import IterationOutcome
-from ..core.ports import CostModel, ExecutorFacts
+from ..cost.exact import BaseCost, cost_of, cost_values
+from ..cost.online import CorrectedCostModel, OnlineCorrection
 from ..kvstore.params import KvParams
-from ..profiler.exact import BaseCost, cost_of, cost_values
-from ..profiler.online import CorrectedCostModel, OnlineCorrection
 from ..scheduler.params import LadderParams
 from .params import EngineParams
 from .record_lines import line_of, outcome_line

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
+from ..core.cost_model import CostModel
 from ..core.effects import (
     Effect,
     Finished,
@@ -27,14 +28,14 @@ from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.outcome import IterationOutcome
 from ..core.plan import Admit, Direction
-from ..core.ports import CostModel, Policy, Tick
-from ..kvstore.decision import Decision
+from ..core.policy import Policy, Tick
+from ..cost.online import CorrectedCostModel
 from ..kvstore.ledger import Ledger
-from ..kvstore.planner import Planner
+from ..kvstore.planning.decision import Decision
+from ..kvstore.planning.planner import Planner
 from ..kvstore.sequence import DECODE
-from ..profiler.online import CorrectedCostModel
-from ..scheduler.forecast import Forecast
-from ..scheduler.learned import write
+from ..scheduler.lengths.forecast import Forecast
+from ..scheduler.lengths.learned import write
 from .dues import DueHeap
 from .emission import Emission, Ending
 from .rows import Phase, Row

@@ -17,10 +17,10 @@ from ..core.clock import Clock
 from ..core.effects import Effect, TokensEmitted, TurnEffects, TurnStats
 from ..core.errors import ExecutorLost
 from ..core.events import Event
+from ..core.executor import Executor
 from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
-from ..core.ports import Executor
-from ..kvstore.decision import Decision
+from ..kvstore.planning.decision import Decision
 from . import intake
 from .recording import Recorder
 from .state import EngineState, InFlight

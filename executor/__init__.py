@@ -1,10 +1,6 @@
-"""A model on a device: reads a model folder, carries out plans, samples.
+"""A model on a device: carries out plans, samples.
 
-Imports no torch here, so that the door can take the tokenizer alone; but says, before anything of this package imports it, how long its worker
-threads may spin. With its default, an operation on two threads whose second core is busy with another process takes 1 to 15 ms instead of
-0.2 ms (measured, medians); with a bounded spin 1 to 2 ms, and on a quiet machine nothing is lost. A value set by the user stays.
+Importing `model` first bounds how long torch's worker threads spin, before anything here imports torch.
 """
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+from .. import model as model

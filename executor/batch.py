@@ -17,10 +17,10 @@ from ..core.plan import DecodeBatch, Int32s, Int64s, IterationPlan, PrefillChunk
 from ..kernels.dispatch import Kernels
 from ..kernels.layout import PagedKv
 from ..kernels.ragged import RaggedBatch
-from .decoder import ForwardBatch
+from ..model.decoder import ForwardBatch
 from .handles import HandleTable, Resident
-from .last_tokens import LastTokens
-from .sampled_jobs import SampledJobs, sampled_jobs
+from .sampling.last_tokens import LastTokens
+from .sampling.sampled_jobs import SampledJobs, sampled_jobs
 from .upload import Upload
 
 

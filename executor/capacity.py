@@ -13,8 +13,8 @@ import torch
 from ..core.errors import InvalidInput
 from ..kernels.layout import KvLayout
 from ..kvstore.device.pool import PoolShape
-from .memory import available_bytes
-from .weights import LoadedModel, parse_device, parse_dtype
+from ..model.weights.loaded import LoadedModel, parse_device, parse_dtype
+from ..model.weights.memory import available_bytes
 
 log = logging.getLogger("skipjoin.engine")
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from ..kernels.dispatch import Kernels
 from ..kernels.layout import PagedKv
 from ..kernels.standing import StandingBatch
+from ..model.decoder import Decoder, ForwardBatch
+from ..model.weights.loaded import LoadedModel
 from .capture import Capture, CudaCapture
-from .decoder import Decoder, ForwardBatch
-from .weights import LoadedModel
 
 log = logging.getLogger("skipjoin.engine")
 

@@ -13,9 +13,9 @@ import torch
 
 from ..kernels.decoder_shape import DecoderShape
 from ..kernels.ragged_attention import AttentionShape
-from .architectures import Norm
+from ..model.architectures import Norm
+from ..model.weights.loaded import LoadedModel
 from .current_device import computing_on
-from .weights import LoadedModel
 
 log = logging.getLogger("skipjoin.engine")
 

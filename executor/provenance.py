@@ -22,7 +22,7 @@ def computing_code(device: torch.device, dtype: torch.dtype) -> str:
     """A digest in hex; equal while nothing changed that a forward pass on `device` in `dtype` is made of."""
     digest = hashlib.sha256(torch.__version__.encode())
     root = Path(__file__).parent.parent
-    for path in sorted(path for part in ("executor", "kernels") for path in (root / part).rglob("*")):
+    for path in sorted(path for part in ("executor", "kernels", "model") for path in (root / part).rglob("*")):
         if path.suffix in _SUFFIXES:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     compiled = library(dtype) if device.type == "cpu" else None

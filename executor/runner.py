@@ -18,30 +18,30 @@ from torch import Tensor
 
 from ..core.clock import Clock, MonotonicClock
 from ..core.errors import ExecutorLost, InvariantViolation
+from ..core.executor import ExecutorFacts
 from ..core.ids import Handle
 from ..core.outcome import IterationOutcome
 from ..core.plan import Admit, BlockTable, DecodeBatch, IterationPlan, PrefillChunk
-from ..core.ports import ExecutorFacts
 from ..core.sampling import SamplingParams
 from ..kernels.dispatch import Kernels, checking, compiles, kernels_for
 from ..kernels.layout import KvLayout, PagedKv
 from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
+from ..model.decoder import Decoder, ForwardBatch
+from ..model.weights.loaded import LoadedModel
 from .batch import Batch, BatchBuilder
 from .capture import Capture
 from .current_device import computing_on
-from .decoder import Decoder, ForwardBatch
 from .graphs import capture_for, decode_graphs
 from .handles import HandleTable
-from .host_copy import host_copy
 from .kernel_forms import compile_forms
 from .kernel_sizes import use_own_sizes
-from .last_tokens import LastTokens
-from .penalties import Penalties
-from .sampled_jobs import SampledJobs
-from .sampler import SampledTokens, Sampler
+from .sampling.host_copy import host_copy
+from .sampling.last_tokens import LastTokens
+from .sampling.penalties import Penalties
+from .sampling.sampled_jobs import SampledJobs
+from .sampling.sampler import SampledTokens, Sampler
 from .upload import upload_for
-from .weights import LoadedModel
 
 _WARM_ROWS = 128
 

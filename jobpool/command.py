@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..core.errors import InvalidInput
-from ..core.places import place
+from ..console.output_file import place
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.errors import InvalidSettings
-from ..core.ports import JobPool
+from ..core.jobpool import JobPool
 
 
 def _memory(rest: str) -> JobPool:

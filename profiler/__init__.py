@@ -1,5 +1,4 @@
-"""What an iteration costs on one (model, device, parallelism): the linear cost model, its profile files, its fit and its slow correction.
+"""Makes profiles: sweeps over a live executor, the speeds of a device, published measurements; and fits them.
 
-Pure: nothing here reads a clock or imports torch, but `measure`, which sweeps any Executor. Scheduler, planner and simulator take the model
-as a `CostModel`; engine/assemble, the commands and the tests load profiles.
+The cost models and the files themselves are in cost/.
 """

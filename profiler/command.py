@@ -11,10 +11,10 @@ import json
 import sys
 from pathlib import Path
 
+from ..console.output_file import place
 from ..core.errors import InvalidInput
-from ..core.places import place
-from .profiles import load_profile, profile_names
-from .schema import FitError, Profile, render_profile
+from ..cost.profiles import load_profile, profile_names
+from ..cost.schema import FitError, Profile, render_profile
 from .sources.detect import FORMATS, read_source
 from .sources.reading import Wish
 
@@ -105,7 +105,7 @@ def _roofline(args: argparse.Namespace) -> int:
     for field in ("copy-gb-s", "gemm-tflops", "link-gb-s"):
         _check(field, getattr(args, field.replace("-", "_")), 1e-6, 1e6)
     _check("kv-tokens", args.kv_tokens, 1, 2**40)
-    from ..executor.model_place import find_model
+    from ..model.source.model_place import find_model
     from .measure.device import estimate
 
     place = find_model(args.model, args.revision)
@@ -159,9 +159,9 @@ def _measure(args: argparse.Namespace) -> int:
     out = _place(args.out)
     from ..core.clock import MonotonicClock
     from ..executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
-    from ..executor.loading import load_model
-    from ..executor.model_place import find_model
     from ..executor.runner import TorchExecutor
+    from ..model.source.model_place import find_model
+    from ..model.weights.loading import load_model
     from .measure import measure, profile_of
     from .rehearsal import rehearse, rehearsed
 

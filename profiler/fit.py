@@ -1,6 +1,6 @@
 """From measured iterations to coefficients: non-negative least squares on relative error.
 
-Owns the rows of a sweep, the fit, and the profile that is made of one. It does not know how rows were measured nor which file they end in; `measure`
+Owns the fit and the profile that is made of one. It does not know how rows were measured nor which file they end in; `measure`
 and `roofline` make rows and ask for `fitted_profile`, as the published tables do; a rehearsal fits once more by `fit_cost_model`.
 """
 
@@ -8,42 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.cost_model import CostModel
 from ..core.errors import InvalidProfile
-from ..core.ports import CostModel
-from .model import LinearCostModel
-from .schema import REGIONS, FitError, Profile, move_token_ns
+from ..cost.linear import LinearCostModel
+from ..cost.schema import REGIONS, FitError, Profile, move_token_ns
+from ..cost.sweep_row import SweepRow
 
 Floats = NDArray[np.float64]
 _NAMES = ("fixed_ns", "prefill_token_ns", "prefill_pair_ns", "decode_context_ns", "decode_job_ns")
 _SHORTEST_ITERATION_NS = 1_000.0
 SMALL_BATCH = 16
 LONG_PREFILL = 512
-
-
-@dataclass(frozen=True, slots=True)
-class SweepRow:
-    """One measured iteration: what the batch held, and how long it took.
-
-    `chunks` are (tokens, context before) of its prefill chunks, `decode_contexts` the sum over the `decode_jobs` members, each counting the token
-    that is computed.
-    """
-
-    chunks: tuple[tuple[int, int], ...]
-    decode_jobs: int
-    decode_contexts: int
-    measured_ns: int
-
-    def features(self) -> tuple[float, ...]:
-        """Multipliers of A, P1, P2, D1, D2."""
-        tokens = sum(length for length, _ in self.chunks)
-        pairs = sum(length * (before + length) for length, before in self.chunks)
-        return (1.0, float(tokens), float(pairs), float(self.decode_contexts), float(self.decode_jobs))
 
 
 def fitted_profile(

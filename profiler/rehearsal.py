@@ -12,20 +12,22 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.clock import Clock
+from ..core.cost_model import CostModel
 from ..core.errors import InvalidProfile
 from ..core.events import CancelRequested, Event, Submitted
+from ..core.executor import Executor, ExecutorFacts
 from ..core.ids import Handle
 from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
-from ..core.ports import CostModel, Executor, ExecutorFacts
 from ..core.sampling import SamplingParams
+from ..cost.linear import LinearCostModel
+from ..cost.schema import Profile
+from ..cost.sweep_row import SweepRow
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..engine.turn import Turn
 from ..proto.link import encode_effects
-from .fit import SweepRow, fit_cost_model
-from .model import LinearCostModel
-from .schema import Profile
+from .fit import fit_cost_model
 
 FIRST_HANDLE = 1 << 40  # the sweep's lie below
 JOBS_PER_SLOT = (0.25, 0.5, 0.75, 1.0, 2.0, 3.0)

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from ..core.errors import InvalidProfile
-from .fit import SweepRow, fitted_profile
-from .schema import Profile
+from ..cost.schema import Profile
+from ..cost.sweep_row import SweepRow
+from .fit import fitted_profile
 
 _PROMPTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 _MEMBERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

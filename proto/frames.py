@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from ..core.effects import TurnEffects
 from ..core.errors import InvariantViolation
 from ..core.events import Event
-from ..core.ports import ExecutorFacts
+from ..core.executor import ExecutorFacts
 from . import engine_pb2 as pb
 from . import link
 

@@ -6,7 +6,7 @@ written. It does not know quanta or costs; every policy keeps one account per jo
 
 from __future__ import annotations
 
-from ..core.ports import JobFacts, Tick
+from ..core.policy import JobFacts, Tick
 
 
 class JobEntry:

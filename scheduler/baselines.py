@@ -7,7 +7,7 @@ says; those whose jobs stand in several lines are in `lines`, those that are tol
 from __future__ import annotations
 
 from ..core.ids import Handle, Level
-from ..core.ports import JobFacts, Tick
+from ..core.policy import JobFacts, Tick
 from .account import JobEntry
 from .index import IndexPolicy
 

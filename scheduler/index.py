@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from heapq import merge
 from typing import ClassVar
 
-from ..core.admission import PLAIN_ADMISSION
 from ..core.effects import LevelChanged
 from ..core.ids import Handle, Level
-from ..core.ports import JobFacts, Key, Tick
+from ..core.policy import PLAIN_ADMISSION, JobFacts, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
 from .census import Census

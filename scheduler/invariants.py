@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ..core.errors import InvariantViolation
-from ..core.ports import Policy, Tick
-from .adaptive import AdaptivePolicy
+from ..core.policy import Policy, Tick
+from .adaptive.policy import AdaptivePolicy
 from .mlfq import MlfqPolicy
 
 

@@ -14,9 +14,9 @@ from itertools import chain
 from typing import ClassVar
 
 from ..core.ids import Handle, Level
-from ..core.ports import JobFacts, Key, Tick
+from ..core.policy import JobFacts, Key, Tick
 from .account import JobEntry
-from .demand import Demand
+from .adaptive.demand import Demand
 from .index import IndexPolicy
 from .ranking import Ranking
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..core.admission import PLAIN_ADMISSION
+from ..core.cost_model import CostModel
 from ..core.effects import LevelCause, LevelChanged
 from ..core.ids import Handle, Level
-from ..core.ports import CostModel, JobFacts, Key, Tick
+from ..core.policy import PLAIN_ADMISSION, JobFacts, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
 from .census import Census

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..core.effects import LevelChanged
 from ..core.ids import Handle
-from ..core.ports import Tick
+from ..core.policy import Tick
 
 
 class NoOffers:

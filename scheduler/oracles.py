@@ -13,9 +13,9 @@ from typing import ClassVar
 
 from ..core.errors import InvalidSettings
 from ..core.ids import Handle, Level
-from ..core.ports import JobFacts, Tick
+from ..core.policy import JobFacts, Tick
 from .account import JobEntry
-from .demand import Demand
+from .adaptive.demand import Demand
 from .index import IndexPolicy
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from ..core.ids import Handle, Level
-from ..core.ports import Key
+from ..core.policy import Key
 
 
 class LevelQueues:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from ..core.ports import Key
+from ..core.policy import Key
 
 _CHUNK = 512
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..core.cost_model import CostModel
 from ..core.errors import InvalidSettings
-from ..core.ports import CostModel, Policy
-from .adaptive import AdaptivePolicy
-from .backlog import DEFAULT_TAIL
+from ..core.policy import Policy
+from .adaptive.demand import Demand
+from .adaptive.head_start import DEFAULT_TAIL
+from .adaptive.policy import AdaptivePolicy
 from .baselines import Fcfs, FcfsSwap, LeastAttainedService, Priority, ProcessorSharing
-from .demand import Demand
-from .forecast import Forecast
+from .lengths.forecast import Forecast
 from .lines import HighestResponseRatio, TokenCounters
 from .mlfq import MlfqPolicy
 from .oracles import GammaBoost, SjfOracle, SrptHalf, SrptOne, SrptOracle, Trail

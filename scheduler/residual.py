@@ -12,11 +12,11 @@ from heapq import merge
 
 from ..core.effects import LevelChanged
 from ..core.ids import Handle, Level
-from ..core.ports import JobFacts, Key, Tick
+from ..core.policy import JobFacts, Key, Tick
 from .account import JobEntry
-from .demand import Demand
-from .demand_table import SHARES, DemandTable, Price, class_of
-from .lengths import BINS, EDGES, LengthParams, Lengths, bin_of
+from .adaptive.demand import Demand
+from .adaptive.demand_table import SHARES, DemandTable, Price, class_of
+from .lengths.hazards import BINS, EDGES, LengthParams, Lengths, bin_of
 from .lines import LinePolicy
 
 

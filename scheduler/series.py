@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..core.errors import InvalidSettings
-from .backlog import scale_of
+from .adaptive.head_start import scale_of
 from .registry import DIAL_NAMES
 
 MARK = ":"

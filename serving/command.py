@@ -10,12 +10,12 @@ import argparse
 import asyncio
 
 from ..core.clock import MonotonicClock
+from .door.pauses import Pauses, loop_with
+from .door.spare import Spare
 from .facts import EngineFacts
 from .flags import add_flags, settings_from
 from .logs import log_to_stderr
-from .pauses import Pauses, loop_with
 from .settings import ServeSettings, located, split_address
-from .spare import Spare
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _spare(settings: ServeSettings) -> Spare | None:
-    from .spare import spare_for
+    from .door.spare import spare_for
 
     try:
         return spare_for(settings)

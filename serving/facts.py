@@ -10,9 +10,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..core.cost_model import CostModel
 from ..core.errors import InternalError, InvariantViolation, SkipjoinError, by_code
-from ..core.ports import CostModel, ExecutorFacts
-from ..profiler.exact import cost_of
+from ..core.executor import ExecutorFacts
+from ..cost.exact import cost_of
 from ..proto.frames import Ready, StartFailed
 
 

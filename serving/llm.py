@@ -25,11 +25,11 @@ from ..core.job import FinishReason
 from ..core.logprobs import TokenLogprobs
 from ..core.sampling import SamplingParams
 from ..core.view import ChatMessage, JobSpec
-from .engine_parts import Engine, build_engine
-from .intake import Intake
+from .door.intake import Intake
+from .door.streams import assembler
 from .settings import load_settings, located
-from .streams import assembler
 from .tokenizers import defaults_for, output_cap_for, tokenizer_for
+from .worker.engine_parts import Engine, build_engine
 
 Prompt = str | Sequence[int] | Sequence[ChatMessage]
 _DAY_S = 86_400.0

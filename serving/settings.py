@@ -21,10 +21,10 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from ..core.errors import InvalidInput, InvalidSettings
 from ..engine.params import MOST_ITERATION_MS
-from ..executor.hub import STALL_S
-from ..executor.model_place import find_model, names_of
-from ..scheduler.backlog import DEFAULT_TAIL
-from .policies import check_policy
+from ..model.source.hub import STALL_S
+from ..model.source.model_place import find_model, names_of
+from ..scheduler.adaptive.head_start import DEFAULT_TAIL
+from .door.policies import check_policy
 
 ENV_PREFIX = "SKIPJOIN_"
 MAX_KV_TOKENS = 2**30

@@ -7,16 +7,16 @@ model's files. Door and engine process both call it: the door for text, the engi
 from __future__ import annotations
 
 from ..core.sampling import SamplingParams
+from .door.text import ByteTokenizer, Tokenizer
 from .settings import ServeSettings
-from .text import ByteTokenizer, Tokenizer
 
 
 def tokenizer_for(settings: ServeSettings) -> Tokenizer:
     """The tokenizer of `settings.model`. Raises InvalidModel."""
     if settings.folder is None:
         return ByteTokenizer()
-    from ..executor.renderer import RenderBounds
-    from ..executor.tokenizer import ModelTokenizer
+    from ..model.text.renderer import RenderBounds
+    from ..model.text.tokenizer import ModelTokenizer
 
     return ModelTokenizer(settings.folder, RenderBounds(settings.template_time_s, settings.template_memory_bytes))
 
@@ -25,7 +25,7 @@ def defaults_for(settings: ServeSettings) -> SamplingParams:
     """What a request leaves out of its sampling. Raises InvalidModel."""
     if settings.folder is None:
         return SamplingParams()
-    from ..executor.generation import sampling_defaults
+    from ..model.text.generation import sampling_defaults
 
     return sampling_defaults(settings.folder)
 
@@ -37,7 +37,7 @@ def output_cap_for(settings: ServeSettings) -> int:
     """
     if settings.folder is None or "default_max_new_tokens" in settings.model_fields_set:
         return settings.default_max_new_tokens
-    from ..executor.generation import recommended
+    from ..model.text.generation import recommended
 
     found = recommended(settings.folder).max_new_tokens
     return settings.default_max_new_tokens if found is None else found

@@ -18,19 +18,34 @@ from grpc_health.v1 import health_pb2
 
 from .. import __version__
 from ..core.clock import Clock, MonotonicClock
-from ..core.ports import JobPool
+from ..core.jobpool import JobPool
 from ..core.sampling import SamplingParams
 from ..jobpool.registry import open_pool
 from ..proto import admin_pb2, job_pool_pb2
-from .access import Access, read_tokens
-from .admin_servicer import AdminServicer
-from .admission import Admission
-from .backlog import Backlog
-from .claims import Claims
-from .descriptors import raise_limit, room_for_connections
-from .door import PUBLIC_SERVICE, Door
-from .engines import Engines
+from .door.access import Access, read_tokens
+from .door.backlog import Backlog
+from .door.claims import Claims
+from .door.descriptors import raise_limit, room_for_connections
+from .door.door import PUBLIC_SERVICE, Door
+from .door.engines import Engines
+from .door.in_line import InLine
+from .door.intake import Intake
+from .door.jobs import Jobs
+from .door.journal import Journal
+from .door.live import LiveTable
+from .door.metrics import DoorState, Metrics
+from .door.payloads import Payloads
+from .door.questions import Questions
+from .door.scrape import Scrape
+from .door.shares import Shares
+from .door.spare import Spare
+from .door.store import Store
+from .door.streams import Streams
+from .door.supervisor import Supervisor
+from .door.text import Tokenizer
+from .door.turns import Turns
 from .facts import EngineFacts
+<<<<<<< HEAD
 from .health import MAX_BYTES as MAX_HEALTH_BYTES
 from .health import MAX_CALLS as MAX_HEALTH_CALLS
 from .health import Health
@@ -50,16 +65,22 @@ from .payloads import Payloads
 from .questions import Questions
 from .rpc import Gate, UnknownMethods, anyone, by_token, operator
 from .scrape import Scrape
+=======
+from .grpc.admin_servicer import AdminServicer
+from .grpc.admission import Admission
+from .grpc.health import MAX_BYTES as MAX_HEALTH_BYTES
+from .grpc.health import MAX_CALLS as MAX_HEALTH_CALLS
+from .grpc.health import Health
+from .grpc.job_servicer import JobServicer
+from .grpc.listeners import operator_listener, public_listener
+from .grpc.rpc import Gate, UnknownMethods, anyone, by_token, operator
+from .grpc.waiting import Waiting, arrivals, newest_server
+from .http.body import Bodies
+from .http.door import HttpDoor, Insight
+from .http.openai import OpenAiCalls
+>>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 from .settings import ServeSettings, split_address
-from .shares import Shares
-from .spare import Spare
-from .store import Store
-from .streams import Streams
-from .supervisor import Supervisor
-from .text import Tokenizer
 from .tokenizers import defaults_for, output_cap_for, tokenizer_for
-from .turns import Turns
-from .waiting import Waiting, arrivals, newest_server
 
 log = logging.getLogger("skipjoin.door")
 

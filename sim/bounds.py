@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from ..core.ports import CostModel
-from ..scheduler.demand import Demand
+from ..core.cost_model import CostModel
+from ..scheduler.adaptive.demand import Demand
 from ..workload.requests import Workload
 
 NS = 1e9

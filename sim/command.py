@@ -14,9 +14,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from ..console.json_flag import STANDARD, add_json_flag
+from ..console.output_file import place, write
 from ..core.errors import InvalidInput, InvalidSettings, InvariantViolation
-from ..core.json_output import STANDARD, add_json_flag
-from ..core.places import place, write
 
 DEFAULTS: dict[str, Any] = {
     "policies": ("fcfs", "skipjoin", "adaptive"),

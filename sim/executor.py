@@ -15,11 +15,12 @@ from typing import Protocol
 import numpy as np
 
 from ..core.clock import Clock
+from ..core.cost_model import CostModel
 from ..core.errors import InvariantViolation
+from ..core.executor import ExecutorFacts
 from ..core.ids import Handle
 from ..core.outcome import IterationOutcome
 from ..core.plan import NO_DECODE, DecodeBatch, Int32s, Int64s, IterationPlan, Move
-from ..core.ports import CostModel, ExecutorFacts
 from .link import Link
 
 SAMPLED = 0

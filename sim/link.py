@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from ..core.cost_model import CostModel
 from ..core.ids import MoveId
 from ..core.plan import Direction, Move
-from ..core.ports import CostModel
 
 
 class Link:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..core.clock import MonotonicClock, sleep_s
+from ..core.cost_model import CostModel
 from ..core.errors import InvalidSettings
+from ..core.executor import ExecutorFacts
 from ..core.ids import Handle
 from ..core.plan import Int32s
-from ..core.ports import CostModel, ExecutorFacts
 from .executor import SimExecutor
 
 NS = 1e9

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from ..core.errors import InvariantViolation
+from ..core.executor import Executor, ExecutorFacts
 from ..core.ids import Handle, MoveId
 from ..core.outcome import IterationOutcome
 from ..core.plan import Direction, IterationPlan, Move
-from ..core.ports import Executor, ExecutorFacts
 
 
 @dataclass(frozen=True, slots=True)

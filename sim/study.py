@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from ..core.errors import InvalidSettings
-from ..core.ports import ExecutorFacts
+from ..core.executor import ExecutorFacts
+from ..cost.profiles import load_profile
+from ..cost.schema import Profile
 from ..engine.params import EngineParams
 from ..kvstore.params import KvMode, KvParams
-from ..profiler.profiles import load_profile
-from ..profiler.schema import Profile
-from ..scheduler.backlog import DEFAULT_TAIL, scale_of
+from ..scheduler.adaptive.head_start import DEFAULT_TAIL, scale_of
 from ..scheduler.params import check_starvation
 from ..scheduler.registry import DIAL_NAMES, POLICY_NAMES
 from ..scheduler.series import parse

@@ -14,19 +14,20 @@ from functools import lru_cache
 import numpy as np
 
 from ..core.clock import ManualClock
+from ..core.cost_model import CostModel
 from ..core.effects import Finished, TurnEffects
 from ..core.errors import InvariantViolation
 from ..core.events import Event, Submitted
+from ..core.executor import ExecutorFacts
 from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.plan import Move
-from ..core.ports import CostModel, ExecutorFacts
 from ..core.sampling import SamplingParams
+from ..cost.online import CorrectedCostModel
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..engine.turn import Turn
 from ..engine.unchanged import run_on
-from ..profiler.online import CorrectedCostModel
 from ..workload.origins import Origins
 from ..workload.requests import Workload
 from ..workload.statistics import JobResults

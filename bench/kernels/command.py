@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import InvalidSettings
-from ...core.json_output import add_json_flag
-from ...core.places import write
+from ...console.json_flag import add_json_flag
+from ...console.output_file import write
 from ..json_file import json_lines
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ...core.plan import Int64s
 from ...executor.handles import HandleTable
-from ...executor.sampled_jobs import sampled_jobs
-from ...executor.sampler import Sampler
+from ...executor.sampling.sampled_jobs import sampled_jobs
+from ...executor.sampling.sampler import Sampler
 from ...kernels import staging
 from ...kernels.bring import brings_to
 from ...kernels.dispatch import REFERENCE, Kernels, kernels_for

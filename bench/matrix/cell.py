@@ -16,8 +16,8 @@ import numpy as np
 
 from ...core.errors import SkipjoinError
 from ...core.plan import Int64s
-from ...profiler.profiles import load_profile
-from ...profiler.schema import Profile
+from ...cost.profiles import load_profile
+from ...cost.schema import Profile
 from ...sim.bounds import bounds
 from ...sim.drain import drain_rate
 from ...sim.study import PAGE_TOKENS, make_machine, turned

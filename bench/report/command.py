@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...console.output_file import write
 from ...core.errors import InvalidInput
-from ...core.places import write
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 from ...core.errors import InvalidSettings
-from ...core.json_output import add_json_flag
-from ...core.places import write
+from ...console.json_flag import add_json_flag
+from ...console.output_file import write
 from ..json_file import json_lines
 
 MOST_ROUNDS = 1000

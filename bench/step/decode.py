@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...executor.weights import LoadedModel
+from ...model.weights.loaded import LoadedModel
 from ..figures import Spread
 from ..kernels.contest import Work
 from ..kernels.speeds import COPY, GEMM, roofline_ns

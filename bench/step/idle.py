@@ -20,7 +20,7 @@ from ...core.sampling import SamplingParams
 from ...engine.assemble import assemble
 from ...engine.params import EngineParams
 from ...engine.turn import Turn
-from ...profiler.online import CorrectedCostModel, OnlineCorrection
+from ...cost.online import CorrectedCostModel, OnlineCorrection
 from ..figures import Spread
 from ..turn import COST
 from .decode import Told

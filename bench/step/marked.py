@@ -11,11 +11,11 @@ from typing import Any
 
 from ...core.plan import IterationPlan
 from ...executor.batch import Batch
-from ...executor.decoder import ForwardBatch
 from ...executor.runner import TorchExecutor
-from ...executor.sampler import SampledTokens
-from ...executor.weights import LoadedModel
+from ...executor.sampling.sampler import SampledTokens
 from ...kvstore.device.pool import PoolShape
+from ...model.decoder import ForwardBatch
+from ...model.weights.loaded import LoadedModel
 from .times import Mark, Times
 
 

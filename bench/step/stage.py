@@ -16,11 +16,11 @@ import torch
 
 from ...core.clock import Clock
 from ...core.errors import InvalidInput, InvalidSettings
+from ...core.executor import ExecutorFacts
 from ...core.plan import Int32s
-from ...core.ports import ExecutorFacts
 from ...executor.capacity import pool_shape
-from ...executor.presets import preset_named, random_model
-from ...executor.weights import LoadedModel
+from ...model.presets import preset_named, random_model
+from ...model.weights.loaded import LoadedModel
 from ..kernels.race import SAMPLE_NS, timed
 from ..kernels.speeds import Probe, probes
 from .marked import MarkedExecutor

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...executor.weights import LayerWeights, LoadedModel
 from ...kernels.linear import Linear
+from ...model.weights.loaded import LayerWeights, LoadedModel
 from ..kernels.contest import Work
 
 

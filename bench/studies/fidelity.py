@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.cost_model import CostModel
 from ...core.errors import InvalidTrace
-from ...core.ports import CostModel
 from ...profiler.sources.llmservingsim import fits, read
 from ...profiler.sources.reading import Wish
 from .measured_run import REQUESTS, MeasuredRun, read_run

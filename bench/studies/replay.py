@@ -11,19 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.clock import ManualClock
+from ...core.cost_model import CostModel
 from ...core.effects import Finished
 from ...core.errors import InvariantViolation
 from ...core.events import Event, Submitted
+from ...core.executor import ExecutorFacts
 from ...core.ids import Handle
 from ...core.outcome import IterationOutcome
 from ...core.plan import IterationPlan
-from ...core.ports import CostModel, ExecutorFacts
 from ...core.sampling import SamplingParams
+from ...cost.sweep_row import SweepRow
 from ...engine.assemble import assemble
 from ...engine.params import EngineParams
 from ...engine.turn import Turn
 from ...kvstore.params import KvParams
-from ...profiler.fit import SweepRow
 from ...scheduler.params import LadderParams
 from ...sim.executor import SimExecutor
 from .measured_run import MeasuredRun

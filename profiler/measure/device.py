@@ -13,12 +13,12 @@ from statistics import median
 import torch
 
 from ...core.clock import Clock, MonotonicClock
+from ...cost.schema import Profile
 from ...executor.capacity import AUTO, resolve_device, resolve_dtype, use_threads
-from ...executor.config import ModelConfig, load_config
-from ...executor.model_place import names_of
-from ...executor.weights import parse_dtype
+from ...model.config import ModelConfig, load_config
+from ...model.source.model_place import names_of
+from ...model.weights.loaded import parse_dtype
 from ..roofline import Decoder, Speeds, roofline_profile
-from ..schema import Profile
 
 REPEATS = 7
 COPY_BYTES = {"cuda": 1 << 29, "cpu": 1 << 26}

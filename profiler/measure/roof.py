@@ -14,8 +14,8 @@ from statistics import median
 import torch
 
 from ...core.clock import MonotonicClock
-from ...executor.loading import load_model
 from ...kernels.linear import Linear, can_pack
+from ...model.weights.loading import load_model
 
 FEWEST, LONGEST_NS = 3, 400_000_000
 PROMPT_ROWS_AT_ONCE = 1024

@@ -14,13 +14,14 @@ import numpy as np
 
 from ...core.clock import Clock
 from ...core.errors import ExecutorLost, InvalidProfile
+from ...core.executor import Executor, ExecutorFacts
 from ...core.ids import Handle, HostSlot, MoveId, PageId
 from ...core.outcome import IterationOutcome
 from ...core.plan import Admit, BlockTable, DecodeBatch, Direction, Int64s, IterationPlan, Move, PrefillChunk
-from ...core.ports import Executor, ExecutorFacts
 from ...core.sampling import SamplingParams
-from ..fit import SweepRow, fitted_profile
-from ..schema import Profile
+from ...cost.schema import Profile
+from ...cost.sweep_row import SweepRow
+from ..fit import fitted_profile
 
 _REPEATS = 3
 _SHORTEST = 32

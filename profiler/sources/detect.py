@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import InvalidProfile
-from ..schema import Profile
+from ...cost.schema import Profile
 from . import distserve, llmservingsim, llmservingsim_layers, vidur
 from .choice import Part, lacking, several
 from .reading import Wish, files_behind

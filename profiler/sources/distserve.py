@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InvalidProfile
-from ..fit import SweepRow, fit_error
-from ..model import LinearCostModel
-from ..schema import Profile, move_token_ns
+from ...cost.linear import LinearCostModel
+from ...cost.schema import Profile, move_token_ns
+from ...cost.sweep_row import SweepRow
+from ..fit import fit_error
 from .choice import single
 from .known import device_of, plain_name, shape_of
 from .reading import MAX_BYTES, Wish, read_rows

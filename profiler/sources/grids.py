@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...core.errors import InvalidProfile
-from ..fit import SweepRow, fit_error, fitted_profile
-from ..schema import Profile, Tables, move_token_ns
-from ..table import Curve, Grid, TableCostModel
+from ...cost.schema import Profile, Tables, move_token_ns
+from ...cost.sweep_row import SweepRow
+from ...cost.table import Curve, Grid, TableCostModel
+from ..fit import fit_error, fitted_profile
 from .known import Shape, device_of, kv_room
 from .reading import Wish
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import median
 
 from ...core.errors import InvalidProfile
-from ..fit import SweepRow
-from ..schema import Profile
-from ..table import Curve, TableCostModel
+from ...cost.schema import Profile
+from ...cost.sweep_row import SweepRow
+from ...cost.table import Curve, TableCostModel
 from .choice import single
 from .grids import curve_of, grid_of, profile_of_rows
 from .known import check_model, device_of, kv_room, named_in, shape_of

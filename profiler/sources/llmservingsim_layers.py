@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...core.errors import InvalidProfile
-from ..schema import Profile
-from ..table import Curve
+from ...cost.schema import Profile
+from ...cost.table import Curve
 from .choice import single
 from .grids import Points, curve_of, profile_of_halves
 from .known import Shape, check_model, named_in, shape_of

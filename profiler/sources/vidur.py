@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 
 from ...core.errors import InvalidProfile
-from ..schema import Profile
-from ..table import Curve
+from ...cost.schema import Profile
+from ...cost.table import Curve
 from .choice import single
 from .grids import Points, curve_of, profile_of_halves
 from .known import plain_name, shape_of

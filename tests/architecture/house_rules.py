@@ -16,39 +16,36 @@ from source_tree import PACKAGE, Import, Module, circles, own_target
 FLOORS: dict[str, float] = {
     "core": 1,
     "kernels": 1,
+    "console": 2,
+    "cost": 2,
     "scheduler": 2,
     "kvstore": 2,
-    "profiler": 2,
+    "kvstore.device": 2,
+    "model": 2,
     "proto": 2,
     "workload": 2,
-    "kvstore.device": 3,
     "engine": 3,
+    "executor": 3,
     "jobpool": 3,
     "client": 3,
-    "executor": 4,
     "sim": 4,
+    "profiler": 4,
     "admin": 4,
-    "profiler.measure": 5,
-    "profiler.rehearsal": 5,
-    "profiler.command": 5,
     "serving": 5,
     "bench": 6,
     "": 7,
 }
 """Component -> floor; the longest prefix counts, "" is the root (`__init__` and `cli`). Imports go to lower floors or stay in their component."""
 
-SAME_FLOOR = {
-    ("profiler.command", "profiler.measure"),
-    ("profiler.command", "profiler.rehearsal"),
-    ("serving", "profiler.measure"),
-}
-"""The pairs that may look sideways: without a profile `serve` measures a coarse one at its start."""
+SAME_FLOOR: set[tuple[str, str]] = set()
+"""The pairs that may look sideways: none."""
 
 ANYWHERE = ("",)
 THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "numpy": ANYWHERE,
     "torch": (
         "kernels",
+        "model",
         "executor",
         "kvstore.device",
         "profiler.measure",
@@ -60,17 +57,17 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
         "bench.step",
     ),
     "triton": ("kernels.compiled",),
-    "safetensors": ("executor",),
-    "tokenizers": ("executor", "serving"),
-    "jinja2": ("executor", "serving"),
+    "safetensors": ("model",),
+    "tokenizers": ("model.text", "serving"),
+    "jinja2": ("model.text", "serving"),
     "grpc": ("proto", "client", "serving", "admin"),
     "grpc_health": ("proto", "client", "serving", "admin"),
     "google": ("proto", "client", "serving", "admin"),
     "aiohttp": ("serving", "bench"),
-    "prometheus_client": ("serving.metrics",),
+    "prometheus_client": ("serving.door.metrics",),
     "pydantic": ("*.settings", "serving.flags", "*.scenario", "*.scenarios", "bench.scenario_file"),
     "pydantic_settings": ("*.settings",),
-    "huggingface_hub": ("executor.hub_download",),
+    "huggingface_hub": ("model.source.hub_download",),
     "rich": ("*.command", "*.render", "*.progress", "serving.llm", "bench"),
     "transformers": ("bench.peers",),
     "ctranslate2": ("bench.peers",),
@@ -78,7 +75,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
 }
 """Third party -> where it may be imported: a component or module with all below it, or `*.NAME` for modules of that name anywhere."""
 
-NOT_IN: dict[str, tuple[str, ...]] = {"numpy": ("client",)}
+NOT_IN: dict[str, tuple[str, ...]] = {"numpy": ("client",), "torch": ("model.text", "model.source")}
 """Exceptions to the table above."""
 
 STANDARD_PLACES: dict[str, tuple[str, ...]] = {"time": ("core.clock",)}
@@ -96,8 +93,8 @@ LONGEST_CLASS_LINES = 300
 STILL_LONG = {
     "engine.assemble.assemble",
     "kernels.compiled.attention._attend",
-    "kvstore.walk.__init__",
-    "serving.engine_parts.build_engine",
+    "kvstore.planning.walk.__init__",
+    "serving.worker.engine_parts.build_engine",
     "sim.command._configure_workload",
     "workload.requests.make_workload",
 }

@@ -18,7 +18,7 @@ from skipjoin.engine.params import EngineParams
 from skipjoin.kvstore.params import KvParams
 from skipjoin.proto.status import grpc_code, http_status
 from skipjoin.scheduler.params import LadderParams
-from skipjoin.serving.metrics import Metrics
+from skipjoin.serving.door.metrics import Metrics
 from skipjoin.serving.settings import ServeSettings
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md")

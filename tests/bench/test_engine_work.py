@@ -16,8 +16,8 @@ from skipjoin.bench.turn import Timing, TurnReport, timing_of
 from skipjoin.bench.yardstick import Yardstick
 from skipjoin.cli import main
 from skipjoin.core.clock import thread_cpu_ns
-from skipjoin.executor.loading import load_model
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
+from skipjoin.model.weights.loading import load_model
 
 BURNT_NS = 2_000_000
 

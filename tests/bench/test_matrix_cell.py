@@ -17,8 +17,8 @@ from skipjoin.bench.matrix.scenario import Small
 from skipjoin.bench.matrix.store import Store
 from skipjoin.bench.matrix.timeline import SmallRun, draw
 from skipjoin.core.plan import Int64s
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.profiler.schema import render_profile
+from skipjoin.cost.profiles import load_profile
+from skipjoin.cost.schema import render_profile
 from skipjoin.sim.world import simulate
 from skipjoin.workload.statistics import JobResults, summarize
 

@@ -18,8 +18,8 @@ from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
 from skipjoin.bench.matrix.summary import knows_lengths
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidSettings
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine.params import EngineParams
-from skipjoin.profiler.profiles import load_profile
 from skipjoin.scheduler.registry import DIAL_NAMES, ORACLE_NAMES, POLICY_NAMES, make_policy
 from skipjoin.scheduler.series import Series, parse, spread
 from skipjoin.sim.study import turned

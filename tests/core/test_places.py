@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from skipjoin.console.output_file import place, write
 from skipjoin.core.errors import InvalidInput
-from skipjoin.core.places import place, write
 
 
 def test_files_that_are_there_and_files_to_be(tmp_path: Path) -> None:

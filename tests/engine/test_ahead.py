@@ -13,18 +13,18 @@ import pytest
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import Finished, TurnEffects
 from skipjoin.core.events import CancelRequested, Event, ExecutorReset, Submitted
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
 from skipjoin.core.job import FinishReason
 from skipjoin.core.plan import Int32s, IterationPlan
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.invariants import check
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.record import Recorder, RecordHeader, replay
 from skipjoin.engine.turn import DEPTH_AHEAD, Turn
 from skipjoin.kvstore.params import KvParams
-from skipjoin.profiler.model import LinearCostModel
 from skipjoin.sim.executor import SimExecutor
 
 COST = LinearCostModel(2e7, 1e5, 7.0, 90.0, 3e4, 1e3)

@@ -12,19 +12,19 @@ import pytest
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import TurnEffects
 from skipjoin.core.events import Event, ExecutorReset, PolicyChosen, Submitted
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
 from skipjoin.core.outcome import IterationOutcome
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.cost.exact import BaseCost
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.cost.online import CorrectedCostModel
+from skipjoin.cost.table import Curve, Grid, TableCostModel
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.record import Recorder, RecordHeader, replay
 from skipjoin.engine.turn import Turn
 from skipjoin.kvstore.params import KvParams
-from skipjoin.profiler.exact import BaseCost
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.profiler.online import CorrectedCostModel
-from skipjoin.profiler.table import Curve, Grid, TableCostModel
 from skipjoin.scheduler.mlfq import MlfqPolicy
 from skipjoin.sim.executor import SimExecutor
 

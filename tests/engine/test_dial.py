@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from skipjoin.core.clock import ManualClock
-from skipjoin.core.dial import Dialled
 from skipjoin.core.effects import Effect, LevelCause, LevelChanged, SnapshotGiven
 from skipjoin.core.events import Event, PolicyChosen, SnapshotAsked, Submitted
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.policy import Dialled
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.record import Recorder, RecordHeader, replay
 from skipjoin.engine.record_lines import event_of, line_of
 from skipjoin.engine.turn import Turn
 from skipjoin.kvstore.params import KvParams
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.scheduler.adaptive import AdaptivePolicy
+from skipjoin.scheduler.adaptive.policy import AdaptivePolicy
 from skipjoin.scheduler.registry import DIAL_NAMES, POLICY_NAMES, make_policy
 from skipjoin.sim.executor import SimExecutor
 

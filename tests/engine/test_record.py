@@ -12,15 +12,15 @@ import pytest
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvalidInput, StoreUnavailable
 from skipjoin.core.events import CancelRequested, Event, PolicyChosen, PromptArrived, SnapshotAsked, Submitted
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.record import Recorder, RecordHeader, measured_iterations, replay
 from skipjoin.engine.turn import Turn
 from skipjoin.kvstore.params import KvParams
-from skipjoin.profiler.profiles import load_profile
 from skipjoin.scheduler.params import LadderParams
 from skipjoin.sim.executor import SimExecutor
 

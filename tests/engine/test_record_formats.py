@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from skipjoin.core.events import CancelRequested, Submitted
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.engine.record import RecordHeader, replay
 from skipjoin.engine.record_lines import event_of, outcome_of
 from skipjoin.engine.recording import READ_FORMATS
-from skipjoin.profiler.model import LinearCostModel
 
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"
 COST = LinearCostModel(19930000.0, 101900.0, 7.119999999999999, 627.0, 38500.0, 37236.36363636364)

@@ -9,8 +9,8 @@ import torch
 
 from skipjoin.core.errors import InvalidInput
 from skipjoin.executor.capacity import pool_shape, resolve_dtype, use_threads
-from skipjoin.executor.memory import available_bytes
 from skipjoin.kernels.layout import KvLayout
+from skipjoin.model.weights.memory import available_bytes
 
 
 def page_bytes(model):

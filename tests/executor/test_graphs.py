@@ -7,9 +7,9 @@ import torch
 from plan_driver import Job, PlanDriver
 
 from skipjoin.executor.graphs import row_counts
-from skipjoin.executor.host_copy import host_copy
 from skipjoin.executor.runner import TorchExecutor
-from skipjoin.executor.sampler import SampledTokens
+from skipjoin.executor.sampling.host_copy import host_copy
+from skipjoin.executor.sampling.sampler import SampledTokens
 from skipjoin.kvstore.device.pool import PoolShape
 
 

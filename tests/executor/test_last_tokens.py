@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from skipjoin.executor.last_tokens import LastTokens
+from skipjoin.executor.sampling.last_tokens import LastTokens
 
 
 def test_tokens_come_out_as_they_were_put_in():

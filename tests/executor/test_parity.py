@@ -12,11 +12,11 @@ from plan_driver import Job, PlanDriver
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.executor.loading import load_model
-from skipjoin.executor.presets import PRESETS
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.kernels.dispatch import REFERENCE
 from skipjoin.kvstore.device.pool import PoolShape
+from skipjoin.model.presets import PRESETS
+from skipjoin.model.weights.loading import load_model
 
 JOBS, NEW_TOKENS = 500, 64
 VOCABULARY = PRESETS["tiny"].vocab_size

@@ -54,7 +54,7 @@ def test_the_library_of_this_machine_is_in_it(monkeypatch):
 
 def test_a_changed_source_or_torch_changes_it(monkeypatch, tmp_path):
     root = tmp_path / "package"
-    for part in ("executor", "kernels"):
+    for part in ("executor", "kernels", "model"):
         (root / part / "below").mkdir(parents=True)
         (root / part / "below" / "code.py").write_text("one = 1")
     monkeypatch.setattr(provenance, "__file__", str(root / "executor" / "provenance.py"))

@@ -13,19 +13,19 @@ from transformers_models import make
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import ExecutorLost, InvariantViolation
+from skipjoin.core.executor import Executor
 from skipjoin.core.plan import Admit, BlockTable, DecodeBatch, Direction, IterationPlan, Move, PageAppends, PrefillChunk
-from skipjoin.core.ports import Executor
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.batch import BatchBuilder
 from skipjoin.executor.handles import HandleTable
-from skipjoin.executor.last_tokens import LastTokens
-from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
+from skipjoin.executor.sampling.last_tokens import LastTokens
 from skipjoin.executor.upload import upload_for
 from skipjoin.kernels.dispatch import REFERENCE
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.linear import Linear
 from skipjoin.kvstore.device.pool import PoolShape
+from skipjoin.model.weights.loading import load_model
 
 
 def ints(*values, kind=np.int32):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
-from skipjoin.executor.penalties import seen_tokens
-from skipjoin.executor.sampled_jobs import sampled_jobs
-from skipjoin.executor.sampler import Sampler
+from skipjoin.executor.sampling.penalties import seen_tokens
+from skipjoin.executor.sampling.sampled_jobs import sampled_jobs
+from skipjoin.executor.sampling.sampler import Sampler
 from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import REFERENCE, kernels_for
 from skipjoin.kernels.draw import mix64, uniform

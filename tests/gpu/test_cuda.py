@@ -14,16 +14,16 @@ from plan_driver import Job, PlanDriver
 from skipjoin.core.plan import Admit, Direction, Move
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
-from skipjoin.executor.loading import load_model
-from skipjoin.executor.penalties import seen_tokens
 from skipjoin.executor.runner import TorchExecutor
-from skipjoin.executor.sampled_jobs import sampled_jobs
-from skipjoin.executor.sampler import Sampler
+from skipjoin.executor.sampling.penalties import seen_tokens
+from skipjoin.executor.sampling.sampled_jobs import sampled_jobs
+from skipjoin.executor.sampling.sampler import Sampler
 from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import compiled, kernels_for
 from skipjoin.kernels.layout import KvLayout
 from skipjoin.kvstore.device.mover import StreamMover
 from skipjoin.kvstore.device.pool import PagePools, PoolShape, page_bytes_view
+from skipjoin.model.weights.loading import load_model
 
 pytestmark = pytest.mark.gpu
 

@@ -9,10 +9,10 @@ from ahead_story import told
 from plan_driver import Job, PlanDriver
 
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.executor.loading import load_model
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.executor.upload import UploadRing, upload_for
 from skipjoin.kvstore.device.pool import PoolShape
+from skipjoin.model.weights.loading import load_model
 
 pytestmark = pytest.mark.gpu
 

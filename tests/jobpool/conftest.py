@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # job_pools, beside this file
 
-from skipjoin.core.ports import JobPool
+from skipjoin.core.jobpool import JobPool
 from skipjoin.jobpool.registry import open_pool
 
 IMPLEMENTATIONS = ("memory", "sqlite")

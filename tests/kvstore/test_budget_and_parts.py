@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.ids import Handle
-from skipjoin.kvstore.budget import PrefillBudget
-from skipjoin.kvstore.calendar import StepCalendar
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.kvstore.params import KvParams
-from skipjoin.kvstore.running import RunningBatch
+from skipjoin.kvstore.planning.budget import PrefillBudget
+from skipjoin.kvstore.planning.due_steps import StepCalendar
+from skipjoin.kvstore.planning.running import RunningBatch
 from skipjoin.kvstore.sequence import Sequence
-from skipjoin.profiler.model import LinearCostModel
 
 COST = LinearCostModel(500_000, 20_000, 50, 100, 10_000, 5_000)
 PAGE = 16

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from http_client import HTTP, call, http_port
 from process_server import Server, spec
 
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]

@@ -139,7 +139,7 @@ def test_two_thousand_kills_lose_nothing(serve: Serve, tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_two_hundred_kills_with_a_real_model_lose_nothing(serve: Serve, tmp_path: Path) -> None:
-    from skipjoin.executor.presets import init_model
+    from skipjoin.model.presets import init_model
 
     init_model(tmp_path / "model", "tiny", seed=1)
     flags = ["--model", str(tmp_path / "model"), "--device", "cpu", "--threads", "1", "--kv-tokens", "512"]

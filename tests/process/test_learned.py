@@ -10,7 +10,7 @@ from process_server import Server, spec
 
 from skipjoin.engine.record import replay
 from skipjoin.proto import job_pool_pb2 as pb
-from skipjoin.scheduler.learned import read
+from skipjoin.scheduler.lengths.learned import read
 
 Serve = Callable[..., Server]
 

@@ -9,7 +9,7 @@ import pytest
 from process_server import Server
 
 from skipjoin import LLM, SamplingParams
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]

@@ -10,11 +10,11 @@ from pathlib import Path
 from http_client import HTTP, figures, http_port
 from process_server import Server, spec
 
+from skipjoin.cost.profiles import load_profile
+from skipjoin.cost.schema import Profile, Tables, render_profile
+from skipjoin.cost.table import Curve, Grid, TableCostModel
 from skipjoin.engine.record import replay
-from skipjoin.executor.presets import init_model
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.profiler.schema import Profile, Tables, render_profile
-from skipjoin.profiler.table import Curve, Grid, TableCostModel
+from skipjoin.model.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]

@@ -10,9 +10,9 @@ import pytest
 from http_client import HTTP, call, http_port
 from process_server import Server
 
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "executor"))  # hub_stand_in
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))  # hub_stand_in
 
 from hub_stand_in import COMMIT, Hub
 

@@ -16,7 +16,7 @@ from bystander import Ask, bystander, door_memory
 from http_client import HTTP, Answer, call, http_port
 from process_server import Server
 
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
 TEMPLATE = (

@@ -16,7 +16,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from process_server import COMMAND, Server, alive, spec
 
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
 Serve = Callable[..., Server]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skipjoin.cli import main
-from skipjoin.profiler.profiles import load_profile
+from skipjoin.cost.profiles import load_profile
 
 
 def test_show_lists_names_and_prints_one(capsys: pytest.CaptureFixture[str]) -> None:

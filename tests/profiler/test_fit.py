@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.core.errors import InvalidProfile
-from skipjoin.profiler.fit import SweepRow, fit_cost_model, fit_error
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.profiler.profiles import load_profile
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.cost.profiles import load_profile
+from skipjoin.cost.sweep_row import SweepRow
+from skipjoin.profiler.fit import fit_cost_model, fit_error
 
 PLANTED = load_profile("opt-13b-a100").model
 

@@ -6,10 +6,10 @@ import pytest
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvalidProfile
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.executor import ExecutorFacts
+from skipjoin.cost.profiles import load_profile
+from skipjoin.cost.schema import parse_profile, render_profile
 from skipjoin.profiler.measure import Sweep, measure, profile_of
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.profiler.schema import parse_profile, render_profile
 from skipjoin.sim.executor import SimExecutor
 from skipjoin.sim.strict import StrictExecutor
 

@@ -8,10 +8,10 @@ import pytest
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvalidProfile
-from skipjoin.core.ports import ExecutorFacts
-from skipjoin.profiler.fit import SweepRow
+from skipjoin.core.executor import ExecutorFacts
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.cost.sweep_row import SweepRow
 from skipjoin.profiler.measure import Sweep, measure, profile_of
-from skipjoin.profiler.model import LinearCostModel
 from skipjoin.profiler.rehearsal import rehearse, rehearsed
 from skipjoin.sim.executor import SimExecutor
 from skipjoin.sim.strict import StrictExecutor

@@ -8,7 +8,7 @@ import pytest
 
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidProfile
-from skipjoin.profiler.profiles import load_profile
+from skipjoin.cost.profiles import load_profile
 from skipjoin.profiler.roofline import Decoder, Speeds, iteration_ns, roofline_profile
 
 LLAMA_8B = Decoder(32, 4096, 32, 8, 128, 14_336, 128_256, 2)

@@ -21,7 +21,7 @@ from published import (
 
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidProfile
-from skipjoin.profiler.profiles import load_profile
+from skipjoin.cost.profiles import load_profile
 from skipjoin.profiler.sources.detect import FORMATS, read_source
 from skipjoin.profiler.sources.reading import Wish
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from skipjoin.core.clock import ManualClock
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.outcome import IterationOutcome
 from skipjoin.core.plan import Direction, IterationPlan, Move
-from skipjoin.core.ports import ExecutorFacts
 
 VOCABULARY = 23
 

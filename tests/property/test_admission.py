@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from skipjoin.core.admission import PLAIN_ADMISSION, Admission
 from skipjoin.core.effects import Finished, Started
+from skipjoin.core.policy import PLAIN_ADMISSION, Admission
 from skipjoin.scheduler.registry import POLICY_NAMES
 
 from .test_turn_rules import job, members, params

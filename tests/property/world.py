@@ -9,13 +9,13 @@ import numpy as np
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import Finished, TurnEffects
 from skipjoin.core.events import Event
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.job import FinishReason
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.invariants import check
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.turn import Turn
-from skipjoin.profiler.model import LinearCostModel
 from skipjoin.scheduler import invariants as policy_invariants
 
 from .shadow import VOCABULARY, ShadowExecutor, token_of

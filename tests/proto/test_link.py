@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from skipjoin.core import effects as ef
 from skipjoin.core import events as ev
 from skipjoin.core.errors import InvariantViolation
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.job import FinishReason, JobAccount, LevelCause
 from skipjoin.core.logprobs import TokenLogprobs
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.proto import engine_pb2 as pb
 from skipjoin.proto import frames, link

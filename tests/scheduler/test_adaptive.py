@@ -9,15 +9,15 @@ import pytest
 
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import JobFacts, Policy, Tick
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.profiler.online import CorrectedCostModel, OnlineCorrection
-from skipjoin.scheduler.adaptive import AdaptivePolicy
-from skipjoin.scheduler.backlog import Backlog, scale_of
-from skipjoin.scheduler.cells import rung_of
-from skipjoin.scheduler.demand import Demand
-from skipjoin.scheduler.demand_table import CLASS_EDGES, SHARES, DemandTable, class_of, middle
-from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, Lengths, bin_of
+from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.cost.online import CorrectedCostModel, OnlineCorrection
+from skipjoin.scheduler.adaptive.cells import rung_of
+from skipjoin.scheduler.adaptive.demand import Demand
+from skipjoin.scheduler.adaptive.demand_table import CLASS_EDGES, SHARES, DemandTable, class_of, middle
+from skipjoin.scheduler.adaptive.head_start import Backlog, scale_of
+from skipjoin.scheduler.adaptive.policy import AdaptivePolicy
+from skipjoin.scheduler.lengths.hazards import BINS, EDGES, LengthParams, Lengths, bin_of
 from skipjoin.scheduler.mlfq import MlfqPolicy
 
 MS = 1_000_000

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import JobFacts, Policy, Tick
-from skipjoin.scheduler.adaptive import AdaptivePolicy
-from skipjoin.scheduler.backlog import Backlog, width_at
-from skipjoin.scheduler.cells import rung_of
-from skipjoin.scheduler.demand import Demand
-from skipjoin.scheduler.demand_table import DemandTable, class_of
-from skipjoin.scheduler.forecast import Forecast, Life
-from skipjoin.scheduler.length_score import LengthScore
-from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, bin_of
+from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.scheduler.adaptive.cells import rung_of
+from skipjoin.scheduler.adaptive.demand import Demand
+from skipjoin.scheduler.adaptive.demand_table import DemandTable, class_of
+from skipjoin.scheduler.adaptive.head_start import Backlog, width_at
+from skipjoin.scheduler.adaptive.policy import AdaptivePolicy
+from skipjoin.scheduler.lengths.forecast import Forecast, Life
+from skipjoin.scheduler.lengths.hazards import BINS, EDGES, LengthParams, bin_of
+from skipjoin.scheduler.lengths.score import LengthScore
 
 from .test_random_events import BATCH, COST, PARAMS, ROOM, PolicyMachine, SlowJob, SlowPolicy
 

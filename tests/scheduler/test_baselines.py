@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from skipjoin.core.errors import InvalidSettings
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle, TenantId
-from skipjoin.core.ports import ExecutorFacts, JobFacts, Policy, Tick
+from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.engine.params import EngineParams
-from skipjoin.profiler.model import LinearCostModel
 from skipjoin.scheduler.account import JobEntry
-from skipjoin.scheduler.demand import Demand
+from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.lines import HighestResponseRatio
 from skipjoin.scheduler.oracles import standard_normal
 from skipjoin.scheduler.params import LadderParams

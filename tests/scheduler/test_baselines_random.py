@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis.stateful import rule
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import JobFacts, Tick
-from skipjoin.scheduler.demand import Demand
+from skipjoin.core.policy import JobFacts, Tick
+from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.oracles import standard_normal
 from skipjoin.scheduler.registry import SLICE_QUANTA
 

@@ -10,13 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.core.ids import Handle, TenantId
-from skipjoin.core.ports import JobFacts
-from skipjoin.scheduler.forecast import Forecast, mixture
-from skipjoin.scheduler.guard import LARGEST_LEAD, Guard
-from skipjoin.scheduler.length_features import PLACES, keys_of
-from skipjoin.scheduler.length_score import LengthScore
-from skipjoin.scheduler.lengths import BINS, EDGES, NO_SCORE, Lengths, bin_of
-from skipjoin.scheduler.score_table import BUCKETS, PRIOR_LIVES, STEP, ScoreTable, lognormal_hazards, score_bucket
+from skipjoin.core.policy import JobFacts
+from skipjoin.scheduler.lengths.features import PLACES, keys_of
+from skipjoin.scheduler.lengths.forecast import Forecast, mixture
+from skipjoin.scheduler.lengths.guard import LARGEST_LEAD, Guard
+from skipjoin.scheduler.lengths.hazards import BINS, EDGES, NO_SCORE, Lengths, bin_of
+from skipjoin.scheduler.lengths.score import LengthScore
+from skipjoin.scheduler.lengths.score_table import (
+    BUCKETS,
+    PRIOR_LIVES,
+    STEP,
+    ScoreTable,
+    lognormal_hazards,
+    score_bucket,
+)
 
 
 def facts(tenant: str = "default", prompt: int = 100, earlier: int = 0) -> JobFacts:

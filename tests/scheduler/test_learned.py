@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.core.errors import InvalidInput
-from skipjoin.scheduler.forecast import Forecast
-from skipjoin.scheduler.learned import MAX_BYTES, fresh, read, write
-from skipjoin.scheduler.length_features import PLACES
-from skipjoin.scheduler.length_score import LengthScore
+from skipjoin.scheduler.lengths.features import PLACES
+from skipjoin.scheduler.lengths.forecast import Forecast
+from skipjoin.scheduler.lengths.learned import MAX_BYTES, fresh, read, write
+from skipjoin.scheduler.lengths.score import LengthScore
 
 from .test_forecast import expected, facts, teach
 
@@ -84,7 +84,7 @@ def test_any_other_bytes_are_refused(data: bytes) -> None:
 
 def forged(change: str, value: object) -> bytes:
     """With a checksum that fits."""
-    from skipjoin.scheduler.learned import _checksum
+    from skipjoin.scheduler.lengths.learned import _checksum
 
     line = json.loads(TAUGHT)
     place, keys = line["state"], change.split(".")

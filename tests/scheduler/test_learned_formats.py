@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from skipjoin.scheduler.learned import VERSION, read, write
-from skipjoin.scheduler.length_score import LengthScore
+from skipjoin.scheduler.lengths.learned import VERSION, read, write
+from skipjoin.scheduler.lengths.score import LengthScore
 
 LEARNED = Path(__file__).parents[1] / "golden" / "formats" / "learned-version-1.json"
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from skipjoin.scheduler.lengths import BINS, EDGES, LengthParams, Lengths, bin_of
+from skipjoin.scheduler.lengths.hazards import BINS, EDGES, LengthParams, Lengths, bin_of
 
 PROMPT = 100
 

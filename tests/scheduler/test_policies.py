@@ -7,10 +7,10 @@ import pytest
 from skipjoin.core.effects import LevelCause, LevelChanged
 from skipjoin.core.errors import InvalidSettings, InvariantViolation
 from skipjoin.core.ids import Handle, Level
-from skipjoin.core.ports import JobFacts, Policy, Tick
-from skipjoin.profiler.model import LinearCostModel
+from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.scheduler.account import JobEntry
-from skipjoin.scheduler.demand import Demand
+from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.index import IndexPolicy
 from skipjoin.scheduler.invariants import check
 from skipjoin.scheduler.mlfq import MlfqPolicy

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from skipjoin.core.ids import Handle, TenantId
-from skipjoin.core.ports import JobFacts, Policy, Tick
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.scheduler.demand import Demand
+from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.invariants import check
 from skipjoin.scheduler.params import LadderParams
 from skipjoin.scheduler.registry import make_policy

@@ -11,11 +11,11 @@ from hypothesis import settings
 from hypothesis.stateful import rule
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import JobFacts, Policy, Tick
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.scheduler.demand import Demand
-from skipjoin.scheduler.demand_table import DemandTable, Price, class_of
-from skipjoin.scheduler.lengths import EDGES, LengthParams, Lengths, bin_of
+from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.scheduler.adaptive.demand import Demand
+from skipjoin.scheduler.adaptive.demand_table import DemandTable, Price, class_of
+from skipjoin.scheduler.lengths.hazards import EDGES, LengthParams, Lengths, bin_of
 from skipjoin.scheduler.residual import Gittins, ResidualPolicy, Serpt
 
 from .test_baselines_random import DEMAND, SlowIndex

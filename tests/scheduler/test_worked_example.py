@@ -11,8 +11,8 @@ from fractions import Fraction
 import pytest
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import JobFacts, Policy, Tick
-from skipjoin.profiler.model import LinearCostModel
+from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.scheduler.params import LadderParams
 from skipjoin.scheduler.registry import make_policy
 

@@ -50,7 +50,7 @@ def main() -> None:
     count.write_text(str(starts))
     if starts == 2:
         misbehave(socket.socket(fileno=int(sys.argv[1])), os.environ["BAD_ENGINE"])
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "skipjoin.serving.engine_process", sys.argv[1]])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "skipjoin.serving.worker.engine_process", sys.argv[1]])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from skipjoin.core.errors import InvalidSettings, Unauthenticated
 from skipjoin.core.ids import DEFAULT_TENANT
-from skipjoin.serving.access import BY_HEADER, read_tokens
+from skipjoin.serving.door.access import BY_HEADER, read_tokens
 
 
 def _line(tenant: str, token: str) -> str:

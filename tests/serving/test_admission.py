@@ -8,7 +8,7 @@ import pytest
 
 from skipjoin.core.errors import OPEN_CALLS, Overloaded
 from skipjoin.core.ids import TenantId
-from skipjoin.serving.admission import FEW, Admission
+from skipjoin.serving.grpc.admission import FEW, Admission
 
 
 def test_one_connection_cannot_shut_the_others_out() -> None:

@@ -7,8 +7,8 @@ import pytest
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import Overloaded
 from skipjoin.core.ids import DEFAULT_TENANT, TenantId
-from skipjoin.serving.backlog import Backlog
-from skipjoin.serving.shares import Shares
+from skipjoin.serving.door.backlog import Backlog
+from skipjoin.serving.door.shares import Shares
 
 RED, BLUE = TenantId("red"), TenantId("blue")
 

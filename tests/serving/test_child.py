@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from skipjoin.serving.child import Child
-from skipjoin.serving.reserve import LENDABLE, Reserve
+from skipjoin.serving.door.child import Child
+from skipjoin.serving.door.reserve import LENDABLE, Reserve
 
 
 def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

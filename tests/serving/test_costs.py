@@ -10,16 +10,16 @@ import pytest
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvalidProfile
-from skipjoin.core.ports import ExecutorFacts
-from skipjoin.executor.config import load_config
-from skipjoin.executor.presets import init_model
-from skipjoin.profiler.exact import BaseCost, cost_values
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.profiler.schema import Profile, render_profile
-from skipjoin.profiler.table import Curve, Grid, TableCostModel
-from skipjoin.serving.costs import cost_profile
+from skipjoin.core.executor import ExecutorFacts
+from skipjoin.cost.exact import BaseCost, cost_values
+from skipjoin.cost.profiles import load_profile
+from skipjoin.cost.schema import Profile, render_profile
+from skipjoin.cost.table import Curve, Grid, TableCostModel
+from skipjoin.model.config import load_config
+from skipjoin.model.presets import init_model
 from skipjoin.serving.facts import EngineFacts, EngineWords
 from skipjoin.serving.settings import ServeSettings
+from skipjoin.serving.worker.costs import cost_profile
 from skipjoin.sim.executor import SimExecutor
 
 COST = load_profile("opt-13b-a100").model

@@ -12,34 +12,42 @@ from pathlib import Path
 import pytest
 
 from skipjoin.core.clock import MonotonicClock
+<<<<<<< HEAD
 from skipjoin.core.errors import Overloaded, SkipjoinError, StoreUnavailable, Unavailable
 from skipjoin.core.ids import DEFAULT_TENANT, TenantId
 from skipjoin.core.job import JobState
 from skipjoin.core.pool import JobRecord, NewJob
 from skipjoin.core.ports import ExecutorFacts, JobPool
+=======
+from skipjoin.core.errors import Overloaded, StoreUnavailable, Unavailable
+from skipjoin.core.executor import ExecutorFacts
+from skipjoin.core.ids import DEFAULT_TENANT, TenantId
+from skipjoin.core.job import JobState
+from skipjoin.core.jobpool import JobPool
+>>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import JobSpec, JobView
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.jobpool.sqlite import SqliteJobPool
-from skipjoin.serving import store as store_module
-from skipjoin.serving.backlog import Backlog
-from skipjoin.serving.claims import Claims
-from skipjoin.serving.door import Door
-from skipjoin.serving.engines import Engines
+from skipjoin.serving.door import store as store_module
+from skipjoin.serving.door.backlog import Backlog
+from skipjoin.serving.door.claims import Claims
+from skipjoin.serving.door.door import Door
+from skipjoin.serving.door.engines import Engines
+from skipjoin.serving.door.following import Following
+from skipjoin.serving.door.intake import Intake
+from skipjoin.serving.door.jobs import Jobs
+from skipjoin.serving.door.journal import Journal
+from skipjoin.serving.door.live import LiveTable
+from skipjoin.serving.door.questions import Questions
+from skipjoin.serving.door.shares import Shares
+from skipjoin.serving.door.store import Store
+from skipjoin.serving.door.streams import Streams
+from skipjoin.serving.door.supervisor import Supervisor
+from skipjoin.serving.door.text import ByteTokenizer
 from skipjoin.serving.facts import EngineFacts, EngineWords
-from skipjoin.serving.following import Following
-from skipjoin.serving.health import Health
-from skipjoin.serving.intake import Intake
-from skipjoin.serving.jobs import Jobs
-from skipjoin.serving.journal import Journal
-from skipjoin.serving.live import LiveTable
-from skipjoin.serving.questions import Questions
+from skipjoin.serving.grpc.health import Health
 from skipjoin.serving.settings import load_settings
-from skipjoin.serving.shares import Shares
-from skipjoin.serving.store import Store
-from skipjoin.serving.streams import Streams
-from skipjoin.serving.supervisor import Supervisor
-from skipjoin.serving.text import ByteTokenizer
 
 FACTS = EngineFacts(ExecutorFacts(1, 100, 0, 16, 1, None, 257), "skipjoin", EngineWords(4, "cpu", "none", "m", "p"))
 

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from skipjoin.core.errors import Overloaded
 from skipjoin.core.ids import TenantId
-from skipjoin.serving.http_answers import Refused
-from skipjoin.serving.http_body import Bodies
-from skipjoin.serving.payloads import Payloads
-from skipjoin.serving.shares import Shares
+from skipjoin.serving.door.payloads import Payloads
+from skipjoin.serving.door.shares import Shares
+from skipjoin.serving.http.answers import Refused
+from skipjoin.serving.http.body import Bodies
 
 MOST = 1 << 16
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -12,8 +12,8 @@ from contextlib import suppress
 from aiohttp import web
 
 from skipjoin.core.errors import SkipjoinError
-from skipjoin.serving.http_connection import Patience
-from skipjoin.serving.http_connections import HttpConnections
+from skipjoin.serving.http.connection import Patience
+from skipjoin.serving.http.connections import HttpConnections
 
 ASK = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 

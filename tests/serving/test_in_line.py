@@ -8,7 +8,7 @@ import pytest
 
 from skipjoin.core.errors import Overloaded, Unavailable
 from skipjoin.core.ids import TenantId
-from skipjoin.serving.in_line import InLine
+from skipjoin.serving.door.in_line import InLine
 
 RED, BLUE = TenantId("red"), TenantId("blue")
 

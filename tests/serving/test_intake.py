@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import pytest
 
 from skipjoin.core.errors import InvalidInput, NeverFits
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import TenantId
 from skipjoin.core.pool import NewJob
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import ChatMessage, JobSpec
+from skipjoin.serving.door.intake import Intake, check_job_id
+from skipjoin.serving.door.text import ByteTokenizer, PlainText
 from skipjoin.serving.facts import EngineFacts, EngineWords
-from skipjoin.serving.intake import Intake, check_job_id
-from skipjoin.serving.text import ByteTokenizer, PlainText
 
 ROOM = 640
 FACTS = EngineFacts(

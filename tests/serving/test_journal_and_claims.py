@@ -18,23 +18,23 @@ from skipjoin.core.clock import MonotonicClock, unix_ns
 from skipjoin.core.effects import Finished, Started, TokensEmitted, TurnEffects, TurnStats
 from skipjoin.core.errors import InvariantViolation, StoreUnavailable, Unavailable
 from skipjoin.core.events import CancelRequested, Event, PromptArrived, Submitted
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import DEFAULT_TENANT, Handle, JobId, Level
 from skipjoin.core.job import FinishReason, JobAccount, JobState
 from skipjoin.core.pool import LogBatch, NewJob
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import Chunk
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.jobpool.registry import open_pool
 from skipjoin.jobpool.sqlite import SqliteJobPool
-from skipjoin.serving.claims import Claims
+from skipjoin.serving.door.claims import Claims
+from skipjoin.serving.door.intake import new_job_id
+from skipjoin.serving.door.journal import Journal
+from skipjoin.serving.door.live import LiveTable
+from skipjoin.serving.door.store import Store
+from skipjoin.serving.door.streams import Streams
+from skipjoin.serving.door.text import ByteTokenizer
 from skipjoin.serving.facts import EngineFacts, EngineWords
-from skipjoin.serving.intake import new_job_id
-from skipjoin.serving.journal import Journal
-from skipjoin.serving.live import LiveTable
-from skipjoin.serving.store import Store
-from skipjoin.serving.streams import Streams
-from skipjoin.serving.text import ByteTokenizer
 
 FACTS = EngineFacts(ExecutorFacts(1, 100, 0, 16, 1, None, 257), "skipjoin", EngineWords(4, "cpu", "none", "m", "p"))
 STATS = TurnStats(1, 1, 1, 0, 1, 9, 0, 0, 10, None, None)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from skipjoin.scheduler.learned import read, write
-from skipjoin.serving.learned_file import PERIOD_NS, LearnedFile, place_of
+from skipjoin.scheduler.lengths.learned import read, write
+from skipjoin.serving.worker.learned_file import PERIOD_NS, LearnedFile, place_of
 
 DATA = LearnedFile(None).load()
 

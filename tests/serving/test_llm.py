@@ -16,7 +16,7 @@ from skipjoin.core.events import Event
 from skipjoin.core.job import FinishReason
 from skipjoin.core.view import ChatMessage
 from skipjoin.engine.turn import Turn
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
 
 
 @pytest.fixture(scope="module")

@@ -23,17 +23,17 @@ from skipjoin.core.effects import (
 )
 from skipjoin.core.errors import InvalidInput, Overloaded, StoreUnavailable
 from skipjoin.core.events import Event, Submitted
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle, JobId, Level
 from skipjoin.core.job import FinishReason, JobAccount
 from skipjoin.core.pool import LogEnd, PoolDepth
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.cost.online import CorrectedCostModel, OnlineCorrection
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.turn import Turn
-from skipjoin.profiler.online import CorrectedCostModel, OnlineCorrection
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.serving.metrics import DoorState, Metrics
+from skipjoin.serving.door.metrics import DoorState, Metrics
 from skipjoin.sim.executor import SimExecutor
 
 MS = 1_000_000

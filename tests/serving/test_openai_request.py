@@ -10,7 +10,7 @@ import pytest
 from skipjoin.core.errors import InvalidInput, NeverFits
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import ChatMessage
-from skipjoin.serving.openai_request import (
+from skipjoin.serving.http.openai_request import (
     Asked,
     Wish,
     as_sent,

@@ -6,8 +6,8 @@ import pytest
 
 from skipjoin.core.errors import Overloaded
 from skipjoin.core.ids import DEFAULT_TENANT, TenantId
-from skipjoin.serving.payloads import Payloads
-from skipjoin.serving.shares import Shares
+from skipjoin.serving.door.payloads import Payloads
+from skipjoin.serving.door.shares import Shares
 
 RED, BLUE = TenantId("red"), TenantId("blue")
 

@@ -7,7 +7,7 @@ import socket
 from skipjoin.core.clock import ManualClock
 from skipjoin.proto.frames import Beat, FrameReader, FromEngine, Starting, decode_from_engine
 from skipjoin.serving.link import EngineEnd, link_pair
-from skipjoin.serving.pulse import Pulse
+from skipjoin.serving.worker.pulse import Pulse
 
 QUARTER = 250_000_000
 

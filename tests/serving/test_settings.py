@@ -10,7 +10,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 from skipjoin.core.errors import InvalidModel, InvalidSettings
-from skipjoin.scheduler.backlog import DEFAULT_TAIL
+from skipjoin.scheduler.adaptive.head_start import DEFAULT_TAIL
 from skipjoin.serving.flags import add_flags, settings_from
 from skipjoin.serving.settings import GROUPS, OTHER_VARIABLES, ServeSettings, load_settings, located
 

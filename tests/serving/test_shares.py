@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.core.ids import DEFAULT_TENANT, TenantId
-from skipjoin.serving.shares import Shares
+from skipjoin.serving.door.shares import Shares
 
 RED, BLUE, GREEN, GONE = (TenantId(name) for name in ("red", "blue", "green", "gone"))
 

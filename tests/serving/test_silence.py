@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skipjoin.serving.silence import Silence
+from skipjoin.serving.door.silence import Silence
 
 TICK = 250
 

@@ -13,15 +13,16 @@ from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import ExecutorLost
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.proto.frames import FromEngine, Starting, decode_from_engine
-from skipjoin.serving import engines, link
-from skipjoin.serving.claims import Claims
-from skipjoin.serving.engines import Engines
-from skipjoin.serving.journal import Journal
-from skipjoin.serving.live import LiveTable
-from skipjoin.serving.questions import Questions
+from skipjoin.serving import link
+from skipjoin.serving.door import engines
+from skipjoin.serving.door.claims import Claims
+from skipjoin.serving.door.engines import Engines
+from skipjoin.serving.door.journal import Journal
+from skipjoin.serving.door.live import LiveTable
+from skipjoin.serving.door.questions import Questions
+from skipjoin.serving.door.store import Store
+from skipjoin.serving.door.supervisor import Supervisor
 from skipjoin.serving.settings import load_settings
-from skipjoin.serving.store import Store
-from skipjoin.serving.supervisor import Supervisor
 
 FLAGS = {"executor": "simulated", "spare_engine": False, "job_pool": "memory"}
 WAYS = (

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from skipjoin.serving.turns import ANSWERS, HAND_OVER, Turns, in_turns
+from skipjoin.serving.door.turns import ANSWERS, HAND_OVER, Turns, in_turns
 
 
 @pytest.mark.parametrize("calls_wait", [False, True])

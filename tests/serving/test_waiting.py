@@ -11,7 +11,7 @@ import pytest
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from skipjoin.core.clock import ManualClock
-from skipjoin.serving.waiting import LOOK_EVERY, Waiting, arrivals, newest_server
+from skipjoin.serving.grpc.waiting import LOOK_EVERY, Waiting, arrivals, newest_server
 
 
 def test_what_arrived_and_was_not_handed_over_waits_at_the_pace_of_the_last_ones() -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.executor import ExecutorFacts
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine.params import EngineParams
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.scheduler.demand import Demand
+from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.registry import POLICY_NAMES
 from skipjoin.sim.bounds import LABELS, Bounds, bounds, srpt_ends_ns, work_ns
 from skipjoin.sim.world import Machine, simulate

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from skipjoin.cli import main
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.profiler.schema import Tables, render_profile
-from skipjoin.profiler.table import Curve, Grid, TableCostModel
-from skipjoin.scheduler.backlog import DEFAULT_TAIL
+from skipjoin.cost.profiles import load_profile
+from skipjoin.cost.schema import Tables, render_profile
+from skipjoin.cost.table import Curve, Grid, TableCostModel
+from skipjoin.scheduler.adaptive.head_start import DEFAULT_TAIL
 
 FAST = ("--requests", "60", "--warmup", "10", "--max-batch", "16", "--kv-tokens", "12000")
 KEYS = [

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from skipjoin.core.errors import InvalidSettings
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.executor import ExecutorFacts
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.engine.params import EngineParams
-from skipjoin.profiler.model import LinearCostModel
 from skipjoin.sim.drain import completion_rate, drain_rate
 from skipjoin.sim.world import Machine
 from skipjoin.workload.requests import Workload

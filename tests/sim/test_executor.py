@@ -7,11 +7,11 @@ import pytest
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvariantViolation
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle, MoveId
 from skipjoin.core.plan import Admit, DecodeBatch, Direction, IterationPlan, Move, PrefillChunk, no_int32
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.profiler.model import LinearCostModel
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.sim.executor import SimExecutor
 
 # A 1000, 10 a prefill token, 1 a pair, 1 a context token, 100 a decode job, 5 a moved token

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import Effect, TurnEffects
 from skipjoin.core.errors import InvariantViolation
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.plan import IterationPlan
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.engine import invariants
 from skipjoin.engine.params import EngineParams
 from skipjoin.kvstore.params import KvParams
-from skipjoin.profiler.model import LinearCostModel
 from skipjoin.scheduler.registry import POLICY_NAMES
 from skipjoin.sim.executor import SimExecutor
 from skipjoin.sim.world import Machine, Run, World

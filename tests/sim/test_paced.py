@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from skipjoin.core.errors import InvalidSettings
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
 from skipjoin.core.plan import Admit, DecodeBatch, IterationPlan, PrefillChunk, no_int32
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.profiler.model import LinearCostModel
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.sim.executor import SimExecutor
 from skipjoin.sim.paced import SeededTokens, SleepingClock, paced_executor, seeded_number
 

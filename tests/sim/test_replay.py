@@ -12,14 +12,14 @@ import pytest
 from skipjoin.cli import main
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.events import Event, Submitted
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine.assemble import assemble
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.record import Recorder, RecordHeader
 from skipjoin.engine.turn import Turn
-from skipjoin.profiler.profiles import load_profile
 from skipjoin.scheduler.params import LadderParams
 from skipjoin.sim.executor import SimExecutor
 

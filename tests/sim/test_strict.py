@@ -9,6 +9,7 @@ import pytest
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvariantViolation
+from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle, MoveId
 from skipjoin.core.plan import (
     Admit,
@@ -21,9 +22,8 @@ from skipjoin.core.plan import (
     PrefillChunk,
     no_int32,
 )
-from skipjoin.core.ports import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.profiler.model import LinearCostModel
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.sim.executor import SimExecutor
 from skipjoin.sim.strict import StrictExecutor
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from skipjoin.core.errors import InvalidSettings
-from skipjoin.core.ports import ExecutorFacts
+from skipjoin.core.executor import ExecutorFacts
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine.params import EngineParams
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.profiler.profiles import load_profile
 from skipjoin.scheduler.registry import ORACLE_NAMES, POLICY_NAMES
 from skipjoin.sim.world import Machine, Run, simulate
 from skipjoin.workload.requests import Workload, make_workload

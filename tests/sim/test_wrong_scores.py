@@ -12,12 +12,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from skipjoin.core.ports import JobFacts
+from skipjoin.core.policy import JobFacts
+from skipjoin.cost.profiles import load_profile
 from skipjoin.engine import assemble as assembling
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.scheduler.forecast import Forecast
-from skipjoin.scheduler.guard import Guard
-from skipjoin.scheduler.length_score import Score
+from skipjoin.scheduler.lengths.forecast import Forecast
+from skipjoin.scheduler.lengths.guard import Guard
+from skipjoin.scheduler.lengths.score import Score
 from skipjoin.sim.drain import drain_rate
 from skipjoin.sim.study import make_machine
 from skipjoin.sim.world import Machine, simulate

@@ -19,8 +19,8 @@ from skipjoin.bench.demo.runs import check_policies, engine_flags
 from skipjoin.bench.demo.scenario import Scenario, load_scenario, scenario_files
 from skipjoin.bench.load.server import compute_threads
 from skipjoin.core.errors import InvalidInput, InvalidSettings
-from skipjoin.executor.config import load_config
-from skipjoin.serving.policies import LIVE_POLICIES
+from skipjoin.model.config import load_config
+from skipjoin.serving.door.policies import LIVE_POLICIES
 from skipjoin.workload.statistics import RunResult
 
 FIRST, SECOND = map(load_scenario, scenario_files())

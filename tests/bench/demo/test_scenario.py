@@ -10,9 +10,9 @@ import pytest
 
 from skipjoin.bench.demo.scenario import FEWEST_REQUESTS, FOLDER, Scenario, load_scenario, scenario_files
 from skipjoin.core.errors import InvalidSettings
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.profiler.schema import Profile
+from skipjoin.cost.linear import LinearCostModel
+from skipjoin.cost.profiles import load_profile
+from skipjoin.cost.schema import Profile
 from skipjoin.sim.drain import drain_rate
 from skipjoin.sim.world import simulate
 from skipjoin.workload.statistics import summarize

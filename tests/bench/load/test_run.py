@@ -14,7 +14,7 @@ from skipjoin.bench.load.run import LoadQuestion, LoadStudy, study_load
 from skipjoin.bench.load.target import Answered, Asked
 from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import InvalidInput, InvalidSettings, Unavailable
-from skipjoin.profiler.profiles import load_profile
+from skipjoin.cost.profiles import load_profile
 from skipjoin.workload.statistics import RunResult
 
 CLOCK = MonotonicClock()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skipjoin.bench.peers.ctranslate2_runner import KEPT, converted
-from skipjoin.executor.presets import init_model
+from skipjoin.model.presets import init_model
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from skipjoin.bench.peers.runner import BOOT, Runner, own_runner
 from skipjoin.bench.peers.scenario import ENGINE, EngineBar, EngineScenario
 from skipjoin.bench.scenario_file import read_scenario
 from skipjoin.cli import main
-from skipjoin.executor.config import load_config
+from skipjoin.model.config import load_config
 
 VOCABULARY = 512
 TOML = """

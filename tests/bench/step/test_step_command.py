@@ -14,7 +14,7 @@ from skipjoin.bench.step.scenario import FOLDER, SHIPPED, load_steps, most_token
 from skipjoin.bench.step.stage import check_contexts
 from skipjoin.bench.step.study import samples, study
 from skipjoin.cli import main
-from skipjoin.executor.presets import preset_named
+from skipjoin.model.presets import preset_named
 
 QUICK = Path(__file__).with_name("quick.toml")
 WORDS = ("bench", "step", "--device", "cpu", "--repeats", "3")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skipjoin.bench.step.work import decode_work, mean_work, prefill_work, weight_bytes
-from skipjoin.executor.presets import random_model
+from skipjoin.model.presets import random_model
 
 # `tiny`: 2 layers, hidden 64, 4 heads and 2 KV heads of 16, intermediate 128, 512 tokens.
 LAYER = 128 * 64 + 64 * 64 + 256 * 64 + 64 * 128

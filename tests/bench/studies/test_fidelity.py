@@ -21,9 +21,9 @@ from skipjoin.bench.studies.measured_run import REQUESTS, MeasuredRun, read_run
 from skipjoin.bench.studies.refit import refit
 from skipjoin.bench.studies.replay import Setup, replay
 from skipjoin.cli import main
+from skipjoin.core.cost_model import CostModel
 from skipjoin.core.errors import InvalidTrace
-from skipjoin.core.ports import CostModel
-from skipjoin.profiler.model import LinearCostModel
+from skipjoin.cost.linear import LinearCostModel
 from skipjoin.profiler.sources.detect import read_source
 from skipjoin.profiler.sources.reading import Wish
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.executor.loading import load_model
-from skipjoin.executor.presets import init_model
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.kernels.dispatch import REFERENCE, compiled, kernels_for
 from skipjoin.kvstore.device.pool import PoolShape
+from skipjoin.model.presets import init_model
+from skipjoin.model.weights.loading import load_model
 
 sys.path.append(str(Path(__file__).parents[2] / "executor"))
 from plan_driver import Job, PlanDriver

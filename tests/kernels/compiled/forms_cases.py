@@ -12,19 +12,19 @@ from ahead_cases import watching
 
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.executor.decoder import Decoder, ForwardBatch
 from skipjoin.executor.handles import HandleTable
 from skipjoin.executor.kernel_forms import compile_forms
-from skipjoin.executor.loading import load_model
-from skipjoin.executor.penalties import seen_tokens
-from skipjoin.executor.sampled_jobs import sampled_jobs
-from skipjoin.executor.sampler import Sampler
+from skipjoin.executor.sampling.penalties import seen_tokens
+from skipjoin.executor.sampling.sampled_jobs import sampled_jobs
+from skipjoin.executor.sampling.sampler import Sampler
 from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.dispatch import compiled
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
+from skipjoin.model.decoder import Decoder, ForwardBatch
+from skipjoin.model.weights.loading import load_model
 
-sys.path.append(str(Path(__file__).parents[2] / "executor"))
+sys.path.append(str(Path(__file__).parents[2] / "model"))
 from transformers_models import make
 
 PAGE_TOKENS = 16

@@ -16,8 +16,6 @@ import torch
 from recorder import NotRecordable, Recorder
 
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.executor.loading import load_model
-from skipjoin.executor.presets import init_model
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.kernels import linear
 from skipjoin.kernels.compiled import tuning
@@ -27,6 +25,8 @@ from skipjoin.kernels.compiled.standing import CompiledStanding
 from skipjoin.kernels.dispatch import REFERENCE, compiled
 from skipjoin.kernels.linear import can_pack
 from skipjoin.kvstore.device.pool import PoolShape
+from skipjoin.model.presets import init_model
+from skipjoin.model.weights.loading import load_model
 
 sys.path.append(str(Path(__file__).parents[2] / "executor"))
 from plan_driver import Job, PlanDriver

@@ -1,0 +1,1 @@
+"""Parts that decoders are made of: the rotary embedding and the windows of layers."""

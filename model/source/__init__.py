@@ -1,0 +1,1 @@
+"""Where a model is: a folder, or the Hugging Face hub."""

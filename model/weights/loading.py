@@ -1,0 +1,60 @@
+"""A model folder becomes a model that can run.
+
+Owns `load_model`: the order of config, file headers, the question whether there is memory for it, and weights, and the warnings about a folder that
+is served otherwise than it says. It does not know how a tensor is read or laid out. Servers, `skipjoin.LLM`, the profiler and tests call it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ...kernels.linear import form_for
+from ..config import load_config
+from .assembly import Assembler
+from .checkpoint import Checkpoint
+from .loaded import LoadedModel, parse_device, parse_dtype
+from .memory import not_enough, refuse_too_large
+
+log = logging.getLogger("skipjoin.model")
+
+
+def load_model(
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str = "float32",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> LoadedModel:
+    """Load a Hugging Face folder of a known architecture. `progress` hears how many bytes of how many are read, in the precision served.
+
+    Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the memory that is free, InvalidInput for an unknown
+    device or precision.
+    """
+    device = parse_device(device) if isinstance(device, str) else device
+    dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
+    path = Path(folder)
+    config = load_config(path)
+    read = 0
+
+    def advanced(numbers: int) -> None:
+        nonlocal read
+        read += numbers
+        progress(read * dtype.itemsize, total * dtype.itemsize)
+
+    checkpoint = Checkpoint(path)
+    assembler = Assembler(config, checkpoint, device, dtype, advanced)
+    total = numbers = assembler.numbers
+    if config.tied_embeddings and form_for(device, dtype) != "plain":
+        numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
+    refuse_too_large(numbers * dtype.itemsize, device, dtype)
+    try:
+        weights = assembler.assemble()
+    except torch.OutOfMemoryError as full:
+        # It was enough in all, but not in one piece, or another process took some.
+        raise not_enough(numbers * dtype.itemsize, device, dtype) from full
+    for remark in (*config.remarks, *checkpoint.remarks, *assembler.remarks):
+        log.warning("%s", remark)
+    return LoadedModel(config, weights, device, dtype)

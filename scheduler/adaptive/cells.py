@@ -1,0 +1,125 @@
+"""Where jobs of one kind stand together: the cells of the adaptive ladder.
+
+Owns the cells, who waits in each by arrival, how many live there, and each cell's level and price, so that new hazards cost the cells in use and
+not the jobs. It does not know why a job is in a cell nor how cells are ranked; `adaptive` moves jobs, `backlog` gives head starts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ...core.ids import Handle, Level
+from ...core.policy import Key
+from ..lengths.hazards import NO_SCORE
+from ..ranking import Ranking
+from .demand_table import DemandTable
+from .head_start import Backlog, width_at
+
+_HALF_STEP = math.sqrt(0.5)
+
+
+class Kind(NamedTuple):
+    """What the jobs of a cell have in common. `prompt_class` COLD: nothing is learned, and `age_bin` is the level they stand on."""
+
+    prompt_class: int
+    quarters: int
+    age_bin: int
+    score: int = NO_SCORE
+
+
+COLD = -1
+
+
+def rung_of(index_ns: int, base_ns: int) -> int:
+    """1 for an index of about the base, one more for each doubling: 1 + round(log2(index / base)), in exact steps."""
+    mantissa, exponent = math.frexp(index_ns / base_ns)
+    return exponent - (mantissa < _HALF_STEP) + 1
+
+
+class Cell:
+    """Jobs of one kind. `place` numbers the cells of a policy in the order of their first use.
+
+    `rung` is the level, but goes on below 1: the expected demand of a job may be less than one iteration, for it shares it with others.
+    `start` is the head start in units of W, for W at `step` of its grid. `priced` says by which of the tables.
+    """
+
+    __slots__ = ("expected_ns", "kind", "live", "place", "priced", "rung", "start", "step", "waiting")
+
+    def __init__(self, kind: Kind, place: int) -> None:
+        self.kind = kind
+        self.place = place
+        self.live = 0
+        self.waiting = Ranking()
+        self.rung = 1
+        self.expected_ns = 1
+        self.start = 0.0
+        self.step: int | None = None
+        self.priced: int | None = None
+
+    @property
+    def level(self) -> Level:
+        """What the rung is called."""
+        return Level(max(self.rung, 1))
+
+    def ranked(self, boost_ns: int) -> Iterator[tuple[Key, Handle]]:
+        """Waiting jobs by boosted arrival."""
+        for arrival_ns, handle in self.waiting:
+            yield (arrival_ns - boost_ns, handle), Handle(handle)
+
+
+class Cells:
+    """The cells of one policy. `work_ns` of all live jobs is the sum over cells of live jobs times expected demand; the owner keeps it."""
+
+    def __init__(self, table: DemandTable, base_ns: int) -> None:
+        self._table = table
+        self._base_ns = base_ns
+        self._cells: dict[Kind, Cell] = {}
+        self.used: dict[Kind, Cell] = {}
+        """Those with live jobs, in order of their last first use."""
+
+    def enter(self, kind: Kind) -> Cell:
+        """One more job of this kind."""
+        cell = self.used.get(kind)
+        if cell is None:
+            cell = self._cells.get(kind)
+            if cell is None:
+                cell = self._cells[kind] = Cell(kind, len(self._cells) + 1)
+            self._price(cell)
+            self.used[kind] = cell
+        cell.live += 1
+        return cell
+
+    def leave(self, cell: Cell) -> None:
+        """One job less."""
+        cell.live -= 1
+        if not cell.live:
+            del self.used[cell.kind]
+
+    def reprice(self) -> int:
+        """The table is new; answers the expected demand of all live jobs."""
+        for cell in self.used.values():
+            self._price(cell)
+        return sum(cell.live * cell.expected_ns for cell in self.used.values())
+
+    def boost_ns(self, cell: Cell, backlog: Backlog) -> int:
+        """The head start of a cell's jobs."""
+        if cell.kind.prompt_class == COLD:
+            return backlog.boost_ns(cell.rung)
+        if cell.step != backlog.step:
+            cell.step = backlog.step
+            cell.start = self._table.head_start(*cell.kind, width_ns=width_at(cell.step))
+        return round(cell.start * backlog.width_ns)
+
+    def _price(self, cell: Cell) -> None:
+        if cell.priced == self._table.made:
+            return
+        cell.step, cell.priced = None, self._table.made
+        prompt_class, quarters, age_bin, score = cell.kind
+        if prompt_class == COLD:
+            # Lomax lives of shape 1.5 have twice as much to come as they had; the level's quantum stands for that.
+            cell.rung, cell.expected_ns = age_bin, 2 * (self._base_ns << (age_bin - 1))
+        else:
+            price = self._table.price(prompt_class, quarters, age_bin, score)
+            cell.rung, cell.expected_ns = rung_of(price.index_ns, self._base_ns), price.expected_ns

@@ -1,0 +1,219 @@
+"""From the pool to the engine: which stored jobs the engine is told of, and with what.
+
+Owns the bounds on claimed jobs and their prompts, the resubmission to a restarted engine, and the crash marks (docs/operations.md). It does not rank:
+it claims oldest first, and the engine decides. Supervisor and door call it on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from ...core.clock import Clock, unix_ns
+from ...core.errors import StoreUnavailable
+from ...core.events import CancelRequested, Event, PromptArrived, Submitted
+from ...core.ids import Handle
+from ...core.job import FinishReason
+from ..facts import EngineFacts
+from .journal import Journal
+from .live import LiveJob, LiveTable
+from .store import Store
+
+log = logging.getLogger("skipjoin.door")
+
+CLAIM_GROUP = 256
+CRASHES_UNTIL_ALONE = 2
+
+Send = Callable[[Sequence[Event]], Awaitable[None]]
+
+
+class Claims:
+    """Claims jobs while there is room and keeps the engine told."""
+
+    def __init__(
+        self,
+        store: Store,
+        table: LiveTable,
+        journal: Journal,
+        clock: Clock,
+        epoch: int,
+        *,
+        max_jobs: int,
+        held_prompt_bytes: int,
+        prompts_ahead_bytes: int,
+    ) -> None:
+        self._store = store
+        self._table = table
+        self._journal = journal
+        self._clock = clock
+        self._epoch = epoch
+        self._max_jobs = max_jobs
+        self._held_limit = held_prompt_bytes
+        self._ahead_limit = prompts_ahead_bytes
+        self._held_bytes = 0
+        self._ahead_bytes = 0
+        self._kick = asyncio.Event()
+        self._send: Send | None = None
+        self._facts: EngineFacts | None = None
+        self.closed = False
+        journal.end_observers.append(lambda live, _: self._released(live))
+        store.on_change.append(self._store_changed)
+
+    # the pool ---------------------------------------------------------------------------------------------------
+    def kick(self) -> None:
+        """There may be something to claim, or room for it."""
+        self._kick.set()
+
+    def _store_changed(self, well: bool) -> None:
+        """A job may be stored whose submit was refused, for the store failed behind its commit."""
+        if well:
+            self.kick()
+
+    async def run(self) -> None:
+        """Claim for ever."""
+        while True:
+            await self._kick.wait()
+            self._kick.clear()
+            while not self.closed and self._facts is not None and self._room():
+                limit = min(CLAIM_GROUP, self._max_jobs - len(self._table.jobs))
+                try:
+                    records = await self._store.call(lambda pool, limit: pool.claim(self._epoch, limit), limit)
+                except StoreUnavailable:
+                    await self._store.well()
+                    continue
+                fresh = [LiveJob.of(record) for record in records if record.job.job_id not in self._table.jobs]
+                for live in fresh:
+                    self._table.add(live)
+                    self._held_bytes += live.record.job.prompt.nbytes
+                await self._tell(fresh)
+                if not records:  # fewer than asked for may be a page of long prompts, with more behind it
+                    break
+
+    def _room(self) -> bool:
+        return len(self._table.jobs) < self._max_jobs and self._held_bytes < self._held_limit
+
+    def _released(self, live: LiveJob) -> None:
+        self._held_bytes -= live.record.job.prompt.nbytes
+        self._prompt_used(live)
+        self.kick()
+
+    # the engine -------------------------------------------------------------------------------------------------
+    async def engine_started(self, facts: EngineFacts, send: Send) -> None:
+        """A new engine knows nothing: tell it of every live job, then claim on."""
+        self._facts, self._send = facts, send
+        self._ahead_bytes = 0
+        await self._tell(list(self._table.jobs.values()))
+        self.kick()
+
+    def engine_ended(self) -> None:
+        """The engine's numbers mean nothing any more."""
+        self._send = None
+        self._table.forget_handles()
+
+    async def _tell(self, jobs: Iterable[LiveJob]) -> None:
+        events = [event for live in jobs if (event := self._submitted(live)) is not None]
+        if events and self._send is not None:
+            await self._send(events)
+
+    def _submitted(self, live: LiveJob) -> Submitted | None:
+        """The event for a job that may run; a job that may not is ended here."""
+        if live.ending or live.parked or self._facts is None or self._send is None:
+            return None
+        job = live.record.job
+        now_unix = unix_ns()
+        if live.cancel_asked:
+            self._journal.end(live, FinishReason.CANCELLED)
+            return None
+        if job.deadline_unix_ns is not None and job.deadline_unix_ns <= now_unix:
+            self._journal.end(live, FinishReason.EXPIRED)
+            return None
+        wanted = len(job.prompt) + (job.sampling.max_new_tokens or 0)
+        if wanted > self._facts.job_tokens:
+            said = f"The job needs {wanted} tokens of KV and this server now has room for {self._facts.job_tokens}."
+            self._journal.end(live, FinishReason.FAILED, ("NEVER_FITS", said))
+            return None
+        now_ns = self._clock.now_ns()
+        handle = self._table.assign(live)
+        live.alone = live.crashes >= CRASHES_UNTIL_ALONE
+        live.prompt_sent = self._ahead_bytes + job.prompt.nbytes <= self._ahead_limit
+        if live.prompt_sent:
+            self._ahead_bytes += job.prompt.nbytes
+        return Submitted(
+            handle=handle,
+            prompt_tokens=len(job.prompt),
+            sampling=job.sampling,
+            arrival_ns=max(0, now_ns - (now_unix - job.submitted_unix_ns)),
+            tenant=job.tenant,
+            priority=job.priority,
+            earlier_output_tokens=job.earlier_output_tokens,
+            prompt=job.prompt if live.prompt_sent else None,
+            has_prompt=live.prompt_sent,
+            generated=live.generated() if live.tokens else None,
+            deadline_ns=None if job.deadline_unix_ns is None else now_ns + (job.deadline_unix_ns - now_unix),
+            alone=live.alone,
+        )
+
+    async def prompts_needed(self, handles: Sequence[Handle]) -> None:
+        """Send the prompts that the engine asks for."""
+        events: list[Event] = []
+        for handle in handles:
+            live = self._table.by_handle.get(handle)
+            if live is not None and not live.prompt_sent:
+                live.prompt_sent = True
+                self._ahead_bytes += live.record.job.prompt.nbytes
+                events.append(PromptArrived(handle, live.record.job.prompt))
+        if events and self._send is not None:
+            await self._send(events)
+
+    def _prompt_used(self, live: LiveJob) -> None:
+        if live.prompt_sent:
+            live.prompt_sent = False
+            self._ahead_bytes = max(0, self._ahead_bytes - live.record.job.prompt.nbytes)
+
+    async def cancel(self, live: LiveJob) -> None:
+        """A live job shall end, whether or not there is an engine to tell."""
+        live.cancel_asked = True
+        if live.handle is not None and self._send is not None:
+            await self._send([CancelRequested(live.handle)])
+        elif live.handle is None:
+            self._journal.end(live, FinishReason.CANCELLED)
+
+    async def park_unstarted(self) -> None:
+        """Take back from the engine what has not started: it stays in the pool for the next server."""
+        self.closed = True
+        events: list[Event] = []
+        for live in self._table.jobs.values():
+            if not live.started and not live.ending and not live.parked:
+                live.parked = True
+                if live.handle is not None:
+                    events.append(CancelRequested(live.handle))
+        if events and self._send is not None:
+            await self._send(events)
+
+    def park_all(self) -> None:
+        """Whatever has not ended stays in the pool."""
+        self.closed = True
+        for live in self._table.jobs.values():
+            live.parked = live.parked or not live.ending
+
+    # crashes ----------------------------------------------------------------------------------------------------
+    async def count_crash(self, in_flight: frozenset[int]) -> None:
+        """Mark jobs of the plan in flight that logged no token since the engine started; fail one that was alone. Call before engine_ended."""
+        suspects = [
+            live
+            for handle in sorted(in_flight)
+            if (live := self._table.by_handle.get(handle)) is not None and not live.progressed and not live.ending
+        ]
+        for live in suspects:
+            if live.alone and len(in_flight) == 1:
+                said = "The job crashed the engine three times, the last time while it ran alone."
+                self._journal.end(live, FinishReason.FAILED, ("POISON_JOB", said))
+            live.crashes += 1
+        if suspects:
+            names = [live.job_id for live in suspects]
+            try:
+                await self._store.call(lambda pool, names: pool.mark_crash(self._epoch, names), names)
+            except StoreUnavailable as error:
+                # Counted above for this server's life; only a door that dies too would forget it.
+                log.warning("a crash of %d jobs could not be noted: %s", len(names), error)

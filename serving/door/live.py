@@ -1,0 +1,148 @@
+"""The jobs that this door owns and has not seen end.
+
+Owns `LiveJob` (its log in memory, its standing with the engine) and `LiveTable`, by job id and by the engine's handle, with those who watch. It
+neither stores nor schedules; journal, claims, streams and supervisor share it on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...core.ids import Handle, JobId
+from ...core.plan import Int32s
+from ...core.pool import JobRecord
+from ...core.view import JobEvent
+
+MAX_EVENTS = 256
+
+
+@dataclass(slots=True, eq=False)
+class LiveJob:
+    """A claimed job.
+
+    `tokens` is the log as far as it is durable; `received` counts what the engine has sent, so `received - len(tokens)` wait for their commit.
+    `handle` is the current engine's, None while there is none. `progressed`: a token was logged since this engine started.
+    """
+
+    record: JobRecord
+    tokens: array[int]
+    received: int
+    crashes: int
+    handle: Handle | None = None
+    alone: bool = False
+    started: bool = False
+    progressed: bool = False
+    parked: bool = False
+    ending: bool = False
+    cancel_asked: bool = False
+    prompt_sent: bool = False
+
+    @classmethod
+    def of(cls, record: JobRecord) -> LiveJob:
+        """A job as `claim` gave it."""
+        tokens = array("i", record.generated.astype(np.int32).tobytes())
+        return cls(record, tokens, len(tokens), record.crashes, cancel_asked=record.cancel_requested)
+
+    @property
+    def job_id(self) -> JobId:
+        """Its public name."""
+        return self.record.job.job_id
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether log-probabilities are logged with its tokens; they are read from the pool, never held here."""
+        return self.record.job.sampling.logprobs is not None
+
+    def generated(self) -> Int32s:
+        """int32[logged]: the log's tokens, for an engine that takes the job up."""
+        return np.array(self.tokens, dtype=np.int32)
+
+
+class Watch:
+    """Somebody waiting for news of one job: a flag, and the job's last events if asked for."""
+
+    def __init__(self, with_events: bool) -> None:
+        self.news = asyncio.Event()
+        self.events: deque[JobEvent] | None = deque(maxlen=MAX_EVENTS) if with_events else None
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until news came since the last call, or the time has passed."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.news.wait()
+        except TimeoutError:
+            pass
+        self.news.clear()
+
+
+@dataclass(slots=True)
+class LiveTable:
+    """All live jobs. Insertion order is claim order."""
+
+    jobs: dict[JobId, LiveJob] = field(default_factory=dict)
+    by_handle: dict[int, LiveJob] = field(default_factory=dict)
+    watches: dict[JobId, set[Watch]] = field(default_factory=dict)
+    next_handle: int = 1
+
+    def add(self, live: LiveJob) -> None:
+        """A job was claimed."""
+        self.jobs[live.job_id] = live
+
+    def assign(self, live: LiveJob) -> Handle:
+        """Give the job the next handle of this engine."""
+        handle = Handle(self.next_handle)
+        self.next_handle += 1
+        live.handle, live.started, live.progressed, live.prompt_sent = handle, False, False, False
+        live.received = len(live.tokens)
+        self.by_handle[handle] = live
+        return handle
+
+    def forget_handles(self) -> None:
+        """The engine is gone, and its numbers with it."""
+        self.by_handle.clear()
+        self.next_handle = 1
+        for live in self.jobs.values():
+            live.handle = None
+
+    def remove(self, live: LiveJob) -> None:
+        """The job has ended, durably."""
+        self.jobs.pop(live.job_id, None)
+        if live.handle is not None:
+            self.by_handle.pop(live.handle, None)
+            live.handle = None
+
+    def watch(self, job_id: JobId, *, with_events: bool = False) -> Watch:
+        """Be told about a job, live or not yet; end with `unwatch`."""
+        watch = Watch(with_events)
+        self.watches.setdefault(job_id, set()).add(watch)
+        return watch
+
+    def unwatch(self, job_id: JobId, watch: Watch) -> None:
+        """End a watch."""
+        watching = self.watches.get(job_id)
+        if watching is not None:
+            watching.discard(watch)
+            if not watching:
+                del self.watches[job_id]
+
+    def tell(self, job_id: JobId, events: Iterable[JobEvent] = ()) -> None:
+        """There is news of the job."""
+        watching = self.watches.get(job_id)
+        if not watching:
+            return
+        for watch in watching:
+            if watch.events is not None:
+                watch.events.extend(events)
+            watch.news.set()
+
+    def tell_all(self) -> None:
+        """Wake everybody: the door is closing."""
+        for watching in self.watches.values():
+            for watch in watching:
+                watch.news.set()

@@ -1,0 +1,1 @@
+"""The gRPC doors: the public calls and the operator's."""

@@ -1,0 +1,1 @@
+"""The HTTP door: connections, bodies, OpenAI's calls."""

@@ -1,0 +1,1 @@
+"""The engine process: what it is made of, its spare, its start."""
