@@ -1,7 +1,7 @@
 """What tells one model family from another, as flags of one row.
 
 Owns `Architecture` and `TensorNames`: what the tensors are called, which parts a decoder layer has, and how config.json spells its fields. It does
-not read files or hold tensors. families.py lists the rows, registry.py finds them, config, weights and decoder are driven by them.
+not read files or hold tensors. families/ has the rows, registry.py finds them, config, weights and decoder are driven by them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which architectures are known: the rows of families.py, and rows that others bring.
+"""Which architectures are known: the rows of families/, and rows that others bring.
 
 Owns the look-up by the name in config.json, `register` for a process of one's own, and the entry point group by which an installed package brings
 rows into every process of a server. It does not read model folders; config asks it.

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable
 
+from .. import worker
 from ..link import DoorEnd, link_pair
 from ..settings import ServeSettings
 from .child import Child
@@ -19,7 +20,7 @@ from .spare import Spare, spare_for
 
 log = logging.getLogger("skipjoin.door")
 
-ENGINE_MODULE = f"{__package__}.engine_process"
+ENGINE_MODULE = f"{worker.__name__}.engine_process"
 _TRIES = 2
 _FIRST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 60.0

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import worker
 from ..settings import ServeSettings
 from ..worker.engine_spare import READY
 from ..worker.offspring import adopt_grandchildren
 from .child import Child
 
-SPARE_MODULE = f"{__package__}.engine_spare"
+SPARE_MODULE = f"{worker.__name__}.engine_spare"
 ANSWER_S = 2.0
 """A spare that is ready forks in milliseconds."""
 
