@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.errors import InvalidInput
 from ..console.json_flag import STANDARD
 from ..console.output_file import write
+from ..core.errors import InvalidInput
 
 Add = Callable[[Mapping[str, object]], None]
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from ..core.errors import InvalidInput
 from ..console.output_file import place
+from ..core.errors import InvalidInput
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

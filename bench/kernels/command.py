@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...core.errors import InvalidSettings
 from ...console.json_flag import add_json_flag
 from ...console.output_file import write
+from ...core.errors import InvalidSettings
 from ..json_file import json_lines
 
 if TYPE_CHECKING:

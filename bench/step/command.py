@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...core.errors import InvalidSettings
 from ...console.json_flag import add_json_flag
 from ...console.output_file import write
+from ...core.errors import InvalidSettings
 from ..json_file import json_lines
 
 MOST_ROUNDS = 1000

@@ -17,10 +17,10 @@ from ...core.events import Submitted
 from ...core.ids import Handle
 from ...core.plan import IterationPlan
 from ...core.sampling import SamplingParams
+from ...cost.online import CorrectedCostModel, OnlineCorrection
 from ...engine.assemble import assemble
 from ...engine.params import EngineParams
 from ...engine.turn import Turn
-from ...cost.online import CorrectedCostModel, OnlineCorrection
 from ..figures import Spread
 from ..turn import COST
 from .decode import Told

@@ -9,9 +9,9 @@ import numpy as np
 
 from skipjoin.core.ids import DEFAULT_TENANT, JobId, TenantId
 from skipjoin.core.job import FinishReason
+from skipjoin.core.jobpool import JobPool
 from skipjoin.core.outcome import TokenLogprobs
 from skipjoin.core.pool import JobRecord, LogBatch, LogEnd, LogEntry, NewJob
-from skipjoin.core.jobpool import JobPool
 from skipjoin.core.sampling import SamplingParams
 
 NOW = 1_700_000_000 * 10**9

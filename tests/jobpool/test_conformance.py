@@ -19,9 +19,9 @@ from skipjoin.core.errors import (
 )
 from skipjoin.core.ids import TenantId
 from skipjoin.core.job import FinishReason, JobState
+from skipjoin.core.jobpool import JobPool
 from skipjoin.core.outcome import TokenLogprobs
 from skipjoin.core.pool import JobQuery, JobRecord, LogBatch, LogEntry, NewJob, view_of
-from skipjoin.core.jobpool import JobPool
 
 RED = TenantId("red")
 
