@@ -21,7 +21,7 @@ from ...core.clock import Clock, sleep_s
 from ...core.errors import SkipjoinError, Unavailable
 from ..load.server import OwnServer
 
-ENGINE = b"serving.engine_process"
+ENGINE = b"serving.worker.engine_process"
 PATIENCE_S = 120.0
 NS = 1e9
 P50_S, P99_S, COLD_S, WARM_S = 1.5, 3.0, 15.0, 4.0
