@@ -30,7 +30,7 @@ def ensure_model(preset: str, bar: Bar) -> Path:
     Raises InvalidInput for a preset that there is not, or a disk without room; InternalError when it
     cannot be made.
     """
-    from ..executor.presets import check_room, preset_named
+    from ..model.presets import check_room, preset_named
 
     folder = cache_folder() / f"{preset}-0"
     if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):

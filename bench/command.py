@@ -15,17 +15,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from ..core.clock import MonotonicClock
-<<<<<<< HEAD
-from ..core.errors import InvalidSettings
-from ..core.json_output import STANDARD, add_json_flag, json_alone
-from ..core.places import place, write
-from .demo import command as demo
-=======
-from ..core.errors import InvalidInput, InvalidSettings
 from ..console.json_flag import STANDARD, add_json_flag, json_alone
 from ..console.output_file import place, write
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
+from ..core.clock import MonotonicClock
+from ..core.errors import InvalidSettings
+from .demo import command as demo
 from .interrupts import signals_interrupt
 from .kernels import command as kernels
 from .load import command as load
@@ -89,89 +83,6 @@ def _configure_against(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
 
 
-<<<<<<< HEAD
-=======
-def _configure_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policies", default="fcfs,skipjoin,adaptive", metavar="A,B,C", help="(default %(default)s)")
-    parser.add_argument(
-        "--scenario", metavar="FILE", action="append", help="instead of those that ship; may be repeated"
-    )
-    parser.add_argument(
-        "--fidelity", type=int, metavar="N", help="instead: each scenario N times, policies in turn; medians and spread"
-    )
-    parser.add_argument("--record", metavar="DIR", help="keep the engine's record of each run there")
-    parser.add_argument(
-        "--check", action="store_true", help="judge by the bars also where the machine was busy meanwhile"
-    )
-    add_json_flag(parser, "the figures")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Measure what was asked. Raises SkipjoinError."""
-    actions: dict[str, Callable[[argparse.Namespace], int]] = {
-        "run": _run,
-        "turn": _turn,
-        "kernels": kernels.run,
-        "step": step.run,
-        "pool": _pool,
-        "fidelity": measured.run,
-        "published": published.run,
-        "demo": _demo,
-        "against": _against,
-        "matrix": matrix.run,
-        "report": report.run,
-        "recovery": recovery.run,
-        "peers": peers.run,
-        "engine": offline.run,
-        "live": peer_live.run,
-    }
-    for flag in ("json", "plot", "markdown"):
-        if (file := getattr(args, flag, None)) is not None and (file != STANDARD or flag != "json"):
-            place(file, flag)
-    with signals_interrupt(), json_alone(getattr(args, "json", None)):
-        return actions[args.action](args)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from ..cost.profiles import load_profile
-    from .dial import Address, dialled
-    from .live import LiveQuestion, LiveStudy, answer
-    from .progress import Bar
-    from .render import print_live
-
-    question = LiveQuestion(
-        trace=args.trace,
-        data_folder=os.environ.get("SKIPJOIN_BENCH_DATA"),
-        load=args.load,
-        rate=args.rate,
-        drain_rate=args.drain_rate,
-        poisson=args.poisson,
-        requests=args.requests,
-        warmup=args.warmup,
-        scale_lengths=args.scale_lengths,
-        max_tokens=args.max_tokens,
-        vocab_size=args.vocab_size,
-        seed=args.seed,
-        profile=None if args.profile is None else load_profile(args.profile),
-    )
-    question.check()
-    address = Address(
-        args.target, args.url, args.model, args.metrics_url, args.token_file, tls_ca=args.tls_ca, tls=args.tls
-    )
-
-    async def measure(bar: Bar) -> LiveStudy:
-        clock = MonotonicClock()
-        async with dialled(address, clock) as target:
-            return await answer(question, args.target, target, clock, bar)
-
-    with Bar() as bar:
-        study = asyncio.run(measure(bar))
-    print_live(study)
-    _write(args.json, study.as_json())
-    return 0
-
-
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 def _turn(args: argparse.Namespace) -> int:
     for field, value, low, high in (
         ("batch", args.batch, 4, 4096),
@@ -221,13 +132,8 @@ def _pace(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
 
 
 def _turns_beside_a_model(args: argparse.Namespace) -> tuple[dict[str, object], bool]:
-<<<<<<< HEAD
-    from ..executor.model_place import find_model
-    from .cached_model import ensure_model
-=======
     from ..model.source.model_place import find_model
-    from .demo import ensure_model
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
+    from .cached_model import ensure_model
     from .engine_work import PROMPT_TOKENS, WorkReport, measure_work, prepared
     from .progress import Bar
     from .render import print_timing, print_work_head

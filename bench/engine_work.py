@@ -28,17 +28,12 @@ from ..model.weights.loading import load_model
 from ..proto.frames import Events, encode_from_door, framed
 from ..serving.facts import EngineFacts, EngineWords
 from ..serving.link import LinkClosed, link_pair
-<<<<<<< HEAD
-from ..serving.pulse import Pulse
-from .load.server import compute_threads
-=======
 from ..serving.worker.announce import AnnouncingExecutor
 from ..serving.worker.engine_parts import Engine
 from ..serving.worker.engine_process import serve
 from ..serving.worker.learned_file import LearnedFile
 from ..serving.worker.pulse import Pulse
-from .demo import compute_threads
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
+from .load.server import compute_threads
 from .stopwatch import WHOLE, Stopwatch
 from .timed_engine import DOOR, FORWARD, PARTS, YARDSTICK, TimedExecutor, TimedLink, TimedTurn
 from .turn import COST, Timing, timing_of

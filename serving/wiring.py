@@ -45,27 +45,6 @@ from .door.supervisor import Supervisor
 from .door.text import Tokenizer
 from .door.turns import Turns
 from .facts import EngineFacts
-<<<<<<< HEAD
-from .health import MAX_BYTES as MAX_HEALTH_BYTES
-from .health import MAX_CALLS as MAX_HEALTH_CALLS
-from .health import Health
-from .http_body import Bodies
-from .http_door import HttpDoor, Insight
-from .in_line import InLine
-from .intake import Intake
-from .job_servicer import JobServicer
-from .jobs import Jobs
-from .journal import Journal
-from .listeners import operator_listener, public_listener
-from .live import LiveTable
-from .messages import MessageBounds, Messages
-from .metrics import DoorState, Metrics
-from .openai import OpenAiCalls
-from .payloads import Payloads
-from .questions import Questions
-from .rpc import Gate, UnknownMethods, anyone, by_token, operator
-from .scrape import Scrape
-=======
 from .grpc.admin_servicer import AdminServicer
 from .grpc.admission import Admission
 from .grpc.health import MAX_BYTES as MAX_HEALTH_BYTES
@@ -73,12 +52,12 @@ from .grpc.health import MAX_CALLS as MAX_HEALTH_CALLS
 from .grpc.health import Health
 from .grpc.job_servicer import JobServicer
 from .grpc.listeners import operator_listener, public_listener
+from .grpc.messages import MessageBounds, Messages
 from .grpc.rpc import Gate, UnknownMethods, anyone, by_token, operator
 from .grpc.waiting import Waiting, arrivals, newest_server
 from .http.body import Bodies
 from .http.door import HttpDoor, Insight
 from .http.openai import OpenAiCalls
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 from .settings import ServeSettings, split_address
 from .tokenizers import defaults_for, output_cap_for, tokenizer_for
 

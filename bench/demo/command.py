@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from ...core.json_output import add_json_flag
+from ...console.json_flag import add_json_flag
 from ..flags import Flags
 
 

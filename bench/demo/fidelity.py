@@ -17,29 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 
-<<<<<<< HEAD:bench/demo/fidelity.py
+from ...core.cost_model import CostModel
 from ...core.errors import InvalidProfile
-from ...core.ports import CostModel
+from ...cost.schema import Profile
+from ...cost.sweep_row import SweepRow
 from ...engine.record import measured_iterations
-from ...profiler.fit import SweepRow, fit_cost_model
+from ...profiler.fit import fit_cost_model
 from ...profiler.rehearsal import summing
-from ...profiler.schema import Profile
 from ...workload.requests import Workload
 from ..figures import held
 from ..yardstick import MOST_DRIFT
-=======
-from ..core.errors import InvalidProfile
-from ..core.cost_model import CostModel
-from ..engine.record import measured_iterations
-from ..cost.sweep_row import SweepRow
-from ..profiler.fit import fit_cost_model
-from ..profiler.rehearsal import summing
-from ..cost.schema import Profile
-from ..sim.world import simulate
-from ..workload.requests import Workload
-from ..workload.statistics import summarize
-from .demo import LONGEST_S, Stage, fresh_profile, paired, run_live
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):bench/fidelity.py
 from .outcome import Pair
 from .runs import LONGEST_S, Stage, fresh_profile, paired, run_live, simulated
 from .scenario import Scenario

@@ -15,9 +15,9 @@ from pathlib import Path
 from ...client import AsyncClient
 from ...core.clock import Clock
 from ...core.errors import InvalidSettings
-from ...profiler.profiles import load_profile
-from ...profiler.schema import Profile
-from ...serving.policies import LIVE_POLICIES
+from ...cost.profiles import load_profile
+from ...cost.schema import Profile
+from ...serving.door.policies import LIVE_POLICIES
 from ...sim.world import simulate
 from ...workload.requests import Workload
 from ...workload.statistics import RunResult, summarize

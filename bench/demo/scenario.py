@@ -12,25 +12,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-<<<<<<< HEAD:bench/demo/scenario.py
-from ...core.ports import ExecutorFacts
+from ...core.executor import ExecutorFacts
+from ...cost.schema import Profile
 from ...engine.params import EngineParams
-from ...profiler.schema import Profile
 from ...sim.drain import drain_rate
 from ...sim.world import Machine, simulate
 from ...workload.requests import Workload, make_workload
 from ...workload.shape import Group, Shape, load_shape, shape_names
 from ..scenario_file import ScenarioPart, read_scenario
-=======
-from ..core.executor import ExecutorFacts
-from ..cost.schema import Profile
-from ..engine.params import EngineParams
-from ..sim.drain import drain_rate
-from ..sim.world import Machine, simulate
-from ..workload.requests import Workload, make_workload
-from ..workload.shape import Group, Shape, load_shape, shape_names
-from .scenario_file import read_scenario
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):bench/scenario.py
 
 FOLDER = Path(__file__).parent / "scenarios"
 PAGE_TOKENS = 16

@@ -11,7 +11,7 @@ import os
 from dataclasses import fields
 from typing import Any
 
-from ...core.json_output import add_json_flag
+from ...console.json_flag import add_json_flag
 from ..flags import Flags
 from ..json_file import write_json
 
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure. Raises SkipjoinError."""
     from ...core.clock import MonotonicClock
-    from ...profiler.profiles import load_profile
+    from ...cost.profiles import load_profile
     from ..progress import Bar
     from .address import Address, connected
     from .render import print_load

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ...core.clock import Clock
 from ...core.errors import InvalidSettings, Unavailable
-from ...profiler.schema import Profile
+from ...cost.schema import Profile
 from ...sim.drain import completion_rate
 from ...workload.requests import Workload, make_workload
 from ...workload.source import open_source

@@ -10,9 +10,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from ...console.json_flag import add_json_flag
+from ...console.output_file import write
 from ...core.errors import InvalidSettings
-from ...core.json_output import add_json_flag
-from ...core.places import write
 from ..flags import Flags, check_bounds, words_of
 from .catalogue import DEVICES, PEERS, peer_named
 from .home import Home
@@ -72,8 +72,8 @@ def run_engine(args: argparse.Namespace) -> int:
     Raises InvalidSettings, InvalidInput, InvalidModel, Unavailable.
     """
     from ...core.clock import MonotonicClock, unix_ns
-    from ...executor.config import load_config
-    from ...executor.model_place import find_model
+    from ...model.config import load_config
+    from ...model.source.model_place import find_model
     from ..cached_model import ensure_model
     from ..json_file import json_lines
     from ..machine import machine_facts
@@ -150,7 +150,7 @@ def run_live(args: argparse.Namespace) -> int:
     Raises InvalidSettings, InvalidInput, Unavailable.
     """
     from ...core.clock import MonotonicClock, unix_ns
-    from ...executor.config import load_config
+    from ...model.config import load_config
     from ..cached_model import ensure_model
     from ..machine import machine_facts
     from ..progress import Bar

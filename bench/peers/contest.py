@@ -14,13 +14,7 @@ from pathlib import Path
 from ...console.json_flag import STANDARD
 from ...console.output_file import write
 from ...core.errors import InvalidInput
-<<<<<<< HEAD:bench/peers/contest.py
-from ...core.json_output import STANDARD
-from ...core.places import write
 from .scenario import LiveScenario
-=======
-from .scenario import Scenario
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):bench/peer_live/contest.py
 from .visit import Contender, Ground, Line, saturation, visit
 
 FIELDS: dict[object, set[str]] = {

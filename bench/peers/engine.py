@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.errors import InvalidSettings, Unavailable
-from ...executor.config import ModelConfig
+from ...model.config import ModelConfig
 from ..progress import Bar
 from .catalogue import PEERS, Peer, peer_named
 from .engine_study import OURS, EngineStudy, Roof, Run

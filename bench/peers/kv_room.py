@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD:bench/peers/kv_room.py
-from ...executor.config import ModelConfig
-=======
-from ..model.config import ModelConfig
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):bench/kv_room.py
+from ...model.config import ModelConfig
 
 FLOAT32_BYTES = 4
 PAGE_TOKENS = 16

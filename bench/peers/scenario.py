@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from ...serving.policies import LIVE_POLICIES
+from ...serving.door.policies import LIVE_POLICIES
 from ...workload.requests import Workload, make_workload
 from ...workload.shape import load_shape, shape_names
 from ..scenario_file import ScenarioPart

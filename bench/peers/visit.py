@@ -20,7 +20,7 @@ import aiohttp
 
 from ...core.clock import Clock
 from ...core.errors import InvalidSettings, SkipjoinError, Unavailable
-from ...executor.config import ModelConfig
+from ...model.config import ModelConfig
 from ...sim.drain import completion_rate
 from ...workload.requests import Workload
 from ..load.loops import LoadRun, circulate, offer

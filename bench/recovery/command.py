@@ -11,15 +11,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-<<<<<<< HEAD
-from ...core.json_output import add_json_flag
-from ..flags import Flags, check_bounds
-=======
 from ...console.json_flag import add_json_flag
-from ...console.output_file import write
-from ...core.clock import MonotonicClock
-from ...core.errors import InvalidSettings
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
+from ..flags import Flags, check_bounds
 from ..progress import Bar
 
 
@@ -66,13 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 def server_of(args: argparse.Namespace, bar: Bar) -> tuple[str, list[str]]:
     """The model's name, and the words that start its server. Raises as `find_model` does."""
-<<<<<<< HEAD
-    from ...executor.model_place import find_model
-    from ..cached_model import ensure_model
-=======
     from ...model.source.model_place import find_model
-    from ..demo import ensure_model
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
+    from ..cached_model import ensure_model
 
     if args.model is None:
         model = ensure_model("small", bar)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from ...core.json_output import add_json_flag
-from ...core.places import write
+from ...console.json_flag import add_json_flag
+from ...console.output_file import write
 from ..flags import Flags
 
 

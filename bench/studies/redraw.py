@@ -11,16 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-<<<<<<< HEAD:bench/studies/redraw.py
 import numpy as np
 
 from ...core.errors import InvalidSettings, InvalidTrace
 from ...core.plan import Int32s
-from ...profiler.profiles import load_profile
-=======
-from ...core.errors import InvalidSettings
 from ...cost.profiles import load_profile
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):bench/published/redraw.py
 from ...scheduler.params import check_starvation
 from ...sim.drain import drain_rate
 from ...sim.study import make_machine

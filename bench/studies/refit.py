@@ -16,11 +16,7 @@ from numpy.typing import NDArray
 from ...core.plan import Int64s
 from ...cost.linear import LinearCostModel
 from ...profiler.fit import fit_sums
-<<<<<<< HEAD:bench/studies/refit.py
-from ...profiler.model import LinearCostModel
 from .measured_run import MeasuredRun
-=======
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):bench/measured/refit.py
 from .replay import Replayed, Setup, replay
 
 Floats = NDArray[np.float64]

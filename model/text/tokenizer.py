@@ -20,15 +20,9 @@ from typing import Any
 
 import tokenizers
 
-<<<<<<< HEAD:executor/tokenizer.py
-from ..core.errors import InvalidInput, InvalidModel, SkipjoinError, too_long
-from ..core.view import ChatMessage
-from .config import load_config
-=======
-from ...core.errors import InvalidInput, InvalidModel, too_long
+from ...core.errors import InvalidInput, InvalidModel, SkipjoinError, too_long
 from ...core.view import ChatMessage
 from ..config import load_config
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):model/text/tokenizer.py
 from .control_tokens import ControlTokens, Marks
 from .renderer import MOST_CHARACTERS, RenderBounds, RenderedTooLong, Renderer
 from .token_cover import TokenCover, byte_letters, cover_of

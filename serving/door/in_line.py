@@ -13,13 +13,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-<<<<<<< HEAD:serving/in_line.py
-from ..core.errors import Overloaded, Unavailable
-from ..core.ids import TenantId
-=======
-from ...core.errors import Overloaded
+from ...core.errors import Overloaded, Unavailable
 from ...core.ids import TenantId
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):serving/door/in_line.py
 
 _TYPICAL_OF = 5
 

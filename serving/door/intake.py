@@ -1,7 +1,7 @@
 """What a client asks, checked and made into a job.
 
 Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what was left out and digests the body. What
-takes long of it runs on the threads of `serving/door/lanes.py`. It does not store: `jobs` does. Everything here answers before the engine
+takes long of it runs on the threads of `serving/lanes.py`. It does not store: `serving/jobs.py` does. Everything here answers before the engine
 has heard of the request.
 """
 
@@ -16,27 +16,15 @@ from typing import TypeVar
 
 import numpy as np
 
-<<<<<<< HEAD:serving/intake.py
-from ..core.clock import unix_ns
-from ..core.errors import InvalidInput, NeverFits, Overloaded, SkipjoinError, too_long
-from ..core.ids import DEFAULT_TENANT, JobId, TenantId
-from ..core.plan import Int32s
-from ..core.pool import NewJob
-from ..core.sampling import MAX_SEED, SamplingParams
-from ..core.view import ChatMessage, JobSpec, check_request_id
-from ..executor.renderer import BeyondBounds
-from .facts import EngineFacts
-=======
 from ...core.clock import unix_ns
 from ...core.errors import InvalidInput, NeverFits, Overloaded, SkipjoinError, too_long
-from ...core.ids import JobId, TenantId
+from ...core.ids import DEFAULT_TENANT, JobId, TenantId
 from ...core.plan import Int32s
 from ...core.pool import NewJob
 from ...core.sampling import MAX_SEED, SamplingParams
 from ...core.view import ChatMessage, JobSpec, check_request_id
 from ...model.text.renderer import BeyondBounds
 from ..facts import EngineFacts
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):serving/door/intake.py
 from .lanes import LONG_TEXT, Lanes
 from .text import Tokenizer
 

@@ -12,14 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-<<<<<<< HEAD:serving/lanes.py
-from ..core.errors import Unavailable
-from ..core.ids import TenantId
+from ...core.errors import Unavailable
+from ...core.ids import TenantId
 from .in_line import InLine
-=======
-from ...core.clock import MonotonicClock
-from ...core.errors import Overloaded, Unavailable
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):serving/door/lanes.py
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -20,22 +20,12 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-<<<<<<< HEAD:serving/rpc.py
-from ..core.errors import DeadlineExceeded, InternalError, InvalidInput, SkipjoinError, UnknownMethod
-from ..core.ids import DEFAULT_TENANT, TenantId
-from ..proto.status import abort_args
-from .access import Access
-from .admission import Admission, Place
-from .messages import Messages
-=======
 from ...core.errors import DeadlineExceeded, InternalError, InvalidInput, SkipjoinError, UnknownMethod
 from ...core.ids import DEFAULT_TENANT, TenantId
 from ...proto.status import abort_args
 from ..door.access import Access
-from ..door.payloads import Payload, Payloads
-from .admission import Admission, Place, one_less
-from .wire_fields import check_fields
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):serving/grpc/rpc.py
+from .admission import Admission, Place
+from .messages import Messages
 
 log = logging.getLogger("skipjoin.door")
 

@@ -13,15 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # measured, beside this file
 
 from measured import SERVED, Said
 
-<<<<<<< HEAD
 from skipjoin.bench.load.server import OwnServer
-from skipjoin.profiler.profiles import load_profile
-from skipjoin.profiler.schema import render_profile
-=======
-from skipjoin.bench.server import OwnServer
 from skipjoin.cost.profiles import load_profile
 from skipjoin.cost.schema import render_profile
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 
 
 @pytest.fixture(scope="package")

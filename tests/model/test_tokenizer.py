@@ -16,14 +16,9 @@ from transformers import AutoTokenizer
 
 from skipjoin.core.errors import InvalidInput, InvalidModel, NeverFits, Unavailable
 from skipjoin.core.view import ChatMessage
-<<<<<<< HEAD:tests/executor/test_tokenizer.py
-from skipjoin.executor import renderer as renderer_module
-from skipjoin.executor.tokenizer import ModelTokenizer
-from skipjoin.serving.intake import check_tokens
-=======
+from skipjoin.model.text import renderer as renderer_module
 from skipjoin.model.text.tokenizer import ModelTokenizer
 from skipjoin.serving.door.intake import check_tokens
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):tests/model/test_tokenizer.py
 
 BOS, EOS, USER, ASSISTANT, SYSTEM = range(5)
 
@@ -127,7 +122,7 @@ def test_facts(tokenizer):
 
 def test_the_door_loads_no_torch(tiny_folder):
     code = (
-        "import sys; from skipjoin.model.text.tokenizer import ModelTokenizer;"
+        "import sys; from skipjoin.executor.tokenizer import ModelTokenizer;"
         "ModelTokenizer(sys.argv[1]).encode('hi'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tiny_folder)], check=True)

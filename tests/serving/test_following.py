@@ -12,19 +12,12 @@ from pathlib import Path
 import pytest
 
 from skipjoin.core.clock import MonotonicClock
-<<<<<<< HEAD
 from skipjoin.core.errors import Overloaded, SkipjoinError, StoreUnavailable, Unavailable
-from skipjoin.core.ids import DEFAULT_TENANT, TenantId
-from skipjoin.core.job import JobState
-from skipjoin.core.pool import JobRecord, NewJob
-from skipjoin.core.ports import ExecutorFacts, JobPool
-=======
-from skipjoin.core.errors import Overloaded, StoreUnavailable, Unavailable
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import DEFAULT_TENANT, TenantId
 from skipjoin.core.job import JobState
 from skipjoin.core.jobpool import JobPool
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
+from skipjoin.core.pool import JobRecord, NewJob
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import JobSpec, JobView
 from skipjoin.jobpool.memory import MemoryJobPool

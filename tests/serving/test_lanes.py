@@ -10,12 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from skipjoin.core.errors import Overloaded, Unavailable
-<<<<<<< HEAD
 from skipjoin.core.ids import TenantId
-from skipjoin.serving.lanes import LONG_TEXT, Lane, Lanes
-=======
 from skipjoin.serving.door.lanes import LONG_TEXT, Lane, Lanes
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 
 RED, BLUE = TenantId("red"), TenantId("blue")
 

@@ -8,7 +8,7 @@ import sys
 _ADOPTS = """
 import os, subprocess, sys, time
 from skipjoin.serving.offspring import adopt_grandchildren
-from skipjoin.serving.orphans import Orphans
+from skipjoin.serving.door.orphans import Orphans
 
 assert adopt_grandchildren()
 orphans = Orphans()

@@ -18,22 +18,13 @@ from grpc_health.v1 import health_pb2
 
 from skipjoin.core.ids import TenantId
 from skipjoin.proto import job_pool_pb2 as pb
-<<<<<<< HEAD
-from skipjoin.serving.access import Access
-from skipjoin.serving.admission import Admission
-from skipjoin.serving.health import MAX_CALLS, Health
-from skipjoin.serving.messages import MessageBounds, Messages
-from skipjoin.serving.payloads import Payloads
-from skipjoin.serving.rpc import Caller, Gate, UnknownMethods, by_token
-=======
 from skipjoin.serving.door.access import Access
 from skipjoin.serving.door.payloads import Payloads
 from skipjoin.serving.door.shares import Shares
-from skipjoin.serving.grpc import rpc
 from skipjoin.serving.grpc.admission import Admission
 from skipjoin.serving.grpc.health import MAX_CALLS, Health
+from skipjoin.serving.grpc.messages import MessageBounds, Messages
 from skipjoin.serving.grpc.rpc import Caller, Gate, UnknownMethods, by_token
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns)
 from skipjoin.serving.settings import ServeSettings
 from skipjoin.serving.wiring import _room, open_to_anyone
 

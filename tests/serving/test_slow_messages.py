@@ -6,9 +6,9 @@ import pytest
 
 from skipjoin.core.errors import Overloaded, SkipjoinError
 from skipjoin.core.ids import TenantId
-from skipjoin.serving.payloads import Payload, Payloads
-from skipjoin.serving.shares import Shares
-from skipjoin.serving.slow_messages import FAIR_S, SlowMessages
+from skipjoin.serving.door.payloads import Payload, Payloads
+from skipjoin.serving.door.shares import Shares
+from skipjoin.serving.grpc.slow_messages import FAIR_S, SlowMessages
 
 RED, BLUE = TenantId("red"), TenantId("blue")
 

@@ -8,7 +8,7 @@ import pytest
 
 from skipjoin.core.errors import InvalidInput
 from skipjoin.proto import job_pool_pb2 as pb
-from skipjoin.serving.wire_fields import has_more_fields
+from skipjoin.serving.grpc.wire_fields import has_more_fields
 
 KIND = pb.SubmitRequest.DESCRIPTOR
 MOST = 2**15

@@ -7,21 +7,12 @@ from dataclasses import replace
 import pytest
 from measured import result
 
-<<<<<<< HEAD:tests/bench/demo/test_fidelity.py
 from skipjoin.bench.demo.fidelity import KINDS, Fidelity, Kind, Repeat, at_own_speed, by_kind, verdicts
 from skipjoin.bench.demo.outcome import Pair
 from skipjoin.bench.demo.scenario import load_scenario, scenario_files
-from skipjoin.profiler.fit import SweepRow
-from skipjoin.profiler.model import LinearCostModel
-from skipjoin.profiler.profiles import load_profile
-=======
-from skipjoin.bench.fidelity import KINDS, Fidelity, Kind, Repeat, at_own_speed, by_kind, verdicts
-from skipjoin.bench.outcome import Pair
-from skipjoin.bench.scenario import FOLDER, load_scenario, scenario_names
-from skipjoin.cost.sweep_row import SweepRow
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.cost.profiles import load_profile
->>>>>>> 4bd09be (Rooms for what comes: model, cost, console; scheduler, kvstore and serving have floors of their own; ports stand beside their nouns):tests/bench/test_fidelity.py
+from skipjoin.cost.sweep_row import SweepRow
 from skipjoin.sim.world import simulate
 from skipjoin.workload.statistics import summarize
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from ..core.errors import DeadlineExceeded, InvalidInput, SkipjoinError
-from .in_line import InLine
-from .payloads import Payload, Payloads
+from ...core.errors import DeadlineExceeded, InvalidInput, SkipjoinError
+from ..door.in_line import InLine
+from ..door.payloads import Payload, Payloads
 from .slow_messages import SlowMessages
 from .wire_fields import has_more_fields
 

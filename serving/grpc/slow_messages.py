@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..core.errors import SkipjoinError
-from .payloads import Payload, Payloads
+from ...core.errors import SkipjoinError
+from ..door.payloads import Payload, Payloads
 
 FAIR_S = 1.0
 """A slow message keeps its room for so long at least."""
