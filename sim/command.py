@@ -60,6 +60,16 @@ def _configure_workload(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--warmup", type=int, metavar="N", help="requests before them, served and not counted (default 200)"
     )
+    group.add_argument(
+        "--bounds",
+        action="store_true",
+        help="the mean JCT that no schedule beats, and the oracle's, beside the policies",
+    )
+    _configure_machine(group)
+    group.add_argument("--seed", type=int, metavar="S", help=f"of lengths and arrivals (default {DEFAULTS['seed']})")
+
+
+def _configure_machine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-batch", type=int, metavar="B", help=f"jobs in a batch (default {DEFAULTS['max_batch']})")
     group.add_argument("--kv-tokens", type=int, metavar="K", help="device room for KV (default: the profile's)")
     group.add_argument(
@@ -82,12 +92,6 @@ def _configure_workload(group: argparse._ArgumentGroup) -> None:
         metavar="T",
         help="dial of adaptive where its name does not set it: 0 lowest mean, 1 safest tail",
     )
-    group.add_argument(
-        "--bounds",
-        action="store_true",
-        help="the mean JCT that no schedule beats, and the oracle's, beside the policies",
-    )
-    group.add_argument("--seed", type=int, metavar="S", help=f"of lengths and arrivals (default {DEFAULTS['seed']})")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -100,18 +100,8 @@ def make_workload(
     InvalidSettings.
     """
     _check(requests, warmup, seed, scale_lengths)
-    notes: list[str] = []
-    origins: Origins | None = None
-    if isinstance(source, Shape):
-        total = warmup + (DEFAULT_REQUESTS if requests is None else requests)
-        prompts, outputs = source.draw(total, seed)
-        arrival_ns, recorded, timed = np.zeros(total, dtype=np.int64), False, False
-    else:
-        total = _trace_total(source, requests, warmup)
-        rows = np.arange(total) % len(source)
-        prompts, outputs = source.prompt_tokens[rows], source.output_tokens[rows]
-        origins = None if source.origins is None else source.origins.take(rows)
-        arrival_ns, recorded, timed, notes = _trace_arrivals(source, total, seed, poisson)
+    drawn = _drawn(source, requests, warmup, seed, poisson)
+    prompts, outputs, total = drawn.prompt_tokens, drawn.output_tokens, len(drawn)
     if scale_lengths != 1.0:
         prompts, outputs = _scaled(prompts, scale_lengths), _scaled(outputs, scale_lengths)
     fits = np.ones(total, dtype=bool) if room_tokens is None else prompts.astype(np.int64) + outputs <= room_tokens
@@ -122,18 +112,38 @@ def make_workload(
             field="kv_tokens",
             limit=f"{room_tokens} tokens",
         )
-    return Workload(
-        name=source.name,
-        arrival_ns=arrival_ns[fits],
+    return replace(
+        drawn,
+        arrival_ns=drawn.arrival_ns[fits],
         prompt_tokens=prompts[fits],
         output_tokens=outputs[fits],
-        warmup=warmup,
         refused=refused,
+        origins=None if drawn.origins is None else drawn.origins.take(np.flatnonzero(fits)),
+    )
+
+
+def _drawn(source: Source, requests: int | None, warmup: int, seed: int, poisson: bool) -> Workload:
+    """All requests as they come from `source`: none refused, no length scaled."""
+    if isinstance(source, Shape):
+        total = warmup + (DEFAULT_REQUESTS if requests is None else requests)
+        prompts, outputs = source.draw(total, seed)
+        arrival_ns = np.zeros(total, dtype=np.int64)
+        return Workload(source.name, arrival_ns, prompts, outputs, warmup, 0, seed, recorded=False, timed=False)
+    total = _trace_total(source, requests, warmup)
+    rows = np.arange(total) % len(source)
+    arrival_ns, recorded, timed, notes = _trace_arrivals(source, total, seed, poisson)
+    return Workload(
+        name=source.name,
+        arrival_ns=arrival_ns,
+        prompt_tokens=source.prompt_tokens[rows],
+        output_tokens=source.output_tokens[rows],
+        warmup=warmup,
+        refused=0,
         seed=seed,
         recorded=recorded,
         timed=timed,
         notes=tuple(notes),
-        origins=None if origins is None else origins.take(np.flatnonzero(fits)),
+        origins=None if source.origins is None else source.origins.take(rows),
     )
 
 

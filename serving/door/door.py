@@ -18,12 +18,12 @@ from grpc.aio import Server
 
 from ...core.clock import unix_ns
 from ...core.errors import InternalError, SkipjoinError, StoreUnavailable
-from .orphans import LOOK_S as ORPHANS_LOOK_S
-from .orphans import Orphans
 from ..facts import EngineFacts
 from ..grpc.health import Health
 from .following import Following
 from .jobs import Jobs
+from .orphans import LOOK_S as ORPHANS_LOOK_S
+from .orphans import Orphans
 from .supervisor import Supervisor
 
 log = logging.getLogger("skipjoin.door")

@@ -70,16 +70,7 @@ def build_engine(
 
         computing = torch_computing(settings, incarnation, clock, pulse)
     pulse.step("joining its parts")
-    params = EngineParams(
-        max_batch=settings.max_batch,
-        max_prefill_tokens=settings.max_prefill_tokens,
-        iteration_ms=settings.iteration_ms,
-        starvation=settings.starvation,
-        tail=settings.tail,
-        kv=KvParams(mode=settings.kv_mode),
-        run_ahead=settings.run_ahead == "on" or (settings.run_ahead == "auto" and not computing.at_once),
-        preempt_every_turn=settings.preempt_every_turn,
-    )
+    params = _params(settings, at_once=computing.at_once)
     learned = LearnedFile(place_of(settings.pool_path) if link is not None else None)
     header = RecordHeader(
         settings.policy,
@@ -104,7 +95,26 @@ def build_engine(
     if link is not None:
         executor = AnnouncingExecutor(executor, link, incarnation)
     recorder = _recorder(settings, incarnation, header)
-    words = EngineWords(
+    turn = Turn(state, executor, clock, recorder=recorder)
+    facts = EngineFacts(computing.facts, settings.policy, _words(settings, computing))
+    return Engine(facts, turn, executor, recorder, learned)
+
+
+def _params(settings: ServeSettings, *, at_once: bool) -> EngineParams:
+    return EngineParams(
+        max_batch=settings.max_batch,
+        max_prefill_tokens=settings.max_prefill_tokens,
+        iteration_ms=settings.iteration_ms,
+        starvation=settings.starvation,
+        tail=settings.tail,
+        kv=KvParams(mode=settings.kv_mode),
+        run_ahead=settings.run_ahead == "on" or (settings.run_ahead == "auto" and not at_once),
+        preempt_every_turn=settings.preempt_every_turn,
+    )
+
+
+def _words(settings: ServeSettings, computing: Computing) -> EngineWords:
+    return EngineWords(
         max_batch=settings.max_batch,
         device=computing.device,
         dtype=computing.dtype,
@@ -112,8 +122,6 @@ def build_engine(
         profile=computing.profile,
         costs=cost_values(computing.cost),
     )
-    turn = Turn(state, executor, clock, recorder=recorder)
-    return Engine(EngineFacts(computing.facts, settings.policy, words), turn, executor, recorder, learned)
 
 
 def _simulated(
