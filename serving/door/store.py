@@ -75,7 +75,8 @@ class Store:
         self._points, self._scans = lanes
         self._max_group = max_group
         self._submits: list[_Waiting] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()  # no group of submits is on its way
+        self._idle.set()
         self._prober: asyncio.Task[None] | None = None
         self._probe_s = _FIRST_PROBE_S
         self._trouble = Trouble(clock or MonotonicClock())
@@ -194,34 +195,54 @@ class Store:
         """Store one job, together with others that wait. Raises Conflict, StoreUnavailable."""
         waiting = _Waiting(job)
         self._submits.append(waiting)
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_submits())
+        if self._idle.is_set():
+            self._write_submits()
         return await waiting.answer
 
-    async def _write_submits(self) -> None:
-        while self._submits:
-            group, self._submits = self._submits[: self._max_group], self._submits[self._max_group :]
+    def _write_submits(self) -> None:
+        """Send a group to the pool's thread. A call back instead of a task: a submit that is alone waits for nothing but the pool."""
+        group, self._submits = self._submits[: self._max_group], self._submits[self._max_group :]
+        self._idle.clear()
+        loop = asyncio.get_running_loop()
+        if self.failing is not None:
+            loop.call_soon(self._wrote, group, StoreUnavailable(self.failing.message), False)
+            return
+
+        def work() -> None:
+            answers: list[JobRecord | Exception] | Exception
             try:
-                answers = await self.call(lambda pool, jobs: pool.submit(jobs), [waiting.job for waiting in group])
+                answers = self._pool.submit([waiting.job for waiting in group])
             except Exception as error:  # noqa: BLE001 - whatever it was, the callers must hear of it
-                said = (
-                    error
-                    if isinstance(error, SkipjoinError)
-                    else Unavailable("The job pool failed; nothing was stored.")
-                )
-                answers = [said] * len(group)
-            for waiting, answer in zip(group, answers, strict=True):
-                if waiting.answer.done():
-                    continue
-                if isinstance(answer, Exception):
-                    waiting.answer.set_exception(answer)
-                else:
-                    waiting.answer.set_result(answer)
+                answers = error
+            loop.call_soon_threadsafe(self._wrote, group, answers, True)
+
+        self._thread.submit(work)
+
+    def _wrote(self, group: list[_Waiting], answers: list[JobRecord | Exception] | Exception, asked: bool) -> None:
+        """Tell those who wait, and send the next group; `asked`: the pool was."""
+        if isinstance(answers, Exception):
+            if asked and isinstance(answers, StoreUnavailable):
+                self._failed(answers)
+            known = isinstance(answers, SkipjoinError)
+            said = answers if known else Unavailable("The job pool failed; nothing was stored.")
+            answers = [said] * len(group)
+        elif self.failing is None:
+            self._probe_s = _FIRST_PROBE_S
+        for waiting, answer in zip(group, answers, strict=True):
+            if waiting.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                waiting.answer.set_exception(answer)
+            else:
+                waiting.answer.set_result(answer)
+        if self._submits:
+            self._write_submits()
+        else:
+            self._idle.set()
 
     async def close(self) -> None:
         """Close the pool after everything that was asked of it."""
-        if self._writer is not None:
-            await self._writer
+        await self._idle.wait()
         ending = [task for task in (self._looking, self._prober) if task is not None]
         for task in ending:
             task.cancel()
