@@ -28,7 +28,7 @@ from ...workload.requests import Workload
 from ..figures import held
 from ..yardstick import MOST_DRIFT
 from .outcome import Pair
-from .runs import LONGEST_S, Stage, fresh_profile, paired, run_live, simulated
+from .runs import LONGEST_S, RunContext, fresh_profile, paired, run_live, simulated
 from .scenario import Scenario
 
 WITHIN = 0.10
@@ -142,17 +142,16 @@ class Fidelity:
         return max(self.live_jct_s) / min(self.live_jct_s) - 1.0
 
     def as_json(self) -> dict[str, object]:
-        """Plain values."""
         more = {"median": self.median, "median_over_base": self.median_over_base, "holds": self.holds}
         return asdict(self) | more
 
 
-def repeat(scenario: Scenario, policies: Sequence[str], times: int, stage: Stage) -> Iterator[Repeat | Fidelity]:
+def repeat(scenario: Scenario, policies: Sequence[str], times: int, context: RunContext) -> Iterator[Repeat | Fidelity]:
     """Every run as it ends, then a `Fidelity` for each policy. Raises InvalidSettings, Unavailable."""
     rounds: list[dict[str, Repeat]] = []
     workload: Workload | None = None
-    model, kept = stage.models[scenario.model], stage.record or stage.folder
-    files = [stage.folder / "profile-before.json", stage.folder / "profile-after.json"]
+    model, kept = context.models[scenario.model], context.record or context.folder
+    files = [context.folder / "profile-before.json", context.folder / "profile-after.json"]
     before = fresh_profile(model, scenario, files[0])
     for number in range(times):
         rounds.append({})
@@ -160,7 +159,7 @@ def repeat(scenario: Scenario, policies: Sequence[str], times: int, stage: Stage
             if workload is None:  # the same jobs at the same times in every run: only the machine differs
                 workload, _ = scenario.fitted(before, LONGEST_S)
             record = kept / f"{scenario.slug()}-{number}-{policy}.jsonl"
-            run = run_live(scenario, policy, files[0], workload, stage, record)
+            run = run_live(scenario, policy, files[0], workload, context, record)
             after = fresh_profile(model, scenario, files[1])
             profile = replace(before, model=before.model.between(after.model), tables=None)
             pair = paired(scenario, policy, profile, run)

@@ -41,7 +41,7 @@ VOCABULARY = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RunContext:
     """Where runs take place."""
 
     #: Folder by preset.
@@ -90,23 +90,23 @@ async def drive(server: OwnServer, workload: Workload, clock: Clock, bar: Bar) -
 
 
 def run_live(
-    scenario: Scenario, policy: str, profile_file: Path, workload: Workload, stage: Stage, record: Path | None
+    scenario: Scenario, policy: str, profile_file: Path, workload: Workload, context: RunContext, record: Path | None
 ) -> LoadRun:
     """One policy on a server with that profile and the scenario's pools.
 
     Its durable job pool goes with it. `record`: where its engine's record goes, when it is kept.
     """
     flags = [
-        *("--model", str(stage.models[scenario.model]), "--policy", policy, "--profile", str(profile_file)),
+        *("--model", str(context.models[scenario.model]), "--policy", policy, "--profile", str(profile_file)),
         *engine_flags(scenario),
         *(() if record is None else ("--record", str(record))),
     ]
     with (
-        stage.bar.steps(f"{scenario.title}, {policy}", len(workload)),
+        context.bar.steps(f"{scenario.title}, {policy}", len(workload)),
         tempfile.TemporaryDirectory(prefix="skipjoin-demo-") as folder,
         OwnServer(Path(folder), flags) as server,
     ):
-        return asyncio.run(drive(server, workload, stage.clock, stage.bar))
+        return asyncio.run(drive(server, workload, context.clock, context.bar))
 
 
 def simulated(scenario: Scenario, policy: str, profile: Profile, workload: Workload) -> RunResult:
@@ -121,14 +121,14 @@ def paired(scenario: Scenario, policy: str, profile: Profile, run: LoadRun) -> P
     return Pair(policy, live, again, tuple(run.failures), run.lag_ms[0], run.trustworthy)
 
 
-def run_scenario(scenario: Scenario, policies: Sequence[str], stage: Stage) -> Outcome:
+def run_scenario(scenario: Scenario, policies: Sequence[str], context: RunContext) -> Outcome:
     """Each policy with the same jobs at the same times. Raises InvalidSettings, Unavailable."""
-    note = stage.bar.note
+    note = context.bar.note
     note(f"{scenario.title}: {scenario.about}")
     note(f"measuring what iterations cost here, about {PROFILE_S:g} s")
-    profile_file = stage.folder / "profile.json"
-    looks = [look(stage.clock)]
-    profile = fresh_profile(stage.models[scenario.model], scenario, profile_file)
+    profile_file = context.folder / "profile.json"
+    looks = [look(context.clock)]
+    profile = fresh_profile(context.models[scenario.model], scenario, profile_file)
     workload, drained = scenario.fitted(profile, LONGEST_S)
     if len(workload) + workload.refused < scenario.requests:
         note(
@@ -137,11 +137,11 @@ def run_scenario(scenario: Scenario, policies: Sequence[str], stage: Stage) -> O
         )
     pairs: list[Pair] = []
     for policy in policies:
-        looks.append(look(stage.clock))
-        record = None if stage.record is None else stage.record / f"{scenario.slug()}-{policy}.jsonl"
-        run = run_live(scenario, policy, profile_file, workload, stage, record)
+        looks.append(look(context.clock))
+        record = None if context.record is None else context.record / f"{scenario.slug()}-{policy}.jsonl"
+        run = run_live(scenario, policy, profile_file, workload, context, record)
         pairs.append(paired(scenario, policy, profile, run))
-    looks.append(look(stage.clock))
+    looks.append(look(context.clock))
     oracle = simulated(scenario, ORACLE, profile, workload)
     assert workload.rate_per_s is not None, "a fitted workload has a rate"
     noise = disturbances(looks, len(os.sched_getaffinity(0)))

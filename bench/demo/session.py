@@ -18,7 +18,7 @@ from ..json_file import write_json
 from ..progress import Bar
 from .fidelity import Fidelity, repeat
 from .render import print_fidelity, print_outcome, print_repeat
-from .runs import Stage, check_policies, run_scenario
+from .runs import RunContext, check_policies, run_scenario
 from .scenario import Scenario, load_scenario, scenario_files
 
 Value = dict[str, object]
@@ -33,30 +33,30 @@ def run_demo(args: argparse.Namespace) -> int:
     check_policies(policies)
     with Bar() as bar, tempfile.TemporaryDirectory(prefix="skipjoin-demo-") as folder:
         models = {name: ensure_model(name, bar) for name in sorted({str(one.model) for one in scenarios})}
-        stage = Stage(models, Path(folder), record, MonotonicClock(), bar)
+        context = RunContext(models, Path(folder), record, MonotonicClock(), bar)
         measure = _scenarios if args.fidelity is None else _fidelity
-        value, holds = measure(args, scenarios, policies, stage)
+        value, holds = measure(args, scenarios, policies, context)
     write_json(args.json, value)
     return 0 if holds else 1
 
 
 def _scenarios(
-    args: argparse.Namespace, scenarios: Sequence[Scenario], policies: Sequence[str], stage: Stage
+    args: argparse.Namespace, scenarios: Sequence[Scenario], policies: Sequence[str], context: RunContext
 ) -> tuple[Value, bool]:
     outcomes = []
     for scenario in scenarios:
-        outcomes.append(run_scenario(scenario, policies, stage))
+        outcomes.append(run_scenario(scenario, policies, context))
         print_outcome(outcomes[-1])
     holds = all(outcome.holds(strict=args.check) for outcome in outcomes)
     return {"scenarios": [outcome.as_json() for outcome in outcomes]}, holds
 
 
 def _fidelity(
-    args: argparse.Namespace, scenarios: Sequence[Scenario], policies: Sequence[str], stage: Stage
+    args: argparse.Namespace, scenarios: Sequence[Scenario], policies: Sequence[str], context: RunContext
 ) -> tuple[Value, bool]:
     verdicts = []
     for scenario in scenarios:
-        for said in repeat(scenario, policies, args.fidelity, stage):
+        for said in repeat(scenario, policies, args.fidelity, context):
             if isinstance(said, Fidelity):
                 print_fidelity(said)
                 verdicts.append(said)

@@ -61,7 +61,6 @@ class MetricsPage:
         return found[0] if found else None
 
     async def close(self) -> None:
-        """End the connection."""
         if self._session is not None:
             await self._session.close()
             self._session = None

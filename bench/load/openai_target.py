@@ -39,7 +39,6 @@ class OpenAiTarget:
         )
 
     async def ask(self, asked: Asked) -> Answered:
-        """One streamed completion."""
         body = {
             "model": self._model,
             "prompt": asked.prompt.tolist(),

@@ -86,11 +86,9 @@ class SkipjoinTarget:
         return None if self._metrics is None else await self._metrics.total(MOVED_BYTES)
 
     async def policy(self) -> str | None:
-        """From the metrics page."""
         return None if self._metrics is None else await self._metrics.label(POLICY_INFO, "policy")
 
     async def close(self) -> None:
-        """Close clients and metrics."""
         for client in self._clients:
             await client.close()
         if self._metrics is not None:

@@ -57,7 +57,6 @@ class Peer:
 
     @property
     def requirements(self) -> Path:
-        """Pinned requirements."""
         return REQUIREMENTS / f"{self.pinned_as}.txt"
 
     @property

@@ -155,11 +155,11 @@ def run_live(args: argparse.Namespace) -> int:
     from ..machine import machine_facts
     from ..progress import Bar
     from ..scenario_file import read_scenario
-    from .contest import Key, Ledger, compete
+    from .contest import Key, VisitFile, compete
     from .live_study import LiveStudy
     from .plot import live_picture
     from .render import print_live, print_live_head
-    from .visit import Ground, own_contender, peer_contender
+    from .visit import VisitContext, own_contender, peer_contender
 
     check_bounds(args, repeats=(1, 100), visits=(1, 1_000_000), port=(1, 65_535))
     peer = peer_named(args.peer)
@@ -169,22 +169,22 @@ def run_live(args: argparse.Namespace) -> int:
     changed = {} if args.repeats is None else {"repeats": args.repeats}
     files = [Path(file) for file in args.scenario or sorted(LIVE.glob("*.toml"))]
     scenarios = [read_scenario(file, LiveScenario).model_copy(update=changed) for file in files]
-    ledger, facts, studies, whole = Ledger(args.json), machine_facts(), list[LiveStudy](), True
+    file, facts, studies, whole = VisitFile(args.json), machine_facts(), list[LiveStudy](), True
     left = args.visits
     print_live_head(facts, f"{peer.title} {version}")
-    ledger.add({"kind": "head", "machine": asdict(facts), "peer": peer.name, "version": version, "unix_ns": unix_ns()})
+    file.add({"kind": "head", "machine": asdict(facts), "peer": peer.name, "version": version, "unix_ns": unix_ns()})
     with Bar() as bar:
         for scenario in scenarios:
             model = ensure_model(scenario.model, bar)
             config = load_config(model)
             key = Key(scenario.digest(), facts.code, f"{peer.name} {version}", facts.hardware)
             ours = [own_contender(policy, model, config, scenario) for policy in scenario.policies]
-            ground = Ground(scenario, config.vocab_size, MonotonicClock(), bar)
-            before = len(ledger.lines)
-            done = compete(ground, key, peer_contender(peer, model, scenario, args.port), ours, ledger, left)
-            left = None if left is None else left - (len(ledger.lines) - before)
+            context = VisitContext(scenario, config.vocab_size, MonotonicClock(), bar)
+            before = len(file.lines)
+            done = compete(context, key, peer_contender(peer, model, scenario, args.port), ours, file, left)
+            left = None if left is None else left - (len(file.lines) - before)
             whole = whole and done
-            studies.append(LiveStudy(scenario, peer.name, ledger.of(key)))
+            studies.append(LiveStudy(scenario, peer.name, file.of(key)))
             print_live(studies[-1], done)
     if args.plot is not None:
         write(args.plot, live_picture(studies, facts.sentence()), "plot")

@@ -15,7 +15,7 @@ from ...console.json_flag import STANDARD
 from ...console.output_file import write
 from ...core.errors import InvalidInput
 from .scenario import LiveScenario
-from .visit import Contender, Ground, Line, saturation, visit
+from .visit import Contender, Line, VisitContext, saturation, visit
 
 FIELDS: dict[object, set[str]] = {
     "head": {"machine", "peer", "version"},
@@ -42,7 +42,7 @@ class Key:
         return asdict(self)
 
 
-class Ledger:
+class VisitFile:
     """Lines, a JSON object each: in a file that is read first and added to, on standard output (`-`), or (None) in memory."""
 
     def __init__(self, name: str | Path | None) -> None:
@@ -107,9 +107,9 @@ def schedule(scenario: LiveScenario, contenders: Sequence[Contender]) -> Iterato
 
 
 def compete(
-    ground: Ground, key: Key, peer: Contender, ours: Sequence[Contender], ledger: Ledger, visits: int | None
+    context: VisitContext, key: Key, peer: Contender, ours: Sequence[Contender], file: VisitFile, visits: int | None
 ) -> bool:
-    """Visit those not in the ledger yet, at most `visits` servers (None: all).
+    """Visit those not in the file yet, at most `visits` servers (None: all).
 
     Returns whether none is left. Raises Unavailable.
     """
@@ -121,18 +121,18 @@ def compete(
             left -= 1
         return left is None or left >= 0
 
-    known = ledger.find(key, "saturation", peer.name)
+    known = file.find(key, "saturation", peer.name)
     if known is None:
         if not may():
             return False
-        known = saturation(ground, peer) | {"key": key.as_json()}
-        ledger.add(known)
+        known = saturation(context, peer) | {"key": key.as_json()}
+        file.add(known)
     rate = f"{known['rate_per_s']:.2f} requests a second"
-    ground.bar.note(f"{ground.scenario.title}: {peer.name} saturates at {rate}")
-    for repeat, contender in schedule(ground.scenario, [peer, *ours]):
-        if ledger.find(key, "visit", contender.name, repeat) is not None:
+    context.bar.note(f"{context.scenario.title}: {peer.name} saturates at {rate}")
+    for repeat, contender in schedule(context.scenario, [peer, *ours]):
+        if file.find(key, "visit", contender.name, repeat) is not None:
             continue
         if not may():
             return False
-        ledger.add(visit(ground, contender, repeat, known["rate_per_s"]) | {"key": key.as_json()})
+        file.add(visit(context, contender, repeat, known["rate_per_s"]) | {"key": key.as_json()})
     return True

@@ -1,8 +1,7 @@
-"""Transformers' continuous batching behind JSON lines.
+"""Transformers' continuous batching behind JSON lines, without a prefix cache.
 
-Owns its manager, which stays with its pages and its thread between calls, and the call. `boot` starts
-it in the peer's own environment. Attention is what the environment has: flash attention where it was
-installed there, else torch's own.
+Its manager stays with its pages and its thread between calls. Attention is what the environment has:
+flash attention where it was installed there, else torch's own. `boot` starts it there.
 """
 
 from __future__ import annotations
@@ -11,49 +10,42 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.clock import MonotonicClock
-from .talk import serve_decoding
+from .talk import Answer, Asked, Generate, serve_decoding
 from .transformers_runner import versions_of
 
 LOOK_S = 1.0
 """How long a result is waited for before its thread is looked at."""
 END_S = 5.0
-_CLOCK = MonotonicClock()
+MANAGERS: list[Any] = []
 
 
-class Decoding:
-    """A loaded model and its manager."""
+def load(asked: Asked) -> tuple[Mapping[str, str], Generate]:
+    """Load the folder in a precision, onto a device, with pages for a whole batch."""
+    import torch
+    import transformers
+    from transformers.generation.continuous_batching.utils import WorkloadHints
 
-    def __init__(self) -> None:
-        self._manager: Any = None
+    clock = MonotonicClock()
+    torch.set_num_threads(asked["threads"])
+    dtype, most, room = getattr(torch, asked["dtype"]), asked["most"], asked["room"]
+    model = transformers.AutoModelForCausalLM.from_pretrained(asked["model"], dtype=dtype)
+    model = model.to(asked["device"]).eval()
+    sizes = transformers.ContinuousBatchingConfig(allow_block_sharing=False, max_requests_per_batch=most)
+    # By itself it takes nearly all memory of a device, of which others have a part.
+    sizes.num_blocks = most * -(-room // sizes.page_size) + 1
+    with torch.inference_mode():
+        manager = model.init_continuous_batching(
+            # A run is to have as many tokens as it was asked for: -1 ends none.
+            generation_config=transformers.GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
+            continuous_batching_config=sizes,
+            workload_hints=WorkloadHints(max_prompt_length=room, max_generated_length=0, num_requests=most),
+        )
+        manager.warmup()
+        manager.start()
+    MANAGERS.append(manager)
 
-    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Load the folder in a precision, onto a device, with pages for a whole batch, without a prefix cache."""
-        import torch
-        import transformers
-        from transformers.generation.continuous_batching.utils import WorkloadHints
-
-        torch.set_num_threads(asked["threads"])
-        dtype, most, room = getattr(torch, asked["dtype"]), asked["most"], asked["room"]
-        model = transformers.AutoModelForCausalLM.from_pretrained(asked["model"], dtype=dtype)
-        model = model.to(asked["device"]).eval()
-        sizes = transformers.ContinuousBatchingConfig(allow_block_sharing=False, max_requests_per_batch=most)
-        # By itself it takes nearly all memory of a device, of which others have a part.
-        sizes.num_blocks = most * -(-room // sizes.page_size) + 1
-        with torch.inference_mode():
-            self._manager = model.init_continuous_batching(
-                # A run is to have as many tokens as it was asked for: -1 ends none.
-                generation_config=transformers.GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
-                continuous_batching_config=sizes,
-                workload_hints=WorkloadHints(max_prompt_length=room, max_generated_length=0, num_requests=most),
-            )
-            self._manager.warmup()
-            self._manager.start()
-        return {"versions": versions_of(model)}
-
-    def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Greedy, all prompts submitted at once. Raises RuntimeError when a request fails."""
-        manager = self._manager
-        begun_ns = _CLOCK.now_ns()
+    def generate(asked: Asked) -> Answer:
+        begun_ns = clock.now_ns()
         names = manager.add_requests(asked["prompts"], max_new_tokens=asked["new_tokens"])
         done: dict[str, Any] = {}
         while len(done) < len(names):
@@ -65,18 +57,15 @@ class Decoding:
                 raise RuntimeError(result.error)
             elif result.is_finished():
                 done[result.request_id] = result.generated_tokens
-        taken_ns = _CLOCK.now_ns() - begun_ns
+        taken_ns = clock.now_ns() - begun_ns
         return {"ns": taken_ns, "tokens": [done[name] for name in names]}
 
-    def close(self) -> None:
-        """End its thread, which would keep the process."""
-        if self._manager is not None:
-            self._manager.stop(block=True, timeout=END_S)
-            self._manager.destroy()
+    return versions_of(model), generate
 
 
 def main() -> None:
-    """Serve until the input ends."""
-    decoding = Decoding()
-    serve_decoding(decoding)
-    decoding.close()
+    """Serve until the input ends, then end the manager's thread, which would keep the process."""
+    serve_decoding(load)
+    for manager in MANAGERS:
+        manager.stop(block=True, timeout=END_S)
+        manager.destroy()

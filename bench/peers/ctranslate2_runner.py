@@ -12,13 +12,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ...core.clock import MonotonicClock
-from .talk import serve_decoding
+from .talk import Answer, Asked, Generate, serve_decoding
 
 KEPT = 2
-_CLOCK = MonotonicClock()
 
 
 def converted(model: Path, kept: Path) -> Path:
@@ -48,41 +46,36 @@ def converted(model: Path, kept: Path) -> Path:
     return folder
 
 
-class Decoding:
-    """A loaded model."""
+def load(asked: Asked) -> tuple[Mapping[str, str], Generate]:
+    """Convert, and load in float32 on the CPU."""
+    import ctranslate2
 
-    def __init__(self) -> None:
-        self._generator: Any = None
-        self._words: list[str] = []
+    clock = MonotonicClock()
+    folder = converted(Path(asked["model"]), Path(asked["kept"]))
+    words: list[str] = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    generator = ctranslate2.Generator(
+        str(folder), device="cpu", compute_type="float32", inter_threads=1, intra_threads=asked["threads"]
+    )
 
-    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Convert, and load in float32 on the CPU."""
-        import ctranslate2
-
-        folder = converted(Path(asked["model"]), Path(asked["kept"]))
-        self._words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        self._generator = ctranslate2.Generator(
-            str(folder), device="cpu", compute_type="float32", inter_threads=1, intra_threads=asked["threads"]
-        )
-        return {"versions": {"ctranslate2": ctranslate2.__version__}}
-
-    def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Greedy. `min_length` keeps the end token out, where the others go on behind it: outputs differ from there."""
-        prompts = [[self._words[token] for token in prompt] for prompt in asked["prompts"]]
-        begun_ns = _CLOCK.now_ns()
-        results = self._generator.generate_batch(
+    def generate(asked: Asked) -> Answer:
+        prompts, tokens = [[words[token] for token in prompt] for prompt in asked["prompts"]], asked["new_tokens"]
+        begun_ns = clock.now_ns()
+        results = generator.generate_batch(
             prompts,
             max_batch_size=len(prompts),
-            max_length=asked["new_tokens"],
-            min_length=asked["new_tokens"],
+            max_length=tokens,
+            # This keeps the end token out, where the others go on behind it: outputs differ from there.
+            min_length=tokens,
             beam_size=1,
             sampling_topk=1,
             include_prompt_in_result=False,
         )
-        taken_ns = _CLOCK.now_ns() - begun_ns
+        taken_ns = clock.now_ns() - begun_ns
         return {"ns": taken_ns, "tokens": [result.sequences_ids[0] for result in results]}
+
+    return {"ctranslate2": ctranslate2.__version__}, generate
 
 
 def main() -> None:
     """Serve until the input ends."""
-    serve_decoding(Decoding())
+    serve_decoding(load)

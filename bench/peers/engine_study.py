@@ -115,7 +115,6 @@ class EngineStudy:
         return _mean([run.agreed for run in self._of(system, batch)])
 
     def roof(self, batch: int) -> list[Roof]:
-        """The repeats."""
         return [roof for roof in self.roofs if roof.batch == batch]
 
     def verdicts(self) -> list[Verdict]:

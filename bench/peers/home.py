@@ -30,17 +30,14 @@ class Home:
 
     @property
     def folder(self) -> Path:
-        """All of it."""
         return cache_folder() / "peers" / f"{self.peer.pinned_as}{'' if self.device == 'cpu' else f'-{self.device}'}"
 
     @property
     def prefix(self) -> Path:
-        """The virtual environment."""
         return self.folder / "venv"
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
         return self.prefix / "bin" / "python"
 
     @property

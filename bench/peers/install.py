@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...core.errors import InvalidSettings, Unavailable
+from ..load.process import kill_session
 from ..progress import Bar
 from .environment import clean
 from .home import Home, install_words
-from .peer_process import kill_group
 
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_S = 3.0
@@ -149,7 +149,7 @@ def _run(words: list[str], home: Home, counted: Callable[[], None] | None = None
                     counted()
             process.wait()
         finally:
-            kill_group(process)
+            kill_session(process)
     return process.returncode, " / ".join(errors or list(last)[-1:]).rstrip(".") or "it said nothing"
 
 

@@ -1,6 +1,6 @@
 """What a comparison of servers amounts to: medians, ratios within a repeat, verdicts.
 
-Owns the arithmetic on the lines of a ledger; `contest` makes them.
+Owns the arithmetic on the lines of a file; `contest` makes them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ class LiveStudy:
         return found
 
     def spread(self, system: str, cell: str, field: str) -> Spread | None:
-        """Of the repeats."""
         return Spread.known(list(self.values(system, cell, field).values()))
 
     def ratio(self, system: str, over: str, cell: str, field: str) -> Spread | None:

@@ -1,42 +1,25 @@
-"""What the machine allows, behind JSON lines: the model's linear layers alone, and reading its weights alone.
-
-Owns the questions; profiler/measure times. `engine` starts it as a process beside those that decode.
-"""
+"""What the machine allows, behind JSON lines: the model's linear layers alone, and reading its weights alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ...profiler.measure.roof import LinearRoof
-from .talk import serve
-
-
-class Roofs:
-    """A loaded model's."""
-
-    def __init__(self) -> None:
-        self._roof: LinearRoof | None = None
-
-    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Load the folder in a precision on the CPU, the only place that this roof is of."""
-        self._roof = LinearRoof(asked["model"], asked["dtype"], asked["threads"])
-        return {"versions": self._roof.versions()}
-
-    def linear(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Time of one step of `rows` tokens, of a prompt pass over `prompt_rows`, and of reading the weights once."""
-        assert self._roof is not None, "loaded first"
-        return {
-            "step_ns": self._roof.step_ns(asked["rows"]),
-            "prompt_ns": self._roof.prompt_ns(asked["prompt_rows"], asked["rows"]),
-            "read_ns": self._roof.read_ns(),
-        }
+from .talk import Answer, Asked, serve
 
 
 def main() -> None:
-    """Serve until the input ends."""
-    roofs = Roofs()
-    serve({"load": roofs.load, "linear": roofs.linear})
+    """Serve until the input ends. On the CPU, the only place that this roof is of."""
+    roofs: list[LinearRoof] = []
+
+    def load(asked: Asked) -> Answer:
+        roofs.append(LinearRoof(asked["model"], asked["dtype"], asked["threads"]))
+        return {"versions": roofs[-1].versions()}
+
+    def linear(asked: Asked) -> Answer:
+        roof, rows = roofs[-1], asked["rows"]
+        step_ns, prompt_ns = roof.step_ns(rows), roof.prompt_ns(asked["prompt_rows"], rows)
+        return {"step_ns": step_ns, "prompt_ns": prompt_ns, "read_ns": roof.read_ns()}
+
+    serve({"load": load, "linear": linear})
 
 
 if __name__ == "__main__":

@@ -13,40 +13,36 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ...core.clock import MonotonicClock
 from ...core.errors import Unavailable
+from ..load.process import MeasuredProcess
 from ..load.server import PACKAGE, own_environment
 from .catalogue import Peer
 from .environment import Machine, clean
 from .home import Home
-from .peer_process import PATIENCE_S, PeerProcess
 
 SPIN = "10000"
 """As the executor sets it, for runners that load torch before they load it."""
 BOOT = Path(__file__).parent / "boot.py"
 NS = 1e9
 PIECE = 1 << 16
+LET_GO_S = 10.0
 
 
-class Runner(PeerProcess):
-    """Use it in a `with`: it starts when the block begins and is gone, with all it started, when the block ends.
+class Runner(MeasuredProcess):
+    """One that answers questions.
 
-    Between questions it is paused: an engine that waits for work by spinning would take a processor
-    from the one that is measured.
+    Between them it is paused: an engine that waits for work by spinning would take a processor from
+    the one that is measured. Left in peace, it ends by the end of its input.
     """
 
-    def __enter__(self) -> Self:
-        self.start(piped=True)
-        return self
+    piped = True
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if error is None and not self._ended:
+            if kind is None and not self._ended:
                 self._let_go()
         finally:
             self.stop()
@@ -113,7 +109,7 @@ class Runner(PeerProcess):
         with suppress(OSError):
             self.process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(PATIENCE_S)
+            self.process.wait(LET_GO_S)
 
 
 def peer_runner(peer: Peer, threads: int, kv_gib: int, device: str = "cpu") -> Runner:

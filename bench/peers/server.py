@@ -12,15 +12,13 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ...core.clock import MonotonicClock, sleep_s
 from ...core.errors import InvalidSettings, Unavailable
+from ..load.process import MeasuredProcess
 from .catalogue import Peer, ServeWish
 from .environment import Machine, clean
 from .home import Home
-from .peer_process import PeerProcess
 
 START_S = 600.0
 POLL_S = 0.2
@@ -41,29 +39,17 @@ def free_port(wanted: int | None) -> int:
         return port
 
 
-class PeerServer(PeerProcess):
-    """Use it in a `with`: it is ready when the block begins and gone, with all it started, when the block ends."""
+class PeerServer(MeasuredProcess):
+    """Ready when it lists its models. It is asked to end before it is killed."""
+
+    patience_s = (10.0,)
 
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path, port: int) -> None:
         """`words` is the command that serves on `port`; what it says goes to `log`."""
         super().__init__(name, words, environment, log)
         self.url = f"http://{HOST}:{port}"
 
-    def __enter__(self) -> Self:
-        self.start(piped=False)
-        try:
-            self._wait()
-        except BaseException:
-            self.stop(gently=True)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop(gently=True)
-
-    def _wait(self) -> None:
+    def _wait_until_ready(self) -> None:
         clock = MonotonicClock()
         limit_ns = clock.now_ns() + int(START_S * 1e9)
         # No proxy between us and this machine, whatever http_proxy says.

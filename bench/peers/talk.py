@@ -14,31 +14,29 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 """Linux, sys/prctl.h."""
-Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
+Asked = dict[str, Any]
+Answer = Mapping[str, Any]
+Generate = Callable[[Asked], Answer]
+"""Decodes `prompts` greedily, `new_tokens` each; the `tokens`, and the `ns` it took."""
 
 
-class Decodes(Protocol):
-    """What a runner does."""
+def serve_decoding(load: Callable[[Asked], tuple[Mapping[str, str], Generate]]) -> None:
+    """Serve until the input ends. `load` makes a model ready; the versions of what computes, and what decodes."""
+    handlers: dict[str, Callable[[Asked], Answer]] = {}
 
-    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Make the model ready; the versions of what computes."""
-        ...
+    def loaded(asked: Asked) -> Answer:
+        versions, handlers["generate"] = load(asked)
+        return {"versions": versions}
 
-    def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Decode greedily; the tokens, and the nanoseconds it took."""
-        ...
-
-
-def serve_decoding(decoding: Decodes) -> None:
-    """Serve until the input ends."""
-    serve({"load": decoding.load, "generate": decoding.generate})
+    handlers["load"] = loaded
+    serve(handlers)
 
 
-def serve(handlers: Mapping[str, Handler]) -> None:
+def serve(handlers: Mapping[str, Callable[[Asked], Answer]]) -> None:
     """Answer every line. What libraries print goes to standard error, never between the answers.
 
     The asking process pauses this one between questions, so it could not see its input end: on Linux
@@ -53,7 +51,7 @@ def serve(handlers: Mapping[str, Handler]) -> None:
             answers.flush()
 
 
-def _answered(handlers: Mapping[str, Handler], line: str) -> dict[str, Any]:
+def _answered(handlers: Mapping[str, Callable[[Asked], Answer]], line: str) -> dict[str, Any]:
     try:
         asked = json.loads(line)
         return {"ok": dict(handlers[asked["do"]](asked))}

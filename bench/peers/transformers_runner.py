@@ -1,7 +1,4 @@
-"""Transformers `generate` behind JSON lines.
-
-Owns the model and the call. `boot` starts it in the peer's own environment.
-"""
+"""Transformers' `generate` behind JSON lines. `boot` starts it in the peer's own environment."""
 
 from __future__ import annotations
 
@@ -9,45 +6,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.clock import MonotonicClock
-from .talk import serve_decoding
-
-_CLOCK = MonotonicClock()
+from .talk import Answer, Asked, Generate, serve_decoding
 
 
-class Decoding:
-    """A loaded model."""
+def load(asked: Asked) -> tuple[Mapping[str, str], Generate]:
+    """Load the folder in a precision, onto a device."""
+    import torch
+    import transformers
 
-    def __init__(self) -> None:
-        self._model: Any = None
+    clock = MonotonicClock()
+    torch.set_num_threads(asked["threads"])
+    dtype = getattr(torch, asked["dtype"])
+    model = transformers.AutoModelForCausalLM.from_pretrained(asked["model"], dtype=dtype)
+    model = model.to(asked["device"]).eval()
+    # A run is to have as many tokens as it was asked for.
+    model.generation_config = transformers.GenerationConfig(
+        do_sample=False, eos_token_id=None, pad_token_id=0, use_cache=True
+    )
 
-    def load(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Load the folder in a precision, onto a device."""
-        import torch
-        import transformers
-
-        torch.set_num_threads(asked["threads"])
-        dtype = getattr(torch, asked["dtype"])
-        model = transformers.AutoModelForCausalLM.from_pretrained(asked["model"], dtype=dtype)
-        self._model = model.to(asked["device"]).eval()
-        # A run is to have as many tokens as it was asked for.
-        self._model.generation_config = transformers.GenerationConfig(
-            do_sample=False, eos_token_id=None, pad_token_id=0, use_cache=True
-        )
-        return {"versions": versions_of(self._model)}
-
-    def generate(self, asked: dict[str, Any]) -> Mapping[str, Any]:
-        """Greedy; prompts are of one length, so nothing is padded."""
-        import torch
-
-        begun_ns = _CLOCK.now_ns()
-        prompts = torch.tensor(asked["prompts"], dtype=torch.int64, device=self._model.device)
+    def generate(asked: Asked) -> Answer:
+        begun_ns = clock.now_ns()
+        # Of one length, so nothing is padded.
+        prompts = torch.tensor(asked["prompts"], dtype=torch.int64, device=model.device)
         with torch.inference_mode():
-            rows = self._model.generate(
-                prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=asked["new_tokens"]
-            )
+            mask, count = torch.ones_like(prompts), asked["new_tokens"]
+            rows = model.generate(prompts, attention_mask=mask, max_new_tokens=count)
             tokens = rows[:, prompts.shape[1] :].tolist()  # a device has not computed them before they are here
-        taken_ns = _CLOCK.now_ns() - begun_ns
-        return {"ns": taken_ns, "tokens": tokens}
+        return {"ns": clock.now_ns() - begun_ns, "tokens": tokens}
+
+    return versions_of(model), generate
 
 
 def versions_of(model: Any) -> dict[str, str]:
@@ -55,13 +42,10 @@ def versions_of(model: Any) -> dict[str, str]:
     import torch
     import transformers
 
-    return {
-        "transformers": transformers.__version__,
-        "torch": torch.__version__,
-        "attention": str(model.config._attn_implementation),
-    }
+    attention = str(model.config._attn_implementation)
+    return {"transformers": transformers.__version__, "torch": torch.__version__, "attention": attention}
 
 
 def main() -> None:
     """Serve until the input ends."""
-    serve_decoding(Decoding())
+    serve_decoding(load)

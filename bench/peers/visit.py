@@ -53,7 +53,7 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class VisitContext:
     """What all visits share."""
 
     scenario: LiveScenario
@@ -102,17 +102,17 @@ def peer_contender(peer: Peer, model: Path, scenario: LiveScenario, port: int | 
     return Contender(peer.name, False, serve)
 
 
-def saturation(ground: Ground, peer: Contender) -> Line:
+def saturation(context: VisitContext, peer: Contender) -> Line:
     """Requests a second that the peer completes when all are sent at once: the median of some drains."""
-    scenario = ground.scenario
+    scenario = context.scenario
     failures: list[str] = []
 
     async def drain(url: str) -> list[float]:
         rates = []
-        async with _target(ground, url) as target:
+        async with _target(context, url) as target:
             for number in range(DRAINS):
                 workload = scenario.workload(scenario.closed_requests, DRAIN + number).at_once()
-                run = await _followed(ground, f"{peer.name}, saturation", target, workload, None)
+                run = await _followed(context, f"{peer.name}, saturation", target, workload, None)
                 _must_answer(run, peer.name)
                 failures.extend(run.failures)
                 advice = "give the scenario more closed_requests"
@@ -120,7 +120,7 @@ def saturation(ground: Ground, peer: Contender) -> Line:
         return rates
 
     with peer.serve() as url:
-        rates = asyncio.run(_warmed(ground, peer.name, url, drain))
+        rates = asyncio.run(_warmed(context, peer.name, url, drain))
     return {
         "kind": "saturation",
         "system": peer.name,
@@ -131,31 +131,31 @@ def saturation(ground: Ground, peer: Contender) -> Line:
     }
 
 
-def visit(ground: Ground, contender: Contender, repeat: int, saturated_per_s: float) -> Line:
+def visit(context: VisitContext, contender: Contender, repeat: int, saturated_per_s: float) -> Line:
     """Every cell, as one line. Raises Unavailable when the server does not come up, dies, or answers nothing."""
 
     async def cells(url: str) -> list[Line]:
         told = []
-        for at, cell in enumerate(ground.scenario.cells):
-            async with _target(ground, url) as target:
-                told.append(await _cell(ground, contender.name, target, cell, (repeat, at), saturated_per_s))
+        for at, cell in enumerate(context.scenario.cells):
+            async with _target(context, url) as target:
+                told.append(await _cell(context, contender.name, target, cell, (repeat, at), saturated_per_s))
         return told
 
     with contender.serve() as url:
-        told = asyncio.run(_warmed(ground, contender.name, url, cells))
+        told = asyncio.run(_warmed(context, contender.name, url, cells))
     return {"kind": "visit", "system": contender.name, "ours": contender.ours, "repeat": repeat, "cells": told}
 
 
 async def _cell(
-    ground: Ground, name: str, target: OpenAiTarget, cell: Cell, place: tuple[int, int], saturated_per_s: float
+    context: VisitContext, name: str, target: OpenAiTarget, cell: Cell, place: tuple[int, int], saturated_per_s: float
 ) -> Line:
-    scenario, (repeat, at) = ground.scenario, place
+    scenario, (repeat, at) = context.scenario, place
     open_loop = cell.load is not None
     workload = scenario.workload(scenario.requests if open_loop else scenario.closed_requests, repeat, at)
     rate = None if cell.load is None else cell.load * saturated_per_s
     timed = workload.at_once() if rate is None else workload.at_rate(rate)
     clients = None if open_loop else scenario.clients
-    run = await _followed(ground, f"{name}, {cell.name}", target, timed, clients)
+    run = await _followed(context, f"{name}, {cell.name}", target, timed, clients)
     _must_answer(run, name)
     lag_ms, _ = run.lag_ms
     return {
@@ -176,23 +176,23 @@ def _must_answer(run: LoadRun, name: str) -> None:
 
 
 async def _followed(
-    ground: Ground, what: str, target: OpenAiTarget, workload: Workload, clients: int | None
+    context: VisitContext, what: str, target: OpenAiTarget, workload: Workload, clients: int | None
 ) -> LoadRun:
     """The open loop, or the closed one with so many clients."""
-    requests = requests_of(workload, ground.vocabulary)
-    with ground.bar.steps(what, len(requests)) as ended:
+    requests = requests_of(workload, context.vocabulary)
+    with context.bar.steps(what, len(requests)) as ended:
         if clients is None:
-            return await offer(target, workload, requests, ground.clock, ended=ended)
-        return await circulate(target, workload, requests, ground.clock, clients=clients, ended=ended)
+            return await offer(target, workload, requests, context.clock, ended=ended)
+        return await circulate(target, workload, requests, context.clock, clients=clients, ended=ended)
 
 
-async def _warmed(ground: Ground, name: str, url: str, then: Callable[[str], Awaitable[list[T]]]) -> list[T]:
+async def _warmed(context: VisitContext, name: str, url: str, then: Callable[[str], Awaitable[list[T]]]) -> list[T]:
     """Look whether prompts arrive as they were meant, send what is not counted, then do the rest."""
-    scenario = ground.scenario
+    scenario = context.scenario
     await _probe(name, url)
-    async with _target(ground, url) as target:
+    async with _target(context, url) as target:
         workload = scenario.workload(scenario.warmup_requests, WARM_UP).at_once()
-        _must_answer(await _followed(ground, f"{name}, warm-up", target, workload, None), name)
+        _must_answer(await _followed(context, f"{name}, warm-up", target, workload, None), name)
     return await then(url)
 
 
@@ -214,9 +214,9 @@ async def _probe(name: str, url: str) -> None:
 
 
 @asynccontextmanager
-async def _target(ground: Ground, url: str) -> AsyncIterator[OpenAiTarget]:
+async def _target(context: VisitContext, url: str) -> AsyncIterator[OpenAiTarget]:
     """A target on connections of its own, closed when the block ends."""
-    target = OpenAiTarget(url, await first_model(url), ground.clock, patience_s=PATIENCE_S)
+    target = OpenAiTarget(url, await first_model(url), context.clock, patience_s=PATIENCE_S)
     try:
         yield target
     finally:

@@ -61,7 +61,6 @@ class RecoveryReport:
 
     @property
     def holds(self) -> bool:
-        """Whether every target does."""
         figures = (self.percentile_s(50), self.percentile_s(99), self.cold_s, self.warm_s)
         return all(found <= target for found, target in zip(figures, (P50_S, P99_S, COLD_S, WARM_S), strict=True))
 
@@ -81,7 +80,6 @@ class TokenWatch:
         self.error: SkipjoinError | None = None
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -9,7 +9,8 @@ import argparse
 
 from ...console.json_flag import add_json_flag
 from ...console.output_file import write
-from ..flags import Flags
+from ...core.errors import InvalidSettings
+from ..flags import Flags, check_bounds
 
 
 def configure_fidelity(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run_fidelity(args: argparse.Namespace) -> int:
 
 def configure_published(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench published`."""
-    from .panels import BATCH, KV_TOKENS, LEVEL_S, PANELS
+    from .panels import BATCH, KV_TOKENS, LIMIT_S, PANELS
 
     flags = Flags(parser)
     flags.value("data", "DIR", "folder with published curves and traces (default: SKIPJOIN_BENCH_DATA)")
@@ -49,7 +50,7 @@ def configure_published(parser: argparse.ArgumentParser) -> None:
     flags.value("batch", "B", "", BATCH)
     flags.value("kv-tokens", "K", "device room for KV", KV_TOKENS)
     flags.value("starvation", "off|granted|paper", "of skipjoin", "granted")
-    flags.value("level", "S", "limit in s per token", LEVEL_S)
+    flags.value("level", "S", "limit in s per token", LIMIT_S)
     add_json_flag(parser, "the figures")
     flags.value("plot", "FILE", "write a picture there (SVG)")
 
@@ -59,6 +60,7 @@ def run_published(args: argparse.Namespace) -> int:
 
     Raises InvalidSettings, InvalidTrace.
     """
+    from ...scheduler.params import check_starvation
     from ..json_file import write_json
     from ..progress import Bar
     from .curves import find_file, read_curves
@@ -71,7 +73,10 @@ def run_published(args: argparse.Namespace) -> int:
     folder = data_folder(args.data, "published curves and traces")
     limits = (args.batch, args.kv_tokens, args.starvation, args.level)
     setting = Setting(str(folder), args.lengths, args.jobs, args.seeds, *limits)
-    setting.check()
+    check_bounds(args, jobs=(2, 100_000), seeds=(1, 100), batch=(1, 4096), kv_tokens=(256, 1 << 24))
+    if not 0 < args.level <= 1000:
+        raise InvalidSettings(f"--level is {args.level:g}.", field="level", limit="above 0, at most 1000")
+    check_starvation(args.starvation)
     panels = named(args.panel)
     curves = read_curves(find_file(folder))
     drawn: list[Redrawn] = []

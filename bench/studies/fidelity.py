@@ -56,7 +56,6 @@ class Figure:
         return abs(self.ratio - 1.0) <= self.within
 
     def as_json(self) -> dict[str, object]:
-        """Plain values."""
         return asdict(self) | {"ratio": self.ratio, "holds": self.holds}
 
 

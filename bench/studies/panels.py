@@ -1,23 +1,25 @@
 """What is drawn again: which published curves, beside which of our policies, on what jobs.
 
-Owns the panels and the numbers of the published set-up, each with its source. It simulates nothing.
+Owns the numbers of the published set-up, each with its source; the panels stand in `panels.toml`. It
+simulates nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...core.errors import InvalidSettings, InvalidTrace
 from ...kvstore.params import KvParams
 from ..flags import words_of
+from ..scenario_file import ScenarioPart, read_scenario
 from .curves import Curve
 
 PROFILE = "opt-13b-a100"
 BATCH = 16
 """Of every run of OPT-13B in the artifact's scripts; the text names none."""
-LEVEL_S = 0.3
+LIMIT_S = 0.3
 """The published limit: ten times one decode iteration."""
-TOP_LEVELS = 2.2
+TOP_LIMITS = 2.2
 """The published pictures end at so many times the limit; a curve is not followed beyond."""
 KV_TOKENS = 15_700
 """What an A100 with 40 GB has left beside OPT-13B when nine tenths of it are used: (0.9 * 40 GiB -
@@ -28,21 +30,19 @@ MAX_PROMPT, MAX_TOTAL = 1024, 2048
 """Requests beyond either are left out, as the artifact's client does."""
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(ScenarioPart):
     """One of ours: a policy with a manner of moving KV."""
 
     name: str
     policy: str
     #: The published system it stands for.
-    published: str | None
-    kv: KvParams = field(default_factory=KvParams)
+    published: str | None = None
+    kv: KvParams = KvParams()
     #: False: an iteration waits for the moves under way, so a swap is on the critical path.
     overlap: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(ScenarioPart):
     """How many jobs a point is the mean of: `seconds` of arrivals, within `least` and `most`."""
 
     seconds: float
@@ -54,8 +54,7 @@ class Span:
         return min(self.most, max(self.least, round(self.seconds * rate)))
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
+class Panel(ScenarioPart):
     """Published curves and what stands beside them."""
 
     name: str
@@ -93,62 +92,11 @@ class Panel:
         return tuple(dict.fromkeys(one.published for one in self.systems if one.published is not None))
 
 
-POLICIES = (
-    System("fcfs", "fcfs", "vLLM"),
-    System("fcfs-swap", "fcfs-swap", "FastServe-FCFS"),
-    System("skipjoin", "skipjoin", "FastServe"),
-    System("adaptive", "adaptive", None),
-)
-REACTIVE = KvParams(mode="reactive", prefetch=0)
-MANNERS = (
-    System("proactive", "skipjoin", "proactive"),
-    System("reactive", "skipjoin", "reactive", REACTIVE),
-    System("reactive, waiting", "skipjoin", "reactive", REACTIVE, overlap=False),
-    System("recompute", "skipjoin", "recompute", KvParams(mode="recompute")),
-)
-PANELS = (
-    Panel(
-        name="sharegpt",
-        title="OPT-13B, ShareGPT",
-        sources=(
-            ("paper", "overall.pdf", "sharegpt OPT-13B"),
-            ("artifact", "fig11_sharegpt.pdf", "AE sharegpt OPT-13B single GPU"),
-        ),
-        lengths="sharegpt1turn",
-        host_gib=56,
-        span=Span(200, 20, 400),
-        systems=POLICIES,
-        best="skipjoin",
-        bases=("fcfs", "fcfs-swap"),
-        target=("fcfs", 1.6),
-    ),
-    Panel(
-        name="alpaca",
-        title="OPT-13B, Alpaca",
-        sources=(
-            ("paper", "overall2.pdf", "alpaca OPT-13B"),
-            ("artifact", "fig11_alpaca.pdf", "AE alpaca OPT-13B single GPU"),
-        ),
-        lengths="alpacaeval_davinci003",
-        host_gib=48,
-        span=Span(20, 300, 800),
-        systems=POLICIES,
-        best="skipjoin",
-        bases=("fcfs", "fcfs-swap"),
-    ),
-    Panel(
-        name="kv",
-        title="OPT-13B, ShareGPT, how KV is kept",
-        # The figure's file is misspelt at its source.
-        sources=(("paper", "abaltion_swapping.pdf", "swap ablation"),),
-        lengths="sharegpt1turn",
-        host_gib=56,
-        span=Span(200, 20, 400),
-        systems=MANNERS,
-        best="proactive",
-        bases=("reactive", "reactive, waiting", "recompute"),
-    ),
-)
+class _Panels(ScenarioPart):
+    panels: tuple[Panel, ...]
+
+
+PANELS = read_scenario(Path(__file__).with_name("panels.toml"), _Panels).panels
 
 
 def named(text: str) -> tuple[Panel, ...]:

@@ -8,7 +8,7 @@ from ..charts.lines import Axes, Line, line_chart, stroke_of
 from ..charts.marks import Scale, line, tag, text
 from ..charts.sheet import key, side_by_side
 from .curves import Point, crossing
-from .panels import TOP_LEVELS
+from .panels import TOP_LIMITS
 from .redraw import Redrawn
 
 WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 440.0, 340.0, 44.0, 32.0, 44.0, 120.0
@@ -22,7 +22,7 @@ def picture_of(panels: Sequence[Redrawn]) -> str:
 
 
 def _chart(drawn: Redrawn) -> str:
-    level_s, top = drawn.setting.level_s, TOP_LEVELS * drawn.setting.level_s
+    limit_s, top = drawn.setting.limit_s, TOP_LIMITS * drawn.setting.limit_s
     lines = [
         Line([(one.rate, one.latency_s) for one in cut(points, top)], said, stroke)
         for said, stroke, points in _curves(drawn)
@@ -33,7 +33,7 @@ def _chart(drawn: Redrawn) -> str:
     parts = [
         text(LEFT, 18, drawn.panel.title, class_="name"),
         line_chart(Axes(x, y, "jobs a second", "mean latency per output token (s)"), lines),
-        line(x.start, y(level_s), x.stop, y(level_s), class_="one"),
+        line(x.start, y(limit_s), x.stop, y(limit_s), class_="one"),
         tag("g", keys, transform=f"translate({LEFT:g} {HIGH - BOTTOM + 52:g})"),
     ]
     return "".join(parts)

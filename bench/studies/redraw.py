@@ -13,7 +13,7 @@ from statistics import fmean
 
 import numpy as np
 
-from ...core.errors import InvalidSettings, InvalidTrace
+from ...core.errors import InvalidTrace
 from ...core.plan import Int32s
 from ...cost.profiles import load_profile
 from ...scheduler.params import check_starvation
@@ -27,7 +27,7 @@ from ...workload.source import open_source
 from ...workload.statistics import RunResult, summarize
 from ..progress import Bar
 from .curves import Crossing, Curve, Point, crossing
-from .panels import BATCH, KV_TOKENS, LEVEL_S, MAX_PROMPT, MAX_TOTAL, PROFILE, TOP_LEVELS, Panel, System
+from .panels import BATCH, KV_TOKENS, LIMIT_S, MAX_PROMPT, MAX_TOTAL, PROFILE, TOP_LIMITS, Panel, System
 
 FURTHER = 1.25
 STEPS = 6
@@ -48,21 +48,7 @@ class Setting:
     batch: int = BATCH
     kv_tokens: int = KV_TOKENS
     starvation: str = "granted"
-    level_s: float = LEVEL_S
-
-    def check(self) -> None:
-        """Raise InvalidSettings."""
-        for field, value, low, high in (
-            ("jobs", self.jobs, 2, 100_000),
-            ("seeds", self.seeds, 1, 100),
-            ("batch", self.batch, 1, 4096),
-            ("kv_tokens", self.kv_tokens, 256, 1 << 24),
-        ):
-            if value is not None and not low <= value <= high:
-                raise InvalidSettings(f"--{field.replace('_', '-')} is {value}.", field=field, limit=f"{low}..{high}")
-        if not 0 < self.level_s <= 1000:
-            raise InvalidSettings(f"--level is {self.level_s:g}.", field="level", limit="above 0, at most 1000")
-        check_starvation(self.starvation)
+    limit_s: float = LIMIT_S
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,9 +97,10 @@ def open_lengths(name: str, data_folder: str | None, room_tokens: int) -> Length
 class Drawn:
     """One of ours at one rate: means over the seeds."""
 
-    point: Point
-    gigabytes: float
-    recomputed: float
+    rate: float
+    latency_s: float
+    gigabytes_moved: float
+    tokens_recomputed: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,15 +118,14 @@ class Redrawn:
 
     def points(self, name: str) -> tuple[Point, ...]:
         """The curve of one of ours."""
-        return tuple(drawn.point for drawn in self.ours[name])
+        return tuple(Point(drawn.rate, drawn.latency_s) for drawn in self.ours[name])
 
     def crossings(self) -> dict[str, Crossing | None]:
         """Ours: the rate at which each reaches the limit."""
-        return {name: crossing(self.points(name), self.setting.level_s) for name in self.ours}
+        return {name: crossing(self.points(name), self.setting.limit_s) for name in self.ours}
 
     def published_crossings(self) -> dict[tuple[str, str], Crossing | None]:
-        """Theirs."""
-        return {key: crossing(curve.points, self.setting.level_s) for key, curve in self.published.items()}
+        return {key: crossing(curve.points, self.setting.limit_s) for key, curve in self.published.items()}
 
     def ratio(self, base: str) -> Crossing | None:
         """How many times the rate of `base` the best of ours bears; `beyond`: at least. None: not known."""
@@ -161,7 +147,7 @@ class Redrawn:
         if self.panel.target is None or self.holds is not None:
             return None
         best, base = self.panel.best, self.panel.target[0]
-        found, level = self.crossings(), f"{self.setting.level_s:g} s per token"
+        found, level = self.crossings(), f"{self.setting.limit_s:g} s per token"
         if found[base] is None:
             return f"{base} is above {level} at the lowest rate already"
         name = next(name for name in (base, best) if (one := found[name]) is not None and one.beyond)
@@ -169,8 +155,7 @@ class Redrawn:
         return f"{name} stays below {level} up to {last} jobs a second; more --jobs load it longer"
 
     def rates(self) -> tuple[float, ...]:
-        """All that are drawn."""
-        return tuple(sorted({drawn.point.rate for curve in self.ours.values() for drawn in curve}))
+        return tuple(sorted({drawn.rate for curve in self.ours.values() for drawn in curve}))
 
 
 def over(best: Crossing | None, base: Crossing | None) -> Crossing | None:
@@ -197,7 +182,6 @@ def rate_of(point: Point) -> float:
 
 def redraw(panel: Panel, curves: tuple[Curve, ...], setting: Setting, bar: Bar) -> Redrawn:
     """Simulate the panel. Raises InvalidSettings, InvalidTrace."""
-    setting.check()
     published = panel.published(curves)
     lengths = open_lengths(setting.lengths or panel.lengths, setting.data_folder, setting.kv_tokens)
     rates = sorted({rate_of(point) for curve in published.values() for point in curve.points if point.measured})
@@ -206,7 +190,7 @@ def redraw(panel: Panel, curves: tuple[Curve, ...], setting: Setting, bar: Bar) 
         for rate in rates:
             for system in panel.systems:
                 before = ours[system.name]
-                if not before or before[-1].point.latency_s < TOP_LEVELS * setting.level_s:
+                if not before or before[-1].latency_s < TOP_LIMITS * setting.limit_s:
                     before.append(_drawn(panel, system, lengths, rate, setting))
                 ended(1)
     for system in panel.systems:
@@ -217,23 +201,23 @@ def redraw(panel: Panel, curves: tuple[Curve, ...], setting: Setting, bar: Bar) 
 
 def _further(panel: Panel, system: System, lengths: Lengths, points: list[Drawn], setting: Setting) -> Iterator[Drawn]:
     """Beyond the published rates, until the limit is reached."""
-    if any(drawn.point.latency_s >= setting.level_s for drawn in points):
+    if any(drawn.latency_s >= setting.limit_s for drawn in points):
         return
-    rate = points[-1].point.rate
+    rate = points[-1].rate
     for _ in range(STEPS):
         rate = round(rate * FURTHER, 2)
         drawn = _drawn(panel, system, lengths, rate, setting)
         yield drawn
-        if drawn.point.latency_s >= setting.level_s:
+        if drawn.latency_s >= setting.limit_s:
             return
 
 
 def _drawn(panel: Panel, system: System, lengths: Lengths, rate: float, setting: Setting) -> Drawn:
     count = setting.jobs or panel.span.jobs(rate)
     results = [_run(panel, system, lengths.jobs(count, rate, seed), setting) for seed in range(setting.seeds)]
-    latency_s = fmean(result.mean_normalized_latency_s or 0.0 for result in results)
     return Drawn(
-        Point(rate, latency_s),
+        rate,
+        fmean(result.mean_normalized_latency_s or 0.0 for result in results),
         fmean((result.bytes_moved or 0) / 1e9 for result in results),
         fmean(result.tokens_recomputed or 0 for result in results),
     )

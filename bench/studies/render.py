@@ -36,7 +36,7 @@ def panel_tables(drawn: Redrawn) -> str:
         f" {setting.starvation}; all waiting, fcfs finishes {drawn.drain_per_s:.2f} a second",
         "",
         grid(_rows(drawn)),
-        f"Jobs a second at {setting.level_s:g} s per token",
+        f"Jobs a second at {setting.limit_s:g} s per token",
         "",
         grid(_crossings(drawn)),
     ]
@@ -54,7 +54,7 @@ def _rows(drawn: Redrawn) -> list[list[str]]:
     }
     words = [word for word, _, _ in drawn.panel.sources]
     keys = [(word, system) for system in drawn.panel.stood_for for word in words if (word, system) in curves]
-    ours = {name: {one.point.rate: one.point.latency_s for one in points} for name, points in drawn.ours.items()}
+    ours = {name: {one.rate: one.latency_s for one in points} for name, points in drawn.ours.items()}
     columns = [*(curves[key] for key in keys), *ours.values()]
     rows = [["", *(f"{system}, {word}" for word, system in keys), *ours]]
     for rate in drawn.rates():
@@ -107,7 +107,7 @@ def as_json(drawn: Redrawn) -> dict[str, object]:
         "kv_tokens": setting.kv_tokens,
         "host_kv_tokens": drawn.panel.host_tokens,
         "starvation": setting.starvation,
-        "level_s": setting.level_s,
+        "level_s": setting.limit_s,
         "drain_rate_per_s": drawn.drain_per_s,
         "published": [
             {
@@ -119,19 +119,7 @@ def as_json(drawn: Redrawn) -> dict[str, object]:
             for (word, system), curve in drawn.published.items()
         ],
         "ours": [
-            {
-                "name": name,
-                "points": [
-                    {
-                        "rate": one.point.rate,
-                        "latency_s": one.point.latency_s,
-                        "gigabytes_moved": one.gigabytes,
-                        "tokens_recomputed": one.recomputed,
-                    }
-                    for one in points
-                ],
-                "crossing": _plain(ours[name]),
-            }
+            {"name": name, "points": [asdict(one) for one in points], "crossing": _plain(ours[name])}
             for name, points in drawn.ours.items()
         ],
         "ratios": {base: _plain(drawn.ratio(base)) for base in drawn.panel.bases},

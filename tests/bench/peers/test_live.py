@@ -1,4 +1,4 @@
-"""`skipjoin bench live`: our own server in the part of the peer, its bad days, the ledger, the arithmetic."""
+"""`skipjoin bench live`: our own server in the part of the peer, its bad days, the file of visits, the arithmetic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from skipjoin.bench.load import loops
 from skipjoin.bench.load.server import own_environment
 from skipjoin.bench.peers import catalogue
 from skipjoin.bench.peers.catalogue import PEERS, ServeWish
-from skipjoin.bench.peers.contest import Key, Ledger, schedule
+from skipjoin.bench.peers.contest import Key, VisitFile, schedule
 from skipjoin.bench.peers.environment import Machine, clean
 from skipjoin.bench.peers.home import Home
 from skipjoin.bench.peers.live_study import LiveStudy
@@ -361,25 +361,25 @@ def test_a_scenario_that_is_none(old: str, new: str, said: str, scenario: Path) 
 HEAD = {"kind": "head", "machine": {}, "peer": "it", "version": "1"}
 
 
-def test_a_ledger_keeps_whole_lines_only(tmp_path: Path) -> None:
+def test_a_file_keeps_whole_lines_only(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     line = json.dumps(HEAD)
     file.write_text(f'{line}\n{{"kind": "vis')
-    ledger = Ledger(file)
-    assert len(ledger.lines) == 1
-    ledger.add(HEAD)
+    visits = VisitFile(file)
+    assert len(visits.lines) == 1
+    visits.add(HEAD)
     assert file.read_text() == f"{line}\n{line}\n"
     for other in ('{"kind": "run"}', '{"kind": "visit", "repeat": 0}', "[]", "{}", "no"):
         file.write_text(f"{line}\n{other}\n")
         with pytest.raises(InvalidInput, match=r"out.jsonl, line 2: no line of bench live"):
-            Ledger(file)
+            VisitFile(file)
 
 
 def test_lines_are_put_together_with_their_like_only(tmp_path: Path) -> None:
     key = Key("digest", "abc", "peer 1", "a machine")
-    ledger = Ledger(tmp_path / "out.jsonl")
-    ledger.add({"kind": "visit", "key": key.as_json(), "system": "a", "repeat": 0, "cells": []})
-    again = Ledger(tmp_path / "out.jsonl")
+    file = VisitFile(tmp_path / "out.jsonl")
+    file.add({"kind": "visit", "key": key.as_json(), "system": "a", "repeat": 0, "cells": []})
+    again = VisitFile(tmp_path / "out.jsonl")
     assert again.find(key, "visit", "a", 0) is not None
     for other in ("scenario", "commit", "peer", "machine"):
         assert again.of(replace(key, **{other: "another"})) == []

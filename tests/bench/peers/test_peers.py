@@ -17,13 +17,13 @@ import pytest
 from measured import Said
 from packaging.requirements import Requirement
 
+from skipjoin.bench.load.process import MeasuredProcess, last_words
 from skipjoin.bench.load.server import own_environment
 from skipjoin.bench.peers import catalogue
 from skipjoin.bench.peers.catalogue import PEERS, Peer, ServeWish
 from skipjoin.bench.peers.environment import Machine, clean, vllm_cpu
 from skipjoin.bench.peers.home import Home
 from skipjoin.bench.peers.install import install
-from skipjoin.bench.peers.peer_process import PeerProcess, last_words
 from skipjoin.bench.peers.runner import BOOT, Runner, peer_runner
 from skipjoin.cli import main
 from skipjoin.core.clock import MonotonicClock, sleep_s
@@ -325,14 +325,15 @@ DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flus
 
 
 def test_a_second_ctrl_c_ends_the_waiting_and_the_process(tmp_path: Path, gone: list[int]) -> None:
-    started = PeerProcess("it", [sys.executable, "-c", DEAF], clean(1), tmp_path / "it.log")
-    started.start(piped=True)
+    started = MeasuredProcess("it", [sys.executable, "-c", DEAF], clean(1), tmp_path / "it.log")
+    started.piped, started.patience_s = True, (60.0,)
+    started.start()
     assert started.process.stdout is not None and started.process.stdout.readline() == "up\n"
     gone.append(started.pid)
     impatient = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
     impatient.start()
     with pytest.raises(KeyboardInterrupt):
-        started.stop(gently=True)
+        started.stop()
     impatient.join()
 
 
@@ -371,9 +372,10 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from skipjoin.bench.peers.environment import clean
-from skipjoin.bench.peers.peer_process import PeerProcess
-started = PeerProcess("it", [sys.executable, "-c", sys.argv[2]], clean(1), Path(sys.argv[1]))
-started.start(piped=True)
+from skipjoin.bench.load.process import MeasuredProcess
+started = MeasuredProcess("it", [sys.executable, "-c", sys.argv[2]], clean(1), Path(sys.argv[1]))
+started.piped = True
+started.start()
 child = started.process.stdout.readline().strip()
 started.pause()
 print(started.pid, child, flush=True)

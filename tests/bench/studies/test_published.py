@@ -42,8 +42,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def drawn(data: Path, name: str, starvation: str = "granted", level_s: float = 0.02) -> Redrawn:
-    setting = Setting(str(data), jobs=60, seeds=1, batch=4, kv_tokens=1600, starvation=starvation, level_s=level_s)
+def drawn(data: Path, name: str, starvation: str = "granted", limit_s: float = 0.02) -> Redrawn:
+    setting = Setting(str(data), jobs=60, seeds=1, batch=4, kv_tokens=1600, starvation=starvation, limit_s=limit_s)
     return redraw(named(name)[0], read_curves(data / "published" / FILE), setting, Quiet())
 
 
@@ -127,7 +127,7 @@ def test_a_file_without_a_column_or_without_text_is_refused(tmp_path: Path) -> N
 
 
 def test_as_many_jobs_as_arrive_in_a_while() -> None:
-    span = Span(200, 20, 400)
+    span = Span(seconds=200, least=20, most=400)
     assert [span.jobs(rate) for rate in (0.01, 0.5, 1.75, 10.0)] == [20, 100, 350, 400]
     with pytest.raises(InvalidSettings, match="no panel 'nothing'"):
         named("kv,nothing")
@@ -208,7 +208,7 @@ def test_bounds_decide_a_target_where_they_can() -> None:
 
 
 def test_a_curve_is_not_followed_far_beyond_the_limit(data: Path) -> None:
-    panel = drawn(data, "sharegpt", level_s=0.005)
+    panel = drawn(data, "sharegpt", limit_s=0.005)
     assert panel.rates() == (0.5,)
     assert panel.crossings() == dict.fromkeys(panel.ours)
     assert panel.ratio("fcfs") is None
@@ -217,12 +217,12 @@ def test_a_curve_is_not_followed_far_beyond_the_limit(data: Path) -> None:
 
 def test_manners_of_keeping_kv_differ_as_they_must(data: Path) -> None:
     panel = drawn(data, "kv", "paper")
-    last = {name: next(one for one in points if one.point.rate == 3.0) for name, points in panel.ours.items()}
-    assert last["proactive"].gigabytes > 0
-    assert last["reactive"].gigabytes > 0
-    assert last["recompute"].gigabytes == 0
-    assert last["recompute"].recomputed > last["proactive"].recomputed
-    assert last["reactive, waiting"].point.latency_s > last["reactive"].point.latency_s
+    last = {name: next(one for one in points if one.rate == 3.0) for name, points in panel.ours.items()}
+    assert last["proactive"].gigabytes_moved > 0
+    assert last["reactive"].gigabytes_moved > 0
+    assert last["recompute"].gigabytes_moved == 0
+    assert last["recompute"].tokens_recomputed > last["proactive"].tokens_recomputed
+    assert last["reactive, waiting"].latency_s > last["reactive"].latency_s
 
 
 def test_what_the_file_lacks_is_said(data: Path, tmp_path: Path) -> None:

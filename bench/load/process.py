@@ -1,8 +1,8 @@
-"""A process of a peer (or of ours, to be held against one), and everything it started.
+"""A process that is measured, and everything it started.
 
 Owns the start in a session of its own, with its log; pauses; and the end of all that was started, on
-every way out: a guardian kills it where this process is killed. It does not know what is said to it:
-`runner` talks to one over pipes, `server` to one over HTTP.
+every way out: a guardian kills it where this process is killed. What is said to it is its subclass's:
+`OwnServer`, and in bench/peers `PeerServer` and `Runner`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from ...core.errors import Unavailable
-from ..load.guardian import Guardian
+from .guardian import Guardian
 
-PATIENCE_S = 10.0
+KILL_S = 10.0
 LAST_LINES = 3
 LONGEST_LINE = 300
 LOOKED_AT = 1 << 16
@@ -25,10 +26,16 @@ LOOKED_AT = 1 << 16
 SHORT_OF_MEMORY = ("out of memory", "cannot allocate memory", "memoryerror", "bad_alloc")
 
 
-class PeerProcess:
-    """`name` stands in errors, `words` is the command, what it says besides its answers goes to `log`."""
+class MeasuredProcess:
+    """Use it in a `with`: it is ready when the block begins and gone, with all it started, when it ends."""
+
+    #: Whether standard input and output are pipes to us, else none and the log.
+    piped = False
+    #: For how long it is asked to end, each time; () kills it at once.
+    patience_s: tuple[float, ...] = ()
 
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        """`name` stands in errors, `words` is the command, what it says besides its answers goes to `log`."""
         self.name = name
         self._words = list(words)
         self._environment = dict(environment)
@@ -37,9 +44,23 @@ class PeerProcess:
         self._guardian: Guardian | None = None
         self._ended = False
 
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop()
+
+    def _wait_until_ready(self) -> None:
+        """Raise Unavailable for one that does not get there."""
+
     @property
     def process(self) -> subprocess.Popen[str]:
-        """It, once it was started."""
         assert self._process is not None, "started"
         return self._process
 
@@ -48,16 +69,16 @@ class PeerProcess:
         """The process, and the session of all that it started."""
         return self.process.pid
 
-    def start(self, *, piped: bool) -> None:
-        """Start it; `piped`: standard input and output are pipes to us, else none and the log. Raises Unavailable."""
+    def start(self) -> None:
+        """Raises Unavailable."""
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             self._guardian = Guardian()
             with self._log.open("w", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
                     self._words,
-                    stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if piped else log,
+                    stdin=subprocess.PIPE if self.piped else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if self.piped else log,
                     stderr=log,
                     text=True,
                     env=self._environment,
@@ -93,29 +114,39 @@ class PeerProcess:
             advice = " Memory was short, by all signs: end other programs, or take a smaller model or less KV."
         return f"{how}. Its last words: {words}.{advice}"
 
-    def stop(self, *, gently: bool = False) -> None:
-        """End it and what it started; `gently` asks first. Idempotent: its number may be another's afterwards."""
-        if self._process is not None and not self._ended:
+    def stop(self) -> int | None:
+        """End it and what it started; its exit code, None when it never ran.
+
+        Idempotent: its number may be another's afterwards.
+        """
+        if self._process is None:
+            return None
+        if not self._ended:
             self._ended = True
             try:
-                kill_group(self._process, gently=gently)
+                kill_session(self._process, self.patience_s)
             finally:
                 if self._guardian is not None:
                     self._guardian.dismiss()
+        return self._process.returncode
 
 
-def kill_group(process: subprocess.Popen[str], *, gently: bool = False) -> None:
-    """End it and what else is in its session; `gently` asks first. Ctrl-C during the asking hurries it."""
+def kill_session(process: subprocess.Popen[str], patience_s: Sequence[float] = ()) -> None:
+    """Ask it to end, waiting so long each time, then kill it and what else is in its session.
+
+    Ctrl-C during the asking hurries it.
+    """
     try:
-        if gently and process.poll() is None:
-            _signal(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE_S)
+        for wait_s in patience_s:
+            if process.poll() is None:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(wait_s)
     finally:
         # Also when it has ended by itself: its children may not have.
         _signal(process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE_S)
+            process.wait(KILL_S)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(OSError):
@@ -127,13 +158,13 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def last_words(log: Path) -> str:
+def last_words(log: Path, lines: int = LAST_LINES) -> str:
     """The last lines of a log, on one line."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOOKED_AT))
-            told = stream.read().decode("utf-8", "replace")
+            text = stream.read().decode("utf-8", "replace")
     except OSError:
-        told = ""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    return " / ".join(line[:LONGEST_LINE] for line in lines[-LAST_LINES:]).rstrip(".") or "it said nothing"
+        text = ""
+    told = [line.strip()[:LONGEST_LINE] for line in text.splitlines() if line.strip()]
+    return " / ".join(told[-lines:]).rstrip(".") or "it said nothing"
