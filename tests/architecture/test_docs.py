@@ -21,8 +21,15 @@ from skipjoin.scheduler.params import LadderParams
 from skipjoin.serving.door.metrics import Metrics
 from skipjoin.serving.settings import ServeSettings
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md")
-OF_THE_PRODUCT = ("README.md", "docs/algorithm.md", "docs/architecture.md", "docs/operations.md", "docs/wire.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md", "docs/states/*.md")
+OF_THE_PRODUCT = (
+    "README.md",
+    "docs/algorithm.md",
+    "docs/architecture.md",
+    "docs/operations.md",
+    "docs/wire.md",
+    "docs/states/cancellation.md",
+)
 
 
 def _documents(checkout: Path) -> list[Path]:
