@@ -15,6 +15,7 @@ import argparse
 import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -69,20 +70,21 @@ def bystander(
     ask: Ask = "health",
     *,
     token: str | None = None,
+    ca: Path | None = None,
     fresh: bool | None = None,
     patience_s: float = 60.0,
 ) -> Iterator[Seen]:
     """Ask from a process of its own, every 20 ms, until the block ends. It has had one answer when the block begins.
 
     "health" is GET /health, "completion" one token over HTTP, "submit" Submit and Stream of one token over gRPC. `fresh`: a connection for every
-    ask; HTTP has that unless told otherwise, gRPC has one channel. `token` is shown with every ask.
+    ask; HTTP has that unless told otherwise, gRPC has one channel. `token` is shown with every ask. With `ca`, a file of PEM, it speaks TLS.
     """
     from http_client import http_port
 
     port = server.port if ask == "submit" else http_port(server)
     fresh = (ask != "submit") if fresh is None else fresh
     command = [sys.executable, __file__, ask, str(port), *(["--fresh"] if fresh else [])]
-    environment = os.environ | ({"BYSTANDER_TOKEN": token} if token else {})
+    environment = os.environ | ({"BYSTANDER_TOKEN": token} if token else {}) | ({"BYSTANDER_CA": str(ca)} if ca else {})
     seen = Seen()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -174,9 +176,16 @@ class _Asking:
         return json.dumps(self.seen.__dict__)
 
 
+def _http(port: int) -> http.client.HTTPConnection:
+    if (ca := os.environ.get("BYSTANDER_CA")) is None:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    context = ssl.create_default_context(cafile=ca)
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=context)
+
+
 def _over_http(port: int, token: str | None, *, fresh: bool, completion: bool) -> Callable[[], None]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    kept = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    kept = _http(port)
 
     def exchange(connection: http.client.HTTPConnection) -> None:
         if completion:
@@ -191,7 +200,7 @@ def _over_http(port: int, token: str | None, *, fresh: bool, completion: bool) -
 
     def ask() -> None:
         if fresh:
-            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)) as connection:
+            with closing(_http(port)) as connection:
                 exchange(connection)
             return
         try:
@@ -211,7 +220,14 @@ def _over_grpc(port: int, token: str | None, *, fresh: bool) -> Callable[[], Non
 
     metadata: Any = (("authorization", f"Bearer {token}"),) if token else ()
     asked = pb.JobSpec(text="bystander", sampling=pb.SamplingParams(max_new_tokens=1, ignore_eos=True))
-    kept = None if fresh else grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    def opened(options: list[tuple[str, int]]) -> grpc.Channel:
+        if (ca := os.environ.get("BYSTANDER_CA")) is None:
+            return grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
+        credentials = grpc.ssl_channel_credentials(Path(ca).read_bytes())
+        return grpc.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
+
+    kept = None if fresh else opened([])
 
     def exchange(channel: grpc.Channel) -> None:
         stub = JobPoolServiceStub(channel)
@@ -224,8 +240,7 @@ def _over_grpc(port: int, token: str | None, *, fresh: bool) -> Callable[[], Non
         if kept is not None:
             exchange(kept)
             return
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        with opened([("grpc.use_local_subchannel_pool", 1)]) as channel:
             exchange(channel)
 
     return ask

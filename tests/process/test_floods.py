@@ -20,13 +20,14 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from process_server import Server, spec
 
+from skipjoin.client import AsyncClient, RetryParams
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
 Serve = Callable[..., Server]
 LONGEST_S = 0.5
-FLOOD_S = 1.5
-"""gRPC hands calls over in the order of their coming, a refusal costs a third of a millisecond, and a Submit and a Stream stand behind 2,000 each."""
+FLOOD_S = 1.0
+"""A Submit and a Stream stand behind 160 calls of the flood each, those among them that are taken in are answered first, and all share two cores."""
 GROWN_BYTES = 200 << 20
 
 
@@ -98,6 +99,21 @@ def test_more_streams_than_places_on_one_connection_are_refused_and_do_not_wait_
     assert ended["OK"] <= 112
     assert (seen.failures, seen.reasons) == (0, [])
     assert seen.longest_s <= LONGEST_S, seen
+
+
+@pytest.mark.alone
+def test_the_sdk_opens_connections_for_more_streams_than_one_may_have(serve: Serve) -> None:
+    server = serve("--max-connection-calls", "100")
+
+    async def follow_all() -> set[int]:
+        async with AsyncClient(f"127.0.0.1:{server.port}", retry=RetryParams(give_up_s=0)) as client:
+            job = await client.submit("x", params={"max_new_tokens": 40, "ignore_eos": True})
+            ended = await asyncio.gather(*(client.stream(job.job_id).result() for _ in range(300)))
+            return {len(answer.token_ids) for answer in ended}
+
+    with bystander(server, "submit") as seen:
+        assert asyncio.run(follow_all()) == {40}
+    assert (seen.failures, seen.reasons) == (0, [])
 
 
 @pytest.mark.alone
