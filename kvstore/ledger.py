@@ -1,7 +1,30 @@
 """The block ledger: every slot of both pools, every block, every move in flight.
 
-Owns these facts (docs/architecture.md, "One turn"): free + owned + in flight is the pool, at most one move per block, the slots of an
-ended job are orphans until their ticket returns. It does not know who deserves room; the planner decides, the ledger keeps the books.
+Owns these facts (docs/architecture.md, "One turn"): free + owned + in flight is the pool, at most
+one move per block, the slots of an ended job are orphans until their ticket returns. It does not
+know who deserves room; the planner decides, the ledger keeps the books.
+
+A map. The methods stand in the order of a block's life (docs/states/kv.md):
+
+    room      blocks are born on free pages, and released     `grow`, `release`
+    out       copies to the host begin, or are given up     `leave`, `write_behind`, `reclaim`
+    in        a copy back begins                            `bring_in`
+    landing   a copy is done; only here does a move end     `land`
+
+An example (tests/kvstore/test_ledger_example.py): 4 slots in each pool, pages of 16 tokens, one job
+of 40 tokens. The slots of a pool are free, owned and in flight.
+
+                       device   host    clean   the job is
+    grow(3)            1 3 0    4 0 0   0       resident     2 full blocks, and one of 8 tokens
+    write_behind(1)    1 2 1    3 0 1   0       resident     it runs on while a full block is copied
+    land               1 3 0    3 1 0   1       resident     that block is clean
+    leave(40)          2 0 2    1 1 2   0       leaving      the clean page is free at once
+    land               4 0 0    1 3 0   0       host         the others follow
+    bring_in           1 0 3    1 0 3   0       returning    one move, 3 pages
+    land               1 3 0    2 2 0   2       resident     the open block gave its copy back
+    leave(40)          3 0 1    1 2 1   0       leaving      only the open block is copied again
+    release            3 0 1    3 0 1   0       ended        that block is an orphan
+    land               4 0 0    4 0 0   0       ended        both its slots are free
 """
 
 from __future__ import annotations

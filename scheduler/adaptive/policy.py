@@ -1,7 +1,29 @@
 """The adaptive ladder: levels by what a job is expected to need still, ranked by boosted arrival.
 
-Owns who stands on which level and when that is looked at again. It knows neither pages nor batch limits: engine/state tells it what happened, the
-planner reads its order (docs/algorithm.md, "The adaptive ladder"). Lengths, prices, cells and head starts are their own files.
+Owns who stands on which level and when that is looked at again. It knows neither pages nor batch
+limits: engine/state tells it what happened, the planner reads its order (docs/algorithm.md, "The
+adaptive ladder"). Lengths, prices, cells and head starts are their own files.
+
+A map. What happens to a job moves it between cells; a cell has a level, a price and a head start:
+
+    submitted            its prompt gives the cell; it waits there by arrival    `_kind`, Standing
+    join, leave          it ranks as a runner, or waits in its cell again        `_running`
+    charge, decoding     less prompt is left, or a token more is made            `_move`, `_watch`
+    advance              it outlived its bin of ages: another cell, a demotion   `_crossings`
+    removed              its length is learned; now and then all cells change    `_learn`
+    order, key           arrival - head start - bonus of a runner                `_runs_at_ns`
+
+An example (tests/scheduler/test_adaptive_example.py): an iteration takes 20 ms and a prompt token
+0.1 ms, the dial stands at 0.65, and nothing is learned, so a level expects twice its quantum.
+Three jobs, 280 ms of work: W is 0.218 * 280 = 61 ms, a runner's bonus 280 / 4 * ln 2 = 49 ms.
+
+    job   prompt   arrives   level   expects   head start   ranks at   while it runs
+    1     610      0 ms      3       160 ms    19 ms        -19 ms     -68 ms
+    2     210      0 ms      2       80 ms     45 ms        -45 ms     -93 ms
+    3     10       50 ms     1       40 ms     78 ms        -28 ms     -77 ms
+
+Where job 1 runs already it goes on, and 2 is before 3. Had it not begun, the order would be 2, 3,
+1: the short job passes one that came 50 ms before it, and not one that is short itself.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
 METRIC = re.compile(r"\bskipjoin_[a-z0-9_]+")
+NAMED_FILE = re.compile(r"[\w/.-]+\.(?:py|proto)")
 NOTHING = "-"
 
 
@@ -64,6 +65,24 @@ def check_links(file: Path, root: Path) -> list[str]:
             offences.append(f"{file.name}: {target} leads nowhere")
         elif anchor and anchor not in anchors(there.read_text(encoding="utf-8")):
             offences.append(f"{file.name}: {target} names a heading that there is not")
+    return offences
+
+
+# files --------------------------------------------------------------------------------------------------------------
+def check_files(text: str, root: Path) -> list[str]:
+    """Every code file that the prose names is there.
+
+    One named without its folder lies in the folder that was named last.
+    """
+    offences, folder = [], Path()
+    for span in SPAN.findall(prose(text)):
+        if not NAMED_FILE.fullmatch(span):
+            continue
+        named = Path(span)
+        if len(named.parts) > 1:
+            folder = named.parent
+        if not (root / folder / named.name).is_file():
+            offences.append(f"there is no {span} (in {folder})")
     return offences
 
 

@@ -93,6 +93,11 @@ def test_links_lead_somewhere(checkout: Path) -> None:
     _no([offence for path in _documents(checkout) for offence in rules.check_links(path, checkout)])
 
 
+def test_files_are_there(checkout: Path) -> None:
+    pages = [path for path in _documents(checkout) if path.parent.name != "decisions"]
+    _no([offence for path in pages for offence in rules.check_files(path.read_text(encoding="utf-8"), checkout)])
+
+
 def test_metrics_are_told_of(checkout: Path) -> None:
     _no(rules.check_metrics(_read(checkout, "docs/operations.md"), _metrics()))
 
@@ -144,6 +149,16 @@ def test_a_broken_link_is_flagged(link: str, says: str, tmp_path: Path) -> None:
     assert [offence for offence in rules.check_links(page, tmp_path) if says in offence]
     page.write_text("[a](there.md) [b](there.md#head-line-and-more) [c](#page) [d](https://host.example/x)\n# Page\n")
     assert rules.check_links(page, tmp_path) == []
+
+
+def test_a_file_that_is_not_there_is_flagged(tmp_path: Path) -> None:
+    (tmp_path / "kv").mkdir()
+    for name in ("walk.py", "room.py"):
+        (tmp_path / "kv" / name).touch()
+    assert rules.check_files("`kv/walk.py` and `room.py`, `python kv/gone.py`, `gone.md`", tmp_path) == []
+    assert rules.check_files("`kv/walk.py` and `gone.py`", tmp_path) == ["there is no gone.py (in kv)"]
+    assert rules.check_files("`kv/gone.py`", tmp_path) == ["there is no kv/gone.py (in kv)"]
+    assert rules.check_files("`walk.py`", tmp_path) == ["there is no walk.py (in .)"]
 
 
 def test_a_forgotten_and_an_invented_metric_are_flagged() -> None:
