@@ -49,12 +49,11 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
         "executor",
         "kvstore.device",
         "profiler.measure",
-        "bench.kernels",
+        "bench.device",
         "bench.machine",
         "bench.peers.continuous_batching_runner",
         "bench.peers.transformers_runner",
         "bench.peers.vllm_runner",
-        "bench.step",
     ),
     "triton": ("kernels.compiled",),
     "safetensors": ("model",),
@@ -81,7 +80,7 @@ NOT_IN: dict[str, tuple[str, ...]] = {"numpy": ("client",), "torch": ("model.tex
 STANDARD_PLACES: dict[str, tuple[str, ...]] = {"time": ("core.clock",)}
 """Modules of the standard library that have one home."""
 
-PRINTERS = ("cli", "*.command", "*.render", "workload.fit")
+PRINTERS = ("cli", "*.command", "*.render", "*.run", "bench.device.against", "bench.device.pool", "workload.fit")
 """Where something is rendered for a person."""
 
 UNSAFE_IMPORTS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
