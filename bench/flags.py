@@ -41,7 +41,7 @@ def check_bounds(args: argparse.Namespace, **bounds: tuple[float, float]) -> Non
         value = getattr(args, name)
         if value is not None and not low <= value <= high:
             flag = name.replace("_", "-")
-            raise InvalidSettings(f"--{flag} is {value:g}.", field=flag, limit=f"{low:g}..{high:g}")
+            raise InvalidSettings(f"--{flag} is {value}.", field=flag, limit=f"{low}..{high}")
 
 
 def words_of(text: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ FOLDERS = (
 )
 MORE = (
     *(f"sim/{name}.py" for name in ("bounds", "drain", "executor", "link", "strict", "study", "world")),
-    *(f"bench/matrix/{name}.py" for name in ("cell", "scenario", "timeline")),
+    *(f"bench/{name}.py" for name in ("matrix/cell", "matrix/scenario", "matrix/timeline", "scenario_file")),
 )
 
 

@@ -1,7 +1,7 @@
 """Runs what a matrix still lacks, in several processes.
 
-Owns the order (a drain run, then the runs that need its rate), the processes and what happens when one ends, fails or is interrupted. It does not
-know what is measured: `cell` and `timeline` do. `command` calls `run_matrix`.
+Owns the order (a drain run, then the runs that need its rate), the processes, and what happens when
+one ends, fails or is interrupted. What is measured stands in `cell` and `timeline`.
 """
 
 from __future__ import annotations
@@ -16,29 +16,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ...core.errors import InternalError
+from ..progress import Bar
 from .cell import Jobs, Line, Run, drain, measure, prepare
 from .plan import Plan
 from .store import Store
 from .timeline import SmallRun, draw
-
-
-class Reporter(Protocol):
-    """Who is told how far the matrix is."""
-
-    def begin(self, what: str, jobs: int) -> None:
-        """So many runs are to be done."""
-        ...
-
-    def ended(self, jobs: int) -> None:
-        """So many more are done."""
-        ...
-
-    def note(self, text: str) -> None:
-        """A sentence for the person."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +48,9 @@ class _Call:
 class Matrix:
     """What is left of a plan, given what the store has."""
 
-    def __init__(self, plan: Plan, store: Store, reporter: Reporter) -> None:
+    def __init__(self, plan: Plan, store: Store, bar: Bar) -> None:
         self._store = store
-        self._reporter = reporter
+        self._bar = bar
         self.failed = 0
         self._tasks: deque[Task] = deque()
         lacking = {jobs: [run for run in runs if store.find("run", run.key()) is None] for jobs, runs in plan.cells()}
@@ -104,14 +88,14 @@ class Matrix:
             self._fail(line, 1)
             return
         self._store.add(line)
-        self._reporter.ended(1)
+        self._bar.ended(1)
 
     def _fail(self, line: Line, runs: int) -> None:
         self.failed += runs
         key = line["key"]
         what = " ".join(str(key[name]) for name in ("trace", "shape", "batch", "seed", "load", "policy") if name in key)
-        self._reporter.note(f"{what} failed: {line['error']}")
-        self._reporter.ended(runs)
+        self._bar.note(f"{what} failed: {line['error']}")
+        self._bar.ended(runs)
 
     def run(self, processes: int) -> None:
         """Do what is left. Raises InternalError when a process dies."""
@@ -150,7 +134,7 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C comes after the block, in whoever is started within it as well: there when it says that it is ready."""
+    """Ctrl-C comes after the block, also in a process that is started within it: when that says that it is ready."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -163,7 +147,7 @@ def _nothing() -> None:
 
 
 def _end_with_the_parent() -> None:
-    """In a child: Ctrl-C is told by the parent, a traceback of every child helps nobody; and no child outlives a parent that was killed."""
+    """In a child: the parent tells of Ctrl-C, without a traceback of every child; and none outlives a killed parent."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -177,18 +161,18 @@ def _leave_when_orphaned() -> None:
         os._exit(1)
 
 
-def run_matrix(plan: Plan, store: Store, reporter: Reporter, processes: int) -> int:
+def run_matrix(plan: Plan, store: Store, bar: Bar, processes: int) -> int:
     """Run what `store` lacks of `plan`; the number of runs that failed."""
     for reference in plan.references:
         given = reference.model_dump(mode="json")
         if store.find("reference", given) is None:
             store.add({"kind": "reference", "key": given})
-    matrix = Matrix(plan, store, reporter)
+    matrix = Matrix(plan, store, bar)
     for note in dict.fromkeys(note for jobs in plan.jobs for note in prepare(jobs)[1].notes):
-        reporter.note(note)
+        bar.note(note)
     total = len(plan)
     if matrix.lacking < total:
-        reporter.note(f"{total - matrix.lacking} of {total} runs are there already")
-    reporter.begin("runs", matrix.lacking)
+        bar.note(f"{total - matrix.lacking} of {total} runs are there already")
+    bar.begin("runs", matrix.lacking)
     matrix.run(processes)
     return matrix.failed

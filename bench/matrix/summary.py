@@ -1,7 +1,8 @@
 """What a matrix says: measures of a cell, and ratios of policies to the oracle and to `fcfs`.
 
-Owns how seeds, cells and policies are put together. A cell is a trace at a load and a batch; its measure is the mean over the seeds that all its
-policies have. `fcfs` is the better of its two forms, per cell and measure. Pure; the command prints what comes of it, the report draws it.
+A cell is a trace at a load and a batch; its measure is the mean over the seeds that all its policies
+have. `fcfs` is the better of its two forms, per cell and measure. Terminal, page and Markdown show
+the same `FIGURES`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...scheduler.registry import ORACLE_NAMES
+from ..table import DASH
 
 Line = dict[str, Any]
 ORACLE = "srpt-oracle"
@@ -135,55 +137,86 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A number of the summary: an average over the cells of a group, and the `worst` of them, "high" or "low".
+
+    `of`: (results, cell, policy). `form`: as `format` takes it.
+    """
+
+    group: str
+    title: str
+    of: Callable[[Results, Cell, str], float | None]
+    form: str = ".2f"
+    worst: str | None = "high"
+
+    def covers(self, cell: Cell) -> bool:
+        """Whether the cell is of the group."""
+        return self.group == ALL or (self.group == STEADY) is (cell.load <= HIGHEST_EDGE)
+
+    def text(self, row: Row) -> str:
+        """Of a policy: average / worst."""
+        spread = row.spreads[self.group, self.title]
+        if spread is None:
+            return DASH
+        worst = "" if self.worst is None else f" / {getattr(spread, self.worst):{self.form}}"
+        return f"{spread.mean:{self.form}}{worst}"
+
+
+STEADY, OVERLOAD, ALL = "loads <= 0.95", "overload", "all loads"
+
+
+def _to_fcfs(measure: str) -> Callable[[Results, Cell, str], float | None]:
+    return lambda results, cell, policy: results.to_fcfs(cell, policy, measure)
+
+
+def _plain(measure: str) -> Callable[[Results, Cell, str], float | None]:
+    return lambda results, cell, policy: results.measures[cell][policy].get(measure)
+
+
+FIGURES = (
+    *(
+        figure
+        for group in (STEADY, OVERLOAD)
+        for figure in (
+            Figure(group, "mean/oracle", Results.to_oracle),
+            Figure(group, "mean/fcfs", _to_fcfs("mean")),
+            Figure(group, "P99/fcfs", _to_fcfs("p99")),
+        )
+    ),
+    Figure(ALL, "normalised/fcfs", _to_fcfs("normalised")),
+    Figure(ALL, "TPOT/fcfs", _to_fcfs("tpot")),
+    Figure(ALL, "throughput/fcfs", _to_fcfs("throughput"), ".3f", "low"),
+    Figure(ALL, "preempt./job", _plain("preemptions"), worst=None),
+    Figure(ALL, "GB moved", _plain("gigabytes"), ",.0f", None),
+)
+LEGEND = (
+    "average over cells / worst cell; fcfs is the better of its two forms per cell and measure; "
+    "oracle: srpt-oracle, lengths known, moves free"
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A policy in the summary; None where no cell says it. `edge`: loads up to 0.95, `over`: above."""
+    """A policy in the summary; `spreads` by group and title, None where no cell says it."""
 
     policy: str
     cells: int
-    edge_mean_to_oracle: Spread | None
-    edge_mean_to_fcfs: Spread | None
-    edge_p99_to_fcfs: Spread | None
-    over_mean_to_oracle: Spread | None
-    over_mean_to_fcfs: Spread | None
-    over_p99_to_fcfs: Spread | None
-    normalised_to_fcfs: Spread | None
-    tpot_to_fcfs: Spread | None
-    throughput_to_fcfs: Spread | None
-    preemptions: Spread | None
-    gigabytes: Spread | None
+    spreads: dict[tuple[str, str], Spread | None]
 
 
 def summary(results: Results) -> list[Row]:
     """A row a policy, over all cells that have it."""
-    return [_row(results, policy) for policy in results.policies]
-
-
-def _row(results: Results, policy: str) -> Row:
-    mine = [cell for cell in results.cells if policy in results.measures[cell]]
-    edge = [cell for cell in mine if cell.load <= HIGHEST_EDGE]
-    over = [cell for cell in mine if cell.load > HIGHEST_EDGE]
-
-    def to_fcfs(cells: list[Cell], measure: str) -> Spread | None:
-        return spread_of(results.to_fcfs(cell, policy, measure) for cell in cells)
-
-    def to_oracle(cells: list[Cell]) -> Spread | None:
-        return spread_of(results.to_oracle(cell, policy) for cell in cells)
-
-    return Row(
-        policy=policy,
-        cells=len(mine),
-        edge_mean_to_oracle=to_oracle(edge),
-        edge_mean_to_fcfs=to_fcfs(edge, "mean"),
-        edge_p99_to_fcfs=to_fcfs(edge, "p99"),
-        over_mean_to_oracle=to_oracle(over),
-        over_mean_to_fcfs=to_fcfs(over, "mean"),
-        over_p99_to_fcfs=to_fcfs(over, "p99"),
-        normalised_to_fcfs=to_fcfs(mine, "normalised"),
-        tpot_to_fcfs=to_fcfs(mine, "tpot"),
-        throughput_to_fcfs=to_fcfs(mine, "throughput"),
-        preemptions=spread_of(results.measures[cell][policy].get("preemptions") for cell in mine),
-        gigabytes=spread_of(results.measures[cell][policy].get("gigabytes") for cell in mine),
-    )
+    rows = []
+    for policy in results.policies:
+        mine = [cell for cell in results.cells if policy in results.measures[cell]]
+        spreads = {
+            (figure.group, figure.title): spread_of(
+                figure.of(results, cell, policy) for cell in mine if figure.covers(cell)
+            )
+            for figure in FIGURES
+        }
+        rows.append(Row(policy, len(mine), spreads))
+    return rows
 
 
 def spread_of(values: Iterable[float | None]) -> Spread | None:

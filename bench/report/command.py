@@ -1,7 +1,4 @@
-"""`skipjoin bench report`: its flags and the files it writes; exit code 0 when they are written.
-
-It draws nothing: `page` and `markdown` do. bench/command calls it.
-"""
+"""`skipjoin bench report`: its flags and the files it writes; exit code 0 when they are written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The tables of a matrix in Markdown, for a document.
-
-Owns the form only. Numbers come from `matrix.summary`, their texts from `matrix.render`; the command writes what `markdown` gives.
-"""
+"""The tables of a matrix in Markdown, for a document."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..charts.looks import ordered
-from ..matrix.render import COLUMNS, DASH, LEGEND
-from ..matrix.summary import ORACLE, Results, collect, summary
+from ..matrix.summary import FIGURES, LEGEND, ORACLE, Results, collect, summary
+from ..table import known
 
 
 def markdown(lines: Sequence[dict[str, Any]]) -> str:
@@ -18,8 +15,8 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
     results = collect(lines)
     order = ordered(results.policies)
     rows = sorted(summary(results), key=lambda row: order.index(row.policy))
-    head = ["policy", *(f"{group}: {title}" for group, title, _ in COLUMNS)]
-    body = [[f"`{row.policy}`", *(show(row) for *_, show in COLUMNS)] for row in rows]
+    head = ["policy", *(f"{one.group}: {one.title}" for one in FIGURES)]
+    body = [[f"`{row.policy}`", *(one.text(row) for one in FIGURES)] for row in rows]
     policies = [name for name in order if name != ORACLE]
     cells = ["trace", "batch", "load", "alone (s)", "work (s)", f"`{ORACLE}` (s)", *(f"`{name}`" for name in policies)]
     return "\n".join(
@@ -30,7 +27,8 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
             "",
             *table(cells, _cells(results, policies)),
             "",
-            "Mean JCT in seconds of the two bounds and the oracle; of a policy its mean over the oracle's and its P99 over that of `fcfs`.",
+            "Mean JCT in seconds of the two bounds and the oracle; of a policy its mean over the oracle's "
+            "and its P99 over that of `fcfs`.",
             "",
         ]
     )
@@ -42,15 +40,12 @@ def _cells(results: Results, policies: list[str]) -> list[list[str]]:
         any_of = next(iter(results.measures[cell].values()))
         limits = [any_of.get("alone"), any_of.get("work"), results.oracle(cell, "mean")]
         ratios = [
-            f"{_two(results.to_oracle(cell, name))}, {_two(results.to_fcfs(cell, name, 'p99'))}" for name in policies
+            f"{known(results.to_oracle(cell, name), '.2f')}, {known(results.to_fcfs(cell, name, 'p99'), '.2f')}"
+            for name in policies
         ]
-        seconds = [DASH if value is None else f"{value:.3g}" for value in limits]
+        seconds = [known(value, ".3g") for value in limits]
         body.append([cell.trace, str(cell.batch), f"{cell.load:g}", *seconds, *ratios])
     return body
-
-
-def _two(value: float | None) -> str:
-    return DASH if value is None else f"{value:.2f}"
 
 
 def table(head: list[str], body: list[list[str]]) -> list[str]:

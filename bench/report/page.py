@@ -1,7 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
-
-Owns the order of the sections and their words. Charts come from `charts`, `tables` and `timeline`; the command writes what `page` gives.
-"""
+"""The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,8 +10,7 @@ from ..charts.looks import CSS, legend, ordered
 from ..charts.marks import tag
 from ..charts.plane import Others, Spot, plane
 from ..charts.timeline import last_s, timeline
-from ..matrix.render import LEGEND
-from ..matrix.summary import FCFS, HIGHEST_EDGE, ORACLE, Cell, Results, collect, spread_of, summary
+from ..matrix.summary import FCFS, HIGHEST_EDGE, LEGEND, ORACLE, Cell, Results, collect, spread_of, summary
 from .charts import against_load, cdf
 from .tables import heat_map, summary_table
 

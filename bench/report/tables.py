@@ -1,7 +1,4 @@
-"""The tables of the report, in HTML: the summary and the heat map of ratios to the oracle.
-
-Owns cells, shades and which number is marked as the best. Numbers come from `matrix.summary`, their texts from `matrix.render`.
-"""
+"""The tables of the report, in HTML: the summary and the heat map of ratios to the oracle."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from html import escape
 
 from ..charts.looks import ordered
 from ..charts.marks import tag
-from ..matrix.render import COLUMNS, DASH
-from ..matrix.summary import ORACLE, Results, Row, knows_lengths
+from ..matrix.summary import FIGURES, ORACLE, Results, Row, knows_lengths
+from ..table import DASH
 
 SHADES = 7
 DARKEST = 4.0
@@ -28,13 +25,13 @@ def summary_table(rows: list[Row]) -> str:
     """A row a policy; average over cells, and the worst one small."""
     order = ordered([row.policy for row in rows])
     rows = sorted(rows, key=lambda row: order.index(row.policy))
-    spans = Counter(group for group, _, _ in COLUMNS)
+    spans = Counter(one.group for one in FIGURES)
     groups = (tag("th", escape(group), colspan=span, class_="group") for group, span in spans.items())
     head = tag("tr", "<th></th>", *groups, class_="wide-head")
-    starts = [at == 0 or group != COLUMNS[at - 1][0] for at, (group, _, _) in enumerate(COLUMNS)]
-    names = zip(COLUMNS, starts, strict=True)
-    titles = tag("tr", "<th>policy</th>", *(_cell("th", title, start) for (_, title, _), start in names))
-    texts = [[show(row) for *_, show in COLUMNS] for row in rows]
+    starts = [at == 0 or one.group != FIGURES[at - 1].group for at, one in enumerate(FIGURES)]
+    names = zip(FIGURES, starts, strict=True)
+    titles = tag("tr", "<th>policy</th>", *(_cell("th", one.title, start) for one, start in names))
+    texts = [[one.text(row) for one in FIGURES] for row in rows]
     body = []
     for row, mine in zip(rows, texts, strict=True):
         cells = []
@@ -48,7 +45,7 @@ def summary_table(rows: list[Row]) -> str:
 
 def _best(rows: list[Row], texts: list[list[str]], column: int) -> str | None:
     """The best average of a ratio, those that know lengths apart; counts have no best."""
-    name = COLUMNS[column][1]
+    name = FIGURES[column].title
     if not name.endswith(("/oracle", "/fcfs")):
         return None
     averages = [

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from skipjoin.bench.charts.lines import thinned
 from skipjoin.bench.charts.marks import Scale, fitted, short, tag, text
 from skipjoin.bench.charts.plane import Spot, front, label_box
-from skipjoin.bench.matrix.summary import Cell, collect, summary
+from skipjoin.bench.matrix.summary import ALL, FIGURES, OVERLOAD, STEADY, Cell, collect, summary
 from skipjoin.bench.report.tables import shade
 
+GROUPS = (STEADY, OVERLOAD, ALL)
 CELL = Cell("chat", 0.9, 64)
 
 
@@ -61,14 +62,18 @@ def test_a_row_of_the_summary() -> None:
     rows = {row.policy: row for row in summary(collect(lines))}
     ours = rows["ours"]
     assert ours.cells == 3
-    assert ours.edge_mean_to_oracle is not None and ours.edge_p99_to_fcfs is not None
-    assert (ours.edge_mean_to_oracle.mean, ours.edge_mean_to_oracle.high) == (1.125, 1.25)
-    assert (ours.edge_p99_to_fcfs.mean, ours.edge_p99_to_fcfs.low, ours.edge_p99_to_fcfs.high) == (1.5, 1.0, 2.0)
-    assert ours.over_mean_to_fcfs is not None and ours.over_mean_to_fcfs.mean == pytest.approx(0.7)
-    assert ours.over_mean_to_oracle is None
-    assert ours.tpot_to_fcfs is None
-    assert ours.preemptions is not None and ours.preemptions.mean == 0.5
-    assert ours.gigabytes is not None and ours.gigabytes.mean == 2.0
+    steady, over, all_loads = (
+        {title: spread for (of, title), spread in ours.spreads.items() if of == group} for group in GROUPS
+    )
+    assert (steady["mean/oracle"].mean, steady["mean/oracle"].high) == (1.125, 1.25)
+    late = steady["P99/fcfs"]
+    assert (late.mean, late.low, late.high) == (1.5, 1.0, 2.0)
+    assert over["mean/fcfs"].mean == pytest.approx(0.7)
+    assert over["mean/oracle"] is None and all_loads["TPOT/fcfs"] is None
+    assert all_loads["preempt./job"].mean == 0.5 and all_loads["GB moved"].mean == 2.0
+    texts = {(one.group, one.title): one.text(ours) for one in FIGURES}
+    assert texts["loads <= 0.95", "mean/oracle"] == "1.12 / 1.25" and texts["overload", "mean/oracle"] == "-"
+    assert texts["all loads", "GB moved"] == "2"
     assert rows["srpt-oracle"].cells == 2
 
 
