@@ -6,7 +6,7 @@ know who deserves room; the planner decides, the ledger keeps the books.
 
 A map. The methods stand in the order of a block's life (docs/states/kv.md):
 
-    room      blocks are born on free pages, and released     `grow`, `release`
+    room      blocks are born on free pages, and released    `grow`, `release`
     out       copies to the host begin, or are given up     `leave`, `write_behind`, `reclaim`
     in        a copy back begins                            `bring_in`
     landing   a copy is done; only here does a move end     `land`
