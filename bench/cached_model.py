@@ -27,8 +27,8 @@ def cache_folder() -> Path:
 def ensure_model(preset: str, bar: Bar) -> Path:
     """The model folder of `preset` in the cache, made when it is missing.
 
-    Raises InvalidInput for a preset that there is not, or a disk without room; InternalError when it
-    cannot be made.
+    Raises InvalidInput for a preset that there is not, or a disk without room; InternalError when
+    it cannot be made.
     """
     from ..model.presets import check_room, preset_named
 
@@ -48,7 +48,7 @@ def ensure_model(preset: str, bar: Bar) -> Path:
 
 
 def run_command(*words: str, patience_s: float = COMMAND_S) -> None:
-    """Run `skipjoin WORDS...`, and end it on Ctrl-C. Raises InternalError with its last line when it fails."""
+    """Run `skipjoin WORDS...`. Raises InternalError with its last line when it fails."""
     done = subprocess.run(
         own_command(*words), env=own_environment(), capture_output=True, text=True, timeout=patience_s, check=False
     )

@@ -1,1 +1,1 @@
-"""`skipjoin bench demo`: the same jobs through a real server under each policy, beside the simulator."""
+"""`skipjoin bench demo`: the same jobs under each policy, served and simulated."""

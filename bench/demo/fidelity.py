@@ -1,8 +1,8 @@
-"""What repeated runs of the demo show: how true the simulator is, and each policy's mean JCT beside that of `fcfs`.
+"""What repeated runs of the demo show: how true the simulator is, and who beats `fcfs`.
 
-Policies take turns, and a profile is measured before each live run and after it, never fitted on the
-run itself. What is half way between the two predicts the run. Where they are far apart the machine
-changed meanwhile: the run is shown but set apart.
+Policies take turns, and a profile is measured before each live run and after it, never fitted on
+the run itself. What is half way between the two predicts the run. Where they are far apart the
+machine changed meanwhile: the run is shown but set apart.
 
 Near saturation an iteration that is 1 % longer makes the mean JCT 4 to 6 % longer, so the speed of
 the machine hides what the simulator gets wrong. The two are judged one by one: the *cost model* by
@@ -66,7 +66,7 @@ class Repeat:
 
     @property
     def truth(self) -> float | None:
-        """Simulated over live mean JCT, both at the speed of this run; None where one of them is unknown."""
+        """Simulated over live mean JCT, both at the speed of this run; None: not known."""
         live = self.pair.live.mean_jct_s
         return None if self.own_jct_s is None or not live else self.own_jct_s / live
 
@@ -78,7 +78,7 @@ class Repeat:
 
     @property
     def apart(self) -> bool:
-        """Whether the run says nothing about the profile: the machine changed, or requests were sent late."""
+        """Whether the machine changed meanwhile, or requests were sent late."""
         return abs(self.drift) > MOST_DRIFT or not self.pair.trustworthy
 
 
@@ -118,17 +118,17 @@ class Fidelity:
 
     @property
     def priced(self) -> bool | None:
-        """Whether the profile is within ten per cent of what iterations took; None where no run says so."""
+        """Whether the profile is within ten per cent in the median; None: no run says so."""
         return _within(self.costs)
 
     @property
     def median_over_base(self) -> float | None:
-        """Of live mean JCT over that of `fcfs`; None for `fcfs` itself, and where it did not run."""
+        """Of live mean JCT over that of `fcfs`; None for `fcfs` itself or without it."""
         return median(self.over_base) if self.over_base else None
 
     @property
     def early(self) -> bool | None:
-        """Whether the median over `fcfs` is within its bar; None without a bar or without `fcfs`."""
+        """Whether the median over `fcfs` is within its bar; None without either."""
         return held(self.median_over_base, self.most_over_base, at_most=True)
 
     @property
@@ -147,7 +147,7 @@ class Fidelity:
 
 
 def repeat(scenario: Scenario, policies: Sequence[str], times: int, context: RunContext) -> Iterator[Repeat | Fidelity]:
-    """Every run as it ends, then a `Fidelity` for each policy. Raises InvalidSettings, Unavailable."""
+    """Every run as it ends, then a `Fidelity` for each policy. Raises Unavailable."""
     rounds: list[dict[str, Repeat]] = []
     workload: Workload | None = None
     model, kept = context.models[scenario.model], context.record or context.folder
@@ -176,7 +176,7 @@ def repeat(scenario: Scenario, policies: Sequence[str], times: int, context: Run
 def at_own_speed(
     scenario: Scenario, policy: str, profile: Profile, workload: Workload, rows: Sequence[SweepRow]
 ) -> float | None:
-    """The simulated mean JCT in seconds with costs fitted to a run's iterations; None: too few for a fit."""
+    """The simulated mean JCT with costs fitted to a run's iterations; None: too few."""
     try:
         fitted, fit = fit_cost_model(rows, profile.model.move_token_ns)
     except InvalidProfile:
@@ -186,7 +186,7 @@ def at_own_speed(
 
 
 def by_kind(rows: Sequence[SweepRow], cost: CostModel) -> dict[str, Kind]:
-    """Iterations that were measured beside what `cost` says of them: prompts alone, decodes alone, both in one."""
+    """Measured iterations beside what `cost` says of them, by kind."""
     parts: dict[str, list[SweepRow]] = {kind: [] for kind in KINDS}
     for row in rows:
         parts[DECODES if not row.chunks else BOTH if row.decode_jobs else PROMPTS].append(row)
@@ -206,7 +206,7 @@ def _predicted_s(cost: CostModel, rows: Sequence[SweepRow]) -> float:
 
 
 def verdicts(scenario: Scenario, rounds: Sequence[Mapping[str, Repeat]]) -> Iterator[Fidelity]:
-    """What the rounds show of each policy that has a live mean JCT. A round holds one run of each policy."""
+    """What the rounds, one run of each policy, show of those with a live mean JCT."""
     for policy in rounds[0] if rounds else ():
         runs = [done[policy] for done in rounds]
         known = [(one, one.pair.fidelity) for one in runs if one.pair.fidelity is not None]

@@ -1,7 +1,7 @@
 """What came of a scenario of the demo: each policy live and simulated, and the bars between them.
 
-Owns the pairs, their judgement by the bars of the scenario file, and the JSON value. It runs nothing
-and renders nothing.
+Owns the pairs, their judgement by the bars of the scenario file, and the JSON value. It runs
+nothing and renders nothing.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ class Outcome:
 
     @property
     def disturbed(self) -> tuple[str, ...]:
-        """Why no figure of time is to be judged: the noise, and each run whose requests were sent late."""
+        """Why no figure of time is judged: the noise, and runs whose requests were sent late."""
         late = (pair for pair in self.pairs if not pair.trustworthy)
         return (*self.noise, *(f"the generator was {one.lag_p99_ms:.1f} ms late under {one.policy}" for one in late))
 
     def holds(self, *, strict: bool) -> bool:
-        """Whether every claim does that can be judged: on a busy machine none that is timed, unless `strict`."""
+        """Whether every claim does; on a busy machine only what is not timed, unless `strict`."""
         return all(claim.holds for claim in self.claims() if strict or not self.disturbed or not claim.timed)
 
     def as_json(self) -> dict[str, object]:
-        """Plain values: for each policy the live and the simulated result, the oracle's, and the bars."""
+        """Plain values: served and simulated results, and the bars."""
         return {
             "scenario": self.scenario.title,
             "seed": self.scenario.seed,

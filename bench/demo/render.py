@@ -42,10 +42,11 @@ def print_repeat(scenario: Scenario, said: Repeat) -> None:
     """One of several runs."""
     pair = said.pair
     late = "" if pair.trustworthy else f"  generator {pair.lag_p99_ms:.1f} ms late"
+    apart = "  set apart" if said.apart else ""
     print(
         f"{scenario.title}, run {said.number + 1} {pair.policy:<10} live {pair.live.mean_jct_s or 0.0:8.3f} s"
         f"  simulated {pair.simulated.mean_jct_s or 0.0:8.3f} s  ratio {known(pair.fidelity, '.3f')}"
-        f"  at its own speed {known(said.truth, '.3f')}  drift {said.drift:+.1%}{late}{'  set apart' if said.apart else ''}",
+        f"  at its own speed {known(said.truth, '.3f')}  drift {said.drift:+.1%}{late}{apart}",
         flush=True,
     )
     if said.kinds:
@@ -54,7 +55,7 @@ def print_repeat(scenario: Scenario, said: Repeat) -> None:
 
 
 def print_fidelity(said: Fidelity) -> None:
-    """The verdict on all runs of a policy: the simulator's truth, and mean JCT beside that of fcfs."""
+    """The verdict on all runs of a policy: simulator, cost model, mean JCT over fcfs's."""
     title = f"{said.scenario}, {said.policy}"
     truths, costs, ratios = map(_each, (said.truths, said.costs, said.ratios))
     bar = f"(bar: median within {WITHIN:.0%} of 1)"

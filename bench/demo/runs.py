@@ -1,4 +1,4 @@
-"""Runs of the demo: a profile, the jobs this machine can do in time, a server for each policy, the simulator.
+"""Runs of the demo: a profile, jobs that fit, a server for each policy, the simulator.
 
 Owns the order of the steps. It neither judges (`outcome` does) nor renders.
 """
@@ -33,8 +33,8 @@ from .outcome import Outcome, Pair
 from .scenario import PAGE_TOKENS, Scenario
 
 LONGEST_S = 32.0
-"""The simulator's makespan that a run may have. Live ones come out a little longer; six of them, two
-profiles and the starts end in 5 minutes."""
+"""The simulator's makespan that a run may have. Live ones come out a little longer; six of them,
+two profiles and the starts end in 5 minutes."""
 PROFILE_S = 20.0
 ORACLE = "srpt-oracle"
 VOCABULARY = 256

@@ -1,7 +1,8 @@
 """A scenario of the demo: which jobs, how fast, on how small a machine.
 
 Owns the file format and how it becomes a workload and a machine for the simulator. It knows no
-server; `runs` starts one with the same numbers. The files lie in `scenarios/`, their seeds with them.
+server; `runs` starts one with the same numbers. The files lie in `scenarios/`, their seeds with
+them.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Scenario(ScenarioPart):
         return Shape(self.title, self.about, 0, prompts, outputs, np.array([0.0, 1.0]), groups)
 
     def workload(self, requests: int | None = None) -> Workload:
-        """The first `requests` jobs (None: all), without a rate yet. Another count begins with the same jobs."""
+        """The first `requests` jobs (None: all), without a rate yet."""
         return make_workload(
             self.lengths(),
             requests=self.requests if requests is None else requests,
@@ -135,9 +136,10 @@ class Scenario(ScenarioPart):
         return Machine(profile.cost, facts, EngineParams(max_batch=self.max_batch))
 
     def fitted(self, profile: Profile, longest_s: float) -> tuple[Workload, float]:
-        """The workload at the scenario's load, and the drain rate in jobs a second, both by the simulator.
+        """The workload at the scenario's load, and the drain rate, by the simulator.
 
-        On a machine where that takes longer than `longest_s`, only the first jobs that are done in time.
+        On a machine where that takes longer than `longest_s`, only the first jobs that are done in
+        time.
         """
         machine = self.machine(profile)
         requests = self.requests

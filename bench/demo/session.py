@@ -25,7 +25,7 @@ Value = dict[str, object]
 
 
 def run_demo(args: argparse.Namespace) -> int:
-    """Run every scenario under every policy. Raises InvalidSettings, InvalidInput, Unavailable, InternalError."""
+    """Run every scenario under every policy. Raises SkipjoinError."""
     check_bounds(args, fidelity=(1, 1000))
     record = None if args.record is None else _made(Path(args.record))
     policies = words_of(args.policies)

@@ -45,7 +45,7 @@ class Address:
 
 @asynccontextmanager
 async def connected(address: Address, clock: Clock) -> AsyncIterator[Target]:
-    """A target, closed when the block ends. Raises InvalidInput for an address or file that is none, Unavailable."""
+    """A target, closed when the block ends. Raises InvalidInput, Unavailable."""
     if address.token_file is None:
         token = os.environ.get("SKIPJOIN_TOKEN") or None
     else:

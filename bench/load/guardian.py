@@ -1,7 +1,7 @@
 """What a measurement started does not outlive it, not even when it is killed without a word.
 
-Owns a small process that watches one pipe: its end means that the process at the other side is gone,
-and then it kills what it was told of. It imports nothing of ours, because this file is that
+Owns a small process that watches one pipe: its end means that the process at the other side is
+gone, and then it kills what it was told of. It imports nothing of ours, because this file is that
 process's program too. `OwnServer` and the processes of peers each keep one beside them.
 """
 
@@ -18,7 +18,7 @@ DONE = "done"
 
 
 class Guardian:
-    """Watches at once, over nothing, in a session of its own, which Ctrl-C and pauses do not reach."""
+    """Watches over nothing yet, in a session that Ctrl-C and pauses do not reach."""
 
     def __init__(self) -> None:
         """Raises OSError."""
@@ -32,7 +32,7 @@ class Guardian:
         )
 
     def watch(self, pid: int, *, group: bool) -> None:
-        """Kill the process, or the `group` that it leads, when this process ends before it called `dismiss`."""
+        """Kill the process, or the `group` it leads, when this one ends without `dismiss`."""
         self._tell(f"{-pid if group else pid}")
 
     def dismiss(self) -> None:
@@ -56,7 +56,7 @@ class Guardian:
 
 
 def main() -> None:
-    """Read until the end, then kill what the last number names (negative: a group), unless told that all is done."""
+    """Read to the end, then kill the last number (negative: a group), unless all is done."""
     watched: int | None = None
     for line in sys.stdin:
         if (word := line.strip()) == DONE:

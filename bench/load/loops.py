@@ -1,9 +1,9 @@
 """The two ways to send a workload: an open loop by its schedule, a closed one by so many clients.
 
-Owns the schedule, the lag of the generator and the collection of answers. A `Target` knows the wire.
-The open loop sends every request at its time, whatever became of the others. Latencies count from
-the *scheduled* time, so a generator that cannot keep up shows in the figures and is told besides.
-In the closed loop a request arrives when its client sends it: throughput is what to read.
+Owns the schedule, the lag of the generator and the collection of answers. A `Target` knows the
+wire. The open loop sends every request at its time, whatever became of the others. Latencies count
+from the *scheduled* time, so a generator that cannot keep up shows in the figures and is told
+besides. In the closed loop a request arrives when its client sends it: throughput is what to read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Ended = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadRun:
-    """What came of a workload: an answer for each request, and two times of each (int64[n], monotonic ns)."""
+    """What came of a workload. Times are int64[n], monotonic ns."""
 
     workload: Workload
     scheduled_ns: Int64s

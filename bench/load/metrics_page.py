@@ -1,7 +1,7 @@
 """A server's metrics page, read from outside.
 
-Owns the fetch and the few lines of the Prometheus text format that sums need. It passes over what it
-cannot read, for the server may be another's. Targets name the metrics they want.
+Owns the fetch and the few lines of the Prometheus text format that sums need. It passes over what
+it cannot read, for the server may be another's. Targets name the metrics they want.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TIMEOUT_S = 10.0
 
 
 def samples(text: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
-    """Labels and value of every sample of metric `name`; what cannot be read or is no number is passed over."""
+    """Labels and value of every sample of metric `name` that is a number."""
     for line in text.splitlines():
         found = _SAMPLE.match(line)
         if found is None or found[1] != name:
@@ -55,7 +55,7 @@ class MetricsPage:
         return round(sum(values)) if values else None
 
     async def label(self, name: str, label: str) -> str | None:
-        """The value of a label of the metric's first sample that is not 0; None when there is none."""
+        """A label's value in the metric's first sample that is not 0; None: there is none."""
         text = await self._text()
         found = [] if text is None else [labels.get(label) for labels, value in samples(text, name) if value]
         return found[0] if found else None

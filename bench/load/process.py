@@ -1,8 +1,8 @@
 """A process that is measured, and everything it started.
 
-Owns the start in a session of its own, with its log; pauses; and the end of all that was started, on
-every way out: a guardian kills it where this process is killed. What is said to it is its subclass's:
-`OwnServer`, and in bench/peers `PeerServer` and `Runner`.
+Owns the start in a session of its own, with its log; pauses; and the end of all that was started,
+on every way out: a guardian kills it where this process is killed. What is said to it is its
+subclass's: `OwnServer`, and in bench/peers `PeerServer` and `Runner`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHORT_OF_MEMORY = ("out of memory", "cannot allocate memory", "memoryerror", "ba
 
 
 class MeasuredProcess:
-    """Use it in a `with`: it is ready when the block begins and gone, with all it started, when it ends."""
+    """Ready when the `with` block begins; gone, with all it started, when it ends."""
 
     #: Whether standard input and output are pipes to us, else none and the log.
     piped = False
@@ -35,7 +35,7 @@ class MeasuredProcess:
     patience_s: tuple[float, ...] = ()
 
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """`name` stands in errors, `words` is the command, what it says besides its answers goes to `log`."""
+        """`name` stands in errors; what it says besides its answers goes to `log`."""
         self.name = name
         self._words = list(words)
         self._environment = dict(environment)
@@ -104,7 +104,7 @@ class MeasuredProcess:
             raise Unavailable(f"{self.name} {self.fate(code)}")
 
     def fate(self, code: int | None) -> str:
-        """How it ended, or (None) that it does not answer: a clause with its last words, and what to do."""
+        """How it ended, or (None) that it does not answer; its last words; what to do."""
         how = "does not answer"
         if code is not None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

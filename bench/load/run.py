@@ -1,7 +1,7 @@
-"""One run of `bench run`: which requests, at what rate, against which server; and its figures as JSON.
+"""One run of `bench run`: which requests, at what rate; and its figures as JSON.
 
-Owns the order of the steps (workload, a drain where a load is asked for, the run) and the fields. It
-knows neither flags nor wires: the command asks, a `Target` carries.
+Owns the order of the steps (workload, a drain where a load is asked for, the run) and the fields.
+It knows neither flags nor wires: the command asks, a `Target` carries.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LoadQuestion:
             raise InvalidSettings(f"--max-tokens is {self.max_tokens}.", field="max_tokens", limit="at least 2")
 
     def workload(self) -> Workload:
-        """The requests, with a rate where the trace has one. Raises InvalidSettings, InvalidTrace."""
+        """The requests, with the trace's rate. Raises InvalidSettings, InvalidTrace."""
         wanted = None if self.requests is None else self.warmup + self.requests
         return make_workload(
             open_source(self.trace, self.data_folder, wanted),
@@ -70,7 +70,7 @@ class LoadQuestion:
 
 @dataclass(frozen=True, slots=True)
 class LoadStudy:
-    """What came of it. `result` has the fields of simulate's; the generator's lag says whether to believe it."""
+    """What came of it. The generator's lag says whether to believe it."""
 
     trace: str
     target: str
@@ -93,7 +93,7 @@ class LoadStudy:
 
 
 async def study_load(question: LoadQuestion, name: str, target: Target, clock: Clock, bar: Bar) -> LoadStudy:
-    """Measure. Raises InvalidSettings, InvalidTrace, and Unavailable when not one request succeeded."""
+    """Measure. Raises InvalidSettings, InvalidTrace, Unavailable where all requests fail."""
     question.check()
     workload = question.workload()
     for note in workload.notes:

@@ -1,6 +1,7 @@
 """A server of our own to measure: `skipjoin serve` in processes of its own, started, found, ended.
 
-It knows the command line and the start line, nothing inside. Its files lie in a folder the caller gives.
+It knows the command line and the start line, nothing inside. Its files lie in a folder the caller
+gives.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def own_command(*words: str) -> list[str]:
 
 
 def compute_threads() -> int:
-    """Threads for an engine: all processors but one, which door and generator share; at most 8, models are small."""
+    """Threads for an engine: all processors but one, for door and generator; 8 at most."""
     return max(1, min(8, len(os.sched_getaffinity(0)) - 1))
 
 
@@ -50,7 +51,7 @@ class OwnServer(MeasuredProcess):
     patience_s = (DRAIN_S, END_S)
 
     def __init__(self, folder: Path, flags: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
-        """`flags` of serve besides addresses, admin socket and the (durable) job pool, which lie in `folder`.
+        """`flags` of serve besides addresses, admin socket and job pool, set here.
 
         `environ`: variables besides this process's.
         """

@@ -24,7 +24,8 @@ class SkipjoinTarget:
     """Target over gRPC.
 
     `connect` makes one more client: a server bounds the calls of one connection, and a call beyond
-    the bound would wait on our side of the wire. Without `metrics`, bytes moved and policy are unknown.
+    the bound would wait on our side of the wire. Without `metrics`, bytes moved and policy are
+    unknown.
     """
 
     def __init__(self, connect: Callable[[], AsyncClient], clock: Clock, metrics: MetricsPage | None = None) -> None:

@@ -1,7 +1,7 @@
 """What a benchmark asks of a server, and what it hears.
 
-Owns the `Target` port, its two values, and the prompts: random token ids by seed, the same for every
-target and policy. It knows no wire: `skipjoin_target` speaks gRPC, `openai_target` HTTP.
+Owns the `Target` port, its two values, and the prompts: random token ids by seed, the same for
+every target and policy. It knows no wire: `skipjoin_target` speaks gRPC, `openai_target` HTTP.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Target(Protocol):
     """A server under load."""
 
     async def ask(self, asked: Asked) -> Answered:
-        """Follow one request to its end. Raises only cancellation: what goes wrong is in the answer."""
+        """Follow one request to its end. What goes wrong is in the answer."""
         ...
 
     async def bytes_moved(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Starts a module of this package in an interpreter that has not installed it: `python boot.py MODULE`.
+"""`python boot.py MODULE`: starts a module of this package where it is not installed.
 
 The folder three floors up becomes the package, and nothing beside it can be imported. It runs as a
 script in a peer's environment, so it imports nothing of ours itself; `runner` starts it.

@@ -1,23 +1,36 @@
 """Who the peers are.
 
-Owns the table: name, what is pinned for it, what speaks for it offline and where it computes, how its
-server is started. It starts and installs nothing; `install`, `runner` and `server` read it.
+Owns the table: name, what is pinned for it, what speaks for it offline and where it computes, how
+its server is started. It starts and installs nothing; `install`, `runner` and `server` read it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import InvalidSettings
-from .environment import Machine
-from .environment import vllm_cpu as vllm_cpu_environment
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 DEVICES = ("cpu", "cuda")
 CPU_FLOAT32 = {"cpu": ("float32",)}
 EVERYWHERE = dict.fromkeys(DEVICES, ("float32", "bfloat16", "float16"))
+TCMALLOC = "libtcmalloc_minimal.so.4"
+LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
+_STEERING = ("SKIPJOIN_", "OMP_", "KMP_", "MKL_", "VLLM_", "CT2_")
+_LEFT_OUT = (*_STEERING, "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a peer may use: CPU threads, GiB for KV, and two folders of its own."""
+
+    threads: int
+    kv_gib: int
+    prefix: Path
+    kept: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,7 @@ class Peer:
 
     @property
     def alone(self) -> Path | None:
-        """Requirements that are installed before those, without what they ask for themselves; None when there are none."""
+        """Requirements installed before those, without their own; None: there are none."""
         path = REQUIREMENTS / f"{self.pinned_as}.alone.txt"
         return path if path.is_file() else None
 
@@ -72,6 +85,37 @@ class Peer:
         if dtype is not None and dtype not in self.computes[device]:
             return f"not in this precision: computes in {', '.join(self.computes[device])} on {device}, not in {dtype}"
         return None
+
+
+def clean_environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without what would steer a peer by chance, then `more`.
+
+    No downloads, no reports home, `threads` for OpenMP.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
+    own = {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(threads),
+    }
+    return inherited | own | dict(more or {})
+
+
+def vllm_cpu(machine: Machine) -> Mapping[str, str]:
+    """As its manual asks: threads bound, Intel's OpenMP and tcmalloc loaded first."""
+    processors = sorted(os.sched_getaffinity(0))[: machine.threads]
+    first = [machine.prefix / "lib" / "libiomp5.so", *(Path(folder) / TCMALLOC for folder in LIBRARY_FOLDERS)]
+    return {
+        "LD_PRELOAD": ":".join(str(path) for path in first if path.is_file()),
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(processor) for processor in processors),
+        "VLLM_CPU_KVCACHE_SPACE": str(machine.kv_gib),
+        "VLLM_CACHE_ROOT": str(machine.kept / "compiled"),
+        "VLLM_NO_USAGE_STATS": "1",
+    }
 
 
 def _serve_vllm(wish: ServeWish) -> list[str]:
@@ -93,7 +137,7 @@ ALL = (
         shares="transformers",
     ),
     Peer("ctranslate2", "CTranslate2", "ctranslate2", "ctranslate2_runner"),
-    Peer("vllm-cpu", "vLLM, CPU build", "vllm-cpu", "vllm_runner", _serve_vllm, vllm_cpu_environment),
+    Peer("vllm-cpu", "vLLM, CPU build", "vllm-cpu", "vllm_runner", _serve_vllm, vllm_cpu),
 )
 PEERS = {peer.name: peer for peer in ALL}
 

@@ -43,7 +43,7 @@ class Key:
 
 
 class VisitFile:
-    """Lines, a JSON object each: in a file that is read first and added to, on standard output (`-`), or (None) in memory."""
+    """JSON lines: in a file that is read first, on standard output (`-`), or (None) in memory."""
 
     def __init__(self, name: str | Path | None) -> None:
         """Raises InvalidInput for a file that holds something else."""

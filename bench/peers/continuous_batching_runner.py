@@ -1,7 +1,7 @@
 """Transformers' continuous batching behind JSON lines, without a prefix cache.
 
-Its manager stays with its pages and its thread between calls. Attention is what the environment has:
-flash attention where it was installed there, else torch's own. `boot` starts it there.
+Its manager stays with its pages and its thread between calls. Attention is what the environment
+has: flash attention where it was installed there, else torch's own. `boot` starts it there.
 """
 
 from __future__ import annotations

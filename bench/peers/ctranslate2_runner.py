@@ -20,7 +20,7 @@ KEPT = 2
 
 
 def converted(model: Path, kept: Path) -> Path:
-    """The folder that CTranslate2 reads, made of `model` when it is not there yet for the same contents.
+    """The folder that CTranslate2 reads, made of `model` once for the same contents.
 
     The `KEPT` that were wanted last stay; older ones, and what was left half-made, are deleted.
     """

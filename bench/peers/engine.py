@@ -31,8 +31,8 @@ Tokens = list[list[int]]
 def taking_part(asked: Sequence[str] | None, scenario: EngineScenario) -> tuple[list[Peer], dict[str, str]]:
     """The peers that take part, and why the others do not; `asked` None: all, () none.
 
-    Raises InvalidSettings for one that is missed, saying how to install it: one asked for by name, or
-    any where the scenario is of no use without.
+    Raises InvalidSettings for one that is missed, saying how to install it: one asked for by name,
+    or any where the scenario is of no use without.
     """
     device = scenario.device
     peers = [peer_named(name, "peers") for name in dict.fromkeys(PEERS if asked is None else asked)]
@@ -59,7 +59,7 @@ def taking_part(asked: Sequence[str] | None, scenario: EngineScenario) -> tuple[
 def systems_of(
     scenario: EngineScenario, config: ModelConfig, peers: Sequence[Peer], folder: Path
 ) -> tuple[list[tuple[Runner, Path]], Runner | None]:
-    """Every system's process with the folder it may keep things in, ours first; and the roof's on a CPU.
+    """Every system's process and its folder, ours first; and the roof's on a CPU.
 
     `bench kernels` has the roofs of a GPU.
     """
@@ -81,7 +81,8 @@ def measure(
     """Fill `study` and give every run as it ends.
 
     `systems`: ours first, each with the folder it may keep things in. `roof` None: not measured.
-    Raises Unavailable when ours or the roof fails. A peer that fails is noted, and the others go on.
+    Raises Unavailable when ours or the roof fails. A peer that fails is noted, and the others go
+    on.
     """
     scenario = study.scenario
     asked = {"model": str(model), "threads": scenario.threads, "device": scenario.device, "dtype": scenario.dtype}
@@ -157,7 +158,7 @@ def _roof(study: EngineStudy, roof: Runner, batch: int, repeat: int) -> Roof:
 
 
 def agreement(ours: Tokens, theirs: Tokens) -> tuple[float, float]:
-    """Share of requests with our tokens exactly; mean share of a request's tokens in front of the first that is another."""
+    """Share of requests with our tokens; mean share of tokens before the first other."""
     same, agreed = 0, 0.0
     for mine, other in zip(ours, theirs, strict=True):
         differ = (at for at, (one, two) in enumerate(zip(mine, other, strict=True)) if one != two)

@@ -48,7 +48,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """The model's linear layers alone: a decode step, the pass over the batch's prompts; and reading the weights."""
+    """The model's linear layers alone, and reading its weights."""
 
     batch: int
     repeat: int
@@ -64,7 +64,7 @@ class Roof:
 
     @property
     def job_rate(self) -> float:
-        """Output tokens a second of the same jobs, prompts included, if only linear layers took time."""
+        """Output tokens a second, prompts included, if only linear layers took time."""
         whole_s = self.prompt_seconds + (self.output_tokens - 1) * self.step_seconds
         return self.batch * self.output_tokens / whole_s
 
@@ -118,7 +118,7 @@ class EngineStudy:
         return [roof for roof in self.roofs if roof.batch == batch]
 
     def verdicts(self) -> list[Verdict]:
-        """Every bar of the scenario, in order; a ratio is taken in each repeat, so a slow minute meets both sides."""
+        """Every bar of the scenario, in order."""
         return [self._verdict(bar) for bar in self.scenario.bars]
 
     def _verdict(self, bar: EngineBar) -> Verdict:

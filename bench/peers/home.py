@@ -1,7 +1,7 @@
 """Where peers live, and which of them do.
 
-Owns the folders below the XDG cache and the stamp that says what was installed to the end. `install`
-writes the stamp.
+Owns the folders below the XDG cache and the stamp that says what was installed to the end.
+`install` writes the stamp.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAMP = "installed.json"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of one peer's build for a device; peers that share their pins have one together."""
+    """The folder of a peer's build for a device; peers that share pins share it."""
 
     peer: Peer
     device: str = "cpu"
@@ -51,7 +51,7 @@ class Home:
         return self.folder / ("last.log" if self.peer.shares is None else f"last-{self.peer.name}.log")
 
     def wanted(self) -> str:
-        """A digest of the pins and the interpreter's version: another one means to install again."""
+        """A digest of the pins and the interpreter's version."""
         digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
         digest.update(b"" if self.device == "cpu" else self.device.encode())
         for path in (self.peer.alone, self.peer.requirements):
@@ -59,7 +59,7 @@ class Home:
         return digest.hexdigest()[:16]
 
     def version(self) -> str | None:
-        """The installed version; None when it is not installed, only half, or as other pins asked."""
+        """The installed version; None: not installed, only half, or of other pins."""
         try:
             stamp = json.loads((self.folder / STAMP).read_text(encoding="utf-8"))
             found = str(stamp["version"]) if stamp["wanted"] == self.wanted() else None
@@ -92,14 +92,14 @@ class Home:
         waiting.replace(self.folder / STAMP)
 
     def require(self, flag: str = "peer") -> str:
-        """The installed version. Raises InvalidSettings saying how to install it; `flag` asked for it."""
+        """The installed version. Raises InvalidSettings saying how to install it."""
         version = self.version()
         if version is None:
             raise InvalidSettings(f"{self.peer.name} is {self.absence}.", field=flag)
         return version
 
     def remove(self) -> bool:
-        """Delete all of it; False when there was nothing. Raises Unavailable when it cannot be deleted."""
+        """Delete all of it; False when there was nothing. Raises Unavailable."""
         if not self.folder.exists():
             return False
         try:

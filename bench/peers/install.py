@@ -1,8 +1,8 @@
 """A peer into a virtual environment of its own.
 
 Owns the steps: environment, what is installed by itself, the pinned rest, the proof that it can be
-imported. Interrupted, it goes on where it was, because what pip has fetched and installed stays; the
-stamp comes last.
+imported. Interrupted, it goes on where it was, because what pip has fetched and installed stays;
+the stamp comes last.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 from ...core.errors import InvalidSettings, Unavailable
 from ..load.process import kill_session
 from ..progress import Bar
-from .environment import clean
+from .catalogue import clean_environment
 from .home import Home, install_words
 
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_S = 3.0
 FREE_BYTES = {"cpu": 6 << 30, "cuda": 10 << 30}
-"""What the largest peer takes with pip's copies while it is installed (in the end: 3.4 GB for the CPU,
-4.9 GB for CUDA)."""
+"""What the largest peer takes with pip's copies while it is installed (in the end: 3.4 GB for the
+CPU, 4.9 GB for CUDA)."""
 _SHOWN = 3
 
 
@@ -65,7 +65,7 @@ def _pins(path: Path) -> int:
 
 
 def _venv(home: Home) -> None:
-    """A half-made environment, or one whose interpreter is gone or of another version than this one, is made anew."""
+    """Make it, also anew where it is half-made or of another interpreter."""
     asked = "import pip, sys; sys.exit(sys.version_info[:2] != tuple(map(int, sys.argv[1:])))"
     if home.python.exists() and _run([str(home.python), "-c", asked, *map(str, sys.version_info[:2])], home)[0] == 0:
         return
@@ -78,9 +78,9 @@ def _venv(home: Home) -> None:
 def _torch_build(home: Home) -> list[str]:
     """What makes pip choose torch's build for the device.
 
-    For the CPU the index of its CPU builds, when it answers: without it pip may choose the build for
-    CUDA, which is gigabytes larger. For CUDA the version without a suffix, compared as text: on Linux
-    that is the package index's build for CUDA, whatever other indexes pip is told of.
+    For the CPU the index of its CPU builds, when it answers: without it pip may choose the build
+    for CUDA, which is gigabytes larger. For CUDA the version without a suffix, compared as text: on
+    Linux that is the package index's build for CUDA, whatever other indexes pip is told of.
     """
     if home.device == "cuda":
         lines = home.peer.requirements.read_text(encoding="utf-8").splitlines()
@@ -119,7 +119,7 @@ def _proof(home: Home) -> str:
 
 
 def _run(words: list[str], home: Home, counted: Callable[[], None] | None = None) -> tuple[int, str]:
-    """Run to the end, counting packages looked at; its code and last words (errors first). Ctrl-C ends all of it."""
+    """Run to the end, counting packages; its code and last words, errors first."""
     last: deque[str] = deque(maxlen=_SHOWN)
     errors: deque[str] = deque(maxlen=_SHOWN)
     with home.log.open("a", encoding="utf-8") as log:
@@ -156,4 +156,4 @@ def _run(words: list[str], home: Home, counted: Callable[[], None] | None = None
 def _environment() -> dict[str, str]:
     """pip keeps its own settings and its index; offline switches are for what runs later."""
     left_out = ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")
-    return {name: value for name, value in clean(1).items() if name not in left_out}
+    return {name: value for name, value in clean_environment(1).items() if name not in left_out}

@@ -1,4 +1,4 @@
-"""Our engine behind JSON lines: `LLM`, with scheduler, KV planner and executor as a server has them."""
+"""Our engine behind JSON lines: `LLM`, with the parts that a server has."""
 
 from __future__ import annotations
 

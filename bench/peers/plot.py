@@ -1,4 +1,4 @@
-"""Comparisons of engines and of servers as pictures: one row or line per system, one mark per repeat."""
+"""Comparisons as pictures: one row or line per system, one mark per repeat."""
 
 from __future__ import annotations
 

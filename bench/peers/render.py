@@ -23,7 +23,7 @@ ROOFS: tuple[tuple[str, Callable[[Roof], float]], ...] = (
 
 # bench engine -------------------------------------------------------------------------------------
 def print_engine_head(study: EngineStudy, facts: MachineFacts, device: str, model: str) -> None:
-    """What is measured, on what; `device`: as it calls itself; `model`: the preset or the folder."""
+    """What is measured, on what. `device`: as it calls itself."""
     scenario = study.scenario
     print(facts.sentence() if scenario.device == "cpu" else f"{device}; {facts.sentence()}")
     print(

@@ -1,4 +1,4 @@
-"""What the machine allows, behind JSON lines: the model's linear layers alone, and reading its weights alone."""
+"""What the machine allows, behind JSON lines: linear layers, reading the weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The conversation with a process that decodes for a measurement.
 
-Owns the side of the measurement: questions, time limits, pauses in between. It does not know what is
-asked; `talk` answers in the process, `engine` asks.
+Owns the side of the measurement: questions, time limits, pauses in between. It does not know what
+is asked; `talk` answers in the process, `engine` asks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from ...core.clock import MonotonicClock
 from ...core.errors import Unavailable
 from ..load.process import MeasuredProcess
 from ..load.server import PACKAGE, own_environment
-from .catalogue import Peer
-from .environment import Machine, clean
+from .catalogue import Machine, Peer, clean_environment
 from .home import Home
 
 SPIN = "10000"
@@ -48,10 +47,10 @@ class Runner(MeasuredProcess):
             self.stop()
 
     def ask(self, what: str, patience_s: float, **more: object) -> dict[str, Any]:
-        """One question and its answer. Raises Unavailable, with its last words, when it fails, dies or takes too long.
+        """One question and its answer. Raises Unavailable when it fails, dies or takes too long.
 
-        One that gave no answer is ended at once: what it does still would slow the next one, and its
-        answer would be to an old question.
+        One that gave no answer is ended at once: what it does still would slow the next one, and
+        its answer would be to an old question.
         """
         stdin = self.process.stdin
         assert stdin is not None, "piped"
@@ -71,7 +70,7 @@ class Runner(MeasuredProcess):
         return told
 
     def _line(self, patience_s: float) -> bytes:
-        """A line, cut off where the process ended in it. Raises Unavailable when it is not whole in time."""
+        """A line, cut off where the process ended. Raises Unavailable: not whole in time."""
         assert self.process.stdout is not None, "piped"
         stream, clock, line = self.process.stdout.fileno(), MonotonicClock(), bytearray()
         limit_ns = clock.now_ns() + int(patience_s * NS)
@@ -118,7 +117,7 @@ def peer_runner(peer: Peer, threads: int, kv_gib: int, device: str = "cpu") -> R
     home.require()
     machine = Machine(threads, kv_gib, home.prefix, home.kept)
     words = [str(home.python), str(BOOT), str(peer.runner)]
-    return Runner(peer.name, words, clean(threads, peer.environment(machine)), home.log)
+    return Runner(peer.name, words, clean_environment(threads, peer.environment(machine)), home.log)
 
 
 def own_runner(name: str, module: str, threads: int, log: Path) -> Runner:

@@ -43,7 +43,7 @@ class Comparison(ScenarioPart):
 
 
 class EngineBar(ScenarioPart):
-    """Our rate at `batch` shall be at least `least` times that of `over`: a peer, BEST_PEER or LINEAR."""
+    """Our rate is `least` times that of `over`: a peer, BEST_PEER or LINEAR."""
 
     batch: int
     least: Ratio
@@ -83,7 +83,7 @@ class EngineScenario(Comparison):
 
 
 class LiveBars(ScenarioPart):
-    """Ours over the peer's: three latencies at most under open load, the closed loop's throughput at least."""
+    """Ours over the peer's: latencies at most, throughput at least."""
 
     mean_jct: Ratio
     p99_jct: Ratio
@@ -93,7 +93,7 @@ class LiveBars(ScenarioPart):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A run within a visit: under open load `load` times the peer's saturation, or (None) the closed loop."""
+    """A run within a visit: open load times the peer's saturation; None: the closed loop."""
 
     load: float | None
 
@@ -143,7 +143,7 @@ class LiveScenario(Comparison):
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def workload(self, requests: int, number: int, cell: int = 0) -> Workload:
-        """Requests without a rate yet, the same for every server; another `number` or `cell` gives others."""
+        """Requests without a rate yet, by seed, `number` and `cell`."""
         return make_workload(
             load_shape(self.shape),
             requests=requests,

@@ -16,8 +16,7 @@ from pathlib import Path
 from ...core.clock import MonotonicClock, sleep_s
 from ...core.errors import InvalidSettings, Unavailable
 from ..load.process import MeasuredProcess
-from .catalogue import Peer, ServeWish
-from .environment import Machine, clean
+from .catalogue import Machine, Peer, ServeWish, clean_environment
 from .home import Home
 
 START_S = 600.0
@@ -76,4 +75,4 @@ def peer_server(peer: Peer, wish: ServeWish, threads: int, kv_gib: int) -> PeerS
     home.require()
     words = [str(home.python), *peer.serve(wish)]
     wanted = peer.environment(Machine(threads, kv_gib, home.prefix, home.kept))
-    return PeerServer(peer.name, words, clean(threads, wanted), home.log, wish.port)
+    return PeerServer(peer.name, words, clean_environment(threads, wanted), home.log, wish.port)

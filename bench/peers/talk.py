@@ -25,7 +25,7 @@ Generate = Callable[[Asked], Answer]
 
 
 def serve_decoding(load: Callable[[Asked], tuple[Mapping[str, str], Generate]]) -> None:
-    """Serve until the input ends. `load` makes a model ready; the versions of what computes, and what decodes."""
+    """Serve until the input ends. `load` returns versions and what decodes."""
     handlers: dict[str, Callable[[Asked], Answer]] = {}
 
     def loaded(asked: Asked) -> Answer:
@@ -39,8 +39,8 @@ def serve_decoding(load: Callable[[Asked], tuple[Mapping[str, str], Generate]]) 
 def serve(handlers: Mapping[str, Callable[[Asked], Answer]]) -> None:
     """Answer every line. What libraries print goes to standard error, never between the answers.
 
-    The asking process pauses this one between questions, so it could not see its input end: on Linux
-    it asks to be killed when the other one dies, before the other one's guardian does.
+    The asking process pauses this one between questions, so it could not see its input end: on
+    Linux it asks to be killed when the other one dies, before the other one's guardian does.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -83,7 +83,7 @@ def own_contender(policy: str, model: Path, config: ModelConfig, scenario: LiveS
 
 
 def peer_contender(peer: Peer, model: Path, scenario: LiveScenario, port: int | None) -> Contender:
-    """The peer's server, on `port` or on one that is free each time. Raises InvalidSettings for a port that is taken."""
+    """The peer's server, on `port` or a free one. Raises InvalidSettings for a taken one."""
     if peer.name in scenario.policies:
         raise InvalidSettings(f"{peer.name} names a policy and a peer.", field="policies")
     free_port(port)
@@ -103,7 +103,7 @@ def peer_contender(peer: Peer, model: Path, scenario: LiveScenario, port: int | 
 
 
 def saturation(context: VisitContext, peer: Contender) -> Line:
-    """Requests a second that the peer completes when all are sent at once: the median of some drains."""
+    """Requests a second that the peer completes when all are sent at once."""
     scenario = context.scenario
     failures: list[str] = []
 
@@ -132,7 +132,7 @@ def saturation(context: VisitContext, peer: Contender) -> Line:
 
 
 def visit(context: VisitContext, contender: Contender, repeat: int, saturated_per_s: float) -> Line:
-    """Every cell, as one line. Raises Unavailable when the server does not come up, dies, or answers nothing."""
+    """Every cell, as one line. Raises Unavailable."""
 
     async def cells(url: str) -> list[Line]:
         told = []
@@ -187,7 +187,7 @@ async def _followed(
 
 
 async def _warmed(context: VisitContext, name: str, url: str, then: Callable[[str], Awaitable[list[T]]]) -> list[T]:
-    """Look whether prompts arrive as they were meant, send what is not counted, then do the rest."""
+    """Probe the server, send what is not counted, then do the rest."""
     scenario = context.scenario
     await _probe(name, url)
     async with _target(context, url) as target:

@@ -1,4 +1,4 @@
-"""vLLM's `LLM` behind JSON lines, without a prefix cache. `boot` starts it in the peer's own environment."""
+"""vLLM's `LLM` behind JSON lines, without a prefix cache; see `boot`."""
 
 from __future__ import annotations
 

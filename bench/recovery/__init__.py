@@ -1,1 +1,1 @@
-"""`skipjoin bench recovery`: how soon a server is ready, and how soon tokens come again after its engine was killed."""
+"""`skipjoin bench recovery`: how soon tokens come again after an engine was killed."""

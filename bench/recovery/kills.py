@@ -1,7 +1,8 @@
 """Kills engines under load and measures how long clients wait.
 
 Owns the clients and the order: starts, load, kill, wait until every client has tokens again, next
-kill. It does not know how a server replaces an engine, and finds the engine among the door's children.
+kill. It does not know how a server replaces an engine, and finds the engine among the door's
+children.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def configure_published(parser: argparse.ArgumentParser) -> None:
 
 
 def run_published(args: argparse.Namespace) -> int:
-    """Draw the panels again: 0 drawn, 1 a target missed. One that the curves do not decide is no miss.
+    """0 drawn, 1 a target missed. One that the curves do not decide is no miss.
 
     Raises InvalidSettings, InvalidTrace.
     """

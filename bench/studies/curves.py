@@ -1,4 +1,4 @@
-"""Published curves: latency against arrival rate, point by point, as they were read off the figures.
+"""Published curves: latency against arrival rate, point by point.
 
 Owns `Curve`, the reader of the CSV and where a curve crosses a latency. `panels` names the curves.
 """
@@ -43,14 +43,14 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """The rate at which a curve reaches a latency; `beyond`: it had not done so at the last rate, which this is."""
+    """The rate at which a curve reaches a latency, or (`beyond`) its last rate."""
 
     rate: float
     beyond: bool = False
 
 
 def crossing(points: Sequence[Point], latency_s: float) -> Crossing | None:
-    """Where straight lines between the points first reach `latency_s`; None when the first point is above it already."""
+    """Where straight lines between the points reach `latency_s`; None: all above it."""
     if not points or points[0].latency_s > latency_s:
         return None
     for left, right in pairwise(points):

@@ -2,10 +2,11 @@
 
 Owns the search, the bars and `Figure`. It neither schedules nor fits.
 
-A run is `NAME_vllm_measured_requests.jsonl`. With `NAME_tp*_dense.csv` and its sisters beside it, it
-is replayed from those tables. Without, coefficients are fitted on its first half and the second half
-is predicted. `NAME_vllm_measured_meta.json` holds the server's flags; without it `max_num_seqs` is
-the most requests that ever ran at once, and the room for KV is taken to have been enough.
+A run is `NAME_vllm_measured_requests.jsonl`. With `NAME_tp*_dense.csv` and its sisters beside it,
+it is replayed from those tables. Without, coefficients are fitted on its first half and the second
+half is predicted. `NAME_vllm_measured_meta.json` holds the server's flags; without it
+`max_num_seqs` is the most requests that ever ran at once, and the room for KV is taken to have been
+enough.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def runs_in(folder: Path) -> tuple[Path, ...]:
 
 
 def figures(requests: Path) -> Iterator[Figure]:
-    """Replay one run: two figures. Raises InvalidTrace and InvalidProfile naming file, line and field."""
+    """Replay one run: two figures. Raises InvalidTrace, InvalidProfile."""
     run = read_run(requests)
     name = requests.name.removesuffix(REQUESTS)
     setup = _setup(requests.with_name(name + META), run)

@@ -27,7 +27,7 @@ _LARGEST_S = 1e10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredRun:
-    """Requests in order of arrival: int64[n] ns on one clock that is 0 at the first arrival, int32[n] tokens."""
+    """Requests in order of arrival: int64[n] ns since the first, int32[n] tokens."""
 
     name: str
     arrival_ns: Int64s

@@ -1,7 +1,7 @@
 """What is drawn again: which published curves, beside which of our policies, on what jobs.
 
-Owns the numbers of the published set-up, each with its source; the panels stand in `panels.toml`. It
-simulates nothing.
+Owns the numbers of the published set-up, each with its source; the panels stand in `panels.toml`.
+It simulates nothing.
 """
 
 from __future__ import annotations

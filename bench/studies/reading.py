@@ -19,7 +19,7 @@ MAX_BYTES = 64 << 20
 
 
 def data_folder(named: str | None, holds: str) -> Path:
-    """The folder that `--data` or the environment names. Raises InvalidSettings saying what it `holds`."""
+    """The folder that `--data` or the environment names. Raises InvalidSettings."""
     folder = named or os.environ.get(DATA_VARIABLE)
     if not folder or not Path(folder).is_dir():
         what = "--data is missing" if not folder else f"--data {folder} is no folder"
@@ -51,7 +51,7 @@ def object_of(text: str, where: str, field: str) -> dict[str, Any]:
 
 
 def number(where: str, key: str, value: object, low: float, high: float, limit: str | None = None) -> float:
-    """A finite number in [low, high]. Raises InvalidTrace naming `key`; `limit` says the bounds in other words."""
+    """A finite number in [low, high]. Raises InvalidTrace naming `key`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         told = f": {value[:40]!r}" if isinstance(value, str) else ""
         raise InvalidTrace(f"{where}: {key} is missing or no number{told}.", field=key)

@@ -1,8 +1,8 @@
 """A panel drawn again: the same rates, our policies, virtual time.
 
-Owns the jobs behind a point, the runs behind a panel, and `Redrawn`. It renders nothing. The authors
-drew a few hundred requests at random from a data set, started with an empty server and counted every
-one of them: so it is done here.
+Owns the jobs behind a point, the runs behind a panel, and `Redrawn`. It renders nothing. The
+authors drew a few hundred requests at random from a data set, started with an empty server and
+counted every one of them: so it is done here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Lengths:
     left_out: int
 
     def jobs(self, count: int, rate: float, seed: int) -> Workload:
-        """`count` rows at random, none twice before all were drawn, as Poisson arrivals; all are counted."""
+        """`count` rows at random, none twice before all were drawn, as Poisson arrivals."""
         draw = np.random.Generator(np.random.PCG64([seed, 7]))
         rounds = -(-count // len(self.prompt_tokens))
         rows = np.concatenate([draw.permutation(len(self.prompt_tokens)) for _ in range(rounds)])[:count]
@@ -80,7 +80,7 @@ class Lengths:
 
 
 def open_lengths(name: str, data_folder: str | None, room_tokens: int) -> Lengths:
-    """The rows of a trace, or many of a shape, without those that are too long. Raises InvalidTrace."""
+    """The rows of a trace or shape that are not too long. Raises InvalidTrace."""
     source = open_source(name, data_folder)
     if isinstance(source, Shape):
         prompts, outputs = source.draw(FROM_SHAPE, 0)
@@ -128,13 +128,13 @@ class Redrawn:
         return {key: crossing(curve.points, self.setting.limit_s) for key, curve in self.published.items()}
 
     def ratio(self, base: str) -> Crossing | None:
-        """How many times the rate of `base` the best of ours bears; `beyond`: at least. None: not known."""
+        """How many times the rate of `base` the best of ours bears; None: not known."""
         found = self.crossings()
         return over(found[self.panel.best], found[base])
 
     @property
     def holds(self) -> bool | None:
-        """Whether the target is reached; None without one, and where the curves do not say: see `unknown`."""
+        """Whether the target is reached; None without one or where it is `unknown`."""
         if self.panel.target is None:
             return None
         base, times = self.panel.target
@@ -143,7 +143,7 @@ class Redrawn:
 
     @property
     def unknown(self) -> str | None:
-        """Why the curves do not say whether the target is reached; None where they do or there is none."""
+        """Why `holds` is None though there is a target."""
         if self.panel.target is None or self.holds is not None:
             return None
         best, base = self.panel.best, self.panel.target[0]
@@ -164,7 +164,7 @@ def over(best: Crossing | None, base: Crossing | None) -> Crossing | None:
 
 
 def reaches(best: Crossing | None, base: Crossing | None, times: float) -> bool | None:
-    """Whether `best` is at least `times` (1 or more) `base`; None where what is known does not say."""
+    """Whether `best` is at least `times` (1 or more) `base`; None: not known."""
     if base is None:
         return None
     if best is None:  # at the lowest rate it is above the limit already, and `base` is not

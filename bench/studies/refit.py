@@ -27,7 +27,7 @@ START = LinearCostModel(2e7, 4e4, 1.0, 100.0, 1e5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refit:
-    """The coefficients, the replay with them, and the mean relative error of the fitted requests' latencies."""
+    """Coefficients, the replay with them, and the fitted requests' mean relative error."""
 
     model: LinearCostModel
     replayed: Replayed
@@ -35,7 +35,7 @@ class Refit:
 
 
 def refit(run: MeasuredRun, setup: Setup, fitted: int) -> Refit:
-    """Fit on the first `fitted` requests: the best of some rounds, by the error on those requests alone."""
+    """Fit on the first `fitted` requests: the best of some rounds by their error."""
     model, best = START, None
     part = slice(0, fitted)
     for _ in range(ROUNDS):

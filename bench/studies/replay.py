@@ -1,7 +1,7 @@
 """A run served again in virtual time, as a server like vLLM schedules it, by a cost model.
 
-Owns `Setup`, the engine parameters that stand for the other server's flags, and the loop. It decides
-nothing: policy, planner and executor are those of `simulate`.
+Owns `Setup`, the engine parameters that stand for the other server's flags, and the loop. It
+decides nothing: policy, planner and executor are those of `simulate`.
 """
 
 from __future__ import annotations

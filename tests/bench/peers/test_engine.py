@@ -13,10 +13,9 @@ import torch
 from measured import Said
 
 from skipjoin.bench.machine import machine_facts
-from skipjoin.bench.peers.catalogue import PEERS
+from skipjoin.bench.peers.catalogue import PEERS, clean_environment
 from skipjoin.bench.peers.engine import agreement, measure
 from skipjoin.bench.peers.engine_study import OURS, EngineStudy, Roof, Run
-from skipjoin.bench.peers.environment import clean
 from skipjoin.bench.peers.kv_room import kv_gib, kv_tokens, token_bytes
 from skipjoin.bench.peers.plot import engine_picture
 from skipjoin.bench.peers.render import print_engine, summary_line
@@ -67,10 +66,12 @@ def test_ours_and_transformers_give_the_same_tokens(model: Path, scenario: Path,
     study = EngineStudy(read_scenario(scenario, EngineScenario))
     ours = own_runner(OURS, "own_runner", 1, tmp_path / "ours.log")
     words = [sys.executable, str(BOOT), "transformers_runner"]
-    peer = Runner("transformers", words, clean(1), tmp_path / "peer.log")
+    peer = Runner("transformers", words, clean_environment(1), tmp_path / "peer.log")
     words = [sys.executable, str(BOOT), "continuous_batching_runner"]
-    batching = Runner("batching", words, clean(1), tmp_path / "batching.log")
-    broken = Runner("broken", [sys.executable, "-c", "raise SystemExit('no luck')"], clean(1), tmp_path / "broken.log")
+    batching = Runner("batching", words, clean_environment(1), tmp_path / "batching.log")
+    broken = Runner(
+        "broken", [sys.executable, "-c", "raise SystemExit('no luck')"], clean_environment(1), tmp_path / "broken.log"
+    )
     roof = own_runner("linear layers", "roof_runner", 1, tmp_path / "roof.log")
     systems = [(one, tmp_path) for one in (ours, peer, batching, broken)]
     heard = list(measure(study, model, VOCABULARY, systems, roof, said))

@@ -22,9 +22,8 @@ import pytest
 from skipjoin.bench.load import loops
 from skipjoin.bench.load.server import own_environment
 from skipjoin.bench.peers import catalogue
-from skipjoin.bench.peers.catalogue import PEERS, ServeWish
+from skipjoin.bench.peers.catalogue import PEERS, Machine, ServeWish, clean_environment
 from skipjoin.bench.peers.contest import Key, VisitFile, schedule
-from skipjoin.bench.peers.environment import Machine, clean
 from skipjoin.bench.peers.home import Home
 from skipjoin.bench.peers.live_study import LiveStudy
 from skipjoin.bench.peers.plot import live_picture
@@ -163,7 +162,7 @@ def test_a_port_that_is_taken(ourselves: str, scenario: Path, capsys: pytest.Cap
 
 # a peer's server ----------------------------------------------------------------------------------------------------
 def _server(source: str, folder: Path, port: int) -> PeerServer:
-    return PeerServer("it", [sys.executable, "-c", source], clean(1), folder / "it.log", port)
+    return PeerServer("it", [sys.executable, "-c", source], clean_environment(1), folder / "it.log", port)
 
 
 def test_a_server_that_dies_at_its_start_says_why(tmp_path: Path) -> None:

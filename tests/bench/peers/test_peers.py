@@ -20,8 +20,7 @@ from packaging.requirements import Requirement
 from skipjoin.bench.load.process import MeasuredProcess, last_words
 from skipjoin.bench.load.server import own_environment
 from skipjoin.bench.peers import catalogue
-from skipjoin.bench.peers.catalogue import PEERS, Peer, ServeWish
-from skipjoin.bench.peers.environment import Machine, clean, vllm_cpu
+from skipjoin.bench.peers.catalogue import PEERS, Machine, Peer, ServeWish, clean_environment, vllm_cpu
 from skipjoin.bench.peers.home import Home
 from skipjoin.bench.peers.install import install
 from skipjoin.bench.peers.runner import BOOT, Runner, peer_runner
@@ -189,7 +188,7 @@ def test_what_a_peer_finds_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OTHER", "kept")
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libiomp5.so").touch()
-    found = clean(1, vllm_cpu(Machine(1, 3, tmp_path, tmp_path / "kept")))
+    found = clean_environment(1, vllm_cpu(Machine(1, 3, tmp_path, tmp_path / "kept")))
     assert not {"OMP_WAIT_POLICY", "VLLM_SOMETHING", "PYTHONPATH"} & set(found)
     assert (found["OTHER"], found["OMP_NUM_THREADS"], found["VLLM_CPU_KVCACHE_SPACE"]) == ("kept", "1", "3")
     assert found["LD_PRELOAD"].split(":")[0] == str(tmp_path / "lib" / "libiomp5.so")
@@ -207,7 +206,7 @@ def test_the_words_that_start_a_server(tmp_path: Path) -> None:
 
 # runners ------------------------------------------------------------------------------------------------------------
 def _runner(source: str, folder: Path) -> Runner:
-    return Runner("it", [sys.executable, "-c", source], clean(1), folder / "it.log")
+    return Runner("it", [sys.executable, "-c", source], clean_environment(1), folder / "it.log")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +244,7 @@ def test_a_runner_that_fails_says_why_and_is_gone_at_once(
 def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     with (
         pytest.raises(Unavailable, match=r"it cannot be started: No such file.*/nowhere"),
-        Runner("it", ["/nowhere"], clean(1), tmp_path / "it.log"),
+        Runner("it", ["/nowhere"], clean_environment(1), tmp_path / "it.log"),
     ):
         pytest.fail("it runs")
 
@@ -325,7 +324,7 @@ DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flus
 
 
 def test_a_second_ctrl_c_ends_the_waiting_and_the_process(tmp_path: Path, gone: list[int]) -> None:
-    started = MeasuredProcess("it", [sys.executable, "-c", DEAF], clean(1), tmp_path / "it.log")
+    started = MeasuredProcess("it", [sys.executable, "-c", DEAF], clean_environment(1), tmp_path / "it.log")
     started.piped, started.patience_s = True, (60.0,)
     started.start()
     assert started.process.stdout is not None and started.process.stdout.readline() == "up\n"
@@ -340,10 +339,10 @@ def test_a_second_ctrl_c_ends_the_waiting_and_the_process(tmp_path: Path, gone: 
 ASKER = """
 import contextlib, os, sys, time
 from pathlib import Path
-from skipjoin.bench.peers.environment import clean
+from skipjoin.bench.peers.catalogue import clean_environment
 from skipjoin.bench.peers.runner import BOOT, Runner
 from skipjoin.core.errors import Unavailable
-with Runner("it", [sys.executable, str(BOOT), "transformers_runner"], clean(1), Path(sys.argv[1])) as runner:
+with Runner("it", [sys.executable, str(BOOT), "transformers_runner"], clean_environment(1), Path(sys.argv[1])) as runner:
     with contextlib.suppress(Unavailable):
         runner.ask("what it cannot", 60)
     while (state := Path(f"/proc/{runner.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]) != "T":
@@ -371,9 +370,9 @@ time.sleep(600)
 KILLED = """
 import os, sys
 from pathlib import Path
-from skipjoin.bench.peers.environment import clean
+from skipjoin.bench.peers.catalogue import clean_environment
 from skipjoin.bench.load.process import MeasuredProcess
-started = MeasuredProcess("it", [sys.executable, "-c", sys.argv[2]], clean(1), Path(sys.argv[1]))
+started = MeasuredProcess("it", [sys.executable, "-c", sys.argv[2]], clean_environment(1), Path(sys.argv[1]))
 started.piped = True
 started.start()
 child = started.process.stdout.readline().strip()
@@ -402,7 +401,7 @@ def test_only_the_catalogue_and_the_runners_name_a_peer() -> None:
     """What installs and measures takes the peers of the catalogue."""
     names = {word for peer in PEERS.values() for word in (peer.name, peer.distribution)} | {"vllm"}
     peers = BOOT.parent
-    told = {"catalogue.py", "environment.py", "talk.py", *(path.name for path in peers.glob("*_runner.py"))}
+    told = {"catalogue.py", "talk.py", *(path.name for path in peers.glob("*_runner.py"))}
     files = [path for path in (*peers.glob("*.py"), *peers.rglob("*.toml")) if path.name not in told]
     assert len(files) > 15
     assert not [(path.name, name) for path in files for name in names if name in path.read_text().lower()]
