@@ -7,7 +7,7 @@ import sys
 
 _ADOPTS = """
 import os, subprocess, sys, time
-from skipjoin.serving.offspring import adopt_grandchildren
+from skipjoin.serving.worker.offspring import adopt_grandchildren
 from skipjoin.serving.door.orphans import Orphans
 
 assert adopt_grandchildren()
