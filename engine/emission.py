@@ -84,20 +84,24 @@ class Emission:
         if came:
             self._join(came, steps)
         self._anybody_obeys = self._has_ends and bool(self._obeys.any())
-        if self._watched or any(row.watched for row in came):
+        if self._watched or any([row.watched for row in came]):
             self._watched = [(at, row) for at, row in enumerate(self._rows) if row.watched]
 
     def _join(self, came: Items[Row], steps: int) -> None:
         """They stand at the end of the columns."""
-        self._ring.enter(came, steps)
+        slots = self._ring.enter(came, steps)
+        add, offsets, obeys = self._limits.add, [], []
         for row in came:
             seq = row.seq
-            self._limits.add(steps + seq.max_new_tokens - seq.generated - 1, row)
+            generated = seq.generated
+            add(steps + seq.max_new_tokens - generated - 1, row)
+            # What a member's tokens number less the iterations is the same for as long as it decodes.
+            offsets.append(generated - seq.since_step)
+            obeys.append(row.obeys_end)
         self._rows += came
-        # What a member's tokens number less the iterations is the same for as long as it decodes.
-        self._offsets = _longer(self._offsets, [row.seq.generated - row.seq.since_step for row in came])
-        self._slots = _longer(self._slots, [row.slot for row in came])
-        self._obeys = _longer(self._obeys, [row.obeys_end for row in came])
+        self._offsets = _longer(self._offsets, offsets)
+        self._slots = _longer(self._slots, slots)
+        self._obeys = _longer(self._obeys, obeys)
 
     # iterations in which nobody ends --------------------------------------------------------------------------
     @property
@@ -200,20 +204,38 @@ class Emission:
                 positions[:members] = emitted.positions
         else:
             endings = self._absorb_members(outcome, members, step, rows, positions, live)
-        for at, (handle, token) in enumerate(zip(lasts, outcome.tokens[members:].tolist(), strict=True), members):
+        if lasts:
+            positions[members:] = self._absorb_prompts(lasts, outcome.tokens[members:].tolist(), rows, now_ns, endings)
+            live[members:] = positions[members:] >= 0
+        return _emitted(outcome, positions, live), endings
+
+    def _absorb_prompts(
+        self,
+        lasts: Items[Handle],
+        tokens: Items[int],
+        rows: Mapping[Handle, Row],
+        now_ns: int,
+        endings: list[Ending],
+    ) -> list[int]:
+        """The tokens that these prompts end with, and who ends with them; their positions, -1 of a job that is not live any more."""
+        positions: list[int] = []
+        stop, length, end_tokens = FinishReason.STOP, FinishReason.LENGTH, self._end_tokens
+        for handle, token in zip(lasts, tokens, strict=True):
             row = rows.get(handle)
             if row is None:
-                live[at] = False
+                positions.append(-1)
                 continue
-            positions[at] = len(row.out)
-            row.out.append(token)
+            out = row.out
+            position = len(out)
+            positions.append(position)
+            out.append(token)
             if row.first_token_ns is None and not row.generated_before:
                 row.first_token_ns = now_ns - row.start_ns
-            if self.ends(row, token):
-                endings.append((row, FinishReason.STOP))
-            elif len(row.out) >= row.seq.max_new_tokens:
-                endings.append((row, FinishReason.LENGTH))
-        return _emitted(outcome, positions, live), endings
+            if (token in end_tokens or row.watched) and self.ends(row, token):
+                endings.append((row, stop))
+            elif position + 1 >= row.seq.max_new_tokens:
+                endings.append((row, length))
+        return positions
 
     def _absorb_members(
         self,

@@ -169,7 +169,7 @@ def _policy_chosen(state: EngineState, event: PolicyChosen, tick: Tick, effects:
             if row.seq.stage == DECODE:
                 new.decoding(handle, tick)
         if after != before:
-            state.note_level(LevelChanged(handle, before, after, LevelCause.POLICY), effects)
+            state.note_levels([LevelChanged(handle, before, after, LevelCause.POLICY)], effects)
     state.planner.policy_changed()
 
 

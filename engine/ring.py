@@ -25,12 +25,14 @@ class TokenRing:
         self._free = list(range(places - 1, -1, -1))
         self._flushed_step = 0
 
-    def enter(self, rows: Iterable[Row], step: int) -> None:
-        """The rows' next token comes from the iteration `step`."""
-        free = self._free
+    def enter(self, rows: Iterable[Row], step: int) -> list[int]:
+        """The rows' next token comes from the iteration `step`; answers their places."""
+        pop, slots = self._free.pop, []
         for row in rows:
-            row.slot = free.pop()
+            row.slot = slot = pop()
             row.ring_from = step
+            slots.append(slot)
+        return slots
 
     def leave(self, row: Row, step: int) -> None:
         """The row's tokens before iteration `step` go to `row.out`; its place is free."""

@@ -92,11 +92,12 @@ class Row:
 
     def account(self, now_ns: int) -> JobAccount:
         """Where the time went up to `now_ns`; the five parts sum to `now_ns` - arrival."""
-        parts = list(self._parts)
+        parts = self._parts.copy()
         parts[self.phase] += now_ns - self.since_ns
-        counters = (self.preemptions, self.promotions, self.demotions, self.recomputed_tokens, self.first_token_ns)
         # By position: a quarter of a batch may end at once, and names would double what an account costs.
-        return JobAccount._make((*parts, *counters))
+        return JobAccount(
+            *parts, self.preemptions, self.promotions, self.demotions, self.recomputed_tokens, self.first_token_ns
+        )
 
     def admit(self) -> Admit:
         """All known tokens and the sampling, for the executor."""

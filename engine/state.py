@@ -33,15 +33,15 @@ from ..cost.online import CorrectedCostModel
 from ..kvstore.ledger import Ledger
 from ..kvstore.planning.decision import Decision
 from ..kvstore.planning.planner import Planner
-from ..kvstore.sequence import DECODE
+from ..kvstore.sequence import DECODE, Sequence
 from ..scheduler.lengths.forecast import Forecast
 from ..scheduler.lengths.learned import write
 from .dues import DueHeap
 from .emission import Emission, Ending
 from .rows import Phase, Row
 
-WHOLE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
-"""Ends at which a job had all the tokens that it asked for."""
+STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
+"""The ends at which a job had all the tokens that it asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,22 +149,21 @@ class EngineState:
             or (crossing_ns is not None and crossing_ns <= self.decode_ns)
         ):
             self.charged = False
-            for change in policy.advance(tick):
-                self.note_level(change, effects)
+            self.note_levels(policy.advance(tick), effects)
         decision = self.planner.plan(policy, tick, self.plans)
         if not decision.repeated:
-            for change in decision.granted:
-                self.note_level(change, effects)
+            self.note_levels(decision.granted, effects)
         return decision
 
-    def note_level(self, change: LevelChanged, effects: list[Effect]) -> None:
-        """A job changed its level."""
-        row = self.rows[change.handle]
-        if change.new > change.old:
-            row.demotions += 1
-        elif change.new < change.old:
-            row.promotions += 1
-        effects.append(change)
+    def note_levels(self, changes: Items[LevelChanged], effects: list[Effect]) -> None:
+        """Jobs changed their levels."""
+        rows = self.rows
+        for handle, old, new, _ in changes:
+            if new > old:
+                rows[handle].demotions += 1
+            elif new < old:
+                rows[handle].promotions += 1
+        effects += changes
 
     # step 6 ---------------------------------------------------------------------------------------------------
     def launch(self, decision: Decision, now_ns: int, effects: list[Effect]) -> None:
@@ -187,29 +186,32 @@ class EngineState:
             effects.append(Recomputed(handle, tokens))
         for seq in decision.left:
             self.preempted(rows[seq.handle], tick, tick.steps, effects)
-        for seq in decision.joined:
-            self._joined(rows[seq.handle], tick, effects)
+        self._join(decision.joined, tick, effects)
+        charge, decoding, decode = policy.charge, policy.decoding, Phase.DECODE
         for seq, service_ns, tokens in decision.charged:
-            policy.charge(seq.handle, service_ns, tokens, tick)
-            self.charged = True
-        decoding = [rows[seq.handle] for seq in decision.decoding]
-        for row in decoding:
-            policy.decoding(row.handle, tick)
-            row.enter(Phase.DECODE, now_ns)
+            charge(seq.handle, service_ns, tokens, tick)
+        self.charged = self.charged or bool(decision.charged)
+        came = [rows[seq.handle] for seq in decision.decoding]
+        for row in came:
+            decoding(row.handle, tick)
+            row.enter(decode, now_ns)
         for handle in decision.returning:
             rows[handle].enter(Phase.MOVING, now_ns)
         if decision.asked:
             effects.append(PromptsNeeded(tuple(decision.asked)))
-        self.emission.arrange(decision.plan.decode, decoding, self.steps)
+        self.emission.arrange(decision.plan.decode, came, self.steps)
         self.planner.settled(policy.version)
 
-    def _joined(self, row: Row, tick: Tick, effects: list[Effect]) -> None:
-        handle = row.handle
-        self.policy.join(handle, tick)
-        row.enter(Phase.PREFILL, tick.now_ns)
-        level = self.policy.level(handle)
-        effects.append(Resumed(handle, level) if row.started else Started(handle, level))
-        row.started = True
+    def _join(self, joined: Items[Sequence], tick: Tick, effects: list[Effect]) -> None:
+        rows, join, level_of, prefill = self.rows, self.policy.join, self.policy.level, Phase.PREFILL
+        for seq in joined:
+            handle = seq.handle
+            row = rows[handle]
+            join(handle, tick)
+            row.enter(prefill, tick.now_ns)
+            level = level_of(handle)
+            effects.append(Resumed(handle, level) if row.started else Started(handle, level))
+            row.started = True
 
     def preempted(self, row: Row, tick: Tick, steps: int, effects: list[Effect]) -> None:
         """The job left the batch unfinished, with the tokens of the iterations before `steps`."""
@@ -261,11 +263,13 @@ class EngineState:
         in_flight = self.unanswered_steps
         # Tokens that are not here yet and will not be wanted: whoever decodes stands in all that is in flight.
         missed = [missing + in_flight * (row.seq.stage == DECODE) for row, _ in endings]
+        rows, forget, removed, now_ns = self.rows, self.emission.forget, self.policy.removed, tick.now_ns
         for row, reason in endings:
-            self.emission.forget(row)
-            self.policy.removed(row.handle, tick, finished=reason in WHOLE)
-            del self.rows[row.handle]
+            forget(row)
+            removed(row.handle, tick, finished=reason is STOP or reason is LENGTH)
+            del rows[row.handle]
         self.planner.remove([row.seq for row, _ in endings], tick.steps)
-        for (row, reason), never_came in zip(endings, missed, strict=True):
-            output_tokens = row.seq.generated - never_came
-            effects.append(Finished(row.handle, reason, output_tokens, row.account(tick.now_ns), failure))
+        effects += [
+            Finished(row.handle, reason, row.seq.generated - never_came, row.account(now_ns), failure)
+            for (row, reason), never_came in zip(endings, missed, strict=True)
+        ]

@@ -7,7 +7,11 @@ know jobs or tokens; the ledger is its only writer.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core.plan import Int32s
 
 NOWHERE = -1
 AT_REST, GOING_OUT, COMING_IN = 0, 1, 2
@@ -35,15 +39,14 @@ class Blocks:
         """Blocks that hold nothing."""
         return len(self._free)
 
-    def born(self, pages: Iterable[int]) -> list[int]:
+    def born(self, pages: Sequence[int]) -> list[int]:
         """New blocks on these pages, each referred to once."""
-        page, refs, free = self.page, self.refs, self._free
-        out = []
-        for slot in pages:
-            block = free.pop()
+        page, refs, free, count = self.page, self.refs, self._free, len(pages)
+        out = free[: -count - 1 : -1]
+        del free[len(free) - count :]
+        for block, slot in zip(out, pages, strict=True):
             page[block] = slot
             refs[block] = 1
-            out.append(block)
         return out
 
     def born_on(self, page: int) -> int:
@@ -62,6 +65,11 @@ class Blocks:
             refs[block] = 0
         self._free += blocks
         return pages
+
+    def pages_of(self, blocks: Sequence[int]) -> Int32s:
+        """int32[n]: the device slot of each of these blocks."""
+        page = self.page
+        return np.array([page[block] for block in blocks], dtype=np.int32)
 
     def bury(self, block: int) -> None:
         """The block holds nothing any more."""

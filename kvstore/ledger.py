@@ -92,15 +92,15 @@ class Ledger:
         """Whole tables of resident or returning jobs as the executor wants them, in token order: slices of one column."""
         if not jobs:
             return ()
-        page = self.blocks.page
-        pages: list[int] = []
-        ends: list[tuple[Handle, int]] = []
+        blocks: list[int] = []
+        for _, table in jobs:
+            blocks += table.blocks
+        column, start, out = self.blocks.pages_of(blocks), 0, []
         for handle, table in jobs:
-            pages += [page[block] for block in table.blocks]
-            ends.append((handle, len(pages)))
-        column = np.array(pages, dtype=np.int32)
-        starts = [0, *(end for _, end in ends)]
-        return tuple(BlockTable(handle, column[start:end]) for start, (handle, end) in zip(starts, ends, strict=False))
+            end = start + len(table.blocks)
+            out.append(BlockTable(handle, column[start:end]))
+            start = end
+        return tuple(out)
 
     def release(self, table: Table) -> None:
         """The job needs its KV no more: slots at rest are free at once, slots under a move when their ticket returns.

@@ -77,12 +77,14 @@ class JobEntry:
         """A prefill chunk."""
         self._base_ns += service_ns
         self._prefilling = True
-        self.prefill_left_tokens = max(self.prefill_left_tokens - computed_tokens, 0)
+        left = self.prefill_left_tokens - computed_tokens
+        self.prefill_left_tokens = left if left > 0 else 0
 
     def decode(self, tick: Tick) -> None:
         """The KV is complete; the chunk that ended a prefill emitted a token."""
-        if self._since is not None:
-            self._settle(tick, self._since)
+        since = self._since
+        if since is not None:
+            self._settle(tick, since)
         if self._prefilling:
             self._prefilling = False
             self._base_tokens += 1

@@ -45,7 +45,7 @@ class Census:
 
     def starts(self, handle: Handle, level: int) -> None:
         """A job that waited on `level` runs."""
-        count = self._at(level)
+        count = self._levels[level - 1]
         count.running += 1
         if count.waits.pop(handle, None) is None:
             count.moved.pop(handle, None)

@@ -38,20 +38,32 @@ class MlfqJob(JobEntry):
         charged_ns, since = self._base_ns - self.spent_before_ns, self._since
         return charged_ns if since is None else charged_ns + tick.decode_ns - since.decode_ns
 
-    def crossing_ns(self, quantum_ns: int) -> int | None:
-        """Time of the decode clock at which a quantum of this length is used up; None while that clock does not charge the job."""
-        since = self._since
-        return None if since is None else since.decode_ns + quantum_ns - self._base_ns + self.spent_before_ns
+    def crossing_ns(self, quantum_ns: int, tick: Tick) -> int | None:
+        """Time of the decode clock at which a quantum of this length is used up, now when it is; None when it is not and that clock does not
+        charge the job.
+        """
+        left_ns, since = quantum_ns - self._base_ns + self.spent_before_ns, self._since
+        if since is None:
+            return tick.decode_ns if left_ns <= 0 else None
+        due_ns = since.decode_ns + left_ns
+        return due_ns if due_ns > tick.decode_ns else tick.decode_ns
 
+    def descend(self, ladder: Ladder, cost: CostModel, tick: Tick) -> Level:
+        """Where the job lands, which used up its quantum; service beyond the quantum counts there, what is within it does not any more.
 
-def descent(job: MlfqJob, ladder: Ladder, cost: CostModel, tick: Tick) -> tuple[Level, int]:
-    """Where a job lands that used up its quantum, and the attained service that does not count there: what was beyond is carried."""
-    service_ns = job.service_ns(tick)
-    carried_ns = service_ns - job.spent_before_ns - ladder.quantum_ns(job.level)
-    next_ns = job.step_ns(tick)
-    if next_ns is None:
-        next_ns = cost.decode_ns(1, job.facts.prompt_tokens + job.output_tokens(tick))
-    return ladder.level_after(job.level, carried_ns, next_ns), service_ns - carried_ns
+        The caller writes `level`, once the job is out of the queue of the old one.
+        """
+        level, since, service_ns, tokens = self.level, self._since, self._base_ns, self._base_tokens
+        ran_ns = steps = 0
+        if since is not None:
+            ran_ns, steps = tick.decode_ns - since.decode_ns, tick.steps - since.steps
+            service_ns += ran_ns
+            tokens += steps
+        quantum_ns = ladder.quantum_ns(level)
+        carried_ns = service_ns - self.spent_before_ns - quantum_ns
+        self.spent_before_ns += quantum_ns
+        next_ns = ran_ns // steps if steps > 0 else cost.decode_ns(1, self.facts.prompt_tokens + tokens)
+        return ladder.level_after(level, carried_ns, next_ns)
 
 
 class MlfqPolicy:
@@ -149,7 +161,7 @@ class MlfqPolicy:
         if crossings.next_ns is not None and crossings.next_ns <= tick.decode_ns:
             crossed = crossings.pop_due(tick.decode_ns)
             crossed.sort(key=self._queues.key)
-            changes += [self._demote(self._jobs[handle], tick) for handle in crossed]
+            changes += self._demote(crossed, tick)
         starving = self._starving
         if starving.speak(tick.now_ns) and starving.offers:
             self.version += 1
@@ -251,24 +263,27 @@ class MlfqPolicy:
 
     def _watch(self, job: MlfqJob, tick: Tick) -> None:
         """Enter when a job that emitted uses up its quantum; one that did so already is due now, even if it just left the batch."""
-        handle, quantum_ns = job.facts.handle, self.ladder.quantum_ns(job.level)
-        if quantum_ns <= job.charged_ns(tick):
-            self._crossings.set(handle, tick.decode_ns)
-        elif (due_ns := job.crossing_ns(quantum_ns)) is not None:
-            self._crossings.set(handle, due_ns)
-        else:
-            self._crossings.discard(handle)
-
-    def _demote(self, job: MlfqJob, tick: Tick) -> LevelChanged:
-        """Only from `advance`, so no crossing of the job stands in the calendar."""
-        handle, old = job.facts.handle, job.level
-        new, job.spent_before_ns = descent(job, self.ladder, self._cost, tick)
-        self._relocate(job, new, tick)
-        due_ns = job.crossing_ns(self.ladder.quantum_ns(new))
+        due_ns = job.crossing_ns(self.ladder.quantum_ns(job.level), tick)
         if due_ns is not None:
-            self._crossings.set(handle, due_ns)
-        self._starving.settled(handle, tick.now_ns)
-        return LevelChanged(handle, old, new, LevelCause.QUANTUM)
+            self._crossings.set(job.facts.handle, due_ns)
+        else:
+            self._crossings.discard(job.facts.handle)
+
+    def _demote(self, handles: Sequence[Handle], tick: Tick) -> list[LevelChanged]:
+        """Only from `advance`, so no crossing of these jobs stands in the calendar."""
+        jobs, ladder, cost, starving = self._jobs, self.ladder, self._cost, self._starving
+        set_crossing, quantum, changes = self._crossings.set, LevelCause.QUANTUM, []
+        for handle in handles:
+            job = jobs[handle]
+            old = job.level
+            new = job.descend(ladder, cost, tick)
+            self._relocate(job, new, tick)
+            due_ns = job.crossing_ns(ladder.quantum_ns(new), tick)
+            if due_ns is not None:
+                set_crossing(handle, due_ns)
+            starving.settled(handle, tick.now_ns)
+            changes.append(LevelChanged(handle, old, new, quantum))
+        return changes
 
     def _promote(self, handle: Handle, tick: Tick) -> LevelChanged:
         """Only waiting jobs come here, after the demotions of the same turn, so no crossing stands in the calendar."""

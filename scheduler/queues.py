@@ -7,7 +7,7 @@ service; the MLFQ policies place jobs and read them in order.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from ..core.ids import Handle, Level
@@ -24,6 +24,8 @@ class LevelQueues:
         self._levels: list[OrderedDict[Handle, Key]] = []
         self._keys: dict[Handle, Key] = {}
         self._places = 0
+        self.key: Callable[[Handle], Key] = self._keys.__getitem__
+        """(level, place, handle) of a job: the look-up itself, for a turn asks it of every resident."""
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -42,10 +44,6 @@ class LevelQueues:
         """Take a job out."""
         key = self._keys.pop(handle)
         del self._levels[key[0] - 1][handle]
-
-    def key(self, handle: Handle) -> Key:
-        """(level, place, handle)."""
-        return self._keys[handle]
 
     def level(self, handle: Handle) -> Level:
         """The level that the job stands on."""

@@ -75,18 +75,21 @@ class Draft:
         left_ns = budget.room_ns(decision.decode_ns)
         left_tokens = budget.max_tokens
         served: list[Sequence] = []
-        for seq in walk.prefills:
+        chunks = self._chunks
+        for seq, length, service_ns in walk.prefills:
             before = seq.computed
             rest = seq.prompt_tokens + seq.generated - before
-            at_least = 0 if served else page_tokens
-            length, service_ns = budget.chunk(rest, before, left_ns, left_tokens, at_least=at_least)
-            if not length:
-                seq.mark = 0
-                continue
+            # All that is left of the prompt, at the price that the walk asked for: or is there less room by now?
+            if length != rest or length > left_tokens or service_ns > left_ns:
+                at_least = 0 if served else page_tokens
+                length, service_ns = budget.chunk(rest, before, left_ns, left_tokens, at_least=at_least)
+                if not length:
+                    seq.mark = 0
+                    continue
             left_ns -= service_ns
             left_tokens -= length
             ends = length == rest
-            self._chunks.append(PrefillChunk(seq.handle, before, length, ends))
+            chunks.append(PrefillChunk(seq.handle, before, length, ends))
             decision.charged.append((seq, service_ns, length))
             served.append(seq)
             if seq.stage == OUT:

@@ -6,7 +6,7 @@ first that does not fit. It knows neither why a job ranks where it does nor what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...core.cost_model import CostModel
 from ...core.ids import Handle
@@ -76,7 +76,8 @@ class Walk:
         self.stayed = 0
         self.came: list[Sequence] = []
         self.chosen: list[Sequence] = []
-        self.prefills: list[Sequence] = []
+        self.prefills: list[tuple[Sequence, int, int]] = []
+        """Who wants a chunk, of how many tokens at most, and what it would cost in ns."""
         self.grown: list[tuple[Handle, int]] = []
         self.entered: list[Sequence] = []
         self.returning: list[Sequence] = []
@@ -95,27 +96,46 @@ class Walk:
             if len(chosen) >= capacity or self.alone:
                 return
             seq = seqs[handle]
-            if seq.stage == DECODE and seq.grow_step > steps and seq.seen != number and plain and not seq.alone:
+            stage = seq.stage
+            if seq.seen == number:
+                pass  # a victim, or the suspect that went first
+            elif stage == DECODE and seq.grow_step > steps and plain and not seq.alone:
                 # A member of the decode batch is at home, and this one needs no page: it runs again, as most jobs of most plans do.
                 seq.seen = seq.mark = number
                 self._kept -= 1
                 self._unseen -= 1
                 self.stayed += 1
                 chosen.append(seq)
+            elif stage == OUT and not self._may_prefill and seq.ready and not seq.table.blocks and not seq.alone:
+                # A newcomer when there is no time for prompts any more.
+                seq.seen = number
+                self.misses += 1
             else:
                 self._look(key, seq)
             if self.closed or self.misses > lookahead:
                 break
         if self._unseen > 0:
             self.closed = True
-            for key, seq in self._room.rest():
-                if len(chosen) >= capacity or self.alone:
-                    return
+            self._run_rest()
+
+    def _run_rest(self) -> None:
+        """Down the residents that the walk has not reached: nobody enters any more."""
+        chosen, capacity, number, steps, plain = self.chosen, self.capacity, self.number, self._steps, not self._alternate
+        stayed = 0
+        for key, seq in self._room.rest():
+            if len(chosen) >= capacity or self.alone:
+                break
+            if seq.seen == number:
+                continue
+            if seq.stage == DECODE and seq.grow_step > steps and plain and not seq.alone:
+                seq.seen = seq.mark = number
+                stayed += 1
+                chosen.append(seq)
+            else:
                 self._look(key, seq)
+        self.stayed += stayed
 
     def _look(self, key: Key, seq: Sequence) -> None:
-        if seq.seen == self.number:
-            return  # a victim, or the suspect that went first
         seq.seen = self.number
         if seq.stage != OUT:
             self._kept -= 1
@@ -178,24 +198,28 @@ class Walk:
 
     def _prefill(self, seq: Sequence) -> None:
         """A job with an incomplete KV wants a chunk; the budget is shared out when the decode members are known."""
-        rest = min(seq.prompt_tokens + seq.generated - seq.computed, self._prefill_tokens)
-        self._prefill_ns -= self._cost.chunk_ns(rest, seq.computed)
-        self._prefill_tokens -= rest
-        self._may_prefill = self._prefill_ns > 0 and self._prefill_tokens > 0
-        self.prefills.append(seq)
+        before, left = seq.computed, self._prefill_tokens
+        tokens = seq.prompt_tokens + seq.generated - before
+        if tokens > left:
+            tokens = left
+        own_ns = self._cost.chunk_ns(tokens, before)
+        self._prefill_ns -= own_ns
+        self._prefill_tokens = left = left - tokens
+        self._may_prefill = self._prefill_ns > 0 and left > 0
+        self.prefills.append((seq, tokens, own_ns))
         seq.mark = self.number
         self.chosen.append(seq)
 
     def _enter(self, key: Key, seq: Sequence) -> None:
         """A job without KV on the device: a newcomer, or one that returns from the host."""
         table, ledger = seq.table, self._ledger
-        returns = bool(table.blocks)
+        returns, members = bool(table.blocks), len(self.chosen)
         if not seq.ready:
             if not seq.asked:
                 self.asked.append(seq)
             self.misses += 1
             return
-        full = self._kept > 0 and len(self.chosen) + self._kept >= self.capacity
+        full = self._kept > 0 and members + self._kept >= self.capacity
         if self.closed or full or (not returns and (not self._may_prefill or (self._held and not seq.generated))):
             self.misses += 1
             return
@@ -204,18 +228,17 @@ class Walk:
             self._block(key, seq)
             return
         pages = ledger.pages_for(seq.prompt_tokens + seq.generated) - len(table.blocks) + table.missing
-        if not self._find_room(key, seq, pages):
+        wanted = pages + self._floor_pages + self._growth_pages * members + self._own_pages
+        if (self.blocked is not None or wanted > ledger.device.free) and not self._find_room(key, seq, pages, wanted):
             return
         if returns:
             self._return(seq, pages)
         else:
             self._admit(seq, pages)
 
-    def _find_room(self, key: Key, seq: Sequence, pages: int) -> bool:
+    def _find_room(self, key: Key, seq: Sequence, pages: int, wanted: int) -> bool:
+        """Whether a job that needs `pages` may enter though not `wanted` pages are free, or though a better one does not fit."""
         free, total = self._ledger.device.free, self._ledger.device.total
-        wanted = pages + self._floor_pages + self._growth_pages * len(self.chosen) + self._own_pages
-        if wanted <= free and self.blocked is None:
-            return True
         if free == total and pages <= free:
             return True  # the pool to itself: no floor
         if wanted <= free:

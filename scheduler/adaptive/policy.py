@@ -175,7 +175,7 @@ class AdaptivePolicy(NoOffers):
             job = self._jobs[handle]
             old = job.cell.level
             if not self._learned:
-                job.level, job.spent_before_ns = descent(job, self.ladder, self._cost, tick)
+                job.level = job.descend(self.ladder, self._cost, tick)
             self._move(job, tick)
             self._watch(job, tick)
             if job.cell.level != old:
