@@ -1,6 +1,7 @@
 """What is due on the wall clock: deadlines of jobs.
 
-Owns one heap. It does not know why something is due; engine/state ends the jobs and bounds the inbox wait by the next one.
+Owns one heap. It does not know why something is due; engine/state ends the jobs and bounds the
+inbox wait by the next one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from ..core.ids import Handle
 
 
 class DueHeap:
-    """Entries of ended jobs stay until they come up; `alive` tells them apart. Handles are never reused."""
+    """Entries of ended jobs stay until they come up; `alive` tells them apart. Handles are never
+    reused.
+    """
 
     def __init__(self, alive: Callable[[Handle], bool]) -> None:
         self._alive = alive

@@ -1,13 +1,13 @@
 """Tokens come out of an iteration: where they belong, and which jobs they end.
 
-Owns the columns of the decode batch (rows, positions, stops), the ring of recent tokens and the calendar of output limits, so that an
-unchanged turn touches no job. It does not know policy or pages; engine/state asks it after every outcome.
+Owns the columns of the decode batch (rows, positions, stops), the ring of recent tokens and the
+calendar of output limits, so that an unchanged turn touches no job. It does not know policy or
+pages; engine/state asks it after every outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence as Items
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import TypeVar
 
@@ -19,8 +19,8 @@ from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.outcome import IterationOutcome
 from ..core.plan import NO_DECODE, NO_INT32, NO_INT64, DecodeBatch, Int32s, Int64s, IterationPlan
+from ..kvstore.job_kv import DECODE
 from ..kvstore.planning.due_steps import StepCalendar
-from ..kvstore.sequence import DECODE
 from .ring import TokenRing
 from .rows import Row
 
@@ -29,10 +29,12 @@ _Number = TypeVar("_Number", np.int32, np.int64, np.bool_)
 
 
 class Emission:
-    """`end_tokens` end a job unless it ignores them; `token_bytes` gives the bytes of a token, for stop strings."""
+    """`end_tokens` end a job unless it ignores them; `token_bytes` gives the bytes of a token, for
+    stop strings.
+    """
 
     def __init__(
-        self, max_batch: int, vocab_size: int, end_tokens: frozenset[int], token_bytes: Items[bytes] | None
+        self, max_batch: int, vocab_size: int, end_tokens: frozenset[int], token_bytes: Sequence[bytes] | None
     ) -> None:
         self._ring = TokenRing(max_batch)
         self._end_tokens = frozenset(token for token in end_tokens if token < vocab_size)
@@ -43,7 +45,9 @@ class Emission:
         self._limits: StepCalendar[Row] = StepCalendar()
         self._batch: DecodeBatch = NO_DECODE
         self._whole = True
-        """Whether all of `_batch` still decode: between a job's end and the next batch there may be an iteration that holds it."""
+        """Whether all of `_batch` still decode: between a job's end and the next batch there may be
+        an iteration that holds it.
+        """
         self._rows: list[Row] = []
         self._offsets: Int32s = NO_INT32
         self._slots: Int64s = NO_INT64
@@ -56,7 +60,7 @@ class Emission:
         """Whether stop strings can be matched."""
         return self._token_bytes is not None
 
-    # the batch ------------------------------------------------------------------------------------------------
+    # the batch ------------------------------------------------------------------------------------
     def leave(self, row: Row, steps: int) -> None:
         """The job decodes no more; `row.out` is complete."""
         if row.slot >= 0:
@@ -69,9 +73,10 @@ class Emission:
             self._ring.forget(row)
             self._whole = False
 
-    def arrange(self, batch: DecodeBatch, came: Items[Row], steps: int) -> None:
-        """Columns for the batch that is launched: those of the last one that did not leave, in their order, then `came`, who decode from
-        iteration `steps` on. Nothing to do for the same object.
+    def arrange(self, batch: DecodeBatch, came: Sequence[Row], steps: int) -> None:
+        """Columns for the batch that is launched: those of the last one that did not leave, in
+        their order, then `came`, who decode from iteration `steps` on. Nothing to do for the same
+        object.
         """
         if batch is self._batch:
             return
@@ -84,26 +89,27 @@ class Emission:
         if came:
             self._join(came, steps)
         self._anybody_obeys = self._has_ends and bool(self._obeys.any())
-        if self._watched or any([row.watched for row in came]):
+        if self._watched or any(row.watched for row in came):
             self._watched = [(at, row) for at, row in enumerate(self._rows) if row.watched]
 
-    def _join(self, came: Items[Row], steps: int) -> None:
+    def _join(self, came: Sequence[Row], steps: int) -> None:
         """They stand at the end of the columns."""
         slots = self._ring.enter(came, steps)
         add, offsets, obeys = self._limits.add, [], []
         for row in came:
-            seq = row.seq
-            generated = seq.generated
-            add(steps + seq.max_new_tokens - generated - 1, row)
-            # What a member's tokens number less the iterations is the same for as long as it decodes.
-            offsets.append(generated - seq.since_step)
+            kv = row.kv
+            generated = kv.generated
+            add(steps + kv.max_new_tokens - generated - 1, row)
+            # What a member's tokens number less the iterations is the same for as long as it
+            # decodes.
+            offsets.append(generated - kv.since_step)
             obeys.append(row.obeys_end)
         self._rows += came
         self._offsets = _longer(self._offsets, offsets)
         self._slots = _longer(self._slots, slots)
         self._obeys = _longer(self._obeys, obeys)
 
-    # iterations in which nobody ends --------------------------------------------------------------------------
+    # iterations in which nobody ends --------------------------------------------------------------
     @property
     def looks_at_tokens(self) -> bool:
         """Whether a token may end a member of the batch; else only its number does."""
@@ -114,10 +120,12 @@ class Emission:
         return self._limits.peek(step) is not None
 
     def absorb_run(self, first: int, last: int, token: int) -> None:
-        """`token` for every member of the standing batch in iterations `first` to before `last`, none of which ends anybody."""
+        """`token` for every member of the standing batch in iterations `first` to before `last`,
+        none of which ends anybody.
+        """
         self._ring.write_run(first, last, self._slots, token, self._rows)
 
-    # one job's token ------------------------------------------------------------------------------------------
+    # one job's token ------------------------------------------------------------------------------
     def ends(self, row: Row, token: int) -> bool:
         """Whether this token ends the job by an end token, a stop id or a stop string."""
         if row.obeys_end and token in self._end_tokens:
@@ -129,11 +137,12 @@ class Emission:
             return True
         return row.matcher is not None and self._token_bytes is not None and row.matcher.push(self._token_bytes[token])
 
-    # an iteration's tokens ------------------------------------------------------------------------------------
+    # an iteration's tokens ------------------------------------------------------------------------
     def absorb(
         self, plan: IterationPlan, outcome: IterationOutcome, step: int, rows: Mapping[Handle, Row], now_ns: int
     ) -> tuple[TokensEmitted | None, list[Ending]]:
-        """Effects of the tokens of the plan whose decode part was iteration `step`, and the jobs that end with them.
+        """Effects of the tokens of the plan whose decode part was iteration `step`, and the jobs
+        that end with them.
 
         Tokens of jobs that are not live any more are dropped.
         """
@@ -183,15 +192,17 @@ class Emission:
         out = []
         # A member that left and came back without a step between stands in the bucket twice.
         for row in dict.fromkeys(self._limits.take(step)):
-            seq = row.seq
-            if seq.stage == DECODE and seq.generated + step + 1 - seq.since_step >= seq.max_new_tokens:
+            kv = row.kv
+            if kv.stage is DECODE and kv.generated + step + 1 - kv.since_step >= kv.max_new_tokens:
                 out.append(row)
         return out
 
     def _absorb_mixed(
         self, plan: IterationPlan, outcome: IterationOutcome, step: int, rows: Mapping[Handle, Row], now_ns: int
     ) -> tuple[TokensEmitted | None, list[Ending]]:
-        """Prompts that end in this iteration, failed jobs and late tokens: job by job where it must be."""
+        """Prompts that end in this iteration, failed jobs and late tokens: job by job where it must
+        be.
+        """
         failed = {handle for handle, _ in outcome.failed}
         lasts = [chunk.handle for chunk in plan.prefills if chunk.last and chunk.handle not in failed]
         members = len(outcome.handles) - len(lasts)
@@ -211,13 +222,15 @@ class Emission:
 
     def _absorb_prompts(
         self,
-        lasts: Items[Handle],
-        tokens: Items[int],
+        lasts: Sequence[Handle],
+        tokens: Sequence[int],
         rows: Mapping[Handle, Row],
         now_ns: int,
         endings: list[Ending],
     ) -> list[int]:
-        """The tokens that these prompts end with, and who ends with them; their positions, -1 of a job that is not live any more."""
+        """The tokens that these prompts end with, and who ends with them; their positions, -1 of a
+        job that is not live any more.
+        """
         positions: list[int] = []
         stop, length, end_tokens = FinishReason.STOP, FinishReason.LENGTH, self._end_tokens
         for handle, token in zip(lasts, tokens, strict=True):
@@ -233,7 +246,7 @@ class Emission:
                 row.first_token_ns = now_ns - row.start_ns
             if (token in end_tokens or row.watched) and self.ends(row, token):
                 endings.append((row, stop))
-            elif position + 1 >= row.seq.max_new_tokens:
+            elif position + 1 >= row.kv.max_new_tokens:
                 endings.append((row, length))
         return positions
 
@@ -246,7 +259,9 @@ class Emission:
         positions: Int32s,
         live: np.ndarray[tuple[int], np.dtype[np.bool_]],
     ) -> list[Ending]:
-        """Decode members when some of the batch are missing: failed now, or ended while the plan was in flight."""
+        """Decode members when some of the batch are missing: failed now, or ended while the plan
+        was in flight.
+        """
         endings: list[Ending] = []
         limited = set(self._at_limit(step))
         for at, handle in enumerate(outcome.handles[:members].tolist()):
@@ -256,7 +271,7 @@ class Emission:
                 continue
             token = int(outcome.tokens[at])
             self._ring.write(step, np.array([row.slot]), outcome.tokens[at : at + 1])
-            positions[at] = row.seq.generated_at(step + 1) - 1
+            positions[at] = row.kv.generated_at(step + 1) - 1
             if self.ends(row, token):
                 endings.append((row, FinishReason.STOP))
             elif row in limited:

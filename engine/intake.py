@@ -1,7 +1,8 @@
 """Events from outside, one by one.
 
-Owns what each event does to the state: a job enters, its prompt arrives, it is cancelled or overdue, the policy is switched, the executor came
-back empty, somebody asks. It does not know who sends them; engine/turn drains them into `apply` at one instant.
+Owns what each event does to the state: a job enters, its prompt arrives, it is cancelled or
+overdue, the policy is switched, the executor came back empty, somebody asks. It does not know who
+sends them; engine/turn drains them into `apply` at one instant.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ from ..core.events import (
 from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.policy import Dialled, JobFacts, Tick
-from ..kvstore.sequence import DECODE, OUT
-from ..kvstore.sequence import Sequence as KvSequence
+from ..kvstore.job_kv import DECODE, OUT, JobKv
 from .rows import Row
 from .state import EngineState
 
@@ -72,7 +72,7 @@ def _submitted(state: EngineState, event: Submitted, tick: Tick, effects: list[E
     generated = 0 if event.generated is None else len(event.generated)
     limit = event.sampling.max_new_tokens
     assert limit is not None, "max_new_tokens is resolved before a job enters the engine"
-    seq = KvSequence(
+    kv = JobKv(
         handle,
         event.prompt_tokens,
         limit,
@@ -80,7 +80,7 @@ def _submitted(state: EngineState, event: Submitted, tick: Tick, effects: list[E
         ready=event.has_prompt,
         alone=event.alone,
     )
-    row = Row(event, seq, tick.now_ns)
+    row = Row(event, kv, tick.now_ns)
     refusal = _refusal(state, event, limit)
     reason = FinishReason.FAILED if refusal is not None else _already_ended(state, row)
     if reason is not None:
@@ -88,7 +88,7 @@ def _submitted(state: EngineState, event: Submitted, tick: Tick, effects: list[E
         return
     state.rows[handle] = row
     state.policy.submitted(_facts(state, row), tick)
-    state.planner.add(seq)
+    state.planner.add(kv)
     if event.deadline_ns is not None:
         state.dues.add(event.deadline_ns, handle)
 
@@ -112,12 +112,12 @@ def _already_ended(state: EngineState, row: Row) -> FinishReason | None:
     for token in row.out:
         if state.emission.ends(row, token):
             return FinishReason.STOP
-    return FinishReason.LENGTH if len(row.out) >= row.seq.max_new_tokens else None
+    return FinishReason.LENGTH if len(row.out) >= row.kv.max_new_tokens else None
 
 
 def _facts(state: EngineState, row: Row) -> JobFacts:
-    event, seq = row.facts, row.seq
-    generated = seq.generated_at(state.steps)
+    event, kv = row.facts, row.kv
+    generated = kv.generated_at(state.steps)
     uncached = event.prompt_tokens + generated
     return JobFacts(
         handle=event.handle,
@@ -125,7 +125,7 @@ def _facts(state: EngineState, row: Row) -> JobFacts:
         prompt_tokens=event.prompt_tokens,
         uncached_tokens=uncached,
         entry_ns=state.cost.prompt_ns(uncached),
-        max_new_tokens=seq.max_new_tokens,
+        max_new_tokens=kv.max_new_tokens,
         generated_tokens=generated,
         tenant=event.tenant,
         priority=event.priority,
@@ -145,10 +145,12 @@ def _prompt_arrived(state: EngineState, event: PromptArrived) -> None:
 
 
 def _policy_chosen(state: EngineState, event: PolicyChosen, tick: Tick, effects: list[Effect]) -> None:
-    """Rank everybody anew, in arrival order; what was charged before is forgotten, places in the batch are kept.
+    """Rank everybody anew, in arrival order; what was charged before is forgotten, places in the
+    batch are kept.
 
-    A policy that is on and has a dial keeps what it learned, and only its dial is turned. A policy that there is not, or that cannot rank these
-    jobs, and a dial out of bounds change nothing: the door refuses them before, a snapshot says what is on.
+    A policy that is on and has a dial keeps what it learned, and only its dial is turned. A policy
+    that there is not, or that cannot rank these jobs, and a dial out of bounds change nothing: the
+    door refuses them before, a snapshot says what is on.
     """
     old = state.policy
     rows = sorted(state.rows.values(), key=_by_arrival)
@@ -164,9 +166,9 @@ def _policy_chosen(state: EngineState, event: PolicyChosen, tick: Tick, effects:
     for row, after in zip(rows, levels, strict=True):
         handle = row.handle
         before = old.level(handle)
-        if row.seq.stage != OUT:
+        if row.kv.stage is not OUT:
             new.join(handle, tick)
-            if row.seq.stage == DECODE:
+            if row.kv.stage is DECODE:
                 new.decoding(handle, tick)
         if after != before:
             state.note_levels([LevelChanged(handle, before, after, LevelCause.POLICY)], effects)
@@ -182,16 +184,16 @@ def _executor_reset(state: EngineState, generation: int, tick: Tick, effects: li
     answered = state.steps - state.unanswered_steps
     state.in_flight.clear()
     for row in state.rows.values():
-        row.seq.settle(state.steps)
+        row.kv.settle(state.steps)
     lost = state.planner.reset(generation, state.steps)
-    for seq, was_in_batch, computed in lost:
-        row = state.rows[seq.handle]
+    for kv, was_in_batch, computed in lost:
+        row = state.rows[kv.handle]
         if was_in_batch:
             state.preempted(row, tick, answered, effects)
         if computed:
             row.recomputed_tokens += computed
-            effects.append(Recomputed(seq.handle, computed))
-        seq.generated = len(row.out)
+            effects.append(Recomputed(kv.handle, computed))
+        kv.generated = len(row.out)
 
 
 def _account(state: EngineState, event: AccountAsked, now_ns: int) -> AccountGiven:
@@ -216,7 +218,7 @@ def _snapshot(state: EngineState, question: int, tick: Tick) -> SnapshotGiven:
         host_in_flight=ledger.host.in_flight,
         clean_pages=ledger.clean,
     )
-    running = sum(1 for row in state.rows.values() if row.seq.stage != OUT)
+    running = sum(1 for row in state.rows.values() if row.kv.stage is not OUT)
     return SnapshotGiven(
         question,
         state.policy.name,

@@ -1,7 +1,7 @@
 """What an operator may set about the engine's turn.
 
-Owns `EngineParams`, which checks itself. It does not know where values come from: the settings of serve, the flags of simulate and the
-arguments of `LLM` fill it, engine/assemble reads it.
+Owns `EngineParams`, which checks itself. It does not know where values come from: the settings of
+serve, the flags of simulate and the arguments of `LLM` fill it, engine/assemble reads it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ MOST_ITERATION_MS = 60_000
 class EngineParams:
     """Limits of an iteration and the parameters of policy and KV manager.
 
-    `max_batch` counts decode and prefill members together, `max_prefill_tokens` is a hard cap (the budget in time usually binds first).
-    `iteration_ms`: prompts may stretch an iteration to so long, or to four level-1 quanta or twice its decode part where those are longer.
-    `tail` is the dial of `adaptive`: 0 for the lowest mean, 1 for the safest tail.
-    `run_ahead`: an unchanged batch is launched again before its tokens are known, for an executor that computes while the host goes on.
-    `preempt_every_turn` is a debug mode: no job runs two turns in a row while another can. `plan_every_turn` switches the
-    unchanged-turn fast path off. Raises InvalidSettings.
+    `max_batch` counts decode and prefill members together, `max_prefill_tokens` is a hard cap (the
+    budget in time usually binds first). `iteration_ms`: prompts may stretch an iteration to so
+    long, or to four level-1 quanta or twice its decode part where those are longer. `tail` is the
+    dial of `adaptive`: 0 for the lowest mean, 1 for the safest tail. `run_ahead`: an unchanged
+    batch is launched again before its tokens are known, for an executor that computes while the
+    host goes on. `preempt_every_turn` is a debug mode: no job runs two turns in a row while another
+    can. `plan_every_turn` switches the unchanged-turn fast path off. Raises InvalidSettings.
     """
 
     max_batch: int = 64

@@ -192,7 +192,7 @@ class _Replayer:
         """The digest of the turn's effects; None when the engine did something that the outcome does not fit."""
         self._clock.reads_ns = list(one.reads_ns)
         self.plan = plan = self._turn.decide(one.events)
-        self.contexts = 0 if plan is None else self._state.planner.running.context_sum - len(plan.decode)
+        self.contexts = 0 if plan is None else self._state.planner.books.running.context_sum - len(plan.decode)
         if self._turn.waits() != (one.outcome is not None):
             return None
         if one.outcome is not None and not self._answers(one.outcome, self._state.in_flight[0].decision.plan):

@@ -1,7 +1,8 @@
 """The most recent tokens of the decode members, in columns.
 
-Owns a ring of the last iterations' tokens, one column per place in the batch, so that an unchanged turn stores all tokens with one copy. It
-does not know stops or positions; engine/emission writes it and reads a job's tokens when the job leaves.
+Owns a ring of the last iterations' tokens, one column per place in the batch, so that an unchanged
+turn stores all tokens with one copy. It does not know stops or positions; engine/emission writes it
+and reads a job's tokens when the job leaves.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class TokenRing:
         self._tokens[step % RING][slots] = tokens
 
     def write_run(self, first: int, last: int, slots: Int64s, token: int, rows: Iterable[Row]) -> None:
-        """`token` of iterations `first` to before `last` of the members at `slots`, with every `flush_all` of `rows` on the way."""
+        """`token` of iterations `first` to before `last` of the members at `slots`, with every
+        `flush_all` of `rows` on the way.
+        """
         while first < last:
             until = min(last, self._flushed_step + RING)
             self._tokens[np.ix_(np.arange(first, until) % RING, slots)] = token
@@ -58,7 +61,9 @@ class TokenRing:
             first = until
 
     def flush_all(self, step: int, rows: Iterable[Row]) -> None:
-        """Empty the ring of all members when it is about to be overwritten; `step` is the next iteration."""
+        """Empty the ring of all members when it is about to be overwritten; `step` is the next
+        iteration.
+        """
         if step - self._flushed_step < RING:
             return
         for row in rows:

@@ -1,7 +1,7 @@
 """The engine's row of one job: what was asked, what was emitted, and where its time went.
 
-Owns prompt, sampling, output tokens and the running account of a live job. It does not know pages or ranks; engine/state keeps one row per
-live job beside the planner's sequence.
+Owns prompt, sampling, output tokens and the running account of a live job. It does not know pages
+or ranks; engine/state keeps one row per live job beside the planner's `JobKv`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..core.ids import Handle
 from ..core.job import JobAccount
 from ..core.plan import NO_INT32, Admit, Int32s
 from ..core.stops import StopMatcher
-from ..kvstore.sequence import Sequence
+from ..kvstore.job_kv import JobKv
 
 
 class Phase(IntEnum):
@@ -30,7 +30,9 @@ class Phase(IntEnum):
 
 
 class Row:
-    """One live job. `seq` is shared with the planner. `out` holds the emitted tokens but those still in the recent ring."""
+    """One live job. `kv` is shared with the planner. `out` holds the emitted tokens but those still
+    in the recent ring.
+    """
 
     __slots__ = (
         "_parts",
@@ -40,6 +42,7 @@ class Row:
         "first_token_ns",
         "generated_before",
         "handle",
+        "kv",
         "matcher",
         "obeys_end",
         "out",
@@ -49,7 +52,6 @@ class Row:
         "prompt",
         "recomputed_tokens",
         "ring_from",
-        "seq",
         "since_ns",
         "slot",
         "start_ns",
@@ -58,10 +60,10 @@ class Row:
         "watched",
     )
 
-    def __init__(self, facts: Submitted, seq: Sequence, now_ns: int) -> None:
+    def __init__(self, facts: Submitted, kv: JobKv, now_ns: int) -> None:
         self.facts = facts
         self.handle: Handle = facts.handle
-        self.seq = seq
+        self.kv = kv
         self.prompt: Int32s | None = facts.prompt
         self.out = array("i")
         if facts.generated is not None:
@@ -75,7 +77,8 @@ class Row:
         """Whether its tokens have to be looked at one by one."""
         # A job cannot have waited for less than nothing, whatever clock stamped its arrival.
         self.start_ns = self.since_ns = min(facts.arrival_ns, now_ns)
-        # A job with tokens ran in an engine that is gone: all its time so far counts as waiting to come back, its first token is history.
+        # A job with tokens ran in an engine that is gone: all its time so far counts as waiting to
+        # come back, its first token is history.
         self.phase = Phase.PREEMPTED if self.generated_before else Phase.QUEUED
         self._parts = [0, 0, 0, 0, 0]
         self.started = False
@@ -94,10 +97,10 @@ class Row:
         """Where the time went up to `now_ns`; the five parts sum to `now_ns` - arrival."""
         parts = self._parts.copy()
         parts[self.phase] += now_ns - self.since_ns
-        # By position: a quarter of a batch may end at once, and names would double what an account costs.
-        return JobAccount(
-            *parts, self.preemptions, self.promotions, self.demotions, self.recomputed_tokens, self.first_token_ns
-        )
+        # By position: a quarter of a batch may end at once, and names would double what an account
+        # costs.
+        counters = (self.preemptions, self.promotions, self.demotions, self.recomputed_tokens, self.first_token_ns)
+        return JobAccount._make((*parts, *counters))
 
     def admit(self) -> Admit:
         """All known tokens and the sampling, for the executor."""

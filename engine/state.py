@@ -1,14 +1,14 @@
 """The engine's state: rows, policy, planner, clocks and plans in flight.
 
-Owns what happens to it at each point of a turn: events are applied, a plan is decided, launched, and its outcome absorbed. It does not read a
-clock nor call an executor: engine/turn does both, live and in simulation alike.
+Owns what happens to it at each point of a turn: events are applied, a plan is decided, launched,
+and its outcome absorbed. It does not read a clock nor call an executor: engine/turn does both, live
+and in simulation alike.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from collections.abc import Sequence as Items
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..core.cost_model import CostModel
@@ -30,10 +30,10 @@ from ..core.outcome import IterationOutcome
 from ..core.plan import Admit, Direction
 from ..core.policy import Policy, Tick
 from ..cost.online import CorrectedCostModel
+from ..kvstore.job_kv import DECODE, JobKv
 from ..kvstore.ledger import Ledger
 from ..kvstore.planning.decision import Decision
 from ..kvstore.planning.planner import Planner
-from ..kvstore.sequence import DECODE, Sequence
 from ..scheduler.lengths.forecast import Forecast
 from ..scheduler.lengths.learned import write
 from .dues import DueHeap
@@ -46,7 +46,9 @@ STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A launched plan that is not answered yet. `step` numbers its decode part; `factor` corrected what it was predicted to take."""
+    """A launched plan that is not answered yet. `step` numbers its decode part; `factor` corrected
+    what it was predicted to take.
+    """
 
     decision: Decision
     step: int
@@ -55,7 +57,8 @@ class InFlight:
 
 
 class EngineState:
-    """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as configured), for a live switch.
+    """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as
+    configured), for a live switch.
 
     All of them learn in the same `forecast`, so that a switch forgets nothing.
     """
@@ -63,7 +66,7 @@ class EngineState:
     def __init__(
         self,
         policy: Policy,
-        planner_of: Callable[[EngineState], Planner],
+        planner: Planner,
         emission: Emission,
         cost: CostModel,
         make_policy: Callable[[str, float | None], Policy],
@@ -72,7 +75,9 @@ class EngineState:
         max_tokens: int,
         run_ahead: bool = False,
     ) -> None:
-        """`max_tokens`: the most that prompt and output of one job may be together. `run_ahead`: engine/turn's."""
+        """`max_tokens`: the most that prompt and output of one job may be together. `run_ahead`:
+        engine/turn's.
+        """
         self.policy = policy
         self.cost = cost
         self.corrected = cost if isinstance(cost, CorrectedCostModel) else None
@@ -82,7 +87,7 @@ class EngineState:
         self.run_ahead = run_ahead
         self.rows: dict[Handle, Row] = {}
         self.emission = emission
-        self.planner = planner_of(self)
+        self.planner = planner
         self.dues = DueHeap(self.rows.__contains__)
         self.in_flight: deque[InFlight] = deque()
         self.decode_ns = 0
@@ -93,7 +98,7 @@ class EngineState:
     @property
     def ledger(self) -> Ledger:
         """The books of both pools."""
-        return self.planner.ledger
+        return self.planner.books.ledger
 
     def learned(self) -> bytes:
         """What policies learned so far, for an engine to come."""
@@ -111,7 +116,7 @@ class EngineState:
     @property
     def busy(self) -> bool:
         """Whether another turn has something to do without an event."""
-        return bool(self.in_flight or self.ledger.tickets or self.planner.ready_jobs)
+        return bool(self.in_flight or self.ledger.tickets or self.planner.books.ready_jobs)
 
     @property
     def unanswered_steps(self) -> int:
@@ -119,15 +124,17 @@ class EngineState:
         return sum(1 for launched in self.in_flight if len(launched.decision.plan.decode))
 
     def repeats(self, now_ns: int) -> bool:
-        """Whether a plan of now would be the last decode batch once more, whatever the tokens in flight are, if they end nobody.
+        """Whether a plan of now would be the last decode batch once more, whatever the tokens in
+        flight are, if they end nobody.
 
-        That holds while nothing changed, and while nobody reaches the length that was asked for with a token in flight.
+        That holds while nothing changed, and while nobody reaches the length that was asked for
+        with a token in flight.
         """
         if self.charged or self.emission.may_end(self.steps - 1):
             return False
         return self.planner.unchanged(self.policy, self.tick(now_ns)) is not None
 
-    def admit(self, handles: Iterable[Handle]) -> tuple[Admit, ...]:
+    def _admit(self, handles: Sequence[Handle]) -> tuple[Admit, ...]:
         """What the executor must know of jobs that enter."""
         admits = []
         for handle in handles:
@@ -138,7 +145,7 @@ class EngineState:
             admits.append(row.admit())
         return tuple(admits)
 
-    # steps 4 and 5 --------------------------------------------------------------------------------------------
+    # steps 4 and 5 --------------------------------------------------------------------------------
     def decide(self, now_ns: int, effects: list[Effect]) -> Decision:
         """The next plan: demotions and offers that are due first, then the planner."""
         policy, tick = self.policy, self.tick(now_ns)
@@ -150,12 +157,12 @@ class EngineState:
         ):
             self.charged = False
             self.note_levels(policy.advance(tick), effects)
-        decision = self.planner.plan(policy, tick, self.plans)
+        decision = self.planner.plan(policy, tick, self.plans, self._admit)
         if not decision.repeated:
             self.note_levels(decision.granted, effects)
         return decision
 
-    def note_levels(self, changes: Items[LevelChanged], effects: list[Effect]) -> None:
+    def note_levels(self, changes: Sequence[LevelChanged], effects: list[Effect]) -> None:
         """Jobs changed their levels."""
         rows = self.rows
         for handle, old, new, _ in changes:
@@ -165,7 +172,7 @@ class EngineState:
                 rows[handle].promotions += 1
         effects += changes
 
-    # step 6 ---------------------------------------------------------------------------------------------------
+    # step 6 ---------------------------------------------------------------------------------------
     def launch(self, decision: Decision, now_ns: int, effects: list[Effect]) -> None:
         """The plan goes to the executor: charges, joins and leaves count from here."""
         if not decision.repeated:
@@ -184,14 +191,14 @@ class EngineState:
         for handle, tokens in decision.recomputed:
             rows[handle].recomputed_tokens += tokens
             effects.append(Recomputed(handle, tokens))
-        for seq in decision.left:
-            self.preempted(rows[seq.handle], tick, tick.steps, effects)
+        for kv in decision.left:
+            self.preempted(rows[kv.handle], tick, tick.steps, effects)
         self._join(decision.joined, tick, effects)
         charge, decoding, decode = policy.charge, policy.decoding, Phase.DECODE
-        for seq, service_ns, tokens in decision.charged:
-            charge(seq.handle, service_ns, tokens, tick)
+        for kv, service_ns, tokens in decision.charged:
+            charge(kv.handle, service_ns, tokens, tick)
         self.charged = self.charged or bool(decision.charged)
-        came = [rows[seq.handle] for seq in decision.decoding]
+        came = [rows[kv.handle] for kv in decision.decoding]
         for row in came:
             decoding(row.handle, tick)
             row.enter(decode, now_ns)
@@ -202,10 +209,10 @@ class EngineState:
         self.emission.arrange(decision.plan.decode, came, self.steps)
         self.planner.settled(policy.version)
 
-    def _join(self, joined: Items[Sequence], tick: Tick, effects: list[Effect]) -> None:
+    def _join(self, joined: Sequence[JobKv], tick: Tick, effects: list[Effect]) -> None:
         rows, join, level_of, prefill = self.rows, self.policy.join, self.policy.level, Phase.PREFILL
-        for seq in joined:
-            handle = seq.handle
+        for kv in joined:
+            handle = kv.handle
             row = rows[handle]
             join(handle, tick)
             row.enter(prefill, tick.now_ns)
@@ -222,9 +229,11 @@ class EngineState:
         row.preemptions += 1
         effects.append(Preempted(handle, self.policy.level(handle)))
 
-    # step 7 ---------------------------------------------------------------------------------------------------
+    # step 7 ---------------------------------------------------------------------------------------
     def absorb(self, outcome: IterationOutcome, now_ns: int, effects: list[Effect]) -> TokensEmitted | None:
-        """The oldest plan in flight is answered: tokens, ends, landed moves. An answer of another generation is void."""
+        """The oldest plan in flight is answered: tokens, ends, landed moves. An answer of another
+        generation is void.
+        """
         if not self.in_flight or self.in_flight[0].decision.plan.seq != outcome.seq:
             raise InvariantViolation(f"The executor answered plan {outcome.seq}, which is not the oldest in flight.")
         launched = self.in_flight.popleft()
@@ -251,25 +260,27 @@ class EngineState:
 
     def finish(
         self,
-        endings: Items[Ending],
+        endings: Sequence[Ending],
         tick: Tick,
         effects: list[Effect],
         failure: tuple[str, str] | None = None,
         *,
         missing: int = 0,
     ) -> None:
-        """The last word about some jobs: everything they hold is freed. `missing`: tokens of each that were launched and never came, beside those in
-        flight."""
+        """The last word about some jobs: everything they hold is freed. `missing`: tokens of each
+        that were launched and never came, beside those in flight.
+        """
         in_flight = self.unanswered_steps
-        # Tokens that are not here yet and will not be wanted: whoever decodes stands in all that is in flight.
-        missed = [missing + in_flight * (row.seq.stage == DECODE) for row, _ in endings]
+        # Tokens that are not here yet and will not be wanted: whoever decodes stands in all that is
+        # in flight.
+        missed = [missing + in_flight * (row.kv.stage is DECODE) for row, _ in endings]
         rows, forget, removed, now_ns = self.rows, self.emission.forget, self.policy.removed, tick.now_ns
         for row, reason in endings:
             forget(row)
             removed(row.handle, tick, finished=reason is STOP or reason is LENGTH)
             del rows[row.handle]
-        self.planner.remove([row.seq for row, _ in endings], tick.steps)
+        self.planner.remove([row.kv for row, _ in endings], tick.steps)
         effects += [
-            Finished(row.handle, reason, row.seq.generated - never_came, row.account(now_ns), failure)
+            Finished(row.handle, reason, row.kv.generated - never_came, row.account(now_ns), failure)
             for (row, reason), never_came in zip(endings, missed, strict=True)
         ]

@@ -1,12 +1,14 @@
 """One turn: events in, effects out.
 
-Owns the three clock reads, the order of a turn (docs/architecture.md) and how far it runs ahead of the executor; everything else is state. It does
-not know whether its executor is real or simulated; serving, sim, bench and `skipjoin.LLM` step it.
+Owns the three clock reads, the order of a turn (docs/architecture.md) and how far it runs ahead of
+the executor; everything else is state. It does not know whether its executor is real or simulated;
+serving, sim, bench and `skipjoin.LLM` step it.
 
-With `EngineParams.run_ahead` a second plan is launched before the first is answered, so that a device that computes while the host goes on
-is not idle between iterations. Only the unchanged batch is launched so: nothing about it depends on the tokens in flight, but that a job that one of
-them ends is computed once more, for nothing. Whatever else is to happen is decided when nothing is in flight, so no page, move or place in the batch
-ever depends on an answer that is still to come.
+With `EngineParams.run_ahead` a second plan is launched before the first is answered, so that a
+device that computes while the host goes on is not idle between iterations. Only the unchanged batch
+is launched so: nothing about it depends on the tokens in flight, but that a job that one of them
+ends is computed once more, for nothing. Whatever else is to happen is decided when nothing is in
+flight, so no page, move or place in the batch ever depends on an answer that is still to come.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ DEPTH_AHEAD = 2
 
 
 class Turn:
-    """Steps an engine. `decide` and `settle` are steps 2-5 and 7 of a turn, for whoever times them apart from the executor."""
+    """Steps an engine. `decide` and `settle` are steps 2-5 and 7 of a turn, for whoever times them
+    apart from the executor.
+    """
 
     def __init__(
         self, state: EngineState, executor: Executor, clock: Clock, *, recorder: Recorder | None = None
@@ -58,7 +62,9 @@ class Turn:
         return self.settle(outcome)
 
     def decide(self, events: Sequence[Event] = ()) -> IterationPlan | None:
-        """Apply events and decide the next plan; None when the executor has nothing to do, or when what it does has to be known first."""
+        """Apply events and decide the next plan; None when the executor has nothing to do, or when
+        what it does has to be known first.
+        """
         state = self.state
         effects: list[Effect] = []
         self._effects = effects
@@ -76,14 +82,18 @@ class Turn:
         return None if decision.idle else decision.plan
 
     def waits(self) -> bool:
-        """Whether this turn, which was decided, waits for the oldest plan in flight: unless the next one may be launched beside it."""
+        """Whether this turn, which was decided, waits for the oldest plan in flight: unless the
+        next one may be launched beside it.
+        """
         in_flight = len(self.state.in_flight)
         if not self.state.run_ahead or in_flight >= DEPTH_AHEAD or self._decision is None:
             return in_flight > 0
         return in_flight > 0 and not self.state.repeats(self._launched_ns)
 
     def settle(self, outcome: IterationOutcome | None) -> TurnEffects:
-        """Absorb the oldest plan's outcome, if there is one; the effects of the turn. What it took corrects later predictions, and no charge."""
+        """Absorb the oldest plan's outcome, if there is one; the effects of the turn. What it took
+        corrects later predictions, and no charge.
+        """
         state, now_ns = self.state, self._clock.now_ns()
         tokens: TokensEmitted | None = None
         answered: InFlight | None = None
@@ -111,8 +121,9 @@ class Turn:
         return self.state.next_due_ns()
 
     def _measured_ns(self, outcome: IterationOutcome, answered: InFlight) -> int | None:
-        """What the answered iteration took, from the end of the one before where it was launched earlier: None without compute, and from pools that
-        are gone."""
+        """What the answered iteration took, from the end of the one before where it was launched
+        earlier: None without compute, and from pools that are gone.
+        """
         plan = answered.decision.plan
         started_ns, self._ended_ns = max(outcome.started_ns, self._ended_ns), outcome.ended_ns
         if not plan.computes or outcome.generation != plan.generation:
@@ -120,7 +131,9 @@ class Turn:
         return outcome.ended_ns - started_ns
 
     def _stats(self, now_ns: int, answered: InFlight | None, measured_ns: int | None) -> TurnStats:
-        """Of the plan that was answered what it predicted and measured; of the plan that was decided what was begun with it."""
+        """Of the plan that was answered what it predicted and measured; of the plan that was
+        decided what was begun with it.
+        """
         state, decided = self.state, self._decision
         shown = answered.decision if answered is not None else decided
         assert shown is not None, "a turn is decided before it is settled"

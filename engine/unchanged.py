@@ -1,8 +1,9 @@
 """Unchanged turns in a row, taken as one.
 
-Owns the loop that leaves the engine as so many turns without events would, each repeating the last decode batch. It does not know what
-carries the plans out: only an executor that takes exactly the predicted time and answers a known token can be spared them, which is the
-simulator's in virtual time. sim/world calls it, and a property test compares.
+Owns the loop that leaves the engine as so many turns without events would, each repeating the last
+decode batch. It does not know what carries the plans out: only an executor that takes exactly the
+predicted time and answers a known token can be spared them, which is the simulator's in virtual
+time. sim/world calls it, and a property test compares.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from .state import EngineState
 def run_on(
     state: EngineState, now_ns: int, event_ns: int | None, landing_ns: int | None, token: int
 ) -> tuple[int, int]:
-    """Repeat the batch until something else is to happen; the turns that took and when the last one ended.
+    """Repeat the batch until something else is to happen; the turns that took and when the last one
+    ended.
 
-    `event_ns`: when the next event is there, `landing_ns`: when the next move lands (None: never). `token`: what every member emits every time.
+    `event_ns`: when the next event is there, `landing_ns`: when the next move lands (None: never).
+    `token`: what every member emits every time.
     """
-    policy, emission, running = state.policy, state.emission, state.planner.running
+    policy, emission, running = state.policy, state.emission, state.planner.books.running
     if state.charged or state.in_flight or emission.looks_at_tokens:
         return 0, now_ns
     least_free = state.planner.unchanged(policy, state.tick(now_ns))

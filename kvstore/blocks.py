@@ -1,7 +1,7 @@
 """Blocks in columns: where each block's KV is.
 
-Owns, per block, the device slot or none, the host slot or none, whether a move is in flight, and the reference count. It does not
-know jobs or tokens; the ledger is its only writer.
+Owns, per block, the device slot or none, the host slot or none, whether a move is in flight, and
+the reference count. It does not know jobs or tokens; the ledger is its only writer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ AT_REST, GOING_OUT, COMING_IN = 0, 1, 2
 
 
 class Blocks:
-    """Columns of `capacity` blocks, int32 each, int8 for `moving`. A block that nobody refers to and no move touches is free."""
+    """Columns of `capacity` blocks, int32 each, int8 for `moving`. A block that nobody refers to
+    and no move touches is free.
+    """
 
     __slots__ = ("_free", "host", "moving", "page", "refs")
 
@@ -57,7 +59,9 @@ class Blocks:
         return block
 
     def bury_all(self, blocks: Sequence[int]) -> list[int]:
-        """Blocks on the device alone, each referred to once, hold nothing any more; answers their pages."""
+        """Blocks on the device alone, each referred to once, hold nothing any more; answers their
+        pages.
+        """
         page, refs = self.page, self.refs
         pages = [page[block] for block in blocks]
         for block in blocks:

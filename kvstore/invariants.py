@@ -1,7 +1,7 @@
 """What holds of the ledger between two steps.
 
-Owns `check`, which recounts everything from the columns and raises InvariantViolation with the first rule found broken. It changes nothing;
-tests call it after every step.
+Owns `check`, which recounts everything from the columns and raises InvariantViolation with the
+first rule found broken. It changes nothing; tests call it after every step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from .table import Residency, Table
 
 
 def check(ledger: Ledger, tables: Iterable[Table]) -> None:
-    """Raise InvariantViolation unless the books of `ledger` balance with `tables`, all live ones. O(pool)."""
+    """Raise InvariantViolation unless the books of `ledger` balance with `tables`, all live ones.
+    O(pool).
+    """
     referred = _check_tables(ledger, list(tables))
     carried = _check_tickets(ledger)
     _check_slots(ledger, referred, carried)

@@ -43,7 +43,9 @@ from .table import Table
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """A move in flight: the blocks it carries and the table they belong to (or belonged, when they are orphans)."""
+    """A move in flight: the blocks it carries and the table they belong to (or belonged, when they
+    are orphans).
+    """
 
     direction: Direction
     handle: Handle
@@ -61,7 +63,9 @@ class Ledger:
         self.reset(generation)
 
     def reset(self, generation: int) -> None:
-        """Both pools are empty under a new generation; tickets of the old one are void. The caller makes new tables."""
+        """Both pools are empty under a new generation; tickets of the old one are void. The caller
+        makes new tables.
+        """
         device_pages, host_pages = self._sizes
         self.generation = generation
         self.device = SlotPool(device_pages)
@@ -69,9 +73,11 @@ class Ledger:
         self.blocks = Blocks(device_pages + host_pages)
         self.tickets: dict[MoveId, Ticket] = {}
         self.clean = 0
-        """Blocks at rest with a slot in both pools: evicted free of charge, and their host slot is reclaimable."""
+        """Blocks at rest with a slot in both pools: evicted free of charge, and their host slot is
+        reclaimable.
+        """
 
-    # room -----------------------------------------------------------------------------------------------------
+    # room -----------------------------------------------------------------------------------------
     def pages_for(self, tokens: int) -> int:
         """Pages that hold `tokens` tokens."""
         return -(-tokens // self.page_tokens)
@@ -89,7 +95,9 @@ class Ledger:
         return page
 
     def block_tables(self, jobs: Sequence[tuple[Handle, Table]]) -> tuple[BlockTable, ...]:
-        """Whole tables of resident or returning jobs as the executor wants them, in token order: slices of one column."""
+        """Whole tables of resident or returning jobs as the executor wants them, in token order:
+        slices of one column.
+        """
         if not jobs:
             return ()
         blocks: list[int] = []
@@ -103,9 +111,11 @@ class Ledger:
         return tuple(out)
 
     def release(self, table: Table) -> None:
-        """The job needs its KV no more: slots at rest are free at once, slots under a move when their ticket returns.
+        """The job needs its KV no more: slots at rest are free at once, slots under a move when
+        their ticket returns.
 
-        The table is dead; a job that goes on gets a new one, so that old tickets cannot touch its new KV.
+        The table is dead; a job that goes on gets a new one, so that old tickets cannot touch its
+        new KV.
         """
         blocks, device, host = self.blocks, self.device, self.host
         page, twin, refs, moving = blocks.page, blocks.host, blocks.refs, blocks.moving
@@ -136,7 +146,7 @@ class Ledger:
                 table.blocks = []
         self._give_back(at_rest)
 
-    # out ------------------------------------------------------------------------------------------------------
+    # out ------------------------------------------------------------------------------------------
     def host_room(self, table: Table) -> int:
         """Host slots that `table` could take: free ones and twins of other jobs' blocks."""
         return self.host.free + self.clean - self.clean_of(table)
@@ -162,14 +172,18 @@ class Ledger:
         return done
 
     def write_behind(self, handle: Handle, table: Table, count: int) -> Move:
-        """Copy the next `count` full blocks without a host slot; the job stays where it is. Needs `count` free host slots."""
+        """Copy the next `count` full blocks without a host slot; the job stays where it is. Needs
+        `count` free host slots.
+        """
         first = table.hosted
         return self._send(handle, table, table.blocks[first : first + count])
 
     def leave(self, handle: Handle, table: Table, tokens: int) -> Move | None:
-        """A resident job with `tokens` computed tokens goes to the host: clean blocks are free at once, the others when they are copied.
+        """A resident job with `tokens` computed tokens goes to the host: clean blocks are free at
+        once, the others when they are copied.
 
-        Needs host slots for the blocks without one. Answers the copy, None when every block was clean or on its way.
+        Needs host slots for the blocks without one. Answers the copy, None when every block was
+        clean or on its way.
         """
         keep = self.pages_for(tokens)
         self._trim(table, keep)
@@ -185,9 +199,11 @@ class Ledger:
             table.leaving = False
         return move
 
-    # in -------------------------------------------------------------------------------------------------------
-    def bring_in(self, handle: Handle, table: Table) -> Move:
-        """Copy every block that is not on the device back to it. Needs `table.missing` free pages and nothing in flight for the job."""
+    # in -------------------------------------------------------------------------------------------
+    def bring_in(self, handle: Handle, table: Table, more: int = 0) -> Move:
+        """Copy every block that is not on the device back to it, and append `more` new ones. Needs
+        `table.missing + more` free pages and nothing in flight for the job.
+        """
         blocks = self.blocks
         assert not table.leaving and not table.coming and table.missing, "a job returns once, from rest"
         absent = [block for block in table.blocks if blocks.page[block] == NOWHERE]
@@ -197,9 +213,12 @@ class Ledger:
             blocks.moving[block] = COMING_IN
         slots = [blocks.host[block] for block in absent]
         table.coming += 1
-        return self._ticket(Direction.IN, handle, table, absent, pages, slots)
+        move = self._ticket(Direction.IN, handle, table, absent, pages, slots)
+        if more > 0:
+            self.grow(table, more)
+        return move
 
-    # landing --------------------------------------------------------------------------------------------------
+    # landing --------------------------------------------------------------------------------------
     def land(self, move_id: MoveId, generation: int) -> Ticket | None:
         """A move is done; None when it is of another generation."""
         if generation != self.generation:
@@ -234,7 +253,7 @@ class Ledger:
             self._drop_twin(table)
         return ticket
 
-    # inside ---------------------------------------------------------------------------------------------------
+    # inside ---------------------------------------------------------------------------------------
     def _give_back(self, blocks: list[int]) -> None:
         """Blocks on the device alone are free."""
         self.device.give_all(self.blocks.bury_all(blocks))

@@ -1,7 +1,8 @@
 """The slots of one pool: which are free, and how many are under a move.
 
-Owns the free list of a device or host pool. It does not know which block a slot holds; the ledger takes and gives slots and keeps
-the count of those in flight, so that free + owned + in flight is the pool at any time.
+Owns the free list of a device or host pool. It does not know which block a slot holds; the ledger
+takes and gives slots and keeps the count of those in flight, so that free + owned + in flight is
+the pool at any time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The block table of one job and what follows from it.
 
-Owns the list of a job's blocks and the counts that make its residency a look-up. It does not know the job; the ledger writes it, the
-planner reads it.
+Owns the list of a job's blocks and the counts that make its residency a look-up. It does not know
+the job; the ledger writes it, the planner reads it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class Residency(Enum):
 class Table:
     """Blocks in token order.
 
-    `missing` counts blocks without a usable device slot. `hosted` counts the leading blocks with a host slot, valid or being written:
-    write-behind goes in token order and twins are reclaimed from the end, so they are always a prefix. `going` and `coming` count
-    moves in flight. `full` is the number of blocks whose every token was computed when the job left.
+    `missing` counts blocks without a usable device slot. `hosted` counts the leading blocks with a
+    host slot, valid or being written: write-behind goes in token order and twins are reclaimed from
+    the end, so they are always a prefix. `going` and `coming` count moves in flight. `full` is the
+    number of blocks whose every token was computed when the job left.
     """
 
     __slots__ = ("blocks", "coming", "full", "going", "hosted", "leaving", "missing")

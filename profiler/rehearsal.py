@@ -59,7 +59,7 @@ def rehearse(
     troupe, prompter = _Troupe(facts, max_batch), _Prompter(executor)
     params = EngineParams(max_batch=max_batch, max_prefill_tokens=max_prefill_tokens)
     turn = Turn(assemble("skipjoin", cost, facts, params), prompter, clock)
-    running, rows = turn.state.planner.running, list[SweepRow]()
+    running, rows = turn.state.planner.books.running, list[SweepRow]()
     begun_ns, length_ns = clock.now_ns(), int(seconds * 1e9)
     now_ns = begun_ns
     while now_ns < begun_ns + length_ns:

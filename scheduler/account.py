@@ -1,7 +1,8 @@
 """What one job was charged, as a base plus a difference of ticks.
 
-Owns the arithmetic that lets an unchanged turn touch no job: while a job decodes its service grows with the decode clock and nothing is
-written. It does not know quanta or costs; every policy keeps one account per job.
+Owns the arithmetic that lets an unchanged turn touch no job: while a job decodes its service grows
+with the decode clock and nothing is written. It does not know quanta or costs; every policy keeps
+one account per job.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from ..core.policy import JobFacts, Tick
 
 
 class JobEntry:
-    """A live job as a policy sees it: the facts of its arrival, whether it is in the batch, and its service so far.
+    """A live job as a policy sees it: the facts of its arrival, whether it is in the batch, and its
+    service so far.
 
-    Attained service is what it was charged since it arrived, in ns: prefill chunks, and the decode parts of iterations it took part in.
+    Attained service is what it was charged since it arrived, in ns: prefill chunks, and the decode
+    parts of iterations it took part in.
     """
 
     __slots__ = (
@@ -49,7 +52,9 @@ class JobEntry:
 
     @property
     def prefilling(self) -> bool:
-        """Whether the next token comes from a prefill: before the first token and during a recompute."""
+        """Whether the next token comes from a prefill: before the first token and during a
+        recompute.
+        """
         return self._prefilling
 
     def service_ns(self, tick: Tick) -> int:
@@ -63,7 +68,9 @@ class JobEntry:
         return self._base_tokens if since is None else self._base_tokens + tick.steps - since.steps
 
     def step_ns(self, tick: Tick) -> int | None:
-        """Mean decode part of the iterations since the job joined the decode batch; None before the first."""
+        """Mean decode part of the iterations since the job joined the decode batch; None before the
+        first.
+        """
         since = self._since
         if since is None or tick.steps <= since.steps:
             return None

@@ -1,6 +1,7 @@
 """How many jobs of each level run, and who waits longest.
 
-Owns the numbers behind the queue metrics. It knows neither places nor quanta; the policies keep it beside their queues.
+Owns the numbers behind the queue metrics. It knows neither places nor quanta; the policies keep it
+beside their queues.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from ..core.ids import Handle
 
 
 class _LevelCount:
-    """One level. Waits begin in time order, so the first of `waits` is the longest; `moved` are waits that began on another level."""
+    """One level. Waits begin in time order, so the first of `waits` is the longest; `moved` are
+    waits that began on another level.
+    """
 
     __slots__ = ("latest_ns", "moved", "running", "waits")
 
@@ -64,7 +67,9 @@ class Census:
         return self._at(level).running
 
     def longest_wait_ns(self, level: int, now_ns: int) -> int:
-        """The longest current wait on `level`; 0 when nobody waits. O(1) but for waits that began elsewhere."""
+        """The longest current wait on `level`; 0 when nobody waits. O(1) but for waits that began
+        elsewhere.
+        """
         count = self._at(level)
         first_ns = next(iter(count.waits.values()), now_ns)
         return now_ns - min(first_ns, min(count.moved.values(), default=now_ns))

@@ -1,7 +1,8 @@
 """The multi-level feedback queue, with FastServe's skip-join or without.
 
-Owns levels, charges against quanta, demotions and promotion offers. It knows neither pages nor batch limits: engine/state tells it what
-happened, the planner reads its order and grants its offers (paper section 4.1; where the paper is open, docs/algorithm.md).
+Owns levels, charges against quanta, demotions and promotion offers. It knows neither pages nor
+batch limits: engine/state tells it what happened, the planner reads its order and grants its offers
+(paper section 4.1; where the paper is open, docs/algorithm.md).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ TOP = Level(1)
 
 
 class MlfqJob(JobEntry):
-    """A job on the ladder. `level` is where it stands; `spent_before_ns` is the attained service that does not count against that quantum."""
+    """A job on the ladder. `level` is where it stands; `spent_before_ns` is the attained service
+    that does not count against that quantum.
+    """
 
     __slots__ = ("level", "spent_before_ns")
 
@@ -39,8 +42,8 @@ class MlfqJob(JobEntry):
         return charged_ns if since is None else charged_ns + tick.decode_ns - since.decode_ns
 
     def crossing_ns(self, quantum_ns: int, tick: Tick) -> int | None:
-        """Time of the decode clock at which a quantum of this length is used up, now when it is; None when it is not and that clock does not
-        charge the job.
+        """Time of the decode clock at which a quantum of this length is used up, now when it is;
+        None when it is not and that clock does not charge the job.
         """
         left_ns, since = quantum_ns - self._base_ns + self.spent_before_ns, self._since
         if since is None:
@@ -49,7 +52,8 @@ class MlfqJob(JobEntry):
         return due_ns if due_ns > tick.decode_ns else tick.decode_ns
 
     def descend(self, ladder: Ladder, cost: CostModel, tick: Tick) -> Level:
-        """Where the job lands, which used up its quantum; service beyond the quantum counts there, what is within it does not any more.
+        """Where the job lands, which used up its quantum; service beyond the quantum counts there,
+        what is within it does not any more.
 
         The caller writes `level`, once the job is out of the queue of the old one.
         """
@@ -67,10 +71,12 @@ class MlfqJob(JobEntry):
 
 
 class MlfqPolicy:
-    """`skipjoin` (`skip_join=True`): a job joins the highest level whose quantum covers its first iteration. `mlfq`: it joins level 1.
+    """`skipjoin` (`skip_join=True`): a job joins the highest level whose quantum covers its first
+    iteration. `mlfq`: it joins level 1.
 
-    A job is demoted to the tail when it is charged its quantum, service beyond it carried, and never before its first token. A preempted,
-    not demoted job keeps its place. Quanta are fixed at construction.
+    A job is demoted to the tail when it is charged its quantum, service beyond it carried, and
+    never before its first token. A preempted, not demoted job keeps its place. Quanta are fixed at
+    construction.
     """
 
     lower_may_pass = True
@@ -101,7 +107,7 @@ class MlfqPolicy:
         self._starving = StarvationWatch(params, starvation)
         self._horizon: tuple[int, list[int]] = (-1, [])  # (version, service ahead of each level)
 
-    # events ---------------------------------------------------------------------------------------------------
+    # events ---------------------------------------------------------------------------------------
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """Join the ladder at the tail of the entry level."""
         level = self.ladder.entry_level(facts.entry_ns) if self._skip_join else TOP
@@ -155,7 +161,9 @@ class MlfqPolicy:
         self.version += 1
 
     def advance(self, tick: Tick) -> Sequence[LevelChanged]:
-        """Demote who crossed, in the order they stood in; then promote (`paper`) or offer (`granted`) who is overdue."""
+        """Demote who crossed, in the order they stood in; then promote (`paper`) or offer
+        (`granted`) who is overdue.
+        """
         changes: list[LevelChanged] = []
         crossings = self._crossings
         if crossings.next_ns is not None and crossings.next_ns <= tick.decode_ns:
@@ -182,7 +190,7 @@ class MlfqPolicy:
         self._starving.promoted(handle, tick.now_ns)
         return change
 
-    # questions ------------------------------------------------------------------------------------------------
+    # questions ------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """By (level, place)."""
         return self._queues.order()
@@ -208,9 +216,11 @@ class MlfqPolicy:
         return self._starving.offers
 
     def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
-        """ENST = min(T_promote, T_exec) of the paper's section 4.2, T_exec from per-level sums: all jobs of higher levels come down first.
+        """ENST = min(T_promote, T_exec) of the paper's section 4.2, T_exec from per-level sums: all
+        jobs of higher levels come down first.
 
-        0 for a running job. T_promote counts only where a timer promotes (`paper`); an offer promises nothing.
+        0 for a running job. T_promote counts only where a timer promotes (`paper`); an offer
+        promises nothing.
         """
         job = self._jobs[handle]
         if job.running:
@@ -249,7 +259,7 @@ class MlfqPolicy:
         hold(len(queues) == len(self._jobs), "every job stands in a queue")
         hold(len(self._crossings) + len(starving.deadlines) <= 2 * len(self._jobs), "calendars hold live jobs")
 
-    # inside ---------------------------------------------------------------------------------------------------
+    # inside ---------------------------------------------------------------------------------------
     def _await(self, job: MlfqJob, tick: Tick) -> None:
         """A wait begins, or goes on on another level; on level 1 there is nothing to promote to."""
         handle = job.facts.handle
@@ -262,7 +272,9 @@ class MlfqPolicy:
         self._starving.end(job.facts.handle)
 
     def _watch(self, job: MlfqJob, tick: Tick) -> None:
-        """Enter when a job that emitted uses up its quantum; one that did so already is due now, even if it just left the batch."""
+        """Enter when a job that emitted uses up its quantum; one that did so already is due now,
+        even if it just left the batch.
+        """
         due_ns = job.crossing_ns(self.ladder.quantum_ns(job.level), tick)
         if due_ns is not None:
             self._crossings.set(job.facts.handle, due_ns)
@@ -286,7 +298,9 @@ class MlfqPolicy:
         return changes
 
     def _promote(self, handle: Handle, tick: Tick) -> LevelChanged:
-        """Only waiting jobs come here, after the demotions of the same turn, so no crossing stands in the calendar."""
+        """Only waiting jobs come here, after the demotions of the same turn, so no crossing stands
+        in the calendar.
+        """
         job = self._jobs[handle]
         old = job.level
         job.spent_before_ns = job.service_ns(tick)
@@ -305,7 +319,9 @@ class MlfqPolicy:
         self.version += 1
 
     def _service_ahead_ns(self, level: Level) -> int:
-        """Sum over the jobs of higher levels of the quanta they pass through until they reach `level`."""
+        """Sum over the jobs of higher levels of the quanta they pass through until they reach
+        `level`.
+        """
         version, ahead = self._horizon
         if version != self.version:
             ahead = [0]

@@ -1,7 +1,7 @@
 """The queues of the ladder: one FIFO per level with stable places.
 
-Owns who stands where; a place is given once, at the tail, and kept until the job is placed anew or leaves. It knows no quantum and no
-service; the MLFQ policies place jobs and read them in order.
+Owns who stands where; a place is given once, at the tail, and kept until the job is placed anew or
+leaves. It knows no quantum and no service; the MLFQ policies place jobs and read them in order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class LevelQueues:
         self._keys: dict[Handle, Key] = {}
         self._places = 0
         self.key: Callable[[Handle], Key] = self._keys.__getitem__
-        """(level, place, handle) of a job: the look-up itself, for a turn asks it of every resident."""
+        """(level, place, handle) of a job: the look-up itself, for a turn asks it of every
+        resident.
+        """
 
     def __len__(self) -> int:
         return len(self._keys)

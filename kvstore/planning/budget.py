@@ -1,7 +1,7 @@
 """How many prompt tokens an iteration may compute beside its decode members.
 
-Owns `PrefillBudget`: the predicted iteration stays within max(2x pure decode, `quiet_ns`), in chunks that end on page borders
-(docs/algorithm.md). It does not know jobs; the walk asks it.
+Owns `PrefillBudget`: the predicted iteration stays within max(2x pure decode, `quiet_ns`), in
+chunks that end on page borders (docs/algorithm.md). It does not know jobs; the walk asks it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from ...core.cost_model import CostModel
 
 
 class PrefillBudget:
-    """`quiet_ns`: so long an iteration may take in any case, `max_tokens` the hard cap of prompt tokens per iteration."""
+    """`quiet_ns`: so long an iteration may take in any case, `max_tokens` the hard cap of prompt
+    tokens per iteration.
+    """
 
     def __init__(self, cost: CostModel, quiet_ns: int, max_tokens: int, page_tokens: int) -> None:
         self._cost = cost
@@ -24,9 +26,11 @@ class PrefillBudget:
         return max(2 * decode_ns, self._quiet_ns) - (decode_ns or self._fixed_ns)
 
     def chunk(self, rest: int, before: int, left_ns: int, left_tokens: int, *, at_least: int) -> tuple[int, int]:
-        """Tokens and own time of the next chunk of a job with `rest` tokens to compute behind `before` computed ones; 0 when nothing fits.
+        """Tokens and own time of the next chunk of a job with `rest` tokens to compute behind
+        `before` computed ones; 0 when nothing fits.
 
-        `at_least` tokens are taken whatever they cost, so that the first job of an iteration always gets on.
+        `at_least` tokens are taken whatever they cost, so that the first job of an iteration always
+        gets on.
         """
         most = min(rest, left_tokens)
         if most <= 0:

@@ -1,161 +1,68 @@
-"""From a walk to an iteration plan.
+"""What is decided of one plan so far.
 
-Owns the difference between the last batch and this one, the sharing of the prefill budget and the making of the frozen plan. It does not
-decide who runs; the planner makes one draft per plan.
+Owns `Draft`, the only thing that is written while a plan is made but the books themselves. Each
+field has one writer, named beside it; `moves` and those beside it are lists that several append to.
+`freeze` turns a draft into a `Decision`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from ...core.cost_model import CostModel
+from ...core.effects import LevelChanged
 from ...core.ids import Handle
-from ...core.plan import NO_APPENDS, Admit, Direction, IterationPlan, Move, PageAppends, PrefillChunk
-from ...core.policy import Tick
-from ..ledger import Ledger
-from ..sequence import DECODE, OUT, PREFILL, Sequence
-from .budget import PrefillBudget
-from .decision import Decision
-from .running import RunningBatch
-from .walk import Walk
+from ...core.plan import Move, PrefillChunk
+from ...core.policy import Key
+from ..job_kv import JobKv
+from ..table import Table
 
 
+@dataclass(slots=True)
 class Draft:
-    """Fills a Decision: `rearrange`, then `prefill`, then `finish`."""
+    """A plan in the making."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        running: RunningBatch,
-        cost: CostModel,
-        budget: PrefillBudget,
-        decision: Decision,
-        tick: Tick,
-    ) -> None:
-        self._ledger = ledger
-        self._running = running
-        self._cost = cost
-        self._budget = budget
-        self._decision = decision
-        self._steps = tick.steps
-        self._chunks: list[PrefillChunk] = []
+    # by the idle link, before the walk
+    granted: list[LevelChanged] = field(default_factory=list)
 
-    def rearrange(self, walk: Walk, live: Mapping[Handle, Sequence]) -> None:
-        """The decode batch of this plan; the same object when its members are the same."""
-        running, decision, number, steps = self._running, self._decision, walk.number, self._steps
-        everybody_stayed = walk.stayed == len(running.members)
-        if not everybody_stayed:
-            gone = [seq for seq in running.members if seq.mark != number or seq.stage != DECODE]
-            for seq in gone:
-                if seq.stage == DECODE:
-                    running.take_out(seq, steps)
-                if seq.handle in live:
-                    decision.left.append(seq)
-        if everybody_stayed and not walk.came:
-            return
-        for seq in walk.came:
-            if seq.stage == OUT:
-                decision.joined.append(seq)
-        decision.decoding = walk.came
-        running.rearrange(walk.came, steps)
+    # by the walk
+    #: Who runs, best first.
+    chosen: list[JobKv] = field(default_factory=list)
+    #: How many of them were members of the last decode batch, and who of them becomes one now.
+    stayed: int = 0
+    came: list[JobKv] = field(default_factory=list)
+    #: Who wants a chunk, of how many tokens at most, and what that costs in ns.
+    prefills: list[tuple[JobKv, int, int]] = field(default_factory=list)
+    #: New pages of members: handle, page.
+    grown: list[tuple[Handle, int]] = field(default_factory=list)
+    #: Who has to be admitted by the executor.
+    entered: list[JobKv] = field(default_factory=list)
+    #: Whose prompt is missing.
+    asked: list[JobKv] = field(default_factory=list)
+    #: The first that did not fit.
+    blocked: tuple[Key, JobKv] | None = None
+    #: Nobody enters any more: whatever gets free is kept for the first that did not fit.
+    closed: bool = False
+    #: A job waits for a turn of its own: the next turn is planned anew.
+    restless: bool = False
 
-    def prefill(
-        self, walk: Walk, last: Items[Sequence], live: Mapping[Handle, Sequence], *, lasting: bool
-    ) -> list[Sequence]:
-        """Chunks in ranking order beside the decode members; answers who got one.
+    # by walk, room and idle link, in the order in which they decide
+    moves: list[Move] = field(default_factory=list)
+    #: Who is on its way in.
+    returning: list[JobKv] = field(default_factory=list)
+    #: Whole tables that the executor has to know.
+    tables: list[tuple[Handle, Table]] = field(default_factory=list)
+    #: Who lost its KV, and how many computed tokens. By the room.
+    recomputed: list[tuple[Handle, int]] = field(default_factory=list)
 
-        `last` had one in the last plan. `lasting`: a chunk's KV survives eviction, so one chunk is progress.
-        """
-        decision, running, budget = self._decision, self._running, self._budget
-        page_tokens = self._ledger.page_tokens
-        decision.decode_ns = self._cost.decode_ns(len(running.decode), running.context_sum)
-        left_ns = budget.room_ns(decision.decode_ns)
-        left_tokens = budget.max_tokens
-        served: list[Sequence] = []
-        chunks = self._chunks
-        for seq, length, service_ns in walk.prefills:
-            before = seq.computed
-            rest = seq.prompt_tokens + seq.generated - before
-            # All that is left of the prompt, at the price that the walk asked for: or is there less room by now?
-            if length != rest or length > left_tokens or service_ns > left_ns:
-                at_least = 0 if served else page_tokens
-                length, service_ns = budget.chunk(rest, before, left_ns, left_tokens, at_least=at_least)
-                if not length:
-                    seq.mark = 0
-                    continue
-            left_ns -= service_ns
-            left_tokens -= length
-            ends = length == rest
-            chunks.append(PrefillChunk(seq.handle, before, length, ends))
-            decision.charged.append((seq, service_ns, length))
-            served.append(seq)
-            if seq.stage == OUT:
-                decision.joined.append(seq)
-            seq.stage = PREFILL
-            seq.computed += length
-            if ends:
-                # The launched chunk will emit a token.
-                seq.filling = False
-                seq.generated += 1
-            if ends or lasting:
-                seq.fresh = False
-        for seq in last:
-            if seq.mark != walk.number and seq.handle in live:
-                seq.stage = OUT
-                decision.left.append(seq)
-        decision.prefill_tokens = budget.max_tokens - left_tokens
-        return served
+    # by freeze
+    #: Who was not in the last batch; who was, and is not in this one.
+    joined: list[JobKv] = field(default_factory=list)
+    left: list[JobKv] = field(default_factory=list)
+    chunks: list[PrefillChunk] = field(default_factory=list)
+    #: The chunks as job, own time in ns, tokens.
+    charged: list[tuple[JobKv, int, int]] = field(default_factory=list)
+    decode_ns: int = 0
 
-    def finish(
-        self,
-        walk: Walk,
-        moves: Items[Move],
-        admit: Callable[[Items[Handle]], tuple[Admit, ...]],
-        dropped: Items[Handle],
-    ) -> None:
-        """Freeze the plan."""
-        decision, running = self._decision, self._running
-        decision.asked = [seq.handle for seq in walk.asked]
-        for seq in walk.asked:
-            seq.asked = True
-        decision.returning = [seq.handle for seq in walk.returning]
-        for move in moves:
-            if move.direction is Direction.OUT:
-                decision.pages_out += len(move.pages)
-            else:
-                decision.pages_in += len(move.pages)
-        for seq in walk.entered:
-            seq.admitted = True
-        decode = running.decode
-        computes = len(decode) > 0 or bool(self._chunks)
-        predicted_ns = None
-        if computes:
-            # A chunk's (tokens, context before) as the cost model wants them.
-            pairs = [(chunk.length, chunk.start) for chunk in self._chunks]
-            predicted_ns = self._cost.iteration_ns(pairs, len(decode), running.context_sum)
-        if len(decode):
-            running.launched(self._steps)
-        plan = decision.plan
-        decision.plan = IterationPlan(
-            plan.seq,
-            plan.generation,
-            decode=decode,
-            prefills=tuple(self._chunks),
-            admits=admit([seq.handle for seq in walk.entered]),
-            tables=self._ledger.block_tables(walk.tables),
-            new_pages=_appends(walk.grown),
-            moves=tuple(moves),
-            dropped=tuple(dropped),
-            predicted_ns=predicted_ns,
-        )
-        decision.idle = not computes and not dropped and not self._ledger.tickets
-
-
-def _appends(grown: list[tuple[Handle, int]]) -> PageAppends:
-    if not grown:
-        return NO_APPENDS
-    handles, pages = zip(*grown, strict=True)
-    return PageAppends(np.array(handles, dtype=np.int64), np.array(pages, dtype=np.int32))
+    def again(self) -> Draft:
+        """Another attempt, when nobody could run: what is granted and given up is."""
+        return Draft(granted=self.granted, recomputed=self.recomputed)

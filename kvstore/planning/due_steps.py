@@ -1,7 +1,8 @@
 """What is due at which step.
 
-Owns buckets keyed by the number of a decode iteration, so that a turn touches only those whose turn it is. It does not know what is due;
-the running batch keeps page growth in one, the engine keeps output limits in another.
+Owns buckets keyed by the number of a decode iteration, so that a turn touches only those whose turn
+it is. It does not know what is due; the running batch keeps page growth in one, the engine keeps
+output limits in another.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ T = TypeVar("T")
 
 
 class StepCalendar(Generic[T]):
-    """Buckets by step. Entries are never withdrawn: whoever takes a bucket checks that they still stand."""
+    """Buckets by step. Entries are never withdrawn: whoever takes a bucket checks that they still
+    stand.
+    """
 
     __slots__ = ("_buckets",)
 

@@ -39,7 +39,6 @@ from ..calendar import Calendar
 from ..ladder import Ladder
 from ..lengths.forecast import Forecast
 from ..lengths.hazards import BINS, EDGES, bin_of
-from ..mlfq import descent
 from ..no_offers import NoOffers
 from ..params import LadderParams
 from .cells import COLD, Cells, Kind

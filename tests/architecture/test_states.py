@@ -41,7 +41,7 @@ def _enums() -> dict[str, list[str]]:
         "engine/rows.py: Phase": _members(Phase),
         "kvstore/table.py: Residency": _members(Residency),
         "kvstore/blocks.py": ["AT_REST", "GOING_OUT", "COMING_IN"],
-        "kvstore/sequence.py": ["OUT", "PREFILL", "DECODE"],
+        "kvstore/job_kv.py": ["OUT", "PREFILL", "DECODE"],
     }
 
 

@@ -100,7 +100,7 @@ def test_charges_are_what_was_predicted_at_launch_and_never_what_was_measured() 
         assert charged_ns == effects.stats.predicted_ns
         assert charged_ns < effects.stats.measured_ns
         # two tokens of context for each member, one way or the other, are nothing beside a thousandth
-        plain_ns = PROFILE.decode_ns(effects.stats.decode_jobs, world.state.planner.running.context_sum)
+        plain_ns = PROFILE.decode_ns(effects.stats.decode_jobs, world.state.planner.books.running.context_sum)
         assert charged_ns == pytest.approx(plain_ns * factor, rel=1e-3)
         factors.add(factor)
     assert len(factors) > 10

@@ -15,12 +15,12 @@ from skipjoin.engine.dues import DueHeap
 from skipjoin.engine.params import EngineParams
 from skipjoin.engine.ring import RING, TokenRing
 from skipjoin.engine.rows import Phase, Row
-from skipjoin.kvstore.sequence import Sequence
+from skipjoin.kvstore.job_kv import JobKv
 
 
 def row(handle: int, arrival_ns: int = 0, now_ns: int = 0) -> Row:
     facts = Submitted(Handle(handle), 4, SamplingParams(max_new_tokens=9, seed=1), arrival_ns)
-    return Row(facts, Sequence(Handle(handle), 4, 9, generated=0, ready=True, alone=False), now_ns)
+    return Row(facts, JobKv(Handle(handle), 4, 9, generated=0, ready=True, alone=False), now_ns)
 
 
 def test_ended_jobs_do_not_come_due() -> None:
@@ -83,7 +83,7 @@ def test_the_five_parts_sum_to_the_time_since_arrival() -> None:
 
 def test_a_job_taken_up_from_another_engine_was_not_queued_all_the_time() -> None:
     facts = Submitted(Handle(1), 4, SamplingParams(max_new_tokens=9), 100, generated=np.array([5, 6], dtype=np.int32))
-    job = Row(facts, Sequence(Handle(1), 4, 9, generated=2, ready=True, alone=False), 600)
+    job = Row(facts, JobKv(Handle(1), 4, 9, generated=2, ready=True, alone=False), 600)
     job.enter(Phase.PREFILL, 700)
     account = job.account(750)
     assert (account.queued_ns, account.preempted_ns, account.prefill_ns) == (0, 600, 50)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.ids import Handle
 from skipjoin.cost.linear import LinearCostModel
+from skipjoin.kvstore.job_kv import JobKv
 from skipjoin.kvstore.params import KvParams
 from skipjoin.kvstore.planning.budget import PrefillBudget
 from skipjoin.kvstore.planning.due_steps import StepCalendar
 from skipjoin.kvstore.planning.running import RunningBatch
-from skipjoin.kvstore.sequence import Sequence
 
 COST = LinearCostModel(500_000, 20_000, 50, 100, 10_000, 5_000)
 PAGE = 16
@@ -62,15 +62,15 @@ def test_a_calendar_gives_each_bucket_once() -> None:
 
 def test_a_member_is_due_once_when_it_left_and_came_back_between_two_steps() -> None:
     running = RunningBatch(PAGE)
-    seq = Sequence(Handle(1), 10, 50, generated=1, ready=True, alone=False)
-    seq.computed, seq.filling = 10, False
-    seq.table.blocks = [0]
-    running.rearrange([seq], steps=0)
-    running.take_out(seq, 0)
+    job = JobKv(Handle(1), 10, 50, generated=1, ready=True, alone=False)
+    job.computed, job.filling = 10, False
+    job.table.blocks = [0]
+    running.rearrange([job], steps=0)
+    running.take_out(job, 0)
     running.rearrange([], steps=0)
     assert running.context_sum == 0 and len(running.decode) == 0
-    running.rearrange([seq], steps=0)
-    assert seq.grow_step == 6 and running.due(6) == [seq] and running.due(5) == []
+    running.rearrange([job], steps=0)
+    assert job.grow_step == 6 and running.due(6) == [job] and running.due(5) == []
     assert running.context_sum == 11
 
 

@@ -179,7 +179,7 @@ def test_the_shadow_sees_an_early_free() -> None:
     world.step([job(0, 10, 20)])
     world.step()
     ledger = world.state.ledger
-    ledger.device.give(ledger.blocks.page[world.state.rows[Handle(0)].seq.table.blocks[0]])
+    ledger.device.give(ledger.blocks.page[world.state.rows[Handle(0)].kv.table.blocks[0]])
     world.turn.step([job(1, 8, 4)])
     with pytest.raises(AssertionError, match="job 0 finds"):
         world.turn.step()

@@ -54,7 +54,7 @@ class _Told(World):
         invariants.check(state, self._clock.now_ns())
         columns = tuple(column.tobytes() for column in (jobs.first_token_ns, jobs.end_ns, jobs.output_tokens))
         numbers = (jobs.preemptions, jobs.bytes_moved, jobs.tokens_recomputed, run.turns, run.virtual_ns, run.ends_ns)
-        clocks = (state.steps, state.decode_ns, state.plans, state.planner.running.context_sum)
+        clocks = (state.steps, state.decode_ns, state.plans, state.planner.books.running.context_sum)
         books = (state.ledger.device.free, state.ledger.host.free, state.ledger.clean)
         return columns, numbers, clocks, books, tuple(self.told)
 
