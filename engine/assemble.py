@@ -67,7 +67,15 @@ def assemble(
     most = room_tokens if facts.max_context_tokens is None else min(room_tokens, facts.max_context_tokens)
     emission = Emission(params.max_batch, facts.vocab_size, end_tokens, token_bytes)
     return EngineState(
-        policy_of(policy), planner, emission, cost, policy_of, forecast, max_tokens=most, run_ahead=params.run_ahead
+        policy_of(policy),
+        planner,
+        emission,
+        cost,
+        policy_of,
+        forecast,
+        max_tokens=most,
+        run_ahead=params.run_ahead,
+        validates=params.validate_every_turn,
     )
 
 

@@ -1,8 +1,8 @@
 """What holds of the engine's state between two turns.
 
 Owns `check`, which compares rows, jobs, batch, columns and ledger with each other and raises
-InvariantViolation with the first rule found broken. It changes nothing; tests call it after every
-turn.
+InvariantViolation with the first rule found broken. It changes nothing; engine/turn calls it now
+and then when the engine is idle, and after every turn where that is asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ..core.errors import InvariantViolation
 from ..kvstore import invariants as kv_invariants
 from ..kvstore.job_kv import DECODE, OUT, PREFILL
 from ..kvstore.table import Residency
+from ..scheduler import invariants as policy_invariants
 from .rows import Phase
 from .state import EngineState
 
@@ -24,6 +25,7 @@ def check(state: EngineState, now_ns: int) -> None:
     _check_jobs(state, now_ns)
     _check_batch(state)
     kv_invariants.check(state.ledger, [row.kv.table for row in state.rows.values()])
+    policy_invariants.check(state.policy, state.tick(now_ns))
 
 
 def _check_jobs(state: EngineState, now_ns: int) -> None:

@@ -26,7 +26,8 @@ class EngineParams:
     long, or to four level-1 quanta or twice its decode part where those are longer. `tail` is the
     dial of `adaptive`: 0 for the lowest mean, 1 for the safest tail. `run_ahead`: an unchanged
     batch is launched again before its tokens are known, for an executor that computes while the
-    host goes on. `preempt_every_turn` is a debug mode: no job runs two turns in a row while another
+    host goes on. `validate_every_turn` checks after every turn that the books agree, which is slow.
+    `preempt_every_turn` is a debug mode: no job runs two turns in a row while another
     can. `plan_every_turn` switches the unchanged-turn fast path off. Raises InvalidSettings.
     """
 
@@ -40,6 +41,7 @@ class EngineParams:
     run_ahead: bool = False
     preempt_every_turn: bool = False
     plan_every_turn: bool = False
+    validate_every_turn: bool = False
 
     def __post_init__(self) -> None:
         _whole("max_batch", self.max_batch, 1, 1 << 16)

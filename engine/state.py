@@ -74,6 +74,7 @@ class EngineState:
         *,
         max_tokens: int,
         run_ahead: bool = False,
+        validates: bool = False,
     ) -> None:
         """`max_tokens`: the most that prompt and output of one job may be together. `run_ahead`:
         engine/turn's.
@@ -85,6 +86,7 @@ class EngineState:
         self._forecast = forecast
         self.max_tokens = max_tokens
         self.run_ahead = run_ahead
+        self.validates = validates
         self.rows: dict[Handle, Row] = {}
         self.emission = emission
         self.planner = planner

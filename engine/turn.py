@@ -23,9 +23,12 @@ from ..core.executor import Executor
 from ..core.outcome import IterationOutcome
 from ..core.plan import IterationPlan
 from ..kvstore.planning.decision import Decision
-from . import intake
+from . import intake, invariants
 from .recording import Recorder
 from .state import EngineState, InFlight
+
+IDLE_CHECK_NS = 10_000_000_000
+"""An idle engine checks its books, in some milliseconds, no more often than this."""
 
 DEPTH_AHEAD = 2
 """Plans in flight when it runs ahead, the one that is waited for included; else there is one."""
@@ -44,6 +47,7 @@ class Turn:
         self._clock = clock
         self._recorder = recorder
         self._effects: list[Effect] = []
+        self._checked_ns: int | None = None
         self._drained_ns = 0
         self._launched_ns = 0
         self._ended_ns = 0
@@ -109,7 +113,18 @@ class Turn:
         effects = TurnEffects(stats, tokens, tuple(self._effects))
         if self._recorder is not None:
             self._recorder.turn((self._drained_ns, self._launched_ns, now_ns), outcome, effects)
+        if state.validates or not state.busy:
+            self._check(now_ns)
         return effects
+
+    def _check(self, now_ns: int) -> None:
+        """That the books agree: in every turn where that is asked for, else now and then when there
+        is nothing to do. Raises InvariantViolation.
+        """
+        last_ns = self._checked_ns
+        if self.state.validates or last_ns is None or now_ns - last_ns >= IDLE_CHECK_NS:
+            self._checked_ns = now_ns
+            invariants.check(self.state, now_ns)
 
     @property
     def busy(self) -> bool:

@@ -84,6 +84,8 @@ class Ledger:
 
     def grow(self, table: Table, count: int) -> list[int]:
         """Append `count` new blocks on free pages; answers the pages."""
+        if count == 1:
+            return [self.grow_by_one(table)]
         pages = self.device.take(count)
         table.blocks += self.blocks.born(pages)
         return pages
@@ -147,17 +149,6 @@ class Ledger:
         self._give_back(at_rest)
 
     # out ------------------------------------------------------------------------------------------
-    def host_room(self, table: Table) -> int:
-        """Host slots that `table` could take: free ones and twins of other jobs' blocks."""
-        return self.host.free + self.clean - self.clean_of(table)
-
-    def clean_of(self, table: Table) -> int:
-        """Clean blocks of one job."""
-        if table.going == 0 and table.coming == 0 and table.missing == 0:
-            return table.hosted
-        page, moving = self.blocks.page, self.blocks.moving
-        return sum(1 for block in table.blocks[: table.hosted] if page[block] != NOWHERE and not moving[block])
-
     def reclaim(self, table: Table, count: int) -> int:
         """Give back up to `count` host slots of clean blocks, last tokens first; answers how many."""
         blocks, done = self.blocks, 0

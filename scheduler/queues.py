@@ -21,7 +21,8 @@ class LevelQueues:
     """
 
     def __init__(self) -> None:
-        self._levels: list[OrderedDict[Handle, Key]] = []
+        #: The entries as `order` tells them.
+        self._levels: list[OrderedDict[Handle, tuple[Key, Handle]]] = []
         self._keys: dict[Handle, Key] = {}
         self._places = 0
         self.key: Callable[[Handle], Key] = self._keys.__getitem__
@@ -40,7 +41,8 @@ class LevelQueues:
         while len(self._levels) < level:
             self._levels.append(OrderedDict())
         self._places += 1
-        self._keys[handle] = self._levels[level - 1][handle] = (level, self._places, handle)
+        self._keys[handle] = key = (level, self._places, handle)
+        self._levels[level - 1][handle] = (key, handle)
 
     def remove(self, handle: Handle) -> None:
         """Take a job out."""
@@ -53,7 +55,7 @@ class LevelQueues:
 
     def order(self) -> Iterator[tuple[Key, Handle]]:
         """All jobs by (level, place), lazily."""
-        return chain.from_iterable(zip(queue.values(), queue, strict=True) for queue in self._levels)
+        return chain.from_iterable(queue.values() for queue in self._levels)
 
     def counts(self) -> list[int]:
         """Jobs per level, from level 1 to the lowest level ever used."""

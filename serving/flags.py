@@ -19,6 +19,8 @@ from .settings import GROUPS, ServeSettings, load_settings
 
 POSITIONAL = "model_word"
 """Where the namespace has the model that was given without a flag."""
+SHORTER: dict[str, tuple[str, ...]] = {"validate_every_turn": ("--validate",)}
+"""Other words for a switch."""
 _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
 
@@ -47,18 +49,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def _add_group(group: argparse._ArgumentGroup, options: Mapping[str, FieldInfo]) -> None:
     for name, field in options.items():
         flag = "--" + name.replace("_", "-")
+        words = (flag, *SHORTER.get(name, ()))
         kind = _kind(field)
         text = _help(field)
         if get_origin(kind) is tuple:
             group.add_argument(flag, dest=name, metavar="TEXT", action="append", default=argparse.SUPPRESS, help=text)
         elif kind is bool:
             group.add_argument(
-                flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+                *words, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
         elif get_origin(kind) is Literal:
             # Not `choices`: a wrong one is then said with the usage in front, unlike any other wrong value.
-            words = "{" + ",".join(get_args(kind)) + "}"
-            group.add_argument(flag, dest=name, metavar=words, default=argparse.SUPPRESS, help=text)
+            choices = "{" + ",".join(get_args(kind)) + "}"
+            group.add_argument(flag, dest=name, metavar=choices, default=argparse.SUPPRESS, help=text)
         else:
             group.add_argument(
                 flag, dest=name, metavar=_METAVARS.get(kind, "TEXT"), default=argparse.SUPPRESS, help=text

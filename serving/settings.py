@@ -372,6 +372,9 @@ class DebuggingSettings(BaseModel):
         None, description="Write the engine's turns to this file, for `skipjoin simulate --replay`"
     )
     preempt_every_turn: bool = Field(False, description="Debug: no job runs two iterations in a row while another can")
+    validate_every_turn: bool = Field(
+        False, description="Debug: check after every iteration that the engine's books agree, not only when it is idle"
+    )
 
 
 GROUPS: Mapping[str, type[BaseModel]] = {

@@ -92,6 +92,9 @@ def _configure_machine(group: argparse._ArgumentGroup) -> None:
         metavar="T",
         help="dial of adaptive where its name does not set it: 0 lowest mean, 1 safest tail",
     )
+    group.add_argument(
+        "--validate", action="store_true", help="check after every turn that the engine's books agree; slow"
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ class Question:
     starvation: str = "granted"
     tail: float | None = None
     kv_mode: KvMode = "proactive"
+    validate: bool = False
     seed: int = 0
     bounds: bool = False
 
@@ -158,7 +159,7 @@ def answer(question: Question, reporter: Reporter) -> Study:
     )
     kv = KvParams(mode=question.kv_mode)
     tail = DEFAULT_TAIL if question.tail is None else question.tail
-    machine = replace(machine, params=replace(machine.params, tail=tail, kv=kv))
+    machine = replace(machine, params=replace(machine.params, tail=tail, kv=kv, validate_every_turn=question.validate))
     drained: float | None = None
     load = question.load
     if load is None and question.rate is None and not workload.timed:

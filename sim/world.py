@@ -96,7 +96,7 @@ class World:
         )
         self._turn = Turn(state, StrictExecutor(executor) if strict else executor, self._clock)
         # Who checks every plan wants to see every plan, and who learns from iterations wants all of them.
-        whole = strict or isinstance(machine.cost, CorrectedCostModel)
+        whole = strict or machine.params.validate_every_turn or isinstance(machine.cost, CorrectedCostModel)
         self._spared = executor if fold and not whole else None
         self._first_ns = np.zeros(count, dtype=np.int64)
         self._end_ns = np.zeros(count, dtype=np.int64)

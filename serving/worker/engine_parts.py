@@ -110,6 +110,7 @@ def _params(settings: ServeSettings, *, at_once: bool) -> EngineParams:
         kv=KvParams(mode=settings.kv_mode),
         run_ahead=settings.run_ahead == "on" or (settings.run_ahead == "auto" and not at_once),
         preempt_every_turn=settings.preempt_every_turn,
+        validate_every_turn=settings.validate_every_turn,
     )
 
 

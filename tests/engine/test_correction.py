@@ -54,13 +54,15 @@ class World:
         self.cost = self.state.cost
         self.recorder = None if record is None else Recorder(record, self.header)
         self.executor = SimExecutor(cost, FACTS, self.clock, scale=SLOWER)
+        self.submitted = 0
         self.turn = Turn(self.state, self.executor, self.clock, recorder=self.recorder)
 
-    def jobs(self, count: int, *, first: int = 0) -> list[Event]:
-        now_ns = self.clock.now_ns()
+    def jobs(self, count: int) -> list[Event]:
+        now_ns, first = self.clock.now_ns(), self.submitted
+        self.submitted += count
         return [
-            Submitted(Handle(n), 20 + n * 31 % 90, SamplingParams(max_new_tokens=5 + n * 7 % 40, ignore_eos=True, seed=n), now_ns)
-            for n in range(first, first + count)
+            Submitted(Handle(first + n), 20 + n * 31 % 90, SamplingParams(max_new_tokens=5 + n * 7 % 40, ignore_eos=True, seed=n), now_ns)
+            for n in range(count)
         ]  # fmt: skip
 
     def drain(self, *events: Event) -> list[TurnEffects]:
@@ -156,7 +158,7 @@ def test_a_profile_without_the_flag_stays_as_it_is() -> None:
 def test_a_corrected_run_replays_and_only_with_the_correction(cost: BaseCost, policy: str, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     world = World(cost, policy, path)
-    turns = len(world.drain(*world.jobs(12))) + len(world.drain(*world.jobs(24, first=12)))
+    turns = len(world.drain(*world.jobs(12))) + len(world.drain(*world.jobs(24)))
     assert world.recorder is not None
     world.recorder.close()
     assert world.cost.correction.factor > 1.5

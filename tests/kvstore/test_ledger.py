@@ -10,11 +10,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from skipjoin.core.errors import InvariantViolation
 from skipjoin.core.ids import Handle
 from skipjoin.core.plan import Direction
+from skipjoin.kvstore.blocks import NOWHERE
 from skipjoin.kvstore.invariants import check
 from skipjoin.kvstore.ledger import Ledger
 from skipjoin.kvstore.table import Residency, Table
 
 PAGE = 4
+
+
+def _host_room(ledger: Ledger, table: Table) -> int:
+    """Host slots that `table` could take: free ones and twins of other jobs' blocks."""
+    page, moving = ledger.blocks.page, ledger.blocks.moving
+    own = sum(1 for block in table.blocks[: table.hosted] if page[block] != NOWHERE and not moving[block])
+    return ledger.host.free + ledger.clean - own
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -65,7 +73,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         table, tokens = self.tables[handle], self.tokens[handle]
         need = self.ledger.pages_for(tokens) - table.hosted
-        if need > self.ledger.host_room(table):
+        if need > _host_room(self.ledger, table):
             return
         for other in self.tables.values():
             if need > self.ledger.host.free and other is not table:
