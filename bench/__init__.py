@@ -1,5 +1,9 @@
-"""Measurements: load against a live server, the scheduler's own time, the job pool's commits, the demo.
+"""Measurements. A folder is a command of `skipjoin bench`, or a room for several:
 
-Whatever is measured is measured from outside, with the SDK or over HTTP, or with the clock of a thread; nothing here decides a plan,
-but that `step` has the executor repeat one. The command line calls it.
+`load` (`run`), `demo`, `device` (`kernels`, `step`, `turn`, `pool`, `against`), `peers` (`peers`,
+`engine`, `live`), `recovery`, `studies` (`fidelity`, `published`), `matrix`, `report`.
+
+All rooms build on the files here: `figures` (a spread, and whether it keeps its limit), `table`,
+`json_file`, `machine`, `progress`, `scenario_file`, `flags`, `interrupts`, `yardstick`; and on
+`charts`. Nothing here decides a plan, but that `step` has the executor repeat one.
 """

@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Within the block these signals interrupt as Ctrl-C does, unless they have a use already (nohup ignores SIGHUP)."""
+    """Within the block these signals interrupt as Ctrl-C does, unless they have a use already."""
     mine = {number: signal.SIG_DFL for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL}
     if threading.current_thread() is not threading.main_thread():
         mine = {}  # only the main thread may say what a signal means

@@ -26,7 +26,7 @@ def write_json(name: str | None, value: Mapping[str, object]) -> None:
 
 @contextmanager
 def json_lines(name: str | None) -> Iterator[Add]:
-    """Gives what adds a line to the file that `--json` names, on disk at once; None: nowhere; `-`: to standard output.
+    """Gives what adds a line to the file of `--json` (None: nowhere, `-`: standard output) at once.
 
     The lines lie in NAME.part and take the file's place when the block ends well. After an error or
     Ctrl-C they stay there. What is no plain file (a pipe, /dev/null) is written to directly. Raises

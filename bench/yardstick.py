@@ -1,4 +1,4 @@
-"""How quick this machine is right now: fixed work that is timed beside what is measured, and what else the machine was doing.
+"""How quick this machine is right now, and what else it was doing.
 
 Owns the yardstick (a Python loop, a numpy pass, a copy), the unit made of it, what a look at the machine reads, and the judgement whether a
 measurement had the machine to itself. It knows no benchmark: turns and engines are told in units, the demo judges its bars only where it was quiet.
@@ -24,7 +24,7 @@ _NUMBERS, _COPIED = 1 << 15, 1 << 18
 MOST_DRIFT = 0.10
 MOST_TAKEN = 0.05
 MOST_STOLEN = 0.03
-"""Shares of this machine's processors that others may take, its host and its other processes, before a measurement says little."""
+"""Shares of the processors that the host and other processes may take of a measurement."""
 _SHORTEST_S = 2.0
 """Processor times come in steps of a hundredth of a second."""
 _LOOKS = 15
@@ -81,7 +81,7 @@ class Yardstick:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The machine at one moment: the yardstick's unit, and seconds of processor time since it started, of the processors that this process may use.
+    """The machine at one moment: the yardstick's unit, and seconds of our processors' time.
 
     `busy_s`: by all processes, `own_s` of it by this one and its children that have ended; `stolen_s`: that the host gave to others. None: not told.
     """
@@ -121,7 +121,7 @@ def _processors() -> tuple[float | None, float | None]:
 
 
 def disturbances(looks: Sequence[Look], processors: int) -> tuple[str, ...]:
-    """Why a measurement between these looks says little, with the figures; () where the machine was its own. One look says nothing.
+    """Why a measurement between these looks says little; () where the machine was its own.
 
     Each stretch between two looks counts by itself: a neighbour of ten seconds spoils the run that it fell into.
     """

@@ -28,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class BarPicture:
-    """`heads`: two lines above the bars. `colours`: what a colour means, by its word. `longest`: the most that is drawn."""
+    """`heads`: lines above the bars. `colours`: by word. `longest`: the most that is drawn."""
 
     words: str
     heads: tuple[str, str]

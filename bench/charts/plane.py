@@ -38,7 +38,7 @@ class Others:
 
 
 def front(spots: Sequence[Spot]) -> list[Spot]:
-    """Those that no other beats in both, by rising P99; without those that know lengths, which no server can have."""
+    """Those that no other beats in both, by rising P99, but for those that know lengths."""
     best: list[Spot] = []
     for spot in sorted((one for one in spots if not knows_lengths(one.policy)), key=lambda one: (one.late, one.mean)):
         if not best or spot.mean < best[-1].mean:

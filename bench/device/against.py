@@ -1,4 +1,4 @@
-"""`skipjoin bench against CHECKOUT turn|engine|pool -- FLAGS`: this code and another's, by turns in one run.
+"""`skipjoin bench against CHECKOUT BENCH -- FLAGS`: this code and another's, by turns in one run.
 
 Owns the turns, the pairing of figures by name, and the verdict: quicker is more than 1. It knows a
 benchmark by its JSON alone: times stand as `median_ms`, beside `unit_ms` or not, rates as `..._per_s`.
@@ -33,7 +33,7 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """One figure: its ratio in each round, other checkout over this one for a time and the other way round for a rate."""
+    """A figure's ratio in each round: more than 1 where this code is quicker."""
 
     name: str
     ratios: tuple[float, ...]
@@ -72,7 +72,7 @@ def against_table(found: Sequence[Against]) -> str:
 
 
 def by_turns(other: Path, words: Sequence[str], rounds: int, note: Callable[[str], None]) -> list[Against]:
-    """Measure `bench WORDS...` of both in each round. Raises InvalidSettings, Unavailable where nothing can be compared."""
+    """Measure `bench WORDS...` of both in each round. Raises InvalidSettings, Unavailable."""
     if not (other / "cli.py").is_file():
         raise InvalidSettings(f"{other} is no checkout of skipjoin.", field="checkout")
     ours = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def _in_turn(ours: Path, other: Path, number: int) -> tuple[Path, Path]:
 
 
 def measured(code: Path, words: Sequence[str], folder: Path) -> Figures:
-    """The figures of one run of `bench WORDS...` by the package in `code`. Raises Unavailable with its last line."""
+    """What one run by the package in `code` told. Raises Unavailable with its last line."""
     out, home = folder / "figures.json", folder / "code"
     home.mkdir(exist_ok=True)
     package = home / PACKAGE
@@ -163,7 +163,7 @@ def _figures(value: Any) -> Iterator[tuple[str, float]]:
 
 
 def compared(rounds: Sequence[tuple[Figures, Figures]]) -> list[Against]:
-    """This code beside the other, round by round; what only one of them measures is left out, and a time where both tell it in units as well."""
+    """What both measure, round by round; not a time that both tell in units as well."""
     both = [name for name in rounds[0][0] if all(name in ours and name in theirs for ours, theirs in rounds)]
     names = [name for name in both if name + IN_UNITS not in both]
     return [Against(name, tuple(theirs[name] / ours[name] for ours, theirs in rounds)) for name in names]

@@ -77,7 +77,7 @@ def pool_table(figures: Sequence[PoolFigures]) -> str:
 
 
 async def measure_pool(setting: str, clock: Clock, seconds: float, batch: int = IN_FLIGHT) -> PoolFigures:
-    """Figures of the pool that `setting` opens, each measured for `seconds`. Raises StoreUnavailable, InvalidSettings."""
+    """Of the pool that `setting` opens. Raises StoreUnavailable, InvalidSettings."""
     store = await Store.open(lambda: open_pool(setting))
     numbers = iter(range(10**9))
 

@@ -66,7 +66,7 @@ class SpeedRow:
 
 
 def probes(device: torch.device, dtype: torch.dtype) -> dict[str, Probe]:
-    """By name: `copy` counts bytes read and written, `gemm` 2 n^3 operations; on CUDA `out` and `in` bytes over the link."""
+    """`copy` counts bytes read and written, `gemm` 2 n^3 operations, `out` and `in` bytes."""
     size = COPY_BYTES[device.type]
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -85,7 +85,7 @@ def probes(device: torch.device, dtype: torch.dtype) -> dict[str, Probe]:
 
 
 def roofline_ns(work: Work, speeds: Mapping[str, float]) -> float:
-    """The least time for `work` at such speeds, in bytes and operations a nanosecond: what takes longest of its parts."""
+    """The least time for `work` at such speeds, in bytes and operations a nanosecond."""
     times = [work.bytes / speeds[COPY], work.flops / speeds[GEMM]]
     if work.link is not None and work.link in speeds:
         times.append(work.link_bytes / speeds[work.link])

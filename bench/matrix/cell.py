@@ -34,7 +34,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """Which jobs, on which machine: everything but load and policy. `trace` is understood as in `simulate --trace`."""
+    """Which jobs, on which machine: all but load and policy. `trace`: as in `simulate --trace`."""
 
     trace: str
     seed: int
@@ -68,7 +68,7 @@ class Run:
 
 
 def prepare(jobs: Jobs) -> tuple[Machine, Workload, str]:
-    """The machine, the jobs without a rate, and a digest of both. Raises InvalidTrace, InvalidProfile, InvalidSettings."""
+    """The machine, the jobs without a rate, and a digest of both. Raises SkipjoinError."""
     profile, workload, digest = _drawn(replace(jobs, batch=0))
     return make_machine(profile, workload, jobs.batch), workload, digest
 
@@ -92,7 +92,7 @@ def _drawn(jobs: Jobs) -> tuple[Profile, Workload, str]:
 
 
 def _window(trace: Trace, seed: int, total: int, spread_s: float) -> tuple[Trace, bool]:
-    """Rows seed * total and on, so that no two seeds share a row; where the trace has no more, turned rows and True: arrivals are to be drawn."""
+    """Rows seed * total and on: no two seeds share one. Beyond the trace: turned rows, and True."""
     first = seed * total
     if first + total > len(trace):
         turn = -first % len(trace)
@@ -116,7 +116,7 @@ def _rows(trace: Trace, rows: Int64s, arrival_ns: Int64s) -> Trace:
 
 
 def spread(arrival_ns: Int64s, step_s: float, seed: int) -> Int64s:
-    """Arrivals known to a step of `step_s` seconds, each somewhere in its step by seed, the first at 0; order and count per step stay."""
+    """Arrivals known to a step of `step_s` seconds, each somewhere in its step by seed, the first at 0."""
     later = np.random.Generator(np.random.PCG64([seed, 3])).random(len(arrival_ns)) * (step_s * NS)
     moved: Int64s = np.sort(arrival_ns + later.astype(np.int64))
     from_zero: Int64s = moved - moved[0]

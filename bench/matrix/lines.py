@@ -1,6 +1,6 @@
-"""What a line of results must hold, by its kind: a file that a person has edited is refused by line and field.
+"""What a line of results must hold, by its kind: a file that a person edited is refused by field.
 
-Owns the fields that summary and report read. It knows no file; `store` says whose line it is. A kind that is not known here is nobody's to read.
+Owns the fields that summary and report read. A kind that is not known here is not read.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C comes after the block, also in a process that is started within it: when that says that it is ready."""
+    """Ctrl-C comes after the block; in a process started within it when that is ready."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -147,7 +147,7 @@ def _nothing() -> None:
 
 
 def _end_with_the_parent() -> None:
-    """In a child: the parent tells of Ctrl-C, without a traceback of every child; and none outlives a killed parent."""
+    """In a child: the parent tells of Ctrl-C, and a child ends with a parent that was killed."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -104,7 +104,7 @@ class Matrix(ScenarioPart):
 
 
 def load_matrix(path: Path, instead: dict[str, Any]) -> Matrix:
-    """Read a matrix, with the values of `instead` in place of the file's. Raises InvalidSettings naming file or flag, and field.
+    """Read a matrix, `instead` in place of the file's values. Raises InvalidSettings naming the field.
 
     A trace in `instead` that the file knows by name keeps what the file says of it.
     """

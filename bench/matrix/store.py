@@ -29,7 +29,7 @@ class Store:
     """Results in a folder, of one code version; use it in a `with`."""
 
     def __init__(self, folder: Path, code: str) -> None:
-        """Make the folder and read what is there. Raises InvalidInput, and Unavailable when another run writes there."""
+        """Make the folder, read what is there. Raises InvalidInput, Unavailable for a second writer."""
         self.code = code
         self.torn = False
         self._known: dict[str, Line] = {}
@@ -84,7 +84,7 @@ class Store:
 
 
 def parse(data: bytes, code: str | None) -> list[Line]:
-    """The lines of whole results; None: the last one's code. Raises InvalidInput naming one that is none, and a field that one of `code` lacks."""
+    """The lines of whole results. Raises InvalidInput naming a bad line, and of `code` a bad field."""
     lines = []
     for number, text in enumerate(data.splitlines(), start=1):
         try:
@@ -105,7 +105,7 @@ def parse(data: bytes, code: str | None) -> list[Line]:
 
 
 def read_results(folder: Path) -> list[Line]:
-    """The lines of the code version that wrote last, one per key; a torn last line is passed over. Raises InvalidInput."""
+    """The lines of the code that wrote last, one per key, but for a torn last one. Raises InvalidInput."""
     try:
         data = (folder / FILE).read_bytes()
     except OSError as bad:

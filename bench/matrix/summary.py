@@ -24,7 +24,7 @@ HIGHEST_EDGE = 0.95
 
 
 def knows_lengths(policy: str) -> bool:
-    """Whether a policy is told what no server can know, exactly or with an error: a yardstick and no competitor."""
+    """Whether a policy is told what no server can know: a yardstick and no competitor."""
     return policy in ORACLE_NAMES
 
 
@@ -92,7 +92,7 @@ class Results:
 
 
 def collect(lines: Iterable[Line]) -> Results:
-    """Results of the runs among `lines` that have as many requests, and the profile, of the last one: others do not compare."""
+    """Results of the runs that compare with the last one: as many requests, the same profile."""
     runs: dict[Cell, dict[str, dict[tuple[int, str], Line]]] = defaultdict(lambda: defaultdict(dict))
     mine = [line for line in lines if line["kind"] == "run"]
     for line in mine:

@@ -46,7 +46,7 @@ class Stretches:
     runs: dict[int, list[list[float]]] = field(default_factory=dict)
 
     def __call__(self, began_ns: int, turn: TurnEffects) -> None:
-        """A job is in the batch from the turn that starts or resumes it, until the one that leaves it out or ends it."""
+        """In the batch: from the turn that starts or resumes a job to that which preempts or ends it."""
         for effect in turn.effects:
             if isinstance(effect, (Started, Resumed)):
                 self.runs.setdefault(int(effect.handle), []).append([began_ns / NS])
@@ -57,7 +57,7 @@ class Stretches:
 
 
 def draw(run: SmallRun) -> Line:
-    """The small cell under the policy, as a line: lengths, arrival, first token, end and stretches of running of each job, in seconds; or why not."""
+    """The small cell under the policy as a line, times in seconds; or why it failed."""
     machine, workload, _ = prepare(run.jobs)
     watch = Stretches()
     try:

@@ -191,7 +191,8 @@ def _distributions(results: Results) -> str:
     rest = [panels(batch, load) for batch in _batches(results) for load in loads if (batch, load) not in chosen]
     return _section(
         "Who waits how long",
-        "Distribution of job completion times. A line further left serves that share of the jobs sooner; where lines cross, somebody paid.",
+        "Distribution of job completion times. A line further left serves that share of the jobs sooner; "
+        "where lines cross, some jobs paid.",
         legend(results.policies),
         *(panels(*one) for one in chosen),
         _more("all other cells", rest),

@@ -13,7 +13,7 @@ from ..table import DASH
 
 SHADES = 7
 DARKEST = 4.0
-"""A ratio of this and more has the darkest shade; 1 has the lightest, and equal factors are equally far apart."""
+"""A ratio of this and more has the darkest shade, 1 the lightest, by equal factors."""
 
 
 def shade(ratio: float) -> int:
@@ -62,7 +62,7 @@ def _cell(name: str, inside: str, starts: bool, best: bool = False) -> str:
 
 
 def heat_map(results: Results, batch: int, traces: dict[str, str]) -> str:
-    """Mean JCT over the oracle's: a row a trace and load, a column a policy. `traces`: names as the page says them."""
+    """Mean JCT over the oracle's: a row a trace and load, a column a policy."""
     policies = [name for name in ordered(results.policies) if name != ORACLE]
     head = tag("tr", "<th>trace</th><th>load</th>", *(tag("th", escape(name)) for name in policies))
     rows = []

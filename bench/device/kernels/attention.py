@@ -134,7 +134,7 @@ Attend = Callable[[], Tensor]
 
 
 def _dense(world: World, group: tuple[int, int, int, int, int]) -> Dense:
-    """Queries [count, heads, queries, head_dim], keys and values [count, kv_heads, context, head_dim], side by side in memory."""
+    """Queries [count, heads, queries, head_dim]; keys, values [count, kv_heads, context, head_dim]."""
     first, count, queries, context, sequence = group
     layout = world.kv.layout
     pages = int(pages_of(np.array([context]), layout.page_tokens)[0])

@@ -118,7 +118,7 @@ def gate_contest(ground: Ground, case: Case) -> Contest:
 
 
 def linear_contest(ground: Ground, case: Case) -> Contest:
-    """Every product of a forward pass for `rows` tokens, with all weights of all layers: they come from memory, as in use."""
+    """Every product of a forward pass for `rows` tokens; all weights come from memory, as in use."""
     model, rows = ground.model, case.size
     shapes = [
         ((model.heads + 2 * model.kv_heads) * model.head_dim, model.hidden),

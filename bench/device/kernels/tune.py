@@ -34,7 +34,7 @@ from .subject import product_on
 PASSES = 2
 TURNS = 3
 LEAST_GAIN = 0.03
-"""What is less than this quicker than the rule is not worth a table's row: it is as likely the machine as the sizes."""
+"""A smaller gain over the rule is as likely the machine's doing as the sizes'."""
 
 Timer = Callable[[AttentionSizes], float | None]
 """Microseconds of a candidate; None for one that does not fit the device or computes something wrong."""
@@ -77,7 +77,7 @@ class Found:
 
 
 def search(rule: AttentionSizes, space: Space, timer: Timer, asked: Callable[[], None]) -> Found | None:
-    """The quickest sizes, the rule's where nothing is clearly quicker; None when no candidate runs. `asked` is called once a timing."""
+    """The quickest sizes, or the rule's; None when no candidate runs. `asked`: once a timing."""
     known: dict[AttentionSizes, float | None] = {}
 
     def us_of(sizes: AttentionSizes) -> float:

@@ -46,7 +46,7 @@ class Loop:
 
 
 def measure_idle(stage: Stage, case: Idle, rounds: int, told: Told) -> list[Row]:
-    """The loop as a server runs it; where that is with a second plan launched early, the loop without beside it."""
+    """The loop as a server runs it; where that runs ahead, the loop that does not beside it."""
     lanes = (True, False) if stage.ahead else (False,)
     loops: dict[bool, list[Loop]] = {ahead: [] for ahead in lanes}
     for _ in range(rounds):
@@ -76,7 +76,7 @@ def engine_iterations(stage: Stage, case: Idle, *, ahead: bool) -> list[Iteratio
     turn.step(jobs)
     seen = steady = 0
     for _ in range(_MOST_TURNS * wanted):
-        # As little as can be: on the loop that waits for each answer this is time in which the device does nothing.
+        # As little as can be: on the loop that waits for each outcome the device idles meanwhile.
         while seen < len(executor.iterations):
             steady = steady + 1 if _steady(case, executor.iterations[seen]) else 0
             seen += 1

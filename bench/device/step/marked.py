@@ -79,7 +79,7 @@ class _EventMark:
 
 
 class CudaTimes:
-    """Marks are events on the current stream: the device writes down when it came to them, however far ahead the host is."""
+    """Marks are events: the device writes down when it came to them, however far ahead the host is."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -93,7 +93,7 @@ class CudaTimes:
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """`begun` in front of the forward pass, `forwarded` behind it, `ended` behind sampling and the tokens' way to the host."""
+    """`begun` before the forward pass, `forwarded` behind it, `ended` when tokens are on the host."""
 
     decodes: int
     prefills: int

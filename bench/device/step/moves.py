@@ -68,7 +68,7 @@ def lanes_of(*, ahead: bool) -> dict[str, tuple[Direction, ...]]:
 
 
 def places_of(stage: Stage, case: Moves) -> dict[Direction, list[PagesAndSlots]]:
-    """For each direction as many places as moves may be in flight; pages behind those of the jobs, no slot twice."""
+    """As many places each way as moves may be in flight; pages behind the jobs', no slot twice."""
     each = case.in_flight * case.pages
     first = case.batch * pages_of_job(case.most_tokens)
     pages, slots = stage.scattered(first, 2 * each), stage.scattered(0, 2 * each)

@@ -49,7 +49,7 @@ LONGEST = 1.25
 
 
 def run_step(args: argparse.Namespace) -> int:
-    """Measure; 1 when a target was missed or a case did not run. Raises InvalidSettings, InvalidInput, InvalidModel."""
+    """Measure; 1 when a target was missed or a case did not run. Raises SkipjoinError."""
     device = chosen_device(args)
     scenario = load_steps(chosen_file(args, FOLDER, SHIPPED[device.type])).only(args.only)
     dtype = chosen_dtype(args, scenario.dtype, device)

@@ -18,7 +18,7 @@ Share = Annotated[float, Field(gt=0)]
 
 
 class Decode(ScenarioPart):
-    """`batch` jobs of `context` tokens each decode for `steps` steps. A step shall reach `least` of its roofline."""
+    """`batch` jobs of `context` tokens decode `steps` times. A step reaches `least` of its roofline."""
 
     name: CaseName
     kind: Literal["decode"]

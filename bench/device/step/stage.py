@@ -31,7 +31,7 @@ DIRECTIONS = 2
 
 @dataclass(slots=True)
 class Stage:
-    """`ahead`: a second plan is launched before the first is answered, as a server does where the device computes by itself."""
+    """`ahead`: a second plan is launched before the first is done, as a server does on a GPU."""
 
     model: LoadedModel
     executor: MarkedExecutor
@@ -64,7 +64,7 @@ class Stage:
 
 @contextmanager
 def staged(scenario: StepScenario, device: torch.device, dtype: torch.dtype, clock: Clock) -> Iterator[Stage]:
-    """The model drawn, the executor started and its pages full of numbers. Raises InvalidSettings, InvalidInput, InvalidModel."""
+    """The model drawn, the executor started, its pages full of numbers. Raises SkipjoinError."""
     check_model(scenario)
     model = random_model(scenario.model, device, dtype)
     most = max(case.batch for case in scenario.cases)

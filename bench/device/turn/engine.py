@@ -69,7 +69,7 @@ def measure_engine(model: LoadedModel, batch: int, iterations: int) -> Iterator[
 def decoded(
     model: LoadedModel, batch: int, iterations: int, sampling: SamplingParams, yardstick: Yardstick
 ) -> list[Counter[str]]:
-    """Nanoseconds of the parts of each of `iterations` iterations that decoded `batch` jobs, once they had done so for a while."""
+    """Nanoseconds of the parts of each iteration that decoded `batch` jobs, once it is warm."""
     clock, watch = MonotonicClock(), Stopwatch()
     output = 2 * (WARM_ITERATIONS + iterations) + batch
     room = batch * (PROMPT_TOKENS + output)

@@ -19,14 +19,14 @@ from ...yardstick import Yardstick
 from .timing import Timing, timing_of
 
 TARGETS = {"fcfs": 5.0, "skipjoin": 5.0, "adaptive": 10.0}
-"""Units for a simulated second: 5 are 200 times as fast as it passes, on the machine where a unit is a millisecond."""
+"""Units for a simulated second: where a unit is a millisecond, 5 are 200 times as fast as it passes."""
 HELP_TARGET = 500.0
 RUNS = 3
 _PAGE_TOKENS = 16
 
 
 def measure_pace(requests: int = 600) -> Iterator[Timing]:
-    """A line for each policy on the shape of chats, the best known load of many kinds of jobs, then one for the command."""
+    """A line for each policy on the shape of chats, then one for the command."""
     machine, workload = _chats(requests)
     for policy, target in TARGETS.items():
         yardstick, samples_ns = Yardstick(), list[int]()

@@ -100,7 +100,7 @@ class TimedExecutor(TorchExecutor):
 
 
 class TimedTurn(Turn):
-    """An iteration lasts from one `decide` to the next; it counts when it decoded `batch` jobs and computed no prompt."""
+    """An iteration, from one `decide` to the next, counts if it decoded `batch` jobs and no prompt."""
 
     def __init__(self, state: EngineState, executor: Executor, clock: Clock, batch: int, watch: Stopwatch) -> None:
         super().__init__(state, executor, clock)

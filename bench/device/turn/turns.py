@@ -122,7 +122,7 @@ def unchanged(batch: int, live: int, turns: int, *, stop: tuple[str, ...] = ()) 
 
 
 def quarter(batch: int, live: int, turns: int) -> Timing:
-    """A quarter of the batch ends in every turn and as many enter with their prompts; the queue is filled up in turns apart."""
+    """A quarter of the batch ends in every turn, as many enter; other turns fill the queue."""
     # Room for the prompts of a quarter of the batch in each turn, so that four cohorts follow each other.
     share = batch // 4
     bench = Bench(batch, params=EngineParams(max_prefill_tokens=share * PAGE_TOKENS))
@@ -146,7 +146,7 @@ def quarter(batch: int, live: int, turns: int) -> Timing:
 
 
 def arrivals(batch: int, live: int, params: EngineParams | None = None) -> Callable[[bool], Bench]:
-    """A full batch of long jobs, the rest queued, and one short job arriving in every turn; call it to step once."""
+    """A full batch of long jobs, and a short one arriving whenever what is returned is called."""
     bench = Bench(batch, params=params)
     bench.fill(bench.jobs(live, prompt_tokens=512, new_tokens=LONG_TOKENS))
 
