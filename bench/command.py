@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 
 from ..console.json_flag import STANDARD, json_alone
 from ..console.output_file import place
@@ -39,17 +40,35 @@ def run(args: argparse.Namespace) -> int:
         return ACTIONS[args.action][2](args)
 
 
+def _module(name: str) -> Callable[[argparse.Namespace], int]:
+    """What calls `run` of that module, which is imported when it is called."""
+
+    def run_module(args: argparse.Namespace) -> int:
+        code: int = import_module(f".{name}", __package__).run(args)
+        return code
+
+    return run_module
+
+
 Action = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 ACTIONS: dict[str, Action] = {
     "run": ("open-loop load against a server; latency from the scheduled time", load.configure, load.run),
-    "turn": ("the engine's own time per iteration, alone and beside a model", device.configure_turn, device.run_turn),
+    "turn": (
+        "the engine's own time per iteration, alone and beside a model",
+        device.configure_turn,
+        _module("device.turn.run"),
+    ),
     "kernels": (
         "each kernel beside its reference, torch's and the rooflines",
         device.configure_kernels,
-        device.run_kernels,
+        _module("device.kernels.run"),
     ),
-    "step": ("whole iterations of the executor beside the device's rooflines", device.configure_step, device.run_step),
-    "pool": ("submits and token-log commits a second of the job pools", device.configure_pool, device.run_pool),
+    "step": (
+        "whole iterations of the executor beside the device's rooflines",
+        device.configure_step,
+        _module("device.step.run"),
+    ),
+    "pool": ("submits and token-log commits a second of the job pools", device.configure_pool, _module("device.pool")),
     "fidelity": (
         "measured runs of another server beside their replays",
         studies.configure_fidelity,
@@ -61,7 +80,7 @@ ACTIONS: dict[str, Action] = {
         studies.run_published,
     ),
     "demo": ("a small model, a server, the same jobs under each policy", demo.configure, demo.run),
-    "matrix": ("policies x traces x loads x batches in the simulator", matrix.configure, matrix.run),
+    "matrix": ("policies x traces x loads x batches in the simulator", matrix.configure, _module("matrix.run")),
     "report": ("a matrix's results as a page with charts", report.configure, report.run),
     "peers": (
         "install other engines, each by itself, to be measured beside ours",
@@ -71,7 +90,7 @@ ACTIONS: dict[str, Action] = {
     "against": (
         "turn, engine or pool of this code beside those of another checkout",
         device.configure_against,
-        device.run_against,
+        _module("device.against"),
     ),
     "recovery": ("starts, and how soon tokens come after the engine is killed", recovery.configure, recovery.run),
     "engine": (

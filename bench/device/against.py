@@ -50,7 +50,7 @@ class Against:
         return self.median < LEAST and 4 * below >= 3 * len(self.ratios)
 
 
-def run_against(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """0 when this code is as quick, on the whole and in each figure. Raises InvalidSettings, Unavailable."""
     check_bounds(args, rounds=(1, 1000))
     words = [args.bench, *(word for word in args.flags if word != "--")]

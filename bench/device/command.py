@@ -1,6 +1,6 @@
 """The commands of one device: `skipjoin bench kernels|step|turn|pool|against`.
 
-Owns their flags. Each runs in a module of its own, which is imported when it is asked for.
+Owns their flags; the table of actions says which module runs each.
 """
 
 from __future__ import annotations
@@ -73,38 +73,3 @@ def configure_against(parser: argparse.ArgumentParser) -> None:
     add_json_flag(parser, "the figures")
     parser.add_argument("bench", choices=BENCHES, help="what is measured")
     parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
-
-
-def run_kernels(args: argparse.Namespace) -> int:
-    """0 measured, 1 a kernel of ours is wrong or does not run. Raises InvalidSettings, InvalidInput."""
-    from .kernels import run
-
-    return run.run_tune(args) if args.tune else run.run_kernels(args)
-
-
-def run_step(args: argparse.Namespace) -> int:
-    """0 every target that applies held; 1 one was missed, or a case did not run. Raises SkipjoinError."""
-    from .step.run import run_step as run
-
-    return run(args)
-
-
-def run_turn(args: argparse.Namespace) -> int:
-    """0 every bar held, else 1. Raises SkipjoinError."""
-    from .turn.run import run_turn as run
-
-    return run(args)
-
-
-def run_pool(args: argparse.Namespace) -> int:
-    """0 when all is measured. Raises InvalidSettings, StoreUnavailable."""
-    from .pool import run_pool as run
-
-    return run(args)
-
-
-def run_against(args: argparse.Namespace) -> int:
-    """0 this code is as quick, else 1. Raises InvalidSettings, Unavailable."""
-    from .against import run_against as run
-
-    return run(args)

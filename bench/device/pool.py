@@ -50,7 +50,7 @@ class PoolFigures:
         return self.commits_per_s * self.batch
 
 
-def run_pool(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """A durable pool in a folder of its own and one in memory. Raises InvalidSettings, StoreUnavailable."""
     check_bounds(args, seconds=(0.1, 3600))
     if args.dir is not None and not Path(args.dir).is_dir():

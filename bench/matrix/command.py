@@ -27,10 +27,3 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.value("profile", "NAME|FILE", "cost profile")
     flags.value("out", "DIR", "where results.jsonl lies or will lie (default: matrix-quick, matrix-full)")
     flags.value("jobs", "N", "processes (default: one a processor)", kind=int)
-
-
-def run(args: argparse.Namespace) -> int:
-    """0 all runs are there, 1 some failed. Raises SkipjoinError."""
-    from .run import run as run_matrix
-
-    return run_matrix(args)

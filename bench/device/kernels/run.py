@@ -53,7 +53,12 @@ LONGEST = 1.5
 """Times the roofline: what a cache makes faster still ends at the edge of the picture."""
 
 
-def run_kernels(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """As the flags say. Raises InvalidSettings, InvalidInput."""
+    return run_tune(args) if args.tune else run_contests(args)
+
+
+def run_contests(args: argparse.Namespace) -> int:
     """Measure; 1 when a kernel of ours is wrong or does not run. Raises InvalidSettings, InvalidInput."""
     device = chosen_device(args)
     dtype = chosen_dtype(args, "auto", device)

@@ -48,7 +48,7 @@ LOOKS = {
 LONGEST = 1.25
 
 
-def run_step(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Measure; 1 when a target was missed or a case did not run. Raises SkipjoinError."""
     device = chosen_device(args)
     scenario = load_steps(chosen_file(args, FOLDER, SHIPPED[device.type])).only(args.only)

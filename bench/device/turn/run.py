@@ -20,7 +20,7 @@ SHORT_QUEUE = 1_000
 Part = tuple[dict[str, object], bool]
 
 
-def run_turn(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Measure; 1 when a bar did not hold. Raises InvalidSettings, InvalidModel, InvalidInput."""
     check_bounds(
         args,
