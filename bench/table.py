@@ -75,6 +75,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
+def percent(value: float) -> str:
+    """In percent, below 10 % to a tenth."""
+    return f"{value:.1%}" if abs(value) < 0.1 else f"{value:.0%}"
+
+
 def seconds(value: float) -> str:
     """To a millisecond, from 100 s on to a tenth."""
     return f"{value:.3f}" if value < 100 else f"{value:.1f}"

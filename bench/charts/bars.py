@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..table import percent
 from .marks import Scale, line, tag, text, title
 from .sheet import sheet
 
@@ -16,7 +17,7 @@ LETTER = 7.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ShareBar:
     """`label` stands left of it; `said` is shown where one points at it; `target` is a stroke across."""
 
     label: str
@@ -37,7 +38,7 @@ class BarPicture:
     left: float = 380.0
     wide: float = 860.0
 
-    def drawn(self, groups: Sequence[Sequence[Bar]]) -> str:
+    def drawn(self, groups: Sequence[Sequence[ShareBar]]) -> str:
         """An SVG file."""
         x = Scale(0.0, self.longest, self.left, self.wide - RIGHT)
         bottom = TOP + sum(len(group) * BAR + GAP for group in groups)
@@ -70,7 +71,7 @@ def _ticks(x: Scale, bottom: float) -> Iterable[str]:
         yield text(at, bottom + 14, f"{quarter / 4:.0%}", text_anchor="middle")
 
 
-def _drawn(bar: Bar, x: Scale, y: float) -> Iterable[str]:
+def _drawn(bar: ShareBar, x: Scale, y: float) -> Iterable[str]:
     end = x(bar.share)
     yield text(x.start - 8, y + BAR - 3, bar.label, text_anchor="end")
     style = f"fill:var(--{bar.colour})"
@@ -78,5 +79,4 @@ def _drawn(bar: Bar, x: Scale, y: float) -> Iterable[str]:
     yield tag("rect", title(bar.said), x=x.start, y=y, width=width, height=BAR - 2, style=style)
     if bar.target is not None:
         yield line(x(bar.target), y - 1, x(bar.target), y + BAR - 1, style="stroke:var(--ink)", stroke_width=2.0)
-    shown = f"{bar.share:.1%}" if abs(bar.share) < 0.1 else f"{bar.share:.0%}"
-    yield text(end + 4, y + BAR - 3, shown)
+    yield text(end + 4, y + BAR - 3, percent(bar.share))

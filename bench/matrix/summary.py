@@ -128,7 +128,7 @@ def _over(value: float | None, base: float | None) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Average:
     """Ratios over cells: their mean, the lowest and the highest."""
 
     mean: float
@@ -155,11 +155,11 @@ class Figure:
 
     def text(self, row: Row) -> str:
         """Of a policy: average / worst."""
-        spread = row.spreads[self.group, self.title]
-        if spread is None:
+        average = row.averages[self.group, self.title]
+        if average is None:
             return DASH
-        worst = "" if self.worst is None else f" / {getattr(spread, self.worst):{self.form}}"
-        return f"{spread.mean:{self.form}}{worst}"
+        worst = "" if self.worst is None else f" / {getattr(average, self.worst):{self.form}}"
+        return f"{average.mean:{self.form}}{worst}"
 
 
 STEADY, OVERLOAD, ALL = "loads <= 0.95", "overload", "all loads"
@@ -197,11 +197,11 @@ LEGEND = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A policy in the summary; `spreads` by group and title, None where no cell says it."""
+    """A policy in the summary; `averages` by group and title, None where no cell says it."""
 
     policy: str
     cells: int
-    spreads: dict[tuple[str, str], Spread | None]
+    averages: dict[tuple[str, str], Average | None]
 
 
 def summary(results: Results) -> list[Row]:
@@ -209,17 +209,17 @@ def summary(results: Results) -> list[Row]:
     rows = []
     for policy in results.policies:
         mine = [cell for cell in results.cells if policy in results.measures[cell]]
-        spreads = {
-            (figure.group, figure.title): spread_of(
+        averages = {
+            (figure.group, figure.title): average_of(
                 figure.of(results, cell, policy) for cell in mine if figure.covers(cell)
             )
             for figure in FIGURES
         }
-        rows.append(Row(policy, len(mine), spreads))
+        rows.append(Row(policy, len(mine), averages))
     return rows
 
 
-def spread_of(values: Iterable[float | None]) -> Spread | None:
+def average_of(values: Iterable[float | None]) -> Average | None:
     """None of no values."""
     known = [value for value in values if value is not None]
-    return Spread(math.fsum(known) / len(known), min(known), max(known)) if known else None
+    return Average(math.fsum(known) / len(known), min(known), max(known)) if known else None

@@ -10,7 +10,7 @@ from ..charts.looks import CSS, legend, ordered
 from ..charts.marks import tag
 from ..charts.plane import Others, Spot, plane
 from ..charts.timeline import last_s, timeline
-from ..matrix.summary import FCFS, HIGHEST_EDGE, LEGEND, ORACLE, Cell, Results, collect, spread_of, summary
+from ..matrix.summary import FCFS, HIGHEST_EDGE, LEGEND, ORACLE, Cell, Results, average_of, collect, summary
 from .charts import against_load, cdf
 from .tables import heat_map, summary_table
 
@@ -105,8 +105,8 @@ def _summary(results: Results) -> str:
 def _spots(results: Results, cells: list[Cell]) -> list[Spot]:
     spots = []
     for policy in results.policies:
-        mean = spread_of(results.to_fcfs(cell, policy, "mean") for cell in cells)
-        late = spread_of(results.to_fcfs(cell, policy, "p99") for cell in cells)
+        mean = average_of(results.to_fcfs(cell, policy, "mean") for cell in cells)
+        late = average_of(results.to_fcfs(cell, policy, "p99") for cell in cells)
         if mean is not None and late is not None:
             spots.append(Spot(policy, mean.mean, late.mean))
     return spots

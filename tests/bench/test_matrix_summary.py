@@ -63,7 +63,7 @@ def test_a_row_of_the_summary() -> None:
     ours = rows["ours"]
     assert ours.cells == 3
     steady, over, all_loads = (
-        {title: spread for (of, title), spread in ours.spreads.items() if of == group} for group in GROUPS
+        {title: average for (of, title), average in ours.averages.items() if of == group} for group in GROUPS
     )
     assert (steady["mean/oracle"].mean, steady["mean/oracle"].high) == (1.125, 1.25)
     late = steady["P99/fcfs"]

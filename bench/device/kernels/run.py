@@ -17,8 +17,7 @@ from ....core.errors import InvalidSettings
 from ....executor.current_device import computing_on
 from ....executor.kernel_sizes import sizes_folder
 from ....kernels.compiled.size_file import SizeKey
-from ...charts.bars import Bar as Stripe
-from ...charts.bars import BarPicture
+from ...charts.bars import BarPicture, ShareBar
 from ...flags import words_of
 from ...json_file import json_lines
 from ...machine import DeviceFacts, device_facts
@@ -113,11 +112,11 @@ def picture_of(rows: Sequence[KernelRow], facts: DeviceFacts, name: str) -> str:
     colours = {name: COLOURS.get(name, "violet") for name in dict.fromkeys(row.contestant for row in measured)}
     groups = []
     for case, mine in groupby(measured, key=lambda row: row.case):
-        stripes: list[Stripe] = []
+        bars: list[ShareBar] = []
         for row in mine:
             said = f"{case}, {row.contestant}: {row.us:.1f} us, {row.roofline:.0%} of the roofline"
-            stripes.append(Stripe("" if stripes else case, row.roofline or 0.0, colours[row.contestant], said))
-        groups.append(stripes)
+            bars.append(ShareBar("" if bars else case, row.roofline or 0.0, colours[row.contestant], said))
+        groups.append(bars)
     heads = (f"Kernels for {name}, {facts.dtype}", facts.sentence())
     words = "Share of the roofline by kernel and contestant"
     return BarPicture(words, heads, colours, LONGEST, left=210.0, wide=760.0).drawn(groups)

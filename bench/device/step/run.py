@@ -13,12 +13,11 @@ from itertools import groupby
 from ....console.output_file import write
 from ....core.clock import MonotonicClock
 from ....executor.current_device import computing_on
-from ...charts.bars import Bar as Stripe
-from ...charts.bars import BarPicture
+from ...charts.bars import BarPicture, ShareBar
 from ...json_file import json_lines
 from ...machine import DeviceFacts, device_facts
 from ...progress import Bar
-from ...table import Columns, number
+from ...table import Columns, number, percent
 from ..render import CACHED, print_rows, print_tail
 from ..setting import SHIPPED, chosen_device, chosen_dtype, chosen_file
 from .row import AT_MOST, COPY_SHARE, IDLE, MEMORY_COPY, ROOFLINE, SLOWER, Absent, Row
@@ -92,7 +91,7 @@ def row_line(row: Row | Absent, case: str) -> str:
         f"{number(value.median)} {row.unit}",
         f"{value.relative:.0%}",
         number(row.tokens_per_s),
-        "" if share is None else f"{_share(share.median)} ({_share(share.low)} to {_share(share.high)})",
+        "" if share is None else f"{percent(share.median)} ({percent(share.low)} to {percent(share.high)})",
         _of(row),
         _target(row),
     )
@@ -110,7 +109,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
         missed = [row for row in judged if not row.holds]
         yield f"\n{len(judged) - len(missed)} of {len(judged)} targets held"
         yield from (
-            f"missed: {row.case}, {row.what}: {_share(row.share.median)} {_of(row)}" for row in missed if row.share
+            f"missed: {row.case}, {row.what}: {percent(row.share.median)} {_of(row)}" for row in missed if row.share
         )
 
 
@@ -129,22 +128,18 @@ def _target(row: Row) -> str:
     return f"{sign} {row.target:.0%} {'ok' if row.holds else 'MISSED'}"
 
 
-def _share(value: float) -> str:
-    return f"{value:.1%}" if abs(value) < 0.1 else f"{value:.0%}"
-
-
 def picture_of(rows: Sequence[Row], facts: DeviceFacts, name: str) -> str:
     """A bar a line, as long as its share, with its target as a stroke; an SVG file."""
     shown = [row for row in rows if row.of is not None and row.share is not None]
     colours = dict(LOOKS[of] for row in shown if (of := row.of) is not None)
     heads = (f"Whole iterations of {name}, {facts.dtype}", facts.sentence())
-    groups = [[_stripe(row) for row in mine] for _, mine in groupby(shown, key=lambda row: row.case)]
+    groups = [[_bar(row) for row in mine] for _, mine in groupby(shown, key=lambda row: row.case)]
     words = "Shares of rooflines and copies, and of time, by iteration"
     return BarPicture(words, heads, colours, LONGEST).drawn(groups)
 
 
-def _stripe(row: Row) -> Stripe:
+def _bar(row: Row) -> ShareBar:
     assert row.share is not None and row.of is not None, "only rows with a share are drawn"
     (word, colour), share = LOOKS[row.of], row.share.median
     said = f"{row.case}, {row.what}: {row.value.median:.3g} {row.unit}, {share:.1%} {word}"
-    return Stripe(f"{row.case}: {row.what}", share, colour, said, row.target)
+    return ShareBar(f"{row.case}: {row.what}", share, colour, said, row.target)
