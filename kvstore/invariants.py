@@ -70,10 +70,9 @@ def _check_slots(ledger: Ledger, referred: dict[int, int], carried: dict[int, Di
     for name, pool, column in (("device", ledger.device, blocks.page), ("host", ledger.host, blocks.host)):
         held = [column[b] for b in live if column[b] != NOWHERE]
         free = np.array(pool.free_slots(), dtype=np.int64)
-        times_free = np.bincount(free, minlength=pool.total)
         _hold(len(set(held)) == len(held), f"no {name} slot holds two blocks")
-        _hold(times_free.max(initial=0) <= 1, f"no {name} slot is free twice")
-        _hold(not times_free[held].any(), f"no {name} slot is held and free")
+        _hold(len(np.unique(free)) == len(free), f"no {name} slot is free twice")
+        _hold(not np.isin(held, free).any(), f"no {name} slot is held and free")
         _hold(len(held) + len(free) == pool.total, f"the {name} slots sum to the pool")
         in_flight = sum(1 for b in carried if column[b] != NOWHERE)
         _hold(pool.in_flight == in_flight, f"{name} slots in flight are counted")

@@ -57,7 +57,7 @@ from .grpc.rpc import Gate, UnknownMethods, anyone, by_token, operator
 from .grpc.waiting import Waiting, arrivals, newest_server
 from .http.body import Bodies
 from .http.door import HttpDoor, Insight
-from .http.openai import OpenAiCalls
+from .http.openai.calls import OpenAiCalls
 from .settings import ServeSettings, split_address
 from .tokenizers import defaults_for, output_cap_for, tokenizer_for
 
@@ -257,7 +257,7 @@ def _http(
     scrape = Scrape(metrics, questions, door.jobs.store, clock, state)
     insight = Insight(lambda: door.serving, scrape.page, metrics.on_refused, metrics.on_limit)
     room = room_for_connections(raise_limit())
-    return HttpDoor(settings, settings.http_listen, access, calls, insight, room)
+    return HttpDoor(settings, settings.http_listen, access, calls, insight, room, clock)
 
 
 async def _jobs(

@@ -8,7 +8,7 @@ read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -71,13 +71,6 @@ class TurnContext:
             return ()
         key = self.policy.key(job.handle, self.tick)
         return (int(job.stage is not OUT), *key) if self.rules.alternate else key
-
-    def ranks(self, jobs: Sequence[JobKv]) -> list[Key]:
-        """`rank` of each."""
-        if self.rules.alternate or self.suspect is not None:
-            return [self.rank(job) for job in jobs]
-        key, tick = self.policy.key, self.tick
-        return [key(job.handle, tick) for job in jobs]
 
     def ranked(self) -> Iterator[tuple[Key, Handle]]:
         """All jobs, best first, lazily."""

@@ -41,9 +41,8 @@ class Room:
     def rest(self) -> list[tuple[Key, JobKv]]:
         """Residents that the walk has not reached, best first."""
         if self._sorted is None:
-            context, number = self._context, self._context.number
-            unseen = [job for job in context.books.residents.values() if job.seen != number]
-            ranked = list(zip(context.ranks(unseen), unseen, strict=True))
+            rank, number = self._context.rank, self._context.number
+            ranked = [(rank(job), job) for job in self._context.books.residents.values() if job.seen != number]
             ranked.sort(key=_by_key)
             self._sorted = ranked
         return self._sorted

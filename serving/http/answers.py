@@ -1,7 +1,7 @@
 """Answers of the HTTP door that are no completion: JSON, refusals, and what is said below HTTP's own machinery.
 
 Owns that every error has the one JSON shape, its status and its headers, also where there is no request to answer yet. It knows no route.
-`http_door.py`, `http_body.py` and `http_connection.py` use it.
+`body.py`, `connection.py`, `connections.py` and the middlewares use it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from aiohttp import web
 
 from ...core.errors import Overloaded, SkipjoinError
 from ...proto.status import http_status
-from .openai_answer import dumps, error_body
+from .openai.answer import dumps, error_body
 
 SERVER = "skipjoin"
+JOB_ID = "X-Skipjoin-Job-Id"
 _JSON = "application/json"
 _UNAVAILABLE_RETRY_S = 1
 

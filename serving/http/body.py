@@ -1,7 +1,7 @@
 """Bodies of HTTP requests: what kinds are taken, how long they may take, and how many bytes are in the taking.
 
 Owns everything between a request's head and the bytes of its body. Nothing is read before the head is found to be in order, and nothing is ever
-unpacked. It knows no JSON; `openai.py` reads with it, after the caller is known.
+unpacked. It knows no JSON; `openai/calls.py` reads with it, after the caller is known.
 """
 
 from __future__ import annotations

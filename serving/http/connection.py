@@ -1,7 +1,7 @@
 """One HTTP connection: how long it may take to say what it wants, and what it is told that says it wrongly.
 
 Owns the deadline of a request's head, that of a connection between requests, the bound on bytes sent ahead of their turn, and the JSON shape of every
-answer that aiohttp makes without asking a handler. It knows no route and counts nothing; `http_connections.py` makes one per accepted socket.
+answer that aiohttp makes without asking a handler. It knows no route and counts nothing; `connections.py` makes one per accepted socket.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All HTTP connections: accepted, bounded, and ended when others need their room.
 
 Owns the accept loop, the bound on connections, and who goes when it is reached: the connection that has rested longest, of the
-address that has most of them. It knows no request but whether one is being handled. `http_door.py` starts and stops it.
+address that has most of them. It knows no request but whether one is being handled. `door.py` starts and stops it.
 """
 
 from __future__ import annotations

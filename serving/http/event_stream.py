@@ -1,16 +1,18 @@
 """Server-sent events of one answer.
 
-Owns the bytes of events, the comments that keep a waiting stream alive, and the end. It knows nothing of what the events say; `openai.py` sends them.
+Owns the bytes of events, the comments that keep a waiting stream alive, and the end, also of a stream that broke off. It knows nothing of what the
+events say; `openai/calls.py` and `middlewares/errors.py` send them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 
 from aiohttp import web
 
-from .openai_answer import dumps
+from .openai.answer import dumps
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -18,6 +20,7 @@ HEADERS = {
     "X-Accel-Buffering": "no",
     "Server": "skipjoin",
 }
+_BEGUN = web.RequestKey("skipjoin.begun", web.StreamResponse)
 _COMMENT = b": waiting\n\n"
 _DONE = b"data: [DONE]\n\n"
 
@@ -36,23 +39,19 @@ class EventStream:
 
     async def open(self, request: web.BaseRequest) -> None:
         """Send the headers, at once: proxies count the time to the first byte."""
+        request[_BEGUN] = self._response
         await self._response.prepare(request)
         request.writer.send_headers()
 
     async def send(self, value: dict[str, object]) -> None:
         """One event."""
         self._sent += 1
-        await self._response.write(f"data: {dumps(value)}\n\n".encode())
+        await self._response.write(_event(value))
 
     async def done(self) -> None:
         """The mark that everything was sent, and the end."""
         self._sent += 1
         await self._response.write(_DONE)
-        await self._response.write_eof()
-
-    async def broken_off(self, value: dict[str, object]) -> None:
-        """A last event instead of the mark, and the end."""
-        await self.send(value)
         await self._response.write_eof()
 
     async def __aenter__(self) -> EventStream:
@@ -75,3 +74,20 @@ class EventStream:
             if quiet == 2:
                 quiet = 0
                 await self._response.write(_COMMENT)
+
+
+def begun(request: web.BaseRequest) -> web.StreamResponse | None:
+    """The answer to a request whose status is out already."""
+    response = request.get(_BEGUN)
+    return response if response is not None and response.prepared else None
+
+
+async def broken_off(response: web.StreamResponse, value: dict[str, object]) -> None:
+    """End a stream that failed in the middle: a last event instead of the mark, and the end."""
+    with suppress(ConnectionError):
+        await response.write(_event(value))
+        await response.write_eof()
+
+
+def _event(value: dict[str, object]) -> bytes:
+    return f"data: {dumps(value)}\n\n".encode()

@@ -1,7 +1,7 @@
 """The names under which the HTTP door may be called.
 
 Owns the check of a request's Host: a page in a browser whose name was rebound to this machine shows its own name there, and a listener that only this
-machine can reach answers to its own names alone. `http_door.py` asks it first of all.
+machine can reach answers to its own names alone. `middlewares/known_host.py` asks it first of all.
 """
 
 from __future__ import annotations

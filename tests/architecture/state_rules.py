@@ -67,14 +67,6 @@ def names_in(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def enums_in(path: Path) -> list[str]:
-    """The names of the enums of a module."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    owners = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    bases = {owner.name: [ast.unparse(base) for base in owner.bases] for owner in owners}
-    return [name for name, of in bases.items() if any(base.endswith("Enum") for base in of)]
-
-
 def _bound(node: ast.stmt) -> Iterator[str]:
     """The names that a statement of a module or class body gives."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from http_client import HTTP, call, figures, http_port, post, raw
 from process_server import Server
 
 from skipjoin.proto import job_pool_pb2 as pb
+from skipjoin.serving.http.openai import answer_schema as schemas
 
 Serve = Callable[..., Server]
 HELLO = {"model": "simulated", "prompt": "hello", "max_tokens": 12, "ignore_eos": True, "seed": 4}
@@ -134,6 +136,65 @@ def test_refusals_have_openais_shape(port: int, path: str, body: object, status:
     for inside in ("Traceback", "skipjoin.", "aiohttp", "/work", "sqlite"):
         assert inside not in error["message"]
     assert answer.headers["server"] == "skipjoin"
+
+
+def test_the_document_of_the_calls_is_there_for_all_and_true_of_them(serve: Serve, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"me {hashlib.sha256(b'secret').hexdigest()}\n")
+    server = serve(*HTTP, "--tokens", str(tokens), "--simulated-scale", "0")
+    port = http_port(server)
+    doc = call(port, "/openapi.json")
+    assert (doc.status, doc.headers["content-type"]) == (200, "application/json; charset=utf-8")
+    assert call(port, "/openapi.json", method="HEAD").status == 200
+    assert call(port, "/openapi.json", b"{}").status == 405
+    for path, item in doc.json["paths"].items():
+        for method, operation in item.items():
+            open_to_all = operation.get("security") == []
+            body = {} if method == "post" else None
+            for headers in ({}, {"Authorization": "Bearer secret"}):
+                answer = call(port, path.replace("{name}", "simulated"), body, method=method.upper(), **headers)
+                assert (answer.status == 401) == (not open_to_all and not headers), (path, headers)
+                assert str(answer.status) in operation["responses"], (path, answer)
+
+
+def test_answers_are_as_the_document_says(port: int) -> None:
+    completion = HELLO | {"max_tokens": 3, "logprobs": 2}
+    chat = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, "logprobs": True, "top_logprobs": 2}
+    usage = {"stream": True, "stream_options": {"include_usage": True}}
+    for path, body, whole, chunk in (
+        ("/v1/completions", completion, schemas.Completion, schemas.Completion),
+        ("/v1/chat/completions", chat, schemas.ChatCompletion, schemas.ChatCompletionChunk),
+    ):
+        whole.model_validate(call(port, path, body).json)
+        for event in call(port, path, body | usage).events[:-1]:
+            chunk.model_validate(event)
+        schemas.Error.model_validate(call(port, path, body | {"n": 2}).json)
+        schemas.Error.model_validate(call(port, path, body | {"max_tokens": 9999}).json)
+    schemas.ModelList.model_validate(call(port, "/v1/models").json)
+    schemas.Model.model_validate(call(port, "/v1/models/simulated").json)
+    schemas.Health.model_validate(call(port, "/health").json)
+
+
+def test_the_log_has_a_line_for_every_request_where_it_is_asked_for(serve: Serve) -> None:
+    server = serve(*HTTP, "--log-level", "debug", "--simulated-scale", "0")
+    port = http_port(server)
+    job = call(port, "/v1/completions", HELLO, X_Request_Id="mine-7").headers["x-skipjoin-job-id"]
+    call(port, "/v1/no%0athing?secret=1", X_Request_Id="two words")
+    _until(lambda: len(_access(server)) == 2)
+    first, second = _access(server)
+    assert "POST '/v1/completions' 200 in " in first
+    assert first.endswith(f"request mine-7, tenant default, job {job}")
+    assert "GET '/v1/no\\nthing' 404 in " in second and "secret" not in second
+    assert re.search(r"request [0-9a-f]{16}, tenant -, job -$", second)
+
+
+def _access(server: Server) -> list[str]:
+    return [line for line in server.log.read_text().splitlines() if " skipjoin.access " in line and "/v1/" in line]
+
+
+def test_the_log_is_silent_about_requests_else(server: Server, port: int) -> None:
+    call(port, "/v1/nothing")
+    assert "skipjoin.access" not in server.log.read_text()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "GZIP", "compress", "x"])

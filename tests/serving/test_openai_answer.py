@@ -22,7 +22,7 @@ from skipjoin.core.job import FinishReason, JobState
 from skipjoin.core.logprobs import TokenLogprobs
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import Chunk, Finish, JobView
-from skipjoin.serving.http.openai_answer import Shape, dumps, error_body, failure_of
+from skipjoin.serving.http.openai.answer import Shape, dumps, error_body, failure_of
 
 JOB = JobView(JobId("a" * 32), JobState.CLAIMED, 4, SamplingParams(), 7_000_000_000)
 BYTES = (b"Hel", b"lo", b"\xc3", b"\xa9", b"")

@@ -10,26 +10,19 @@ import pytest
 from skipjoin.core.errors import InvalidInput, NeverFits
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import ChatMessage
-from skipjoin.serving.http.openai_request import (
-    Asked,
-    Wish,
-    as_sent,
-    chat_asked,
-    check_values,
-    completion_asked,
-    name_here,
-    read_body,
-)
+from skipjoin.serving.http.openai.body_json import check_values, read_body
+from skipjoin.serving.http.openai.names import as_sent, name_here
+from skipjoin.serving.http.openai.request import OpenAIRequest, Wish, chat_asked, completion_asked
 
 DEFAULTS = SamplingParams(temperature=0.3, top_k=7)
 HI = [{"role": "user", "content": "hi"}]
 
 
-def _completion(**body: Any) -> Asked:
+def _completion(**body: Any) -> OpenAIRequest:
     return completion_asked({"prompt": "hi", **body}, DEFAULTS, cancel_on_disconnect=True)
 
 
-def _chat(**body: Any) -> Asked:
+def _chat(**body: Any) -> OpenAIRequest:
     return chat_asked({"messages": HI, **body}, DEFAULTS, cancel_on_disconnect=False)
 
 

@@ -1,7 +1,7 @@
 """Completions over HTTP: OpenAI's two calls, whole or as server-sent events.
 
 Owns the way from a request to a job and from the job's chunks to the answer. It checks nothing that `Jobs` checks, shapes nothing that
-`openai_answer` shapes, and what it means when the client goes is `Following`'s. `http_door.py` routes to it.
+`answer.py` shapes, and what it means when the client goes is `Following`'s. `../door.py` routes to it.
 """
 
 from __future__ import annotations
@@ -9,31 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from ...core.errors import InternalError, InvalidInput, NotFound, SkipjoinError, Unavailable
-from ...core.ids import TenantId
-from ...core.sampling import SamplingParams
-from ...core.view import Chunk, Finish, JobView
-from ..door.following import Following
-from ..door.in_line import InLine
-from ..door.jobs import Jobs
-from ..door.text import Tokenizer
-from .body import Bodies
-from .event_stream import HEADERS, EventStream
-from .openai_answer import Shape, dumps, error_body, failure_of
-from .openai_request import Asked, Wish, as_sent, chat_asked, check_values, completion_asked, read_body
+from ....core.errors import InternalError, InvalidInput, NotFound, SkipjoinError, Unavailable
+from ....core.ids import TenantId
+from ....core.sampling import SamplingParams
+from ....core.view import Chunk, Finish, JobView
+from ...door.following import Following
+from ...door.in_line import InLine
+from ...door.jobs import Jobs
+from ...door.text import Tokenizer
+from ..answers import JOB_ID
+from ..body import Bodies
+from ..event_stream import HEADERS, EventStream
+from ..middlewares.identity import tenant_of
+from .answer import Shape, dumps, failure_of
+from .body_json import check_values, read_body
+from .names import as_sent
+from .request import OpenAIRequest, Wish, chat_asked, completion_asked
 
 log = logging.getLogger("skipjoin.door")
 
 IDEMPOTENCY = "Idempotency-Key"
-JOB_ID = "X-Skipjoin-Job-Id"
 _LARGE_BYTES = 64 * 1024
 _BREATH_S = 0.02
-_BEGUN = web.RequestKey("skipjoin.begun", web.StreamResponse)
 
 
 @dataclass(slots=True, eq=False)
@@ -76,13 +78,13 @@ class OpenAiCalls:
             "max_model_len": facts.job_tokens,
         }
 
-    async def completions(self, request: web.BaseRequest, tenant: TenantId) -> web.StreamResponse:
+    async def completions(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /v1/completions. Raises SkipjoinError before the first byte of the answer."""
-        return await self._call(request, tenant, chat=False)
+        return await self._call(request, tenant_of(request), chat=False)
 
-    async def chat(self, request: web.BaseRequest, tenant: TenantId) -> web.StreamResponse:
+    async def chat(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /v1/chat/completions. Raises SkipjoinError before the first byte of the answer."""
-        return await self._call(request, tenant, chat=True)
+        return await self._call(request, tenant_of(request), chat=True)
 
     async def _call(self, request: web.BaseRequest, tenant: TenantId, *, chat: bool) -> web.StreamResponse:
         job, model, wish = await self._taken_in(request, tenant, chat=chat)
@@ -112,7 +114,7 @@ class OpenAiCalls:
 
     async def _understood(
         self, data: bytearray, tenant: TenantId, job_tokens: int, *, chat: bool, named: bool
-    ) -> Asked:
+    ) -> OpenAIRequest:
         understand = chat_asked if chat else completion_asked
         if len(data) < _LARGE_BYTES:
             return understand(read_body(data), self.defaults, cancel_on_disconnect=not named)
@@ -157,7 +159,6 @@ class OpenAiCalls:
         self, request: web.BaseRequest, tenant: TenantId, job: JobView, shape: Shape, *, usage: bool
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers=HEADERS | {JOB_ID: job.job_id})
-        request[_BEGUN] = response
         try:
             with self.following.held(job, tenant):
                 events = EventStream(response, self.comment_s)
@@ -167,17 +168,6 @@ class OpenAiCalls:
                 await events.done()
         except ConnectionError:
             pass  # there is nobody left to answer
-        return response
-
-    def begun(self, request: web.BaseRequest) -> web.StreamResponse | None:
-        """The answer to a request whose status is out already."""
-        response = request.get(_BEGUN)
-        return response if response is not None and response.prepared else None
-
-    async def broken_off(self, response: web.StreamResponse, error: SkipjoinError) -> web.StreamResponse:
-        """End a stream that failed in the middle: the error is its last event."""
-        with suppress(ConnectionError):
-            await EventStream(response, self.comment_s).broken_off(error_body(error))
         return response
 
     async def _send_events(

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.errors import DeadlineExceeded, JobCancelled, JobFailed, NeverFits, SkipjoinError, by_code
-from ...core.job import FinishReason
-from ...core.logprobs import TokenLogprobs
-from ...core.view import Chunk, Finish, JobView
-from ...proto.status import http_status
-from .openai_request import name_here
+from ....core.errors import DeadlineExceeded, JobCancelled, JobFailed, NeverFits, SkipjoinError, by_code
+from ....core.job import FinishReason
+from ....core.logprobs import TokenLogprobs
+from ....core.view import Chunk, Finish, JobView
+from ....proto.status import http_status
+from .names import name_here
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 CONTEXT_WORDS = "maximum context length"

@@ -1,0 +1,1 @@
+"""What happens to every HTTP request around its call: a noun each, in the order that `door.py` lists."""

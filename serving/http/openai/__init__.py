@@ -1,0 +1,1 @@
+"""OpenAI's calls: the schemas of what is asked and answered, and the way between."""
