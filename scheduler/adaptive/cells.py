@@ -1,7 +1,7 @@
 """Where jobs of one kind stand together: the cells of the adaptive ladder.
 
 Owns the cells, who waits in each by arrival, how many live there, and each cell's level and price, so that new hazards cost the cells in use and
-not the jobs. It does not know why a job is in a cell nor how cells are ranked; `adaptive` moves jobs, `backlog` gives head starts.
+not the jobs. It does not know why a job is in a cell nor how cells are ranked; `policy` moves jobs, `head_start` gives head starts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...core.policy import Key
 from ..lengths.hazards import NO_SCORE
 from ..ranking import Ranking
 from .demand_table import DemandTable
-from .head_start import Backlog, width_at
+from .head_start import OutstandingWork, width_at
 
 _HALF_STEP = math.sqrt(0.5)
 
@@ -103,14 +103,14 @@ class Cells:
             self._price(cell)
         return sum(cell.live * cell.expected_ns for cell in self.used.values())
 
-    def boost_ns(self, cell: Cell, backlog: Backlog) -> int:
+    def boost_ns(self, cell: Cell, outstanding: OutstandingWork) -> int:
         """The head start of a cell's jobs."""
         if cell.kind.prompt_class == COLD:
-            return backlog.boost_ns(cell.rung)
-        if cell.step != backlog.step:
-            cell.step = backlog.step
+            return outstanding.boost_ns(cell.rung)
+        if cell.step != outstanding.step:
+            cell.step = outstanding.step
             cell.start = self._table.head_start(*cell.kind, width_ns=width_at(cell.step))
-        return round(cell.start * backlog.width_ns)
+        return round(cell.start * outstanding.width_ns)
 
     def _price(self, cell: Cell) -> None:
         if cell.priced == self._table.made:

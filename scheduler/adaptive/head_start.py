@@ -1,6 +1,6 @@
 """How much work waits, and the head start that a small job may have because of it.
 
-Owns the backlog, its decaying peak, the scale of head starts and the dial that sets it. It knows amounts of work and levels as numbers, no jobs;
+Owns the outstanding work, its decaying peak, the scale of head starts and the dial that sets it. It knows amounts of work and levels as numbers, no jobs;
 `adaptive` keeps one.
 """
 
@@ -22,7 +22,7 @@ RUNNER_SHARE = 4
 
 
 def scale_of(tail: float) -> float:
-    """W in units of the backlog: 0.06 at `tail` 1, 0.22 at 0.65, without bound towards 0. Raises InvalidSettings."""
+    """W in units of the outstanding work: 0.06 at `tail` 1, 0.22 at 0.65, without bound towards 0. Raises InvalidSettings."""
     number = isinstance(tail, (int, float)) and not isinstance(tail, bool)
     if not number or not 0.0 <= tail <= 1.0:
         raise InvalidSettings(f"tail is {tail!r}.", field="tail", limit="0 (lowest mean) to 1 (safest tail)")
@@ -34,7 +34,7 @@ def width_at(step: int) -> float:
     return math.exp2(step / STEPS_PER_OCTAVE)
 
 
-class Backlog:
+class OutstandingWork:
     """Expected work of all live jobs, and what follows from it: W, `step`, `boost_ns` and `runner_ns` (docs/algorithm.md).
 
     Head start of a job that needs x still = W * ln(1 / (1 - exp(-x / W))): nearly W * ln(W / x) for x far below W, nothing far above, so that long
@@ -66,7 +66,7 @@ class Backlog:
         self.tail = tail
 
     def settle(self, now_ns: int) -> None:
-        """Head starts follow the backlog as it is now. Ranks change with it, so only where the order changes anyway."""
+        """Head starts follow the outstanding work as it is now. Ranks change with it, so only where the order changes anyway."""
         sunk_ns = self._peak_ns - (now_ns - self._peak_at_ns) // PEAK_DECAY
         self._peak_ns, self._peak_at_ns = max(self.work_ns, sunk_ns), now_ns
         self.width_ns = max(self._scale * self._peak_ns, 1.0)

@@ -15,7 +15,7 @@ from ..lengths.forecast import Life
 from ..mlfq import MlfqJob
 from .cells import Cell, Cells, Kind
 from .demand_table import class_of
-from .head_start import Backlog
+from .head_start import OutstandingWork
 
 
 class AdaptiveJob(MlfqJob):
@@ -32,22 +32,22 @@ class AdaptiveJob(MlfqJob):
         self.age_bin = age_bin
 
 
-class Standing:
-    """Cells, lines and counts, and the work in the backlog. O(log n) a change."""
+class Occupancy:
+    """Cells, lines and counts, and the work that is outstanding. O(log n) a change."""
 
-    def __init__(self, cells: Cells, backlog: Backlog) -> None:
+    def __init__(self, cells: Cells, outstanding: OutstandingWork) -> None:
         self.cells = cells
-        self.backlog = backlog
+        self.outstanding = outstanding
         self.census = Census()  # by place of the cell
 
     def enter(self, job: AdaptiveJob, kind: Kind) -> None:
         """The job is of this kind from now on."""
         job.cell = self.cells.enter(kind)
-        self.backlog.work_ns += job.cell.expected_ns
+        self.outstanding.work_ns += job.cell.expected_ns
 
     def leave(self, job: AdaptiveJob) -> None:
         """It is not any more."""
-        self.backlog.work_ns -= job.cell.expected_ns
+        self.outstanding.work_ns -= job.cell.expected_ns
         self.cells.leave(job.cell)
 
     def wait(self, job: AdaptiveJob) -> None:
@@ -81,8 +81,8 @@ class Standing:
 
     def lines(self) -> list[Iterator[tuple[Key, Handle]]]:
         """The waiting jobs of every cell, each line by boosted arrival."""
-        boost_ns, backlog = self.cells.boost_ns, self.backlog
-        return [cell.ranked(boost_ns(cell, backlog)) for cell in self.cells.used.values() if cell.waiting]
+        boost_ns, outstanding = self.cells.boost_ns, self.outstanding
+        return [cell.ranked(boost_ns(cell, outstanding)) for cell in self.cells.used.values() if cell.waiting]
 
     def depths(self, now_ns: int) -> Sequence[tuple[Level, int, int, int]]:
         """Level, live jobs, running jobs and the longest wait, summed over the cells of each level."""

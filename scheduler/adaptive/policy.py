@@ -6,7 +6,7 @@ adaptive ladder"). Lengths, prices, cells and head starts are their own files.
 
 A map. What happens to a job moves it between cells; a cell has a level, a price and a head start:
 
-    submitted            its prompt gives the cell; it waits there by arrival    `_kind`, Standing
+    submitted            its prompt gives the cell; it waits there by arrival    `_kind`, Occupancy
     join, leave          it ranks as a runner, or waits in its cell again        `_running`
     charge, decoding     less prompt is left, or a token more is made            `_move`, `_watch`
     advance              it outlived its bin of ages: another cell, a demotion   `_crossings`
@@ -44,8 +44,8 @@ from ..params import LadderParams
 from .cells import COLD, Cells, Kind
 from .demand import Demand
 from .demand_table import SHARES, DemandTable
-from .head_start import DEFAULT_TAIL, Backlog
-from .occupancy import AdaptiveJob, Standing
+from .head_start import DEFAULT_TAIL, OutstandingWork
+from .occupancy import AdaptiveJob, Occupancy
 
 SPARE_TOKENS = 48
 SPARE_SHARE = 8
@@ -86,8 +86,8 @@ class AdaptivePolicy(NoOffers):
         self.ladder = Ladder(base_ns, 2.0)
         self.forecast = forecast or Forecast()
         self._table = DemandTable(demand, self.forecast)
-        self._backlog = Backlog(base_ns, tail)
-        self._standing = Standing(Cells(self._table, base_ns), self._backlog)
+        self._outstanding = OutstandingWork(base_ns, tail)
+        self._occupancy = Occupancy(Cells(self._table, base_ns), self._outstanding)
         self._jobs: dict[Handle, AdaptiveJob] = {}
         self._running: dict[Handle, AdaptiveJob] = {}
         self._crossings = Calendar()  # decode clock: who leaves the bin, or uses up the quantum, when
@@ -95,11 +95,11 @@ class AdaptivePolicy(NoOffers):
     @property
     def tail(self) -> float:
         """Where the dial stands."""
-        return self._backlog.tail
+        return self._outstanding.tail
 
     def set_tail(self, tail: float, tick: Tick) -> None:
         """Turn the dial. Raises InvalidSettings."""
-        self._backlog.turn(tail)
+        self._outstanding.turn(tail)
         self._reorder(tick)
 
     # events ---------------------------------------------------------------------------------------------------
@@ -108,8 +108,8 @@ class AdaptivePolicy(NoOffers):
         entry = self.ladder.entry_level(facts.entry_ns)
         job = AdaptiveJob(facts, entry, self.forecast.expect(facts), bin_of(facts.generated_tokens), tick)
         self._jobs[facts.handle] = job
-        self._standing.enter(job, self._kind(job))
-        self._standing.wait(job)
+        self._occupancy.enter(job, self._kind(job))
+        self._occupancy.wait(job)
         self._reorder(tick)
         return job.cell.level
 
@@ -117,7 +117,7 @@ class AdaptivePolicy(NoOffers):
         """The job runs, and ranks as a runner."""
         job = self._jobs[handle]
         job.join()
-        self._standing.run(job)
+        self._occupancy.run(job)
         self._running[handle] = job
         self.version += 1
 
@@ -139,9 +139,9 @@ class AdaptivePolicy(NoOffers):
         """The job waits, where its arrival and its age put it."""
         job = self._jobs[handle]
         job.leave(tick)
-        self._standing.census.stops(job.cell.place)
+        self._occupancy.census.stops(job.cell.place)
         del self._running[handle]
-        self._standing.wait(job)
+        self._occupancy.wait(job)
         self._move(job, tick)
         self._watch(job, tick)
         self.version += 1
@@ -151,12 +151,12 @@ class AdaptivePolicy(NoOffers):
         job = self._jobs.pop(handle)
         tokens = job.output_tokens(tick)
         if job.running:
-            self._standing.census.stops(job.cell.place)
+            self._occupancy.census.stops(job.cell.place)
             del self._running[handle]
         else:
-            self._standing.wait_no_more(job)
+            self._occupancy.wait_no_more(job)
         self._crossings.discard(handle)
-        self._standing.leave(job)
+        self._occupancy.leave(job)
         # A job that ends at an edge ends in the bin before it.
         self._passes(job, bin_of(max(tokens - 1, 0)))
         if finished and self.forecast.ended(job.life, job.age_bin, tokens):
@@ -187,21 +187,21 @@ class AdaptivePolicy(NoOffers):
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """Runners and the heads of all cells, merged by boosted arrival."""
         boosts: dict[int, int] = {}  # of the cells of runners, which are fewer than they
-        boost_ns, backlog = self._standing.cells.boost_ns, self._backlog
+        boost_ns, outstanding = self._occupancy.cells.boost_ns, self._outstanding
         runners: list[tuple[Key, Handle]] = []
         for handle, job in self._running.items():
             cell = job.cell
             boost = boosts.get(cell.place)
             if boost is None:
-                boost = boosts[cell.place] = boost_ns(cell, backlog)
+                boost = boosts[cell.place] = boost_ns(cell, outstanding)
             runners.append(((self._runs_at_ns(job, boost, tick), handle), handle))
         runners.sort()
-        return merge(runners, *self._standing.lines())
+        return merge(runners, *self._occupancy.lines())
 
     def key(self, handle: Handle, tick: Tick) -> Key:
         """(boosted arrival, handle)."""
         job = self._jobs[handle]
-        boost_ns = self._standing.cells.boost_ns(job.cell, self._backlog)
+        boost_ns = self._occupancy.cells.boost_ns(job.cell, self._outstanding)
         return (self._runs_at_ns(job, boost_ns, tick) if job.running else job.facts.arrival_ns - boost_ns, handle)
 
     def level(self, handle: Handle) -> Level:
@@ -214,29 +214,29 @@ class AdaptivePolicy(NoOffers):
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
         """Summed over the cells of each level."""
-        return self._standing.depths(tick.now_ns)
+        return self._occupancy.depths(tick.now_ns)
 
     def audit(self, tick: Tick, hold: Callable[[bool, str], None]) -> None:
         """Call `hold` with every rule that these books keep: for `invariants.check`."""
-        standing, work_ns = self._standing, 0
+        occupancy, work_ns = self._occupancy, 0
         for handle, job in self._jobs.items():
             cell = job.cell
             work_ns += cell.expected_ns
-            hold(standing.cells.used.get(cell.kind) is cell, f"the cell of job {handle} is in use")
+            hold(occupancy.cells.used.get(cell.kind) is cell, f"the cell of job {handle} is in use")
             hold(cell.kind == self._kind(job), f"job {handle} stands in the cell of its kind")
             hold(job.running == (handle in self._running), f"job {handle} is a runner or is not")
             waits = (job.facts.arrival_ns, handle) in cell.waiting
             hold(waits != job.running, f"job {handle} waits in its cell or runs")
             hold(
-                standing.census.levels_waiting(handle) == ([] if job.running else [cell.place]),
+                occupancy.census.levels_waiting(handle) == ([] if job.running else [cell.place]),
                 f"job {handle} is counted where it stands",
             )
             crossing = self._crossings.get(handle)
             if self._learned:
                 watched = job.decoding and job.age_bin < BINS - 1
                 hold((crossing is not None) == watched, f"job {handle} is watched while it ages")
-        hold(work_ns == self._backlog.work_ns, "the backlog is the demand of the live jobs")
-        hold(sum(cell.live for cell in standing.cells.used.values()) == len(self._jobs), "cells count their jobs")
+        hold(work_ns == self._outstanding.work_ns, "the outstanding work is the demand of the live jobs")
+        hold(sum(cell.live for cell in occupancy.cells.used.values()) == len(self._jobs), "cells count their jobs")
         hold(len(self._crossings) <= len(self._jobs), "the calendar holds live jobs")
 
     # inside ---------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class AdaptivePolicy(NoOffers):
         """The rank of a job that runs, whose cell has this head start."""
         facts = job.facts
         kept_ns = MOVES_SPARED * self._cost.move_ns(facts.prompt_tokens + job.output_tokens(tick))
-        return facts.arrival_ns - boost_ns - self._backlog.runner_ns - kept_ns
+        return facts.arrival_ns - boost_ns - self._outstanding.runner_ns - kept_ns
 
     @property
     def _learned(self) -> bool:
@@ -267,7 +267,7 @@ class AdaptivePolicy(NoOffers):
         """Into the cell that the job belongs to now."""
         self._passes(job, bin_of(job.output_tokens(tick)))
         kind = self._kind(job)
-        if kind != job.cell.kind and self._standing.move(job, kind):
+        if kind != job.cell.kind and self._occupancy.move(job, kind):
             self.version += 1  # who ranks better in silence runs anyway
 
     def _watch(self, job: AdaptiveJob, tick: Tick) -> None:
@@ -296,11 +296,11 @@ class AdaptivePolicy(NoOffers):
                 self._move(job, tick)
                 self._watch(job, tick)
         else:
-            self._backlog.work_ns = self._standing.cells.reprice()
+            self._outstanding.work_ns = self._occupancy.cells.reprice()
 
     def _reorder(self, tick: Tick) -> None:
-        """The order changes: head starts may follow the backlog."""
-        self._backlog.settle(tick.now_ns)
+        """The order changes: head starts may follow the outstanding work."""
+        self._outstanding.settle(tick.now_ns)
         self.version += 1
 
 

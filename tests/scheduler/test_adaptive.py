@@ -15,7 +15,7 @@ from skipjoin.cost.online import CorrectedCostModel, OnlineCorrection
 from skipjoin.scheduler.adaptive.cells import rung_of
 from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.adaptive.demand_table import CLASS_EDGES, SHARES, DemandTable, class_of, middle
-from skipjoin.scheduler.adaptive.head_start import Backlog, scale_of
+from skipjoin.scheduler.adaptive.head_start import OutstandingWork, scale_of
 from skipjoin.scheduler.adaptive.policy import AdaptivePolicy
 from skipjoin.scheduler.lengths.hazards import BINS, EDGES, LengthParams, Lengths, bin_of
 from skipjoin.scheduler.mlfq import MlfqPolicy
@@ -240,19 +240,19 @@ def test_rungs_are_rounded_doublings() -> None:
 
 
 def test_head_starts_follow_the_peak_of_the_backlog_and_fade() -> None:
-    backlog = Backlog(10 * MS, tail=1.0)
-    backlog.work_ns = 10_000 * MS
-    backlog.settle(0)
-    first = backlog.boost_ns(1)
+    outstanding = OutstandingWork(10 * MS, tail=1.0)
+    outstanding.work_ns = 10_000 * MS
+    outstanding.settle(0)
+    first = outstanding.boost_ns(1)
     assert first == pytest.approx(600 * MS * np.log(1 / (1 - np.exp(-10 / 600))), rel=1e-6)
-    backlog.work_ns = 0
-    backlog.settle(25_000 * MS)  # the peak has sunk by a fifth of that, to a half
-    assert backlog.boost_ns(1) < 0.6 * first
-    backlog.settle(60_000 * MS)
-    assert backlog.boost_ns(1) == 0
+    outstanding.work_ns = 0
+    outstanding.settle(25_000 * MS)  # the peak has sunk by a fifth of that, to a half
+    assert outstanding.boost_ns(1) < 0.6 * first
+    outstanding.settle(60_000 * MS)
+    assert outstanding.boost_ns(1) == 0
 
 
-def test_the_dial_runs_from_no_bound_to_a_sixteenth_of_the_backlog() -> None:
+def test_the_dial_runs_from_no_bound_to_a_sixteenth_of_the_outstanding_work() -> None:
     assert [scale_of(tail) for tail in (1.0, 0.5)] == pytest.approx([0.06, 0.48])
     assert scale_of(0.0) >= scale_of(0.02) > 100
     for wrong in (-0.1, 1.1, float("nan"), True, "1"):

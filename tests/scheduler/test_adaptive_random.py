@@ -19,7 +19,7 @@ from skipjoin.core.policy import JobFacts, Policy, Tick
 from skipjoin.scheduler.adaptive.cells import rung_of
 from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.adaptive.demand_table import DemandTable, class_of
-from skipjoin.scheduler.adaptive.head_start import Backlog, width_at
+from skipjoin.scheduler.adaptive.head_start import OutstandingWork, width_at
 from skipjoin.scheduler.adaptive.policy import AdaptivePolicy
 from skipjoin.scheduler.lengths.forecast import Forecast, Life
 from skipjoin.scheduler.lengths.hazards import BINS, EDGES, LengthParams, bin_of
@@ -37,7 +37,7 @@ class SlowAdaptive(SlowPolicy):
         self.forecast = forecast
         self.table = DemandTable(Demand(COST, BATCH, ROOM), forecast)
         self.lives: dict[Handle, Life] = {}
-        self.backlog = Backlog(BASE, tail)
+        self.outstanding = OutstandingWork(BASE, tail)
         self.decode = 0
         self.cold: dict[Handle, int] = {}
         self.bins: dict[Handle, int] = {}
@@ -63,13 +63,13 @@ class SlowAdaptive(SlowPolicy):
 
     def head_start(self, handle: Handle) -> int:
         if not self.learned:
-            return self.backlog.boost_ns(self.cold[handle])
-        width = width_at(self.backlog.step)
-        return round(self.backlog.width_ns * self.table.head_start(*self.kind(handle), width_ns=width))
+            return self.outstanding.boost_ns(self.cold[handle])
+        width = width_at(self.outstanding.step)
+        return round(self.outstanding.width_ns * self.table.head_start(*self.kind(handle), width_ns=width))
 
     def settle(self, tick: Tick) -> None:
-        self.backlog.work_ns = sum(self.price(handle)[1] for handle in self.jobs)
-        self.backlog.settle(tick.now_ns)
+        self.outstanding.work_ns = sum(self.price(handle)[1] for handle in self.jobs)
+        self.outstanding.settle(tick.now_ns)
 
     def relevel(self) -> None:
         for handle, job in self.jobs.items():
@@ -188,7 +188,7 @@ class SlowAdaptive(SlowPolicy):
             job = self.jobs[handle]
             start = self.head_start(handle)
             if job.running:
-                start += self.backlog.runner_ns + 120 * COST.move_ns(job.facts.prompt_tokens + job.tokens)
+                start += self.outstanding.runner_ns + 120 * COST.move_ns(job.facts.prompt_tokens + job.tokens)
             return job.facts.arrival_ns - start, handle
 
         return sorted(self.jobs, key=rank)
