@@ -1,7 +1,8 @@
 """The service behind every door: submit, follow, get, list, cancel.
 
-Owns the order of things: checks, the bound of the queue, the durable write, the claim. It knows no wire: the gRPC servicer, HTTP and the operator's
-service call the same methods and get core values or SkipjoinErrors.
+Owns the order of things: checks, the bound of the queue, the durable write, the claim. It knows no
+wire: the gRPC servicer, HTTP and the operator's service call the same methods and get core values
+or SkipjoinErrors.
 """
 
 from __future__ import annotations
@@ -53,11 +54,14 @@ class Jobs:
         return facts
 
     async def prepared(self, spec: JobSpec, tenant: TenantId, request_id: str | None = None) -> NewJob:
-        """The job that is asked for, not yet stored. Raises InvalidInput, NeverFits, Overloaded, Unavailable."""
+        """The job that is asked for, not yet stored. Raises InvalidInput, NeverFits, Overloaded,
+        Unavailable.
+        """
         return await self.intake.job(spec, tenant, request_id, self.engine())
 
     async def keep(self, job: NewJob) -> JobView:
-        """Store what was prepared; when this answers, it is durable. A repeated request_id answers the first job, whatever refuses newcomers.
+        """Store what was prepared; when this answers, it is durable. A repeated request_id answers
+        the first job, whatever refuses newcomers.
 
         It must not be cancelled halfway, see `Following`. Raises Conflict, Overloaded, Unavailable.
         """
@@ -79,7 +83,9 @@ class Jobs:
         return view_of(record)
 
     async def _first_of(self, job: NewJob, refusal: SkipjoinError) -> JobRecord:
-        """The job that was stored under the same request_id. Raises Conflict; else `refusal`, also when the pool cannot be read."""
+        """The job that was stored under the same request_id. Raises Conflict; else `refusal`, also
+        when the pool cannot be read.
+        """
         try:
             first = await self.store.first_of(job)
         except Conflict:
@@ -114,7 +120,9 @@ class Jobs:
         page_size: int = 0,
         page_token: str = "",
     ) -> JobList:
-        """Jobs newest first. Raises InvalidInput for a negative page size or a token that no list gave."""
+        """Jobs newest first. Raises InvalidInput for a negative page size or a token that no list
+        gave.
+        """
         if page_size < 0:
             raise InvalidInput("page_size is negative.", field="page_size", limit=f"0..{MAX_PAGE}")
         query = JobQuery(tenant, states, min(page_size or DEFAULT_PAGE, MAX_PAGE), page_token)
@@ -128,12 +136,16 @@ class Jobs:
         if len(reason) > MAX_REASON:
             raise InvalidInput("reason is too long.", field="reason", limit=f"at most {MAX_REASON} characters")
         checked = check_job_id(job_id)
-        before = await self.streams.record(checked, tenant)
-        record = await self.store.call(lambda pool: pool.cancel(checked, reason))
+        await self.streams.record(checked, tenant)
+        # Of several cancels of one job only the one that ends it gives its place back: looked at
+        # and ended in one call.
+        ended, record = await self.store.call(
+            lambda pool: (not pool.get(checked).state.final, pool.cancel(checked, reason))
+        )
         live = self.table.jobs.get(checked)
         if live is not None:
             await self.claims.cancel(live)
-        elif record.state.final and not before.state.final:
+        elif record.state.final and ended:
             self.backlog.ended(record.job.tenant)
             self.table.tell(checked)
         return view_of(record)

@@ -1,7 +1,8 @@
 """How a gRPC call is taken in and answered, whatever it asks.
 
-Owns what all calls share, in this order: a caller has a tenant, a call has a place, its message is read (`messages.py`), nothing outlasts the
-server's cap, and every error is a typed status with details. Who is refused is refused by the headers alone: gRPC receives a message only when it is
+Owns what all calls share, in this order: a caller has a tenant, a call has a place, its message is
+read (`messages.py`), nothing outlasts the server's cap, and every error is a typed status with
+details. Who is refused is refused by the headers alone: gRPC receives a message only when it is
 asked for. It knows no method; servicers give it plain coroutines and generators.
 """
 
@@ -24,6 +25,7 @@ from ...core.errors import DeadlineExceeded, InternalError, InvalidInput, Skipjo
 from ...core.ids import DEFAULT_TENANT, TenantId
 from ...proto.status import abort_args
 from ..door.access import Access
+from ..door.call_cap import capped
 from .admission import Admission, Place
 from .messages import Messages
 
@@ -35,7 +37,9 @@ _ENTRY_BYTES = 32  # what HTTP/2 counts for an entry beside its name and value
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls; `tenant` None is the operator. A stream calls `taken_in` when all it does from then on is wait for its job."""
+    """Who calls; `tenant` None is the operator. A stream calls `taken_in` when all it does from
+    then on is wait for its job.
+    """
 
     tenant: TenantId | None
     taken_in: Callable[[], None] = lambda: None
@@ -90,7 +94,8 @@ class _Method:
 class Gate:
     """What every call passes before its method hears of it.
 
-    `cap_s` bounds a call; `came` hears of every call and `refused` of every error that is answered. The methods in `apart` have places of their own.
+    `cap_s` bounds a call; `came` hears of every call and `refused` of every error that is answered.
+    The methods in `apart` have places of their own.
     """
 
     identify: Identify
@@ -102,10 +107,12 @@ class Gate:
     apart: Mapping[str, Admission] = field(default_factory=dict)
 
     def serve(self, server: grpc.aio.Server, service: ServiceDescriptor, methods: dict[str, Unary | Streaming]) -> None:
-        """Have a server answer all methods of a service. Raises KeyError when one is missing: a server must not start half.
+        """Have a server answer all methods of a service. Raises KeyError when one is missing: a
+        server must not start half.
 
-        For gRPC they take streams, of which the first message is read: gRPC would receive the message of a unary method before it calls anything.
-        They are registered, so that each has a line of its own: a flood of one method does not stand before the others.
+        For gRPC they take streams, of which the first message is read: gRPC would receive the
+        message of a unary method before it calls anything. They are registered, so that each has a
+        line of its own: a flood of one method does not stand before the others.
         """
         table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for known in service.methods:
@@ -168,7 +175,7 @@ class Gate:
             tenant = self.identify(metadata)
             with method.admission.place(context.peer(), tenant or DEFAULT_TENANT) as place:
                 _check_size(metadata)
-                async with asyncio.timeout(self.cap_s):
+                async with capped(self.cap_s):
                     return await work(place, tenant)
         except SkipjoinError as error:
             said = error.with_traceback(
@@ -179,10 +186,12 @@ class Gate:
                 f"No call lasts longer than {self.cap_s:g} s here; stream again from the offset reached."
             )
         except grpc.aio.InternalError:
-            # The client is gone, which gRPC would log with a traceback wherever its own news of that comes a moment later.
+            # The client is gone, which gRPC would log with a traceback wherever its own news of
+            # that comes a moment later.
             raise asyncio.CancelledError from None
         except Exception:
-            # The text of an unknown exception may hold anything: it goes to the log, not to the caller.
+            # The text of an unknown exception may hold anything: it goes to the log, not to the
+            # caller.
             log.exception("a call failed")
             said = InternalError("The server failed at this call; it is logged there.")
         self.refused(said)
@@ -190,7 +199,9 @@ class Gate:
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
-    """Answers what no other handler knows; gRPC's own answer has no details. `came` hears of every call."""
+    """Answers what no other handler knows; gRPC's own answer has no details. `came` hears of every
+    call.
+    """
 
     def __init__(self, came: Callable[[], None] = lambda: None) -> None:
         self._came = came
@@ -213,7 +224,9 @@ async def _abort(context: Context, error: SkipjoinError) -> NoReturn:
 
 
 def _check_size(metadata: Any) -> None:
-    """Raise InvalidInput for more metadata than a call may have; what is far beyond, gRPC refuses itself."""
+    """Raise InvalidInput for more metadata than a call may have; what is far beyond, gRPC refuses
+    itself.
+    """
     size = sum(len(key) + len(value) + _ENTRY_BYTES for key, value in metadata or ())
     if size > MAX_METADATA_BYTES:
         raise InvalidInput(

@@ -24,6 +24,7 @@ from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.jobpool.sqlite import SqliteJobPool
 from skipjoin.serving.door import store as store_module
 from skipjoin.serving.door.backlog import Backlog
+from skipjoin.serving.door.call_cap import capped
 from skipjoin.serving.door.claims import Claims
 from skipjoin.serving.door.door import Door
 from skipjoin.serving.door.engines import Engines
@@ -117,6 +118,38 @@ def test_the_servers_own_end_and_a_body_that_ends_well_cancel_nothing() -> None:
             raise ConnectionResetError  # the door closes its connections: no wish of the client's
         await following.settled()
         assert await _state(jobs, job) is JobState.ACCEPTED
+
+    _run(test)
+
+
+def test_a_call_that_its_cap_ends_cancels_nothing_and_its_clients_own_end_does() -> None:
+    async def follow(following: Following, job: JobView, cap_s: float) -> None:
+        async with capped(cap_s):
+            with following.held(job, DEFAULT_TENANT):
+                await asyncio.sleep(60)
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        job = await following.submit(_spec(), DEFAULT_TENANT, None)
+        with pytest.raises(TimeoutError):
+            await follow(following, job, 0.01)
+        await following.settled()
+        assert await _state(jobs, job) is JobState.ACCEPTED
+        call = asyncio.create_task(follow(following, job, 60))
+        await asyncio.sleep(0.01)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await following.settled()
+        assert await _state(jobs, job) is JobState.CANCELLED
+
+    _run(test)
+
+
+def test_cancels_of_one_job_at_once_give_one_place_back() -> None:
+    async def test(following: Following, jobs: Jobs) -> None:
+        kept = [await following.submit(_spec(), DEFAULT_TENANT, None) for _ in range(3)]
+        await asyncio.gather(*(jobs.cancel(kept[0].job_id, None) for _ in range(8)))
+        assert jobs.backlog.open_jobs == 2
 
     _run(test)
 
