@@ -33,6 +33,7 @@ from .middlewares.known_host import KnownHost
 from .middlewares.places import Places
 from .middlewares.request_id import RequestId
 from .middlewares.routes import Route, Routes, route_of
+from .openai.answer import dumps
 from .openai.calls import OpenAiCalls
 from .openapi import document
 
@@ -83,7 +84,7 @@ class HttpDoor:
         self._tls = tls_context(settings)
         self._socket = _bind(address)
         self.port: int = self._socket.getsockname()[1]
-        self._document = document()
+        self._document = dumps(document())
         middlewares: list[Middleware] = [
             AnswerHead(),  # outermost: every answer has this head, an error's too
             RequestId(),  # before all that writes to the log
@@ -150,7 +151,7 @@ class HttpDoor:
         return json_answer({"status": "serving" if healthy else "not serving"}, 200 if healthy else 503)
 
     async def _openapi(self, request: web.BaseRequest) -> web.StreamResponse:
-        return json_answer(self._document)
+        return web.Response(text=self._document, content_type="application/json")
 
 
 async def _call(request: web.BaseRequest) -> web.StreamResponse:

@@ -36,8 +36,10 @@ class Errors:
         try:
             return await handler(request)
         except (SkipjoinError, Refused) as error:
-            # With its traceback it would be in a circle with this frame, and keep the request's bytes until the collector comes.
+            # With its traceback, or that of the error it was made of, it would be in a circle with this frame, and keep the request's bytes until
+            # the collector comes.
             said = error.with_traceback(None)
+            said.__context__ = said.__cause__ = None
         except ConnectionError:
             raise
         except Exception:
