@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.asked import OPTIONS
 from ..proto import admin_pb2 as pb
 from ..proto.job_pool_pb2 import Job, JobAccount, JobState
 from .plain import word
@@ -66,7 +67,7 @@ def show_jobs(
             job.job_id,
             job.tenant,
             _live_state(job, (live or {}).get(job.job_id)),
-            str(job.priority),
+            *(str(getattr(job, name)) for name in OPTIONS),
             str(job.prompt_tokens),
             f"{job.output_tokens}/{job.sampling.max_new_tokens}",
             job.submit_time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
@@ -75,8 +76,13 @@ def show_jobs(
         )
         for job in jobs
     ]
-    header = ("job", "tenant", "state", "priority", "prompt", "output", "submitted (UTC)", "age", "took")
-    _table(header, rows, right={3, 4, 5, 7, 8})
+    left, options, right = (
+        ("job", "tenant", "state"),
+        tuple(OPTIONS),
+        ("prompt", "output", "submitted (UTC)", "age", "took"),
+    )
+    header = (*left, *options, *right)
+    _table(header, rows, right=set(range(len(left), len(header))) - {header.index("submitted (UTC)")})
     if more:
         print("There are more; ask with a larger --limit.")
 
@@ -99,8 +105,9 @@ def show_job(answer: pb.GetJobResponse) -> None:
         ("tokens", f"{job.prompt_tokens} prompt, {job.output_tokens} of at most {job.sampling.max_new_tokens} output"),
         ("submitted", job.submit_time.ToDatetime().isoformat(sep=" ", timespec="milliseconds") + " UTC"),
     ]
-    if job.priority:
-        rows.append(("priority", f"{job.priority}, where 0 is usual and smaller is more urgent"))
+    for name, option in OPTIONS.items():
+        if (value := getattr(job, name)) != option.default:
+            rows.append((name, f"{value}, {option.spelling.meaning}"))
     if job.HasField("request_id"):
         rows.append(("request id", job.request_id))
     if job.HasField("finish_time"):

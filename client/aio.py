@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc.aio
 
+from ..core.asked import AskedOptions
 from ..core.errors import InternalError, SkipjoinError
 from ..core.ids import JobId
 from ..core.job import JobState
@@ -76,10 +77,10 @@ class AsyncClient(Calls):
         request_id: str | None = None,
         job_timeout_s: float | None = None,
         cancel_on_disconnect: bool = False,
-        priority: int = 0,
+        **options: Unpack[AskedOptions],
     ) -> JobView:
         """Store a job; when this returns, the server has it on stable storage."""
-        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, priority)
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, options)
         answer = await self._call("Submit", submit_request(spec, request_id), pb.SubmitResponse)
         return job_from_wire(answer.job)
 
@@ -116,12 +117,12 @@ class AsyncClient(Calls):
         request_id: str | None = None,
         job_timeout_s: float | None = None,
         cancel_on_disconnect: bool = False,
-        priority: int = 0,
         timeout_s: float | None = None,
         on_event: Callable[[JobEvent], None] | None = None,
+        **options: Unpack[AskedOptions],
     ) -> AsyncGeneration:
         """Submit a job and follow it: `async for chunk in client.generate(...)`, or `await client.generate(...).result()`."""
-        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, priority)
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, options)
         follow = Follow.generate(spec, request_id_of(request_id), on_event)
         return AsyncGeneration(self, follow, self._attempts(timeout_s))
 

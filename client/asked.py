@@ -11,9 +11,10 @@ from dataclasses import fields
 from numbers import Integral
 from typing import Any
 
+from ..core.asked import DEFAULT_SAMPLING, Asked, AskedOptions, check_names
 from ..core.errors import InvalidInput
 from ..core.sampling import SamplingParams
-from ..core.view import ChatMessage, JobSpec, check_request_id
+from ..core.view import NOTHING_GIVEN, ChatMessage, JobSpec, check_request_id
 
 Message = ChatMessage | Mapping[str, str]
 """A turn of a conversation: a ChatMessage, or {"role": ..., "content": ...} with a "name" beside where there is one."""
@@ -29,9 +30,9 @@ def spec_of(
     params: Params | None,
     job_timeout_s: float | None,
     cancel_on_disconnect: bool,
-    priority: int,
+    options: AskedOptions,
 ) -> JobSpec:
-    """The spec of exactly one of `prompt`, `token_ids` and `messages`. Raises InvalidInput naming the field."""
+    """The spec of exactly one of `prompt`, `token_ids` and `messages`. Raises InvalidInput naming the field, TypeError for an unknown option."""
     if prompt is not None and not isinstance(prompt, str):
         raise InvalidInput("prompt must be a string; tokens go into token_ids.", field="prompt")
     if job_timeout_s is not None and not 0 < job_timeout_s < 1e9:
@@ -44,22 +45,22 @@ def spec_of(
         isinstance(token, Integral) and not isinstance(token, bool) for token in token_ids
     ):
         raise InvalidInput("token_ids must be a list of whole numbers.", field="token_ids")
+    check_names(options)
     sampling, given = (params, None) if isinstance(params, SamplingParams) else _some(params)
     return JobSpec(
         text=prompt,
         token_ids=None if token_ids is None else tuple(token_ids),
         messages=None if messages is None else tuple(_message(said) for said in messages),
-        sampling=sampling,
+        asked=Asked(sampling, **options),
+        sampling_given=given,
         timeout_ns=None if job_timeout_s is None else max(1, int(job_timeout_s * 1e9)),
         cancel_on_disconnect=cancel_on_disconnect,
-        sampling_given=given,
-        priority=priority,
     )
 
 
-def _some(params: Mapping[str, Any] | None) -> tuple[SamplingParams | None, frozenset[str] | None]:
+def _some(params: Mapping[str, Any] | None) -> tuple[SamplingParams, frozenset[str]]:
     if not params:
-        return None, None
+        return DEFAULT_SAMPLING, NOTHING_GIVEN
     known = [field.name for field in fields(SamplingParams)]
     for name in params:
         if name not in known:

@@ -11,8 +11,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ..core.asked import OPTIONS, AskedOptions
 from ..core.errors import InvalidInput, SkipjoinError
 from .connection import DEFAULT_TARGET, TlsParams
 from .retry import RetryParams
@@ -35,13 +36,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--events", action="store_true", help="tell of preemptions and level changes on standard error")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds that the job may live")
-    parser.add_argument(
-        "--priority",
-        type=int,
-        default=0,
-        metavar="N",
-        help="smaller is more urgent, where the policy reads it (default: 0)",
-    )
+    for name, option in OPTIONS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=option.kind,
+            default=option.default,
+            metavar=option.spelling.metavar,
+            help=option.spelling.help,
+        )
     parser.add_argument("--request-id", metavar="ID", help="idempotency key; the same one again answers the same job")
     server = parser.add_argument_group("server")
     server.add_argument(
@@ -88,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
             params=_sampling(args),
             request_id=args.request_id,
             job_timeout_s=args.timeout,
-            priority=args.priority,
             on_event=(lambda event: _show_event(event, args.json)) if args.events else None,
+            **_options(args),
         )
         chunks = []
         try:
@@ -152,6 +154,10 @@ def _show_event(event: Any, as_json: bool) -> None:
         print(json.dumps(told), flush=True)
     else:
         print("skipjoin: " + ", ".join(f"{name} {value}" for name, value in told.items()), file=sys.stderr)
+
+
+def _options(args: argparse.Namespace) -> AskedOptions:
+    return cast(AskedOptions, {name: getattr(args, name) for name in OPTIONS})
 
 
 def _sampling(args: argparse.Namespace) -> dict[str, Any]:

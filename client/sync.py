@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
+from ..core.asked import AskedOptions
 from ..core.clock import sleep_s
 from ..core.errors import InternalError, SkipjoinError
 from ..core.ids import JobId
@@ -85,10 +86,10 @@ class Client(Calls):
         request_id: str | None = None,
         job_timeout_s: float | None = None,
         cancel_on_disconnect: bool = False,
-        priority: int = 0,
+        **options: Unpack[AskedOptions],
     ) -> JobView:
         """Store a job; when this returns, the server has it on stable storage."""
-        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, priority)
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, options)
         answer = self._call("Submit", submit_request(spec, request_id), pb.SubmitResponse)
         return job_from_wire(answer.job)
 
@@ -125,12 +126,12 @@ class Client(Calls):
         request_id: str | None = None,
         job_timeout_s: float | None = None,
         cancel_on_disconnect: bool = False,
-        priority: int = 0,
         timeout_s: float | None = None,
         on_event: Callable[[JobEvent], None] | None = None,
+        **options: Unpack[AskedOptions],
     ) -> Generation:
         """Submit a job and follow it: `for chunk in client.generate(...)`, or `client.generate(...).result()`."""
-        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, priority)
+        spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, options)
         follow = Follow.generate(spec, request_id_of(request_id), on_event)
         return Generation(self, follow, self._attempts(timeout_s))
 

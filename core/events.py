@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .asked import Asked
 from .ids import DEFAULT_TENANT, Handle, TenantId
 from .plan import Int32s
-from .sampling import SamplingParams
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,18 +19,17 @@ class Submitted:
 
     `prompt` (int32[prompt_tokens]) is None when its tokens follow later with `PromptArrived`; such a job is ranked but not admitted. In
     the simulator prompts have a length and no tokens, and `has_prompt` is true all the same. `generated` are the tokens already in the log
-    (a takeover resumes behind them). `sampling` is resolved: seed and max_new_tokens are set. `arrival_ns` and `deadline_ns` are on the
+    (a takeover resumes behind them). `asked` is resolved: seed and max_new_tokens are set. `arrival_ns` and `deadline_ns` are on the
     engine's monotonic clock; arrival may lie in the past. `alone` marks a crash suspect: nothing else may be in a batch with it.
-    `priority` and `earlier_output_tokens` are as in JobFacts. `output_tokens` is the true length, known to the simulator only and read by
+    `earlier_output_tokens` is as in JobFacts. `output_tokens` is the true length, known to the simulator only and read by
     oracle policies only.
     """
 
     handle: Handle
     prompt_tokens: int
-    sampling: SamplingParams
+    asked: Asked
     arrival_ns: int
     tenant: TenantId = DEFAULT_TENANT
-    priority: int = 0
     earlier_output_tokens: int = 0
     prompt: Int32s | None = None
     has_prompt: bool = True

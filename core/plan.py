@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .asked import Asked
 from .ids import Handle, MoveId
-from .sampling import SamplingParams
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
@@ -44,7 +44,7 @@ def no_int64() -> Int64s:
 
 
 class Admit(NamedTuple):
-    """A job enters the executor: all known tokens (int32[known]: the prompt, then what was generated) and how to sample.
+    """A job enters the executor: all known tokens (int32[known]: the prompt, then what was generated) and what was asked.
 
     No KV is cached for it: `computed` starts at 0 whatever the executor knew before. `tokens` may be empty in the simulator only, where
     `known_tokens` says how many there are.
@@ -54,7 +54,7 @@ class Admit(NamedTuple):
     tokens: Int32s
     known_tokens: int
     prompt_tokens: int
-    sampling: SamplingParams
+    asked: Asked
     seed: int
 
 

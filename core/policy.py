@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from .asked import NOTHING_ASKED, Asked
 from .effects import LevelChanged
 from .ids import DEFAULT_TENANT, Handle, Level, TenantId
 
@@ -45,8 +46,8 @@ class JobFacts:
     """What a policy may know of a job when it arrives.
 
     `entry_ns` is the cost model's time for the uncached prompt as one chunk, the paper's t_init. `output_tokens` is None except in the
-    simulator. `generated_tokens` counts tokens that were logged before (a takeover). `priority`: smaller is more urgent; read by the policy
-    `priority` only. `earlier_output_tokens` is the length of the newest earlier answer in this conversation, 0 when there is none.
+    simulator. `generated_tokens` counts tokens that were logged before (a takeover). `asked` is
+    what the caller asked. `earlier_output_tokens` is the length of the newest earlier answer in this conversation, 0 when there is none.
     """
 
     handle: Handle
@@ -57,7 +58,7 @@ class JobFacts:
     max_new_tokens: int
     generated_tokens: int = 0
     tenant: TenantId = DEFAULT_TENANT
-    priority: int = 0
+    asked: Asked = NOTHING_ASKED
     earlier_output_tokens: int = 0
     output_tokens: int | None = None
 

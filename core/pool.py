@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .asked import Asked
 from .errors import OffsetOutOfRange
 from .ids import JobId, TenantId
 from .job import FinishReason, JobAccount, JobState
 from .outcome import TokenLogprobs
 from .plan import Int32s, no_int32
-from .sampling import SamplingParams
 from .view import Finish, JobView
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewJob:
-    """A checked submission: sampling resolved (seed and max_new_tokens set), prompt as int32 token ids.
+    """A checked submission: `asked` as resolved (seed and max_new_tokens set), prompt as int32 token ids.
 
     `request_id` is the caller's idempotency key within the tenant (None: every submit is a new job); `body_digest` tells whether two
-    bodies are the same. `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks. `priority` and
-    `earlier_output_tokens` are what a policy may read, as in JobFacts; the first is asked for, the second counted by the door.
+    bodies are the same. `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks. `earlier_output_tokens` is
+    what a policy may read, as in JobFacts; the door counts it.
     """
 
     job_id: JobId
@@ -31,11 +31,10 @@ class NewJob:
     request_id: str | None
     body_digest: bytes
     prompt: Int32s
-    sampling: SamplingParams
+    asked: Asked
     submitted_unix_ns: int
     deadline_unix_ns: int | None = None
     cancel_on_disconnect: bool = False
-    priority: int = 0
     earlier_output_tokens: int = 0
 
 
@@ -68,7 +67,7 @@ def view_of(record: JobRecord) -> JobView:
         job_id=job.job_id,
         state=record.state,
         prompt_tokens=len(job.prompt) if record.prompt_tokens is None else record.prompt_tokens,
-        sampling=job.sampling,
+        asked=job.asked,
         submitted_unix_ns=job.submitted_unix_ns,
         tenant=job.tenant,
         request_id=job.request_id,
@@ -80,7 +79,6 @@ def view_of(record: JobRecord) -> JobView:
         account=_account(record.account_json),
         cancel_requested=record.cancel_requested,
         cancel_on_disconnect=job.cancel_on_disconnect,
-        priority=job.priority,
     )
 
 

@@ -6,9 +6,10 @@ They know no wire, no store and no numpy; proto/convert carries them, client/ ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from .asked import DEFAULT_SAMPLING, NOTHING_ASKED, Asked, ShowsAsked
 from .errors import InvalidInput
 from .ids import DEFAULT_TENANT, JobId, Level, TenantId
 from .job import FinishReason, JobAccount, JobState, LevelCause
@@ -17,7 +18,7 @@ from .sampling import SamplingParams
 
 MAX_REQUEST_ID = 64
 MAX_REASON = 200
-MAX_PRIORITY = 100
+NOTHING_GIVEN: frozenset[str] = frozenset()
 
 
 def check_request_id(request_id: str) -> None:
@@ -27,16 +28,6 @@ def check_request_id(request_id: str) -> None:
             "request_id must be 1 to 64 printable ASCII characters without spaces; a UUID is a good one.",
             field="request_id",
             limit=f"1..{MAX_REQUEST_ID} characters",
-        )
-
-
-def check_priority(priority: object) -> None:
-    """Raise InvalidInput unless it is a whole number within bounds."""
-    if not isinstance(priority, int) or isinstance(priority, bool) or abs(priority) > MAX_PRIORITY:
-        raise InvalidInput(
-            "priority must be a whole number within bounds; smaller is more urgent.",
-            field="priority",
-            limit=f"-{MAX_PRIORITY}..{MAX_PRIORITY}",
         )
 
 
@@ -51,22 +42,21 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What is asked: exactly one of `text`, `token_ids` and `messages`, how to sample, and how long the job may live.
+    """A prompt and what is asked: exactly one of `text`, `token_ids` and `messages`.
 
-    `sampling` None: the model's defaults; `sampling_given` names the fields that were asked for (None: all), the rest
-    are the model's defaults too. `timeout_ns` counts from acceptance; None: the server's limit. `priority`: smaller is
-    more urgent, for a policy that reads it. Raises InvalidInput when there is no prompt, more than one, the timeout is
-    not positive or the priority out of bounds. Whether the prompt fits is the door's to say.
+    `asked`: how to sample, and the options. `sampling_given` names the fields of `asked.sampling` that the caller gave, None: all; the others are
+    the model's defaults, and where nothing is given `asked.sampling` says nothing. `timeout_ns` counts from acceptance; None: the server's limit.
+    Raises InvalidInput when there is no prompt, more than one, the timeout is not positive or an option out of bounds. Whether the prompt fits is
+    the door's to say.
     """
 
     text: str | None = None
     token_ids: tuple[int, ...] | None = None
     messages: tuple[ChatMessage, ...] | None = None
-    sampling: SamplingParams | None = None
+    asked: Asked = NOTHING_ASKED
+    sampling_given: frozenset[str] | None = NOTHING_GIVEN
     timeout_ns: int | None = None
     cancel_on_disconnect: bool = False
-    sampling_given: frozenset[str] | None = None
-    priority: int = 0
 
     def __post_init__(self) -> None:
         given = [x for x in (self.text, self.token_ids, self.messages) if x is not None]
@@ -74,17 +64,31 @@ class JobSpec:
             raise InvalidInput("Give exactly one of text, token_ids and messages.", field="prompt")
         if self.timeout_ns is not None and self.timeout_ns <= 0:
             raise InvalidInput("timeout must be positive.", field="timeout", limit="above 0")
-        check_priority(self.priority)
+        self.asked.check()
+        assert self.samples or self.asked.sampling == DEFAULT_SAMPLING, "sampling that is not given is not said"
+
+    @property
+    def samples(self) -> bool:
+        """Whether the caller said how to sample."""
+        return self.sampling_given is None or bool(self.sampling_given)
+
+    def asked_with(self, defaults: SamplingParams) -> Asked:
+        """What is asked, with the model's `defaults` where the caller did not say how to sample."""
+        return self.asked if self.samples else replace(self.asked, sampling=defaults)
 
 
 @dataclass(frozen=True, slots=True)
-class JobView:
-    """A job's public facts. `sampling` is resolved; `output_tokens` is the log's length; `failure` is (code, message)."""
+class JobView(ShowsAsked):
+    """A job's public facts.
+
+    `asked` is resolved; its parts are attributes of the view too, so that `sampling` is `asked.sampling`. `output_tokens` is the log's length;
+    `failure` is (code, message).
+    """
 
     job_id: JobId
     state: JobState
     prompt_tokens: int
-    sampling: SamplingParams
+    asked: Asked
     submitted_unix_ns: int
     tenant: TenantId = DEFAULT_TENANT
     request_id: str | None = None
@@ -96,7 +100,6 @@ class JobView:
     account: JobAccount | None = None
     cancel_requested: bool = False
     cancel_on_disconnect: bool = False
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

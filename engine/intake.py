@@ -70,7 +70,7 @@ def _submitted(state: EngineState, event: Submitted, tick: Tick, effects: list[E
     if handle in state.rows:
         raise InvariantViolation(f"Handle {handle} was submitted twice.")
     generated = 0 if event.generated is None else len(event.generated)
-    limit = event.sampling.max_new_tokens
+    limit = event.asked.sampling.max_new_tokens
     assert limit is not None, "max_new_tokens is resolved before a job enters the engine"
     kv = JobKv(
         handle,
@@ -102,7 +102,7 @@ def _refusal(state: EngineState, event: Submitted, limit: int) -> tuple[str, str
             "NEVER_FITS",
             f"Prompt and new tokens are {tokens} together; this engine holds at most {state.max_tokens} of one job.",
         )
-    if event.sampling.stop and not state.emission.knows_bytes:
+    if event.asked.sampling.stop and not state.emission.knows_bytes:
         return ("INVALID_INPUT", "Stop strings need a tokenizer, and this engine runs without one.")
     return None
 
@@ -128,7 +128,7 @@ def _facts(state: EngineState, row: Row) -> JobFacts:
         max_new_tokens=kv.max_new_tokens,
         generated_tokens=generated,
         tenant=event.tenant,
-        priority=event.priority,
+        asked=event.asked,
         earlier_output_tokens=event.earlier_output_tokens,
         output_tokens=event.output_tokens,
     )

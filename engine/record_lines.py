@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.asked import OPTIONS, Asked
 from ..core.events import (
     AccountAsked,
     CancelRequested,
@@ -33,18 +34,29 @@ def line_of(event: Event) -> dict[str, Any]:
     """An event without prompt tokens."""
     match event:
         case Submitted():
-            line: dict[str, Any] = {
-                field.name: getattr(event, field.name)
-                for field in dataclasses.fields(event)
-                if field.name not in ("prompt", "generated", "sampling")
-            }
-            line["generated"] = None if event.generated is None else event.generated.tolist()
-            line["sampling"] = dataclasses.asdict(event.sampling)
-            return {"event": "Submitted", **line}
+            return {"event": "Submitted", **_submitted_line(event)}
         case PromptArrived():
             return {"event": "PromptArrived", "handle": event.handle, "tokens": len(event.prompt)}
         case _:
             return {"event": type(event).__name__, **dataclasses.asdict(event)}
+
+
+def _submitted_line(event: Submitted) -> dict[str, Any]:
+    line: dict[str, Any] = {}
+    for field in dataclasses.fields(event):
+        if field.name not in ("prompt", "generated", "asked"):
+            line[field.name] = getattr(event, field.name)
+        if field.name == "tenant":  # the place of the options in every record so far
+            line |= event.asked.options()
+    line["generated"] = None if event.generated is None else event.generated.tolist()
+    line["sampling"] = dataclasses.asdict(event.asked.sampling)
+    return line
+
+
+def _asked_of(fields: dict[str, Any]) -> Asked:
+    """Taken out of the fields of a line. An option that the record is too old for has its default."""
+    options = {name: fields.pop(name) for name in OPTIONS if name in fields}
+    return Asked(SamplingParams(**fields.pop("sampling")), **options)
 
 
 def event_of(line: dict[str, Any]) -> Event:
@@ -53,12 +65,12 @@ def event_of(line: dict[str, Any]) -> Event:
     name = fields.pop("event")
     if name == "Submitted":
         generated = fields.pop("generated")
-        sampling = fields.pop("sampling")
+        asked = _asked_of(fields)
         return Submitted(
             handle=Handle(fields.pop("handle")),
             tenant=TenantId(fields.pop("tenant")),
             generated=None if generated is None else np.array(generated, dtype=np.int32),
-            sampling=SamplingParams(**sampling),
+            asked=asked,
             **fields,
         )
     if name == "PromptArrived":

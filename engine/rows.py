@@ -1,7 +1,7 @@
 """The engine's row of one job: what was asked, what was emitted, and where its time went.
 
-Owns prompt, sampling, output tokens and the running account of a live job. It does not know pages
-or ranks; engine/state keeps one row per live job beside the planner's `JobKv`.
+Owns prompt, what was asked, output tokens and the running account of a live job. It does not know
+pages or ranks; engine/state keeps one row per live job beside the planner's `JobKv`.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ class Row:
             self.out.frombytes(np.ascontiguousarray(facts.generated, dtype=np.int32).tobytes())
         self.generated_before = len(self.out)
         self.deadline_ns = facts.deadline_ns
-        self.obeys_end = not facts.sampling.ignore_eos
-        self.stop_ids = frozenset(facts.sampling.stop_token_ids)
-        self.matcher = StopMatcher(facts.sampling.stop) if facts.sampling.stop else None
+        sampling = facts.asked.sampling
+        self.obeys_end = not sampling.ignore_eos
+        self.stop_ids = frozenset(sampling.stop_token_ids)
+        self.matcher = StopMatcher(sampling.stop) if sampling.stop else None
         self.watched = bool(self.stop_ids) or self.matcher is not None
         """Whether its tokens have to be looked at one by one."""
         # A job cannot have waited for less than nothing, whatever clock stamped its arrival.
@@ -103,10 +104,10 @@ class Row:
         return JobAccount._make((*parts, *counters))
 
     def admit(self) -> Admit:
-        """All known tokens and the sampling, for the executor."""
-        facts, sampling = self.facts, self.facts.sampling
+        """All known tokens and what was asked, for the executor."""
+        facts, asked = self.facts, self.facts.asked
         known = facts.prompt_tokens + len(self.out)
         tokens = NO_INT32
         if self.prompt is not None:
             tokens = np.concatenate((self.prompt, np.array(self.out, dtype=np.int32)), dtype=np.int32)
-        return Admit(self.handle, tokens, known, facts.prompt_tokens, sampling, sampling.seed or 0)
+        return Admit(self.handle, tokens, known, facts.prompt_tokens, asked, asked.sampling.seed or 0)

@@ -91,11 +91,11 @@ class HandleTable:
         if old is None and not self._free:
             self._grow_rows()
         row = old.row if old is not None else self._free.pop()
-        history = array("q", tokens.astype(np.int64).tobytes()) if is_penalised(admit.sampling) else None
+        history = array("q", tokens.astype(np.int64).tobytes()) if is_penalised(admit.asked.sampling) else None
         self._residents[admit.handle] = Resident(row, tokens, admit.prompt_tokens, history)
         self.columns["known"][row] = len(tokens)
         self.columns["table_pages"][row] = 0
-        self._set_sampling(row, admit.sampling, seed)
+        self._set_sampling(row, admit.asked.sampling, seed)
         self.version += 1
 
     def drop(self, handle: Handle) -> None:

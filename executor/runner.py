@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.asked import Asked
 from ..core.clock import Clock, MonotonicClock
 from ..core.errors import ExecutorLost, InvariantViolation
 from ..core.executor import ExecutorFacts
@@ -283,7 +284,7 @@ class TorchExecutor:
                 if product is not None:
                     product.warm_up(_WARM_ROWS)
         handle, page = Handle(-1), np.zeros(1, dtype=np.int32)
-        admit = Admit(handle, np.zeros(1, dtype=np.int32), 1, 1, SamplingParams(temperature=0.0), 0)
+        admit = Admit(handle, np.zeros(1, dtype=np.int32), 1, 1, Asked(SamplingParams(temperature=0.0)), 0)
         prefill = IterationPlan(
             seq=-2,
             generation=self._generation,

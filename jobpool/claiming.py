@@ -74,7 +74,7 @@ class Claiming:
                 raise
             self._give_up(connection, seq, row, loss)
             return None
-        wants = record.job.sampling.logprobs is not None
+        wants = record.job.asked.sampling.logprobs is not None
         tail = self._log.open_tail(seq, len(generated), wants_logprobs=wants)
         owned = replace(
             record,

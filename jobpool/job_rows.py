@@ -1,7 +1,7 @@
 """A job as a row and back.
 
-Owns which column holds which field, the codes of the states, the JSON of the sampling parameters and the seal of a row: its checksum. It runs only
-the statements that read or write one job's row; the SQLite pool decides when.
+Owns which column holds which field, the codes of the states, how what was asked is packed (sampling as JSON, each option in the column of its name)
+and the seal of a row: its checksum. It runs only the statements that read or write one job's row; the SQLite pool decides when.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.asked import OPTIONS, Asked
 from ..core.errors import DataLoss
 from ..core.ids import JobId, TenantId
 from ..core.job import FinishReason, JobState
@@ -40,6 +41,8 @@ CRASHES, FOLDED, SAMPLING, STATE = (
     JOB_COLUMNS.index(name) for name in ("crashes", "folded_tokens", "sampling", "state")
 )
 """Places in such a row; its number comes first."""
+OPTION_COLUMNS = tuple(name for name in JOB_COLUMNS if name in OPTIONS)
+_OPTION_PLACES = {name: JOB_COLUMNS.index(name) for name in OPTION_COLUMNS}
 
 Row = tuple[Any, ...]
 
@@ -122,17 +125,21 @@ def _row(seq: int, job: NewJob) -> Row:
         storable(job.tenant),
         job.request_id,
         job.body_digest,
-        _spelled(job.sampling),
+        _spelled(job.asked.sampling),
         job.submitted_unix_ns,
         job.deadline_unix_ns,
         int(job.cancel_on_disconnect),
         *(state, epoch, crashes, folded_tokens),
         *(None,) * 6,  # from cancel_reason to account
-        job.priority,
+        *(getattr(job.asked, name) for name in OPTION_COLUMNS),
         job.earlier_output_tokens,
         len(job.prompt),
     )
     return (*row, checksum(*row))
+
+
+def _asked(sampling: str, row: Row) -> Asked:
+    return Asked(SamplingParams.stored(json.loads(sampling)), **{name: row[at] for name, at in _OPTION_PLACES.items()})
 
 
 def read_prompt(connection: sqlite3.Connection, seq: int) -> Int32s:
@@ -192,7 +199,7 @@ def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> Job
     check_sealed(row)
     (
         _, job_id, tenant, request_id, body_digest, sampling, submitted, deadline, cancel_on_disconnect, state, epoch,
-        crashes, _, cancel_reason, finish, failure_code, failure_message, finished, account, priority, earlier, prompt_tokens, _,
+        crashes, _, cancel_reason, finish, failure_code, failure_message, finished, account, *_, earlier, prompt_tokens, _,
     ) = row  # fmt: skip
     try:
         return JobRecord(
@@ -202,11 +209,10 @@ def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> Job
                 request_id=request_id,
                 body_digest=body_digest,
                 prompt=no_int32() if prompt is None else prompt,
-                sampling=SamplingParams.stored(json.loads(sampling)),
+                asked=_asked(sampling, row),
                 submitted_unix_ns=submitted,
                 deadline_unix_ns=deadline,
                 cancel_on_disconnect=bool(cancel_on_disconnect),
-                priority=priority,
                 earlier_output_tokens=earlier,
             ),
             state=_STATES[state],

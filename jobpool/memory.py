@@ -137,7 +137,7 @@ class MemoryJobPool:
         for entry in batch.entries:
             stored = self._jobs[entry.job_id]
             stored.tokens.frombytes(entry.tokens.astype(np.int32, copy=False).tobytes())
-            if stored.record.job.sampling.logprobs is not None:
+            if stored.record.job.asked.sampling.logprobs is not None:
                 stored.logprobs += entry.logprobs or [None] * len(entry.tokens)
         for end in batch.ends:
             self._jobs[end.job_id].end(end.reason, end)
@@ -175,7 +175,7 @@ class MemoryJobPool:
         """See the port."""
         stored = self._stored(job_id)
         check_offset(offset, len(stored.tokens))
-        wants = stored.record.job.sampling.logprobs is not None
+        wants = stored.record.job.asked.sampling.logprobs is not None
         logprobs = tuple(stored.logprobs[offset:]) if wants else None
         return TokenSlice(offset, np.array(stored.tokens[offset:], dtype=np.int32), logprobs, stored.seen())
 

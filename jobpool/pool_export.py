@@ -15,12 +15,12 @@ from ..core.errors import InvariantViolation
 from . import logprob_bytes
 from .checksum import checksum
 from .inspection import Inspection, Row
-from .job_rows import STATE_CODES, ints
+from .job_rows import OPTION_COLUMNS, STATE_CODES, ints
 from .pool_check import TABLES, turn_parts
 
 _STATES = {code: state.value for state, code in STATE_CODES.items()}
 _PLAIN = (
-    "job_id", "tenant", "request_id", "submitted_unix_ns", "deadline_unix_ns", "finished_unix_ns", "priority",
+    "job_id", "tenant", "request_id", "submitted_unix_ns", "deadline_unix_ns", "finished_unix_ns", *OPTION_COLUMNS,
     "earlier_output_tokens", "epoch", "crashes", "cancel_reason", "finish", "failure_code", "failure_message",
 )  # fmt: skip
 

@@ -115,7 +115,7 @@ class Reading:
             skip = max(0, max(offset, row[FOLDED]) - tail.folded)
             tokens = np.concatenate([tokens, np.array(tail.tokens[skip:], dtype=np.int32)])
             logprobs = logprobs + ([] if tail.logprobs is None else tail.logprobs[skip:])
-        wants = record.job.sampling.logprobs is not None
+        wants = record.job.asked.sampling.logprobs is not None
         return TokenSlice(offset, tokens, tuple(logprobs) if wants else None, record)
 
     def list(self, query: JobQuery) -> JobPage:

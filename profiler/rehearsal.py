@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..core.asked import Asked
 from ..core.clock import Clock
 from ..core.cost_model import CostModel
 from ..core.errors import InvalidProfile
@@ -137,7 +138,7 @@ class _Troupe:
         tokens = (self._draw.random(prompt) * self._vocabulary).astype(np.int32)
         handle, self._count = Handle(FIRST_HANDLE + self._count), self._count + 1
         sampling = SamplingParams(temperature=0.0, seed=0, max_new_tokens=output, ignore_eos=True)
-        return Submitted(handle, prompt, sampling, now_ns, prompt=tokens)
+        return Submitted(handle, prompt, Asked(sampling), now_ns, prompt=tokens)
 
 
 def rehearsed(profile: Profile, sweep: Sequence[SweepRow], rehearsal: Sequence[SweepRow]) -> Profile:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from ..core.errors import InvalidInput
 from ..core.ids import JobId, Level, TenantId
 from ..core.sampling import SamplingParams
-from ..core.view import ChatMessage, Chunk, Finish, JobEvent, JobList, JobSpec, JobView
+from ..core.view import NOTHING_GIVEN, ChatMessage, Chunk, Finish, JobEvent, JobList, JobSpec, JobView
 from . import job_pool_pb2 as pb
+from .asked import asked_fields, asked_from_wire
 from .terms import (
     CAUSE_TO_WIRE,
     KIND_TO_WIRE,
@@ -26,8 +27,6 @@ from .terms import (
     logprobs_from_wire,
     logprobs_to_wire,
     reason_from_wire,
-    sampling_from_wire,
-    sampling_to_wire,
     state_from_wire,
     time_to_wire,
 )
@@ -35,7 +34,9 @@ from .terms import (
 
 def spec_to_wire(spec: JobSpec) -> pb.JobSpec:
     """What is asked, for Submit and Generate."""
-    message = pb.JobSpec(cancel_on_disconnect=spec.cancel_on_disconnect, priority=spec.priority)
+    message = pb.JobSpec(
+        cancel_on_disconnect=spec.cancel_on_disconnect, **asked_fields(spec.asked, spec.sampling_given)
+    )
     if spec.text is not None:
         try:
             message.text = spec.text
@@ -54,8 +55,6 @@ def spec_to_wire(spec: JobSpec) -> pb.JobSpec:
                 message.messages.messages.add(role=said.role, content=said.content, name=said.name)
         except UnicodeEncodeError:
             raise InvalidInput("A message holds a lone surrogate, which is no text.", field="messages") from None
-    if spec.sampling is not None:
-        message.sampling.CopyFrom(sampling_to_wire(spec.sampling, spec.sampling_given))
     if spec.timeout_ns is not None:
         message.timeout.FromNanoseconds(spec.timeout_ns)
     return message
@@ -64,7 +63,8 @@ def spec_to_wire(spec: JobSpec) -> pb.JobSpec:
 def spec_from_wire(message: pb.JobSpec, defaults: SamplingParams | None = None) -> JobSpec:
     """What is asked; sampling fields that are unset come from `defaults`. Raises InvalidInput naming the field."""
     kind = message.WhichOneof("prompt")
-    sampling = sampling_from_wire(message.sampling, defaults) if message.HasField("sampling") else None
+    samples = message.HasField("sampling")
+    asked = asked_from_wire(message, defaults if samples else None)
     return JobSpec(
         text=message.text if kind == "text" else None,
         token_ids=tuple(message.token_ids.ids) if kind == "token_ids" else None,
@@ -73,10 +73,10 @@ def spec_from_wire(message: pb.JobSpec, defaults: SamplingParams | None = None) 
         )
         if kind == "messages"
         else None,
-        sampling=sampling,
+        asked=asked,
+        sampling_given=None if samples else NOTHING_GIVEN,
         timeout_ns=duration_from_wire(message.timeout, "timeout") if message.HasField("timeout") else None,
         cancel_on_disconnect=message.cancel_on_disconnect,
-        priority=message.priority,
     )
 
 
@@ -89,13 +89,12 @@ def job_to_wire(job: JobView) -> pb.Job:
         state=STATE_TO_WIRE[job.state],
         prompt_tokens=job.prompt_tokens,
         output_tokens=job.output_tokens,
-        sampling=sampling_to_wire(job.sampling),
         submit_time=time_to_wire(job.submitted_unix_ns),
         failure=failure_to_wire(job.failure),
         account=None if job.account is None else account_to_wire(job.account),
         cancel_requested=job.cancel_requested,
         cancel_on_disconnect=job.cancel_on_disconnect,
-        priority=job.priority,
+        **asked_fields(job.asked),
     )
     if job.finish is not None:
         message.finish_reason = REASON_TO_WIRE[job.finish]
@@ -112,7 +111,7 @@ def job_from_wire(message: pb.Job) -> JobView:
         job_id=JobId(message.job_id),
         state=state_from_wire(message.state),
         prompt_tokens=message.prompt_tokens,
-        sampling=sampling_from_wire(message.sampling),
+        asked=asked_from_wire(message),
         submitted_unix_ns=message.submit_time.ToNanoseconds(),
         tenant=TenantId(message.tenant),
         request_id=message.request_id if message.HasField("request_id") else None,
@@ -124,7 +123,6 @@ def job_from_wire(message: pb.Job) -> JobView:
         account=account_from_wire(message.account) if message.HasField("account") else None,
         cancel_requested=message.cancel_requested,
         cancel_on_disconnect=message.cancel_on_disconnect,
-        priority=message.priority,
     )
 
 

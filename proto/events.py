@@ -9,8 +9,8 @@ from ..core import events as ev
 from ..core.errors import InvariantViolation
 from ..core.ids import Handle, TenantId
 from . import engine_pb2 as pb
+from .asked import asked_fields, asked_from_wire
 from .columns import int32_bytes, int32_column
-from .terms import sampling_from_wire, sampling_to_wire
 
 
 def write_event(message: pb.EngineEvent, event: ev.Event) -> None:
@@ -63,10 +63,8 @@ def _write_submitted(message: pb.Submitted, event: ev.Submitted) -> None:
         pb.Submitted(
             handle=event.handle,
             prompt_tokens=event.prompt_tokens,
-            sampling=sampling_to_wire(event.sampling),
             arrival_ns=event.arrival_ns,
             tenant=event.tenant,
-            priority=event.priority,
             earlier_output_tokens=event.earlier_output_tokens,
             prompt=None if event.prompt is None else int32_bytes(event.prompt),
             has_prompt=event.has_prompt,
@@ -74,6 +72,7 @@ def _write_submitted(message: pb.Submitted, event: ev.Submitted) -> None:
             deadline_ns=event.deadline_ns,
             alone=event.alone,
             output_tokens=event.output_tokens,
+            **asked_fields(event.asked),
         )
     )
 
@@ -82,10 +81,9 @@ def _read_submitted(message: pb.Submitted) -> ev.Submitted:
     return ev.Submitted(
         handle=Handle(message.handle),
         prompt_tokens=message.prompt_tokens,
-        sampling=sampling_from_wire(message.sampling),
+        asked=asked_from_wire(message),
         arrival_ns=message.arrival_ns,
         tenant=TenantId(message.tenant),
-        priority=message.priority,
         earlier_output_tokens=message.earlier_output_tokens,
         prompt=int32_column(message.prompt) if message.HasField("prompt") else None,
         has_prompt=message.has_prompt,

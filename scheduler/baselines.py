@@ -44,7 +44,7 @@ class Priority(IndexPolicy):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """What the caller said."""
-        return (job.facts.priority, job.facts.arrival_ns)
+        return (job.facts.asked.priority, job.facts.arrival_ns)
 
 
 class LeastAttainedService(IndexPolicy):

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..core.asked import DEFAULT_SAMPLING, Asked, AskedOptionsEach, options_of_each
 from ..core.clock import MonotonicClock
 from ..core.effects import Finished, TurnEffects
 from ..core.errors import InvalidInput, InvariantViolation, JobFailed
@@ -24,7 +25,7 @@ from ..core.ids import Handle
 from ..core.job import FinishReason
 from ..core.logprobs import TokenLogprobs
 from ..core.sampling import SamplingParams
-from ..core.view import ChatMessage, JobSpec
+from ..core.view import NOTHING_GIVEN, ChatMessage, JobSpec
 from .door.intake import Intake
 from .door.streams import assembler
 from .settings import load_settings, located
@@ -80,19 +81,19 @@ class LLM:
         prompts: Prompt | Sequence[Prompt],
         sampling: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
-        priority: int | Sequence[int] = 0,
         progress: bool = True,
+        **options: Unpack[AskedOptionsEach],
     ) -> list[Generation]:
         """Complete every prompt (text, token ids or a conversation), in the order given, however they are scheduled.
 
-        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. `priority` too: -100 to 100,
-        smaller is more urgent, read by the policy `priority` alone. `progress` draws a bar on standard error if that is a terminal.
+        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. So does each
+        of `options`, the other fields of core.asked.Asked. `progress` draws a bar on standard error if that is a terminal.
         Raises InvalidInput, NeverFits, JobFailed.
         """
         engine = self._engine
         if engine is None:
             raise InvalidInput("This LLM is closed; make a new one.")
-        jobs = self._jobs(engine, _as_list(prompts), sampling, priority)
+        jobs = self._jobs(engine, _as_list(prompts), sampling, options)
         with _bar(len(jobs), shown=progress) as bar:
             task = bar.add_task("generating", total=len(jobs))
             try:
@@ -107,33 +108,34 @@ class LLM:
         engine: Engine,
         prompts: Sequence[Prompt],
         sampling: SamplingParams | Sequence[SamplingParams] | None,
-        priority: int | Sequence[int],
+        options: AskedOptionsEach,
     ) -> dict[int, _Job]:
         each = [sampling] * len(prompts) if sampling is None or isinstance(sampling, SamplingParams) else list(sampling)
         if len(each) != len(prompts):
             raise InvalidInput(
                 f"There are {len(prompts)} prompts and {len(each)} sampling parameters.", field="sampling"
             )
-        urgent = list(priority) if isinstance(priority, Sequence) else [priority] * len(prompts)
-        if len(urgent) != len(prompts):
-            raise InvalidInput(f"There are {len(prompts)} prompts and {len(urgent)} priorities.", field="priority")
+        options_each = options_of_each(len(prompts), options)
         now = self._clock.now_ns()
         jobs: dict[int, _Job] = {}
-        for prompt, params, rank in zip(prompts, each, urgent, strict=True):
-            spec = replace(_spec(prompt), sampling=params, priority=rank)
+        for prompt, params, chosen in zip(prompts, each, options_each, strict=True):
+            spec = replace(
+                _spec(prompt),
+                asked=Asked(params or DEFAULT_SAMPLING, **chosen),
+                sampling_given=NOTHING_GIVEN if params is None else None,
+            )
             ready = self._intake.prepare(spec, engine.facts)
             handle = Handle(self._next_handle)
             self._next_handle += 1
             submitted = Submitted(
                 handle,
                 len(ready.prompt),
-                ready.sampling,
+                ready.asked,
                 now,
                 earlier_output_tokens=ready.earlier_output_tokens,
                 prompt=ready.prompt,
-                priority=spec.priority,
             )
-            jobs[handle] = _Job(submitted, [], [] if ready.sampling.logprobs is not None else None)
+            jobs[handle] = _Job(submitted, [], [] if ready.asked.sampling.logprobs is not None else None)
         return jobs
 
     def _run(self, engine: Engine, jobs: dict[int, _Job], ended: Any) -> None:
@@ -162,10 +164,10 @@ class LLM:
 
     def _generation(self, job: _Job) -> Generation:
         assert job.finish is not None, "the loop ends when every job has"
-        text = assembler(self._tokenizer, job.submitted.sampling)
+        text = assembler(self._tokenizer, job.submitted.asked.sampling)
         shown = text.push(job.tokens) + text.finish()
         logprobs = tuple(job.logprobs) if job.logprobs is not None else None
-        return Generation(shown, tuple(job.tokens), job.finish, job.submitted.sampling, logprobs)
+        return Generation(shown, tuple(job.tokens), job.finish, job.submitted.asked.sampling, logprobs)
 
     def close(self) -> None:
         """Give model and pools back; idempotent."""

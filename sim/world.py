@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..core.asked import Asked
 from ..core.clock import ManualClock
 from ..core.cost_model import CostModel
 from ..core.effects import Finished, TurnEffects
@@ -155,7 +156,7 @@ class World:
         return Submitted(
             handle=Handle(index),
             prompt_tokens=int(self._workload.prompt_tokens[index]),
-            sampling=_sampling(output_tokens),
+            asked=_asked(output_tokens),
             arrival_ns=arrival_ns,
             tenant=self._origins.tenants[index],
             earlier_output_tokens=int(self._origins.earlier_output_tokens[index]),
@@ -225,6 +226,6 @@ def simulate(
 
 
 @lru_cache(maxsize=65_536)
-def _sampling(output_tokens: int) -> SamplingParams:
+def _asked(output_tokens: int) -> Asked:
     """Exactly `output_tokens` tokens, whatever they are."""
-    return SamplingParams(temperature=0.0, seed=0, max_new_tokens=output_tokens, ignore_eos=True)
+    return Asked(SamplingParams(temperature=0.0, seed=0, max_new_tokens=output_tokens, ignore_eos=True))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.asked import Asked
 from ...core.clock import Clock, MonotonicClock, unix_ns
 from ...core.errors import InvalidSettings
 from ...core.ids import DEFAULT_TENANT, JobId
@@ -128,6 +129,6 @@ def _job(number: int) -> NewJob:
         request_id=f"bench-{number}",
         body_digest=number.to_bytes(32, "big"),
         prompt=np.arange(PROMPT_TOKENS, dtype=np.int32),
-        sampling=SamplingParams(temperature=0.0, seed=0, max_new_tokens=2**20),
+        asked=Asked(SamplingParams(temperature=0.0, seed=0, max_new_tokens=2**20)),
         submitted_unix_ns=unix_ns(),
     )

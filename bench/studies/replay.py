@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.asked import Asked
 from ...core.clock import ManualClock
 from ...core.cost_model import CostModel
 from ...core.effects import Finished
@@ -120,7 +121,7 @@ def _submitted(run: MeasuredRun, index: int) -> Submitted:
     return Submitted(
         handle=Handle(index),
         prompt_tokens=int(run.prompt_tokens[index]),
-        sampling=sampling,
+        asked=Asked(sampling),
         arrival_ns=int(run.arrival_ns[index]),
         output_tokens=output,
     )

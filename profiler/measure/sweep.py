@@ -12,6 +12,7 @@ from statistics import median
 
 import numpy as np
 
+from ...core.asked import Asked
 from ...core.clock import Clock
 from ...core.errors import ExecutorLost, InvalidProfile
 from ...core.executor import Executor, ExecutorFacts
@@ -203,7 +204,7 @@ class _Sweeper:
         job = _Job(Handle(self._handles), length + 1)
         job.pages = [self._free.pop() for _ in range(-(-(length + self._growth) // self._facts.page_tokens))]
         tokens = self._draw.integers(0, self._facts.vocab_size, length, dtype=np.int32)
-        admit = Admit(job.handle, tokens, length, length, _GREEDY, 0)
+        admit = Admit(job.handle, tokens, length, length, Asked(_GREEDY), 0)
         timed = []
         for start in range(0, length, self._largest_chunk):
             size = min(self._largest_chunk, length - start)

@@ -128,7 +128,7 @@ class Claims:
         if job.deadline_unix_ns is not None and job.deadline_unix_ns <= now_unix:
             self._journal.end(live, FinishReason.EXPIRED)
             return None
-        wanted = len(job.prompt) + (job.sampling.max_new_tokens or 0)
+        wanted = len(job.prompt) + (job.asked.sampling.max_new_tokens or 0)
         if wanted > self._facts.job_tokens:
             said = f"The job needs {wanted} tokens of KV and this server now has room for {self._facts.job_tokens}."
             self._journal.end(live, FinishReason.FAILED, ("NEVER_FITS", said))
@@ -142,10 +142,9 @@ class Claims:
         return Submitted(
             handle=handle,
             prompt_tokens=len(job.prompt),
-            sampling=job.sampling,
+            asked=job.asked,
             arrival_ns=max(0, now_ns - (now_unix - job.submitted_unix_ns)),
             tenant=job.tenant,
-            priority=job.priority,
             earlier_output_tokens=job.earlier_output_tokens,
             prompt=job.prompt if live.prompt_sent else None,
             has_prompt=live.prompt_sent,

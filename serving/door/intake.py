@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ...core.asked import Asked
 from ...core.clock import unix_ns
 from ...core.errors import InvalidInput, NeverFits, Overloaded, SkipjoinError, too_long
 from ...core.ids import DEFAULT_TENANT, JobId, TenantId
@@ -53,10 +54,10 @@ def check_job_id(job_id: str) -> JobId:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A spec in tokens: the prompt as int32[n], sampling with nothing left open, the length of the newest earlier answer in it."""
+    """A spec in tokens: the prompt as int32[n], what is asked with nothing left open, the length of the newest earlier answer in it."""
 
     prompt: Int32s
-    sampling: SamplingParams
+    asked: Asked
     earlier_output_tokens: int
 
 
@@ -96,42 +97,41 @@ class Intake:
             job_id=new_job_id(),
             tenant=tenant,
             request_id=request_id,
-            body_digest=body_digest(spec.sampling or self._defaults, spec, ready.prompt),
+            body_digest=body_digest(spec.asked_with(self._defaults), spec, ready.prompt),
             prompt=ready.prompt,
-            sampling=ready.sampling,
+            asked=ready.asked,
             submitted_unix_ns=now,
             deadline_unix_ns=now + (spec.timeout_ns if spec.timeout_ns is not None else self._cap_ns),
             cancel_on_disconnect=spec.cancel_on_disconnect,
-            priority=spec.priority,
             earlier_output_tokens=ready.earlier_output_tokens,
         )
 
     def prepare(self, spec: JobSpec, facts: EngineFacts) -> Prepared:
         """What is asked, in tokens. Raises InvalidInput, NeverFits, Unavailable."""
-        sampling = self._sampling(spec, facts)
+        asked = self._asked(spec, facts)
         most = facts.job_tokens - 1
         if spec.token_ids is not None:
-            return self._ready(sampling, check_tokens(spec.token_ids, facts), facts, 0)
+            return self._ready(asked, check_tokens(spec.token_ids, facts), facts, 0)
         if spec.messages is not None:
             messages = _checked(spec.messages)
             prompt = check_tokens(self._tokenizer.encode_chat(messages, most), facts, field="messages")
             answer = _newest_answer(messages)
-            return self._ready(sampling, prompt, facts, self._count(answer) if answer else 0)
+            return self._ready(asked, prompt, facts, self._count(answer) if answer else 0)
         text = _checked_text(spec.text)
-        return self._ready(sampling, check_tokens(self._tokenizer.encode(text, most), facts, field="text"), facts, 0)
+        return self._ready(asked, check_tokens(self._tokenizer.encode(text, most), facts, field="text"), facts, 0)
 
     async def _prepared(self, spec: JobSpec, tenant: TenantId, facts: EngineFacts) -> Prepared:
         """As `prepare`, with what takes long on threads, so that the event loop goes on."""
-        sampling = self._sampling(spec, facts)
+        asked = self._asked(spec, facts)
         most = facts.job_tokens - 1
         if spec.token_ids is not None:
-            return self._ready(sampling, check_tokens(spec.token_ids, facts), facts, 0)
+            return self._ready(asked, check_tokens(spec.token_ids, facts), facts, 0)
         if spec.messages is None:
             text = _checked_text(spec.text)
             if len(text) > LONG_TEXT:  # it does not queue with those that fit
                 await self._on_lane(tenant, LONG_TEXT, lambda: self._tokenizer.check_size(text, most))
             ids = await self._on_lane(tenant, len(text), lambda: self._tokenizer.encode(text, most))
-            return self._ready(sampling, check_tokens(ids, facts, field="text"), facts, 0)
+            return self._ready(asked, check_tokens(ids, facts, field="text"), facts, 0)
         messages = _checked(spec.messages)
         try:
             rendered = await self._lanes.chats.run(tenant, self._tokenizer.render, messages, most)
@@ -142,7 +142,7 @@ class Intake:
         prompt = check_tokens(ids, facts, field="messages")
         answer = _newest_answer(messages)
         earlier = await self._on_lane(tenant, len(answer), lambda: self._count(answer)) if answer else 0
-        return self._ready(sampling, prompt, facts, earlier)
+        return self._ready(asked, prompt, facts, earlier)
 
     async def _on_lane(self, tenant: TenantId, characters: int, work: Callable[[], R]) -> R:
         """What the work answers: at once for a short text, else from a thread."""
@@ -160,13 +160,14 @@ class Intake:
         elif isinstance(refused, BeyondBounds):
             self.on_limit(refused.setting)
 
-    def _sampling(self, spec: JobSpec, facts: EngineFacts) -> SamplingParams:
-        sampling = spec.sampling if spec.sampling is not None else self._defaults
-        sampling.check_vocabulary(facts.vocab_size)
-        return sampling
+    def _asked(self, spec: JobSpec, facts: EngineFacts) -> Asked:
+        asked = spec.asked_with(self._defaults)
+        asked.sampling.check_vocabulary(facts.vocab_size)
+        return asked
 
-    def _ready(self, sampling: SamplingParams, prompt: Int32s, facts: EngineFacts, earlier: int) -> Prepared:
-        return Prepared(prompt, self._resolve(sampling, len(prompt), facts), min(earlier, len(prompt)))
+    def _ready(self, asked: Asked, prompt: Int32s, facts: EngineFacts, earlier: int) -> Prepared:
+        resolved = replace(asked, sampling=self._resolve(asked.sampling, len(prompt), facts))
+        return Prepared(prompt, resolved, min(earlier, len(prompt)))
 
     def _count(self, answer: str) -> int:
         """Tokens of an answer. Only after the prompt was found to fit, so this costs no more than it."""
@@ -260,17 +261,14 @@ def _check_unicode(text: str, field: str) -> None:
         raise InvalidInput(f"{field} holds half a surrogate pair, which is no character.", field=field) from None
 
 
-def body_digest(asked: SamplingParams, spec: JobSpec, prompt: Int32s) -> bytes:
+def body_digest(asked: Asked, spec: JobSpec, prompt: Int32s) -> bytes:
     """SHA-256 of what was asked, before anything was drawn or filled in: equal bodies have equal digests."""
     said: tuple[object, ...] = (
-        tuple(getattr(asked, field.name) for field in fields(asked)),
+        tuple(getattr(asked.sampling, field.name) for field in fields(asked.sampling)),
         spec.timeout_ns,
         spec.cancel_on_disconnect,
+        *asked.digested(),
     )
-    if (
-        spec.priority
-    ):  # left out where it is: bodies that were stored before there were priorities are still the same ones
-        said = (*said, spec.priority)
     words = repr(said)
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass"))
     digest.update(prompt.tobytes())

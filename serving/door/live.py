@@ -57,7 +57,7 @@ class LiveJob:
     @property
     def wants_logprobs(self) -> bool:
         """Whether log-probabilities are logged with its tokens; they are read from the pool, never held here."""
-        return self.record.job.sampling.logprobs is not None
+        return self.record.job.asked.sampling.logprobs is not None
 
     def generated(self) -> Int32s:
         """int32[logged]: the log's tokens, for an engine that takes the job up."""

@@ -92,19 +92,19 @@ class Streams:
 
     async def _news(self, job_id: JobId, offset: int, record: JobRecord) -> _News:
         live = self._table.jobs.get(job_id)
-        if live is not None and record.job.sampling.logprobs is None:
+        if live is not None and record.job.asked.sampling.logprobs is None:
             return _News(live.tokens[offset : offset + MAX_CHUNK_TOKENS].tolist(), None, None)
         piece = await self._store.read(lambda reader: reader.tokens(job_id, offset))
         tokens = piece.tokens[:MAX_CHUNK_TOKENS].tolist()
         whole = len(tokens) == len(piece.tokens)
         logprobs = None
-        if piece.logprobs is not None and record.job.sampling.logprobs is not None:
+        if piece.logprobs is not None and record.job.asked.sampling.logprobs is not None:
             logprobs = tuple(entry or TokenLogprobs(math.nan) for entry in piece.logprobs[:MAX_CHUNK_TOKENS])
         return _News(tokens, logprobs, finish_of(piece.record) if whole and piece.record.state.final else None)
 
     async def _text_until(self, record: JobRecord, offset: int) -> TextAssembler:
         """The text's state after `offset` tokens: what was held back then comes with the next ones."""
-        text = assembler(self._tokenizer, record.job.sampling)
+        text = assembler(self._tokenizer, record.job.asked.sampling)
         if offset:
             piece = await self._store.read(lambda reader: reader.tokens(record.job.job_id, 0))
             await self._push(record.job.job_id, text, piece.tokens[:offset].tolist())

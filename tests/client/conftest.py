@@ -20,7 +20,6 @@ from skipjoin.client import AsyncClient, Client, RetryParams
 from skipjoin.core.errors import InvalidInput, NotFound, OffsetOutOfRange, SkipjoinError
 from skipjoin.core.ids import JobId, Level
 from skipjoin.core.job import FinishReason, JobState
-from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import Chunk, Finish, JobEvent, JobEventKind, JobView
 from skipjoin.proto import convert, status
 from skipjoin.proto import job_pool_pb2 as pb
@@ -162,8 +161,7 @@ class FakeDoor(JobPoolServiceServicer):
         if request.request_id not in self.by_request:
             job_id = JobId(f"{len(self.jobs):032x}")
             prompt = len(spec.token_ids or ()) or len(spec.text or "")
-            sampling = spec.sampling or SamplingParams()
-            view = JobView(job_id, JobState.ACCEPTED, prompt, sampling, 1, request_id=request.request_id)
+            view = JobView(job_id, JobState.ACCEPTED, prompt, spec.asked, 1, request_id=request.request_id)
             self.jobs[job_id] = FakeJob(view, self.length, self.length if self.release is None else self.release)
             self.by_request[request.request_id] = job_id
         if self.after.get(method):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvalidInput, InvariantViolation
 from skipjoin.core.ids import JobId, TenantId
 from skipjoin.core.job import FinishReason, JobAccount, JobState
@@ -33,8 +34,9 @@ def test_an_account_that_is_none_is_refused(text: str) -> None:
 def test_the_view_of_a_record_holds_what_its_owner_may_see() -> None:
     account = JobAccount(1, 2, 3, 4, 5)
     sampling = SamplingParams(seed=3, max_new_tokens=9)
+    asked = Asked(sampling, priority=-4)
     job = NewJob(
-        JobId("a" * 32), TenantId("acme"), "r1", b"digest", np.arange(7, dtype=np.int32), sampling, 10, 20, True, -4, 8
+        JobId("a" * 32), TenantId("acme"), "r1", b"digest", np.arange(7, dtype=np.int32), asked, 10, 20, True, 8
     )
     record = JobRecord(
         job,
@@ -55,6 +57,7 @@ def test_the_view_of_a_record_holds_what_its_owner_may_see() -> None:
     assert (view.submitted_unix_ns, view.deadline_unix_ns, view.finished_unix_ns) == (10, 20, 15)
     assert view.cancel_requested
     assert view.cancel_on_disconnect
+    assert view.asked == asked
     assert view.priority == -4
     assert finish_of(record) == Finish(FinishReason.FAILED, 6, record.failure, account)
     assert view_of(JobRecord(job, JobState.ACCEPTED)).account is None
@@ -63,9 +66,9 @@ def test_the_view_of_a_record_holds_what_its_owner_may_see() -> None:
 @pytest.mark.parametrize("bad", [-101, 101, 2**80, True, 1.0, "1", None])
 def test_a_priority_is_a_whole_number_within_bounds(bad: object) -> None:
     with pytest.raises(InvalidInput) as refused:
-        JobSpec(text="a", priority=bad)  # type: ignore[arg-type]
+        JobSpec(text="a", asked=Asked(priority=bad))  # type: ignore[arg-type]
     assert (refused.value.field, refused.value.limit) == ("priority", "-100..100")
-    assert [JobSpec(text="a", priority=good).priority for good in (-100, 0, 100)] == [-100, 0, 100]
+    assert [JobSpec(text="a", asked=Asked(priority=good)).asked.priority for good in (-100, 0, 100)] == [-100, 0, 100]
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 65, "a b", "a\n", "ü", "\x7f"])

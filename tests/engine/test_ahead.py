@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import Finished, TurnEffects
 from skipjoin.core.events import CancelRequested, Event, ExecutorReset, Submitted
@@ -100,7 +101,9 @@ class World:
     # what happens ---------------------------------------------------------------------------------------------
     def job(self, handle: int, new: int, *, prompt: int = 20) -> Event:
         sampling = SamplingParams(max_new_tokens=new, seed=handle)
-        return Submitted(Handle(handle), prompt, sampling, self.clock.now_ns(), prompt=np.ones(prompt, dtype=np.int32))
+        return Submitted(
+            Handle(handle), prompt, Asked(sampling), self.clock.now_ns(), prompt=np.ones(prompt, dtype=np.int32)
+        )
 
     def step(self, *events: Event) -> TurnEffects:
         effects = self.turn.step(events)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import TurnEffects
 from skipjoin.core.events import Event, ExecutorReset, PolicyChosen, Submitted
@@ -61,7 +62,7 @@ class World:
         now_ns, first = self.clock.now_ns(), self.submitted
         self.submitted += count
         return [
-            Submitted(Handle(first + n), 20 + n * 31 % 90, SamplingParams(max_new_tokens=5 + n * 7 % 40, ignore_eos=True, seed=n), now_ns)
+            Submitted(Handle(first + n), 20 + n * 31 % 90, Asked(SamplingParams(max_new_tokens=5 + n * 7 % 40, ignore_eos=True, seed=n)), now_ns)
             for n in range(count)
         ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import Effect, LevelCause, LevelChanged, SnapshotGiven
 from skipjoin.core.events import Event, PolicyChosen, SnapshotAsked, Submitted
@@ -53,7 +54,7 @@ class Engine:
         for _ in range(count):
             sampling = SamplingParams(max_new_tokens=self._numbers.choice([3, 8, 40, 150]), ignore_eos=True, seed=1)
             prompt = self._numbers.randint(4, 200)
-            made.append(Submitted(Handle(self._next), prompt, sampling, self.clock.now_ns()))
+            made.append(Submitted(Handle(self._next), prompt, Asked(sampling), self.clock.now_ns()))
             self._next += 1
         return made
 
@@ -153,16 +154,16 @@ def test_a_record_keeps_the_dial(tmp_path: Path) -> None:
 def test_lines_from_before_there_were_dials_and_priorities_are_read() -> None:
     chosen = event_of({"event": "PolicyChosen", "policy": "adaptive"})
     assert chosen == PolicyChosen("adaptive", None)
-    given = Submitted(Handle(3), 5, SamplingParams(seed=1, max_new_tokens=2), 7, priority=-4, earlier_output_tokens=9)
+    given = Submitted(Handle(3), 5, Asked(SamplingParams(seed=1, max_new_tokens=2), -4), 7, earlier_output_tokens=9)
     line = json.loads(json.dumps(line_of(given)))
     again = event_of(line)
     assert isinstance(again, Submitted)
-    assert (again.priority, again.earlier_output_tokens) == (-4, 9)
+    assert (again.asked.priority, again.earlier_output_tokens) == (-4, 9)
     for name in ("priority", "earlier_output_tokens"):
         del line[name]
     old = event_of(line)
     assert isinstance(old, Submitted)
-    assert (old.handle, old.prompt_tokens, old.priority, old.earlier_output_tokens) == (3, 5, 0, 0)
+    assert (old.handle, old.prompt_tokens, old.asked.priority, old.earlier_output_tokens) == (3, 5, 0, 0)
 
 
 def test_the_fingerprint_of_a_snapshot_is_what_it_was_before_it_told_the_dial() -> None:

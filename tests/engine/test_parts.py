@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.events import Submitted
 from skipjoin.core.ids import Handle
@@ -19,7 +20,7 @@ from skipjoin.kvstore.job_kv import JobKv
 
 
 def row(handle: int, arrival_ns: int = 0, now_ns: int = 0) -> Row:
-    facts = Submitted(Handle(handle), 4, SamplingParams(max_new_tokens=9, seed=1), arrival_ns)
+    facts = Submitted(Handle(handle), 4, Asked(SamplingParams(max_new_tokens=9, seed=1)), arrival_ns)
     return Row(facts, JobKv(Handle(handle), 4, 9, generated=0, ready=True, alone=False), now_ns)
 
 
@@ -82,7 +83,9 @@ def test_the_five_parts_sum_to_the_time_since_arrival() -> None:
 
 
 def test_a_job_taken_up_from_another_engine_was_not_queued_all_the_time() -> None:
-    facts = Submitted(Handle(1), 4, SamplingParams(max_new_tokens=9), 100, generated=np.array([5, 6], dtype=np.int32))
+    facts = Submitted(
+        Handle(1), 4, Asked(SamplingParams(max_new_tokens=9)), 100, generated=np.array([5, 6], dtype=np.int32)
+    )
     job = Row(facts, JobKv(Handle(1), 4, 9, generated=2, ready=True, alone=False), 600)
     job.enter(Phase.PREFILL, 700)
     account = job.account(750)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvalidInput, StoreUnavailable
 from skipjoin.core.events import CancelRequested, Event, PolicyChosen, PromptArrived, SnapshotAsked, Submitted
@@ -41,7 +42,7 @@ def record_a_run(path: Path) -> int:
         sampling = SamplingParams(max_new_tokens=numbers.randint(1, 60), ignore_eos=handle % 2 == 0, seed=handle)
         prompt = numbers.randint(1, 200)
         events: list[Event] = [
-            Submitted(Handle(handle), prompt, sampling, clock.now_ns(), has_prompt=handle % 5 != 0),
+            Submitted(Handle(handle), prompt, Asked(sampling), clock.now_ns(), has_prompt=handle % 5 != 0),
             SnapshotAsked(handle),
         ]
         if handle % 5 == 0:

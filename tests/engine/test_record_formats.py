@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.events import CancelRequested, Submitted
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.sampling import SamplingParams
@@ -79,8 +80,8 @@ def test_events_and_outcomes(name: str) -> None:
     first = Submitted(
         handle=handle,
         prompt_tokens=prompt_tokens,
-        sampling=SamplingParams(
-            seed=seed, max_new_tokens=new_tokens, ignore_eos=True, logprobs=1 if seed == 3 else None
+        asked=Asked(
+            SamplingParams(seed=seed, max_new_tokens=new_tokens, ignore_eos=True, logprobs=1 if seed == 3 else None)
         ),
         arrival_ns=arrival_ns,
         has_prompt=True,
@@ -89,7 +90,7 @@ def test_events_and_outcomes(name: str) -> None:
     assert repr(events[0]) == repr(first)
     assert [type(event) for event in events] == [Submitted] * 5 + [CancelRequested]
     assert events[5] == CancelRequested(5)
-    assert {event.sampling.stop for event in events[:4] if isinstance(event, Submitted)} == {(), ("zq",)}
+    assert {event.asked.sampling.stop for event in events[:4] if isinstance(event, Submitted)} == {(), ("zq",)}
     outcomes = [outcome_of(turn["outcome"]) for turn in turns if turn["outcome"] is not None]
     fourth = outcomes[3]
     assert (fourth.seq, fourth.generation, fourth.started_ns) == (3, 1, wanted["started_ns"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvariantViolation
 from skipjoin.core.events import Event, Submitted
@@ -26,7 +27,7 @@ def _turn(clock: ManualClock, *, validates: bool) -> Turn:
 
 
 def _job(handle: int) -> Event:
-    return Submitted(Handle(handle), 9, SamplingParams(temperature=0.0, seed=0, max_new_tokens=6), 0)
+    return Submitted(Handle(handle), 9, Asked(SamplingParams(temperature=0.0, seed=0, max_new_tokens=6)), 0)
 
 
 def _break(turn: Turn) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.plan import Admit, BlockTable, DecodeBatch, IterationPlan, PrefillChunk
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.runner import TorchExecutor
@@ -99,7 +100,9 @@ class Story:
         coming = self.comers()
         self.present += coming
         admits = tuple(
-            Admit(m.handle, np.array(m.prompt + m.had, np.int32), m.admitted, len(m.prompt), m.sampling, m.handle)
+            Admit(
+                m.handle, np.array(m.prompt + m.had, np.int32), m.admitted, len(m.prompt), Asked(m.sampling), m.handle
+            )
             for m in coming
         )
         tables = tuple(BlockTable(m.handle, np.arange(PAGES_EACH, dtype=np.int32) * JOBS + m.place) for m in coming)

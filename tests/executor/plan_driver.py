@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.outcome import IterationOutcome, TokenLogprobs
 from skipjoin.core.plan import (
     Admit,
@@ -99,7 +100,7 @@ class PlanDriver:
         for job in batch:
             if not job.admitted:
                 tokens = np.array(job.prompt + job.tokens, dtype=np.int32)
-                admits.append(Admit(job.handle, tokens, len(tokens), len(job.prompt), job.sampling, job.seed))
+                admits.append(Admit(job.handle, tokens, len(tokens), len(job.prompt), Asked(job.sampling), job.seed))
                 job.admitted, job.computed, job.admitted_tokens = True, 0, len(tokens)
             if job.computed < job.admitted_tokens and job.computed < job.known - (job.known > job.admitted_tokens):
                 length = min(self.chunk, job.admitted_tokens - job.computed)

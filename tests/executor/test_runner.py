@@ -11,6 +11,7 @@ import torch
 from plan_driver import GREEDY, Job, PlanDriver
 from transformers_models import make
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import ExecutorLost, InvariantViolation
 from skipjoin.core.executor import Executor
@@ -33,7 +34,7 @@ def ints(*values, kind=np.int32):
 
 
 def admit(handle, tokens, sampling=GREEDY, prompt=None, seed=0):
-    return Admit(handle, ints(*tokens), len(tokens), len(tokens) if prompt is None else prompt, sampling, seed)
+    return Admit(handle, ints(*tokens), len(tokens), len(tokens) if prompt is None else prompt, Asked(sampling), seed)
 
 
 def handles(*values):
@@ -281,7 +282,7 @@ BASE = {"admits": (admit(1, [1, 2, 3, 4, 5]),), "tables": (BlockTable(1, ints(0,
         },
         {"admits": (admit(1, [512]),)},
         {"admits": (admit(1, [-1]),)},
-        {"admits": (Admit(1, ints(1, 2), 3, 2, GREEDY, 0),)},
+        {"admits": (Admit(1, ints(1, 2), 3, 2, Asked(GREEDY), 0),)},
         {"admits": (admit(1, [1, 2], prompt=3),)},
         {"admits": (admit(1, []),)},
         {"tables": (BlockTable(3, ints(0)),)},

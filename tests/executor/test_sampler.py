@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
@@ -129,7 +130,7 @@ def table_of(jobs, pending=0):
     table = HandleTable()
     for handle, (params, prompt, output, seed) in enumerate(jobs):
         tokens = np.array(prompt + output[: len(output) - pending], np.int32)
-        table.admit(Admit(handle, tokens, len(tokens), len(prompt), params, seed), seed)
+        table.admit(Admit(handle, tokens, len(tokens), len(prompt), Asked(params), seed), seed)
         table.columns["known"][table.resident(handle).row] += pending
     handles = np.arange(len(jobs))
     return table, handles, table.rows_of(handles)
@@ -258,7 +259,7 @@ def test_columns_are_kept_while_the_jobs_are_the_same(kernels):
         step(rows, jobs)
     assert all(one is columns[0] for one in columns), "brought to the device once"
     table.drop(2)
-    table.admit(Admit(9, np.array([1], np.int32), 1, 1, SamplingParams(temperature=0.0), 3), 3)
+    table.admit(Admit(9, np.array([1], np.int32), 1, 1, Asked(SamplingParams(temperature=0.0)), 3), 3)
     assert table.rows_of(np.array([9])) == rows[2], "the row of the job that left"
     step(rows)
     step(rows[[1, 0]])

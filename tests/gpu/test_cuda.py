@@ -11,6 +11,7 @@ import pytest
 import torch
 from plan_driver import Job, PlanDriver
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.plan import Admit, Direction, Move
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
@@ -116,7 +117,7 @@ def test_sampler_on_equal_logits():
             logprobs=source.choice([None, 3]),
         )
         tokens = np.array([source.randrange(5000) for _ in range(20)], np.int32)
-        table.admit(Admit(handle, tokens, 20, 10, params, source.randrange(2**63)), source.randrange(2**63))
+        table.admit(Admit(handle, tokens, 20, 10, Asked(params), source.randrange(2**63)), source.randrange(2**63))
     handles = np.arange(256)
     rows = table.rows_of(handles)
     logits = torch.randn(256, 5000) * 4

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.ids import DEFAULT_TENANT, JobId, TenantId
 from skipjoin.core.job import FinishReason
 from skipjoin.core.jobpool import JobPool
@@ -41,10 +42,9 @@ def new_job(
         request_id=request_id,
         body_digest=hashlib.sha256((body or str(number)).encode()).digest(),
         prompt=np.array(prompt, dtype=np.int32),
-        sampling=SamplingParams(seed=number, max_new_tokens=2000, stop=("end", "é"), logprobs=logprobs),
+        asked=Asked(SamplingParams(seed=number, max_new_tokens=2000, stop=("end", "é"), logprobs=logprobs), priority),
         submitted_unix_ns=NOW + number,
         deadline_unix_ns=deadline_unix_ns,
-        priority=priority,
         earlier_output_tokens=earlier_output_tokens,
     )
 

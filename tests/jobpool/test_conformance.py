@@ -124,7 +124,7 @@ def test_a_later_owner_takes_over_what_was_logged(pool: JobPool, counts: list[in
     taken = pool.claim(new, 9)
     assert [len(r.generated) for r in taken] == [length, 0]
     assert [r.job.prompt.tolist() for r in taken] == [[5], [6]]
-    assert [(r.job.priority, r.job.earlier_output_tokens) for r in taken] == [(0, 40), (-3, 41)]
+    assert [(r.job.asked.priority, r.job.earlier_output_tokens) for r in taken] == [(0, 40), (-3, 41)]
     length = logged(pool, new, 0, [4])
     check_log(pool, 0, length)
 

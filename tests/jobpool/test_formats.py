@@ -77,10 +77,10 @@ def _check_fields(record: JobRecord, version: int) -> None:
     assert job.submitted_unix_ns == BEGUN + number
     assert job.deadline_unix_ns == {1: BEGUN + 10**12, 11: BEGUN + 5}.get(number)
     assert job.cancel_on_disconnect == (number == 1)
-    assert (job.priority, job.earlier_output_tokens) == (
+    assert (job.asked.priority, job.earlier_output_tokens) == (
         {1: (-9, 77), 12: (4, 5)}.get(number, (0, 0)) if newer else (0, 0)
     )
-    assert job.sampling == (FULL if number == 1 else SamplingParams(seed=number, max_new_tokens=2000))
+    assert job.asked.sampling == (FULL if number == 1 else SamplingParams(seed=number, max_new_tokens=2000))
 
 
 @pytest.mark.parametrize("version", FORMATS)

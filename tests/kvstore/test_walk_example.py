@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.events import Event, Submitted
 from skipjoin.core.executor import ExecutorFacts
@@ -34,7 +35,7 @@ class _Plans(SimExecutor):
 
 def _job(handle: Handle, prompt_tokens: int) -> Event:
     sampling = SamplingParams(temperature=0.0, seed=0, max_new_tokens=12)
-    return Submitted(handle, prompt_tokens, sampling, 0, priority=handle)
+    return Submitted(handle, prompt_tokens, Asked(sampling, handle), 0)
 
 
 def _runs(plan: IterationPlan) -> Sequence[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.effects import Effect, Finished
 from skipjoin.core.events import CancelRequested, Event, Submitted
 from skipjoin.core.ids import Handle
@@ -42,9 +43,8 @@ def _job(handle: Handle, prompt: int, *, late: bool = False) -> Submitted:
     return Submitted(
         handle,
         prompt,
-        sampling,
+        Asked(sampling, handle),
         0,
-        priority=handle,
         prompt=None if late else prompt_of(handle, prompt),
         has_prompt=not late,
         deadline_ns=DEADLINE_NS if handle == JOB else None,

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.events import (
     AccountAsked,
     CancelRequested,
@@ -134,7 +135,7 @@ class EngineMachine(RuleBasedStateMachine):
                 Submitted(
                     handle,
                     prompt,
-                    sampling,
+                    Asked(sampling, handle * 7 % 5 - 2),
                     arrival_ns=now - 10,
                     prompt=None if late else prompt_of(handle, prompt),
                     has_prompt=not late,
@@ -142,7 +143,6 @@ class EngineMachine(RuleBasedStateMachine):
                     deadline_ns=None if deadline is None else now + deadline,
                     alone=alone,
                     output_tokens=new,
-                    priority=handle * 7 % 5 - 2,
                 )
             )
             if prompt + new > self.world.state.max_tokens:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.effects import (
     AccountGiven,
     Finished,
@@ -45,7 +46,7 @@ def job(
     sampling = SamplingParams(max_new_tokens=new, ignore_eos=ignore_eos, seed=0, **rest.pop("sampling", {}))
     tokens = None if late else prompt_of(handle, prompt)
     return Submitted(
-        Handle(handle), prompt, sampling, now, prompt=tokens, has_prompt=not late, output_tokens=new, **rest
+        Handle(handle), prompt, Asked(sampling), now, prompt=tokens, has_prompt=not late, output_tokens=new, **rest
     )
 
 

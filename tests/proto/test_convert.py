@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvalidInput
 from skipjoin.core.ids import JobId, Level, TenantId
 from skipjoin.core.job import FinishReason, JobAccount, JobState, LevelCause
@@ -39,6 +40,8 @@ SAMPLING = st.builds(
     ignore_eos=st.booleans(),
     logprobs=st.none() | st.integers(0, 20),
 )
+PRIORITY = st.integers(-100, 100)
+ASKED = st.builds(Asked, SAMPLING, PRIORITY)
 PROMPT = st.one_of(
     st.fixed_dictionaries({"text": TEXT}),
     st.fixed_dictionaries({"token_ids": st.lists(TOKEN, max_size=9).map(tuple)}),
@@ -47,12 +50,11 @@ PROMPT = st.one_of(
     ),
 )
 SPEC = st.builds(
-    lambda prompt, **rest: JobSpec(**prompt, **rest),
+    lambda prompt, asked, **rest: JobSpec(**prompt, **asked, **rest),
     PROMPT,
-    sampling=st.none() | SAMPLING,
+    st.builds(dict, asked=ASKED, sampling_given=st.none()) | st.builds(dict, asked=st.builds(Asked, priority=PRIORITY)),
     timeout_ns=st.none() | st.integers(1, 10**18),
     cancel_on_disconnect=st.booleans(),
-    priority=st.integers(-100, 100),
 )
 ACCOUNT = st.builds(JobAccount, *[NS] * 9, first_token_ns=st.none() | NS)
 FAILURE = st.none() | st.tuples(TEXT, TEXT)
@@ -67,7 +69,7 @@ JOB = st.builds(
     job_id=TEXT.map(JobId),
     state=st.sampled_from(JobState),
     prompt_tokens=NS,
-    sampling=SAMPLING,
+    asked=ASKED,
     submitted_unix_ns=UNIX_NS,
     tenant=TEXT.map(TenantId),
     request_id=st.none() | TEXT,
@@ -79,7 +81,6 @@ JOB = st.builds(
     account=st.none() | ACCOUNT,
     cancel_requested=st.booleans(),
     cancel_on_disconnect=st.booleans(),
-    priority=st.integers(-100, 100),
 )
 CHUNK = st.lists(st.tuples(TOKEN, LOGPROBS), max_size=5).flatmap(
     lambda rows: st.builds(
@@ -136,7 +137,10 @@ def test_a_value_survives_its_message(name: str, data: st.DataObject) -> None:
 def test_all_pairs_of_the_module_are_tried() -> None:
     made = {name.removesuffix("_to_wire") for name in dir(convert) if name.endswith("_to_wire")}
     # failure and time are parts of every job; state is in convert's names only if a job uses it.
-    assert made - {"failure", "time"} == set(PAIRS) - {"jobs"}  # a page is written by the service, job by job
+    assert made - {"failure", "time"} == set(PAIRS) - {
+        "jobs",
+        "sampling",
+    }  # a page is written job by job; proto/asked writes sampling
 
 
 @given(SAMPLING)

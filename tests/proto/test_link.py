@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from skipjoin.core import effects as ef
 from skipjoin.core import events as ev
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvariantViolation
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.job import FinishReason, JobAccount, LevelCause
@@ -34,7 +35,7 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         ev.Submitted,
         handle=N,
         prompt_tokens=N,
-        sampling=SAMPLING,
+        asked=st.builds(Asked, SAMPLING, st.integers(-100, 100)),
         arrival_ns=st.integers(-(2**62), 2**62),
         tenant=TEXT,
         prompt=st.none() | INT32,
@@ -43,7 +44,6 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         deadline_ns=st.none() | N,
         alone=st.booleans(),
         output_tokens=st.none() | N,
-        priority=st.integers(-100, 100),
         earlier_output_tokens=N,
     ),
     ev.PromptArrived: st.builds(ev.PromptArrived, N, INT32),

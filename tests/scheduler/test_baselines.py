@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle, TenantId
@@ -42,7 +43,18 @@ def submit(
     tenant: str = "one",
     priority: int = 0,
 ) -> None:
-    facts = JobFacts(handle, arrival, prompt, prompt, prompt, 100, 0, TenantId(tenant), priority, output_tokens=output)
+    facts = JobFacts(
+        handle,
+        arrival,
+        prompt,
+        prompt,
+        prompt,
+        100,
+        0,
+        TenantId(tenant),
+        Asked(priority=priority),
+        output_tokens=output,
+    )
     one.submitted(facts, tick)
 
 

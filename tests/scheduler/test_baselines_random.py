@@ -55,7 +55,7 @@ class SlowIndex(SlowPolicy):
 
 class SlowPriority(SlowIndex):
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
-        return job.facts.priority, job.facts.arrival_ns
+        return job.facts.asked.priority, job.facts.arrival_ns
 
 
 class SlowLas(SlowIndex):

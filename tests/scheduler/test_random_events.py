@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.ids import Handle, TenantId
 from skipjoin.core.policy import JobFacts, Policy, Tick
 from skipjoin.cost.linear import LinearCostModel
@@ -321,7 +322,7 @@ class PolicyMachine(RuleBasedStateMachine):
             output + 5,
             generated,
             TenantId(f"tenant {handle % 3}"),
-            priority=handle * 7 % 5 - 2,
+            asked=Asked(priority=handle * 7 % 5 - 2),
             output_tokens=output + generated,
         )
         assert self.tell("submitted", facts, self.tick) == self.slow.submitted(facts, self.tick)

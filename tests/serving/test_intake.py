@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvalidInput, NeverFits
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import TenantId
@@ -32,14 +33,14 @@ def _job(spec: JobSpec, request_id: str | None = None, tokenizer: ByteTokenizer 
 def test_what_is_left_out_is_filled_in() -> None:
     job = _job(JobSpec(text="hello"))
     assert job.prompt.tolist() == list(b"hello")
-    assert job.sampling.temperature == 0.5
-    assert job.sampling.max_new_tokens == 100
-    assert job.sampling.seed is not None
+    assert job.asked.sampling.temperature == 0.5
+    assert job.asked.sampling.max_new_tokens == 100
+    assert job.asked.sampling.seed is not None
     assert job.deadline_unix_ns == job.submitted_unix_ns + 60 * 10**9
 
 
 def test_the_default_length_shrinks_with_the_room() -> None:
-    assert _job(JobSpec(token_ids=(1,) * (ROOM - 7))).sampling.max_new_tokens == 7
+    assert _job(JobSpec(token_ids=(1,) * (ROOM - 7))).asked.sampling.max_new_tokens == 7
 
 
 def test_the_context_bounds_where_the_pool_does_not() -> None:
@@ -49,16 +50,16 @@ def test_the_context_bounds_where_the_pool_does_not() -> None:
 
 def test_equal_bodies_have_equal_digests_whatever_was_drawn() -> None:
     one, two = _job(JobSpec(text="a")), _job(JobSpec(text="a"))
-    assert one.sampling.seed != two.sampling.seed
+    assert one.asked.sampling.seed != two.asked.sampling.seed
     assert one.body_digest == two.body_digest
     others = [
         JobSpec(text="b"),
-        JobSpec(text="a", sampling=SamplingParams(temperature=0.5, seed=1)),
-        JobSpec(text="a", sampling=SamplingParams(temperature=0.5, max_new_tokens=100)),
+        JobSpec(text="a", asked=Asked(SamplingParams(temperature=0.5, seed=1)), sampling_given=None),
+        JobSpec(text="a", asked=Asked(SamplingParams(temperature=0.5, max_new_tokens=100)), sampling_given=None),
         JobSpec(text="a", timeout_ns=10**9),
         JobSpec(text="a", cancel_on_disconnect=True),
-        JobSpec(text="a", priority=1),
-        JobSpec(text="a", priority=-1),
+        JobSpec(text="a", asked=Asked(priority=1)),
+        JobSpec(text="a", asked=Asked(priority=-1)),
     ]
     digests = {_job(spec).body_digest for spec in others}
     assert len(digests) == len(others)
@@ -72,7 +73,8 @@ def test_a_body_without_a_priority_has_the_digest_that_it_had_before_there_were_
 
 
 def test_a_priority_is_taken_as_it_is() -> None:
-    assert [_job(JobSpec(text="a", priority=given)).priority for given in (-100, 0, 7)] == [-100, 0, 7]
+    specs = [JobSpec(text="a", asked=Asked(priority=given)) for given in (-100, 0, 7)]
+    assert [_job(spec).asked.priority for spec in specs] == [-100, 0, 7]
 
 
 class _BeginsTexts(ByteTokenizer):
@@ -140,8 +142,16 @@ def test_a_conversation_and_its_tokens() -> None:
         (JobSpec(token_ids=(2**70,)), InvalidInput, "token_ids"),
         (JobSpec(token_ids=(1,) * ROOM), NeverFits, "token_ids"),
         (JobSpec(text="x" * 100_000), NeverFits, "text"),
-        (JobSpec(text="abc", sampling=SamplingParams(max_new_tokens=ROOM - 2)), NeverFits, "sampling.max_new_tokens"),
-        (JobSpec(text="abc", sampling=SamplingParams(stop_token_ids=(257,))), InvalidInput, "stop_token_ids"),
+        (
+            JobSpec(text="abc", asked=Asked(SamplingParams(max_new_tokens=ROOM - 2)), sampling_given=None),
+            NeverFits,
+            "sampling.max_new_tokens",
+        ),
+        (
+            JobSpec(text="abc", asked=Asked(SamplingParams(stop_token_ids=(257,))), sampling_given=None),
+            InvalidInput,
+            "stop_token_ids",
+        ),
         (JobSpec(text="abc", timeout_ns=61 * 10**9), InvalidInput, "timeout"),
     ],
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import MonotonicClock, unix_ns
 from skipjoin.core.effects import Finished, Started, TokensEmitted, TurnEffects, TurnStats
 from skipjoin.core.errors import InvariantViolation, StoreUnavailable, Unavailable
@@ -56,7 +57,7 @@ class Rig:
     async def job(self, prompt: int = 4, tokens: int = 8) -> JobId:
         job = NewJob(
             new_job_id(), DEFAULT_TENANT, None, b"d", np.zeros(prompt, np.int32),
-            SamplingParams(seed=1, max_new_tokens=tokens), unix_ns(),
+            Asked(SamplingParams(seed=1, max_new_tokens=tokens)), unix_ns(),
         )  # fmt: skip
         await self.store.submit(job)
         self.claims.kick()

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.effects import TokensEmitted, TurnEffects, TurnStats
 from skipjoin.core.events import CancelRequested, Submitted
 from skipjoin.core.ids import Handle
@@ -27,7 +28,7 @@ def test_frames_arrive_whole_and_in_order_both_ways() -> None:
         end = await DoorEnd.open(ours)
         await end.send(Hello(1, "{}"))
         big = Submitted(
-            Handle(1), 100_000, SamplingParams(seed=1, max_new_tokens=1), 0, prompt=np.zeros(100_000, np.int32)
+            Handle(1), 100_000, Asked(SamplingParams(seed=1, max_new_tokens=1)), 0, prompt=np.zeros(100_000, np.int32)
         )
         await asyncio.gather(*(end.send(Events(1, (big, CancelRequested(Handle(i))))) for i in range(20)))
         got: list[object] = []

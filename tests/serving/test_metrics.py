@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import (
     KvDepth,
@@ -144,7 +145,9 @@ def test_the_correction_shown_is_the_one_that_the_engine_has() -> None:
         SimExecutor(profile, facts, clock, scale=1.5),
         clock,
     )
-    events: list[Event] = [Submitted(Handle(n), 30, SamplingParams(max_new_tokens=50, seed=0), 10) for n in range(20)]
+    events: list[Event] = [
+        Submitted(Handle(n), 30, Asked(SamplingParams(max_new_tokens=50, seed=0)), 10) for n in range(20)
+    ]
     while events or turn.busy:
         metrics.on_effects(turn.step(events))
         events = []

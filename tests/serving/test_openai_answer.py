@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -20,11 +21,10 @@ from skipjoin.core.errors import (
 from skipjoin.core.ids import JobId
 from skipjoin.core.job import FinishReason, JobState
 from skipjoin.core.logprobs import TokenLogprobs
-from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import Chunk, Finish, JobView
 from skipjoin.serving.http.openai.answer import Shape, dumps, error_body, failure_of
 
-JOB = JobView(JobId("a" * 32), JobState.CLAIMED, 4, SamplingParams(), 7_000_000_000)
+JOB = JobView(JobId("a" * 32), JobState.CLAIMED, 4, Asked(), 7_000_000_000)
 BYTES = (b"Hel", b"lo", b"\xc3", b"\xa9", b"")
 ENTRIES = (
     TokenLogprobs(-0.5, ((0, -0.5), (1, -1.5))),

@@ -32,7 +32,7 @@ def test_everything_that_can_be_asked() -> None:
         frequency_penalty=0.3, seed=5, max_tokens=9, stop=["a", "b"], stop_token_ids=[1, 2], ignore_eos=True, logprobs=4,
         stream=True, stream_options={"include_usage": True}, user="u", n=1, best_of=1, echo=False, logit_bias={},
     )  # fmt: skip
-    assert asked.spec.sampling == SamplingParams(
+    assert asked.spec.asked.sampling == SamplingParams(
         temperature=0.5, top_p=0.9, top_k=3, min_p=0.1, repetition_penalty=1.1, presence_penalty=0.2,
         frequency_penalty=0.3, seed=5, max_new_tokens=9, stop=("a", "b"), stop_token_ids=(1, 2), ignore_eos=True, logprobs=4,
     )  # fmt: skip
@@ -41,8 +41,8 @@ def test_everything_that_can_be_asked() -> None:
 
 
 def test_a_priority_is_the_jobs() -> None:
-    assert [_completion(priority=given).spec.priority for given in (-100, 0, 7, None)] == [-100, 0, 7, 0]
-    assert (_completion().spec.priority, _chat(priority=-3).spec.priority) == (0, -3)
+    assert [_completion(priority=given).spec.asked.priority for given in (-100, 0, 7, None)] == [-100, 0, 7, 0]
+    assert (_completion().spec.asked.priority, _chat(priority=-3).spec.asked.priority) == (0, -3)
 
 
 def test_what_is_left_out_or_null_is_the_default() -> None:
@@ -51,7 +51,7 @@ def test_what_is_left_out_or_null_is_the_default() -> None:
         dict.fromkeys(["temperature", "top_p", "stop", "seed", "max_tokens", "logprobs", "stream", "n", "suffix"]),
     ):
         asked = _completion(**body)
-        assert asked.spec.sampling == DEFAULTS
+        assert asked.spec.asked_with(DEFAULTS).sampling == DEFAULTS
         assert asked.spec.sampling_given == frozenset()
         assert (asked.model, asked.wish) == (None, Wish(stream=False, include_usage=False))
     assert _completion(temperature=0).spec.sampling_given == {"temperature"}
@@ -85,10 +85,9 @@ def test_conversations() -> None:
         top_logprobs=2,
     )
     assert asked.spec.messages == (ChatMessage("system", "be brief"), ChatMessage("user", "a\nb"))
-    assert asked.spec.sampling is not None
-    assert (asked.spec.sampling.max_new_tokens, asked.spec.sampling.logprobs) == (4, 2)
-    plain = _chat(logprobs=True).spec.sampling
-    assert plain is not None and plain.logprobs == 0
+    assert (asked.spec.asked.sampling.max_new_tokens, asked.spec.asked.sampling.logprobs) == (4, 2)
+    plain = _chat(logprobs=True).spec.asked.sampling
+    assert plain.logprobs == 0
     assert not asked.spec.cancel_on_disconnect
 
 
@@ -248,10 +247,10 @@ def test_a_value_that_changes_nothing_is_taken(name: str) -> None:
         plain = _chat()
         assert asked.wish == plain.wish
         if name not in ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "top_p"):
-            assert asked.spec.sampling == plain.spec.sampling
+            assert asked.spec.asked.sampling == plain.spec.asked.sampling
         if name != "top_logprobs":
             _completion(**{name: value})
-    assert _chat(top_k=-1).spec.sampling == SamplingParams(temperature=0.3, top_k=0)
+    assert _chat(top_k=-1).spec.asked.sampling == SamplingParams(temperature=0.3, top_k=0)
 
 
 @pytest.mark.parametrize(
@@ -272,16 +271,15 @@ def test_whole_numbers_may_be_written_with_a_point() -> None:
     for asked, logprobs in ((_completion, {"logprobs": 2.0}), (_chat, {"logprobs": True, "top_logprobs": 2.0})):
         spec = asked(**pointed, **logprobs).spec
         assert spec == asked(**whole, **(logprobs | {next(reversed(logprobs)): 2})).spec
-        assert spec.sampling is not None
         kinds = (
-            spec.priority,
-            spec.sampling.top_k,
-            spec.sampling.seed,
-            spec.sampling.max_new_tokens,
-            spec.sampling.logprobs,
+            spec.asked.priority,
+            spec.asked.sampling.top_k,
+            spec.asked.sampling.seed,
+            spec.asked.sampling.max_new_tokens,
+            spec.asked.sampling.logprobs,
         )
-        assert all(type(number) is int for number in (*kinds, *spec.sampling.stop_token_ids))
-    assert _completion(top_k=-1.0).spec.sampling == _completion(top_k=0).spec.sampling
+        assert all(type(number) is int for number in (*kinds, *spec.asked.sampling.stop_token_ids))
+    assert _completion(top_k=-1.0).spec.asked.sampling == _completion(top_k=0).spec.asked.sampling
 
 
 def test_an_answer_may_be_sent_back_as_it_came() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvariantViolation
 from skipjoin.core.executor import ExecutorFacts
@@ -29,7 +30,7 @@ SAMPLING = SamplingParams(temperature=0.0, seed=1, max_new_tokens=10, ignore_eos
 
 
 def admit(handle: int, known: int) -> Admit:
-    return Admit(Handle(handle), no_int32(), known, known, SAMPLING, seed=handle)
+    return Admit(Handle(handle), no_int32(), known, known, Asked(SAMPLING), seed=handle)
 
 
 def batch(*handles: int) -> DecodeBatch:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
@@ -26,7 +27,7 @@ def _facts(vocab: int = 40) -> ExecutorFacts:
 
 
 def _admit(handle: int, known: int, prompt: int, seed: int) -> Admit:
-    return Admit(Handle(handle), no_int32(), known, prompt, SAMPLING, seed)
+    return Admit(Handle(handle), no_int32(), known, prompt, Asked(SAMPLING), seed)
 
 
 def _run(executor: SimExecutor, plan: IterationPlan) -> dict[int, int]:

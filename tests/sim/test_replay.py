@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from skipjoin.cli import main
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.events import Event, Submitted
 from skipjoin.core.executor import ExecutorFacts
@@ -44,7 +45,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     turn = Turn(assemble("skipjoin", cost, FACTS, PARAMS), SimExecutor(cost, FACTS, clock), clock, recorder=recorder)
     for number in range(12):
         sampling = SamplingParams(max_new_tokens=5 + number * 7 % 40, ignore_eos=True, seed=number)
-        arrived: list[Event] = [Submitted(Handle(number), 40 + number * 31 % 90, sampling, clock.now_ns())]
+        arrived: list[Event] = [Submitted(Handle(number), 40 + number * 31 % 90, Asked(sampling), clock.now_ns())]
         turn.step(arrived)
     while turn.busy:
         turn.step()

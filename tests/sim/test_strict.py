@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvariantViolation
 from skipjoin.core.executor import ExecutorFacts
@@ -48,7 +49,7 @@ class Rig:
 
 
 def enter(handle: int, known: int) -> Admit:
-    return Admit(Handle(handle), no_int32(), known, known, SAMPLING, 1)
+    return Admit(Handle(handle), no_int32(), known, known, Asked(SAMPLING), 1)
 
 
 def table(handle: int, *pages: int) -> BlockTable:

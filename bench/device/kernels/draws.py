@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ....core.asked import Asked
 from ....core.ids import Handle
 from ....core.plan import Admit, Int64s
 from ....core.sampling import SamplingParams
@@ -36,7 +37,7 @@ def sampling_contest(ground: Ground, case: Case) -> Contest:
     logits = (torch.randn(rows, vocabulary) * 3).to(ground.dtype).to(ground.device)
     table = HandleTable()
     for handle in range(rows):
-        admit = Admit(Handle(handle), np.array([handle % vocabulary], np.int32), 1, 1, MIX[handle % len(MIX)], 0)
+        admit = Admit(Handle(handle), np.array([handle % vocabulary], np.int32), 1, 1, Asked(MIX[handle % len(MIX)]), 0)
         table.admit(admit, seed=1000 + handle)
     at = table.rows_of(np.arange(rows))
 

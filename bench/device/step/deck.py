@@ -11,6 +11,7 @@ from itertools import count as count_up
 
 import numpy as np
 
+from ....core.asked import Asked
 from ....core.errors import InvariantViolation
 from ....core.ids import Handle
 from ....core.outcome import IterationOutcome
@@ -75,7 +76,7 @@ class Deck:
     def _admits(self) -> tuple[Admit, ...]:
         size = self._prompts.shape[1]
         return tuple(
-            Admit(handle, prompt, size, size, GREEDY, 0)
+            Admit(handle, prompt, size, size, Asked(GREEDY), 0)
             for handle, prompt in zip(self._handles, self._prompts, strict=True)
         )
 

@@ -13,6 +13,7 @@ from itertools import count, pairwise
 
 import numpy as np
 
+from ....core.asked import Asked
 from ....core.errors import InvariantViolation
 from ....core.events import Submitted
 from ....core.ids import Handle
@@ -113,5 +114,5 @@ def _jobs(stage: Stage, case: Idle) -> tuple[Submitted, ...]:
     for number in range(case.batch):
         prompt = draw.integers(0, stage.facts.vocab_size, case.prompt).astype(np.int32)
         sampling = SamplingParams(temperature=0.0, seed=number, max_new_tokens=output, ignore_eos=True)
-        jobs.append(Submitted(Handle(next(stage.numbers)), case.prompt, sampling, now_ns, prompt=prompt))
+        jobs.append(Submitted(Handle(next(stage.numbers)), case.prompt, Asked(sampling), now_ns, prompt=prompt))
     return tuple(jobs)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ....core.asked import Asked
 from ....core.clock import Clock, MonotonicClock
 from ....core.errors import InvariantViolation
 from ....core.events import Submitted
@@ -101,7 +102,7 @@ def _jobs(count: int, vocabulary: int, sampling: SamplingParams, clock: Clock) -
     for number in range(count):
         prompt = draw.integers(0, vocabulary, PROMPT_TOKENS - 8 + number % 16).astype(np.int32)
         jobs.append(
-            Submitted(Handle(number), len(prompt), replace(sampling, seed=number), clock.now_ns(), prompt=prompt)
+            Submitted(Handle(number), len(prompt), Asked(replace(sampling, seed=number)), clock.now_ns(), prompt=prompt)
         )
     return tuple(jobs)
 

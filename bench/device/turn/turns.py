@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from ....core.asked import Asked
 from ....core.clock import ManualClock, thread_cpu_ns
 from ....core.effects import TurnEffects
 from ....core.errors import InvariantViolation
@@ -69,10 +70,10 @@ class Bench:
 
     def jobs(self, count: int, *, prompt_tokens: int, new_tokens: int, stop: tuple[str, ...] = ()) -> list[Event]:
         """`count` arrivals now."""
-        sampling = SamplingParams(temperature=0.0, seed=0, max_new_tokens=new_tokens, stop=stop)
+        asked = Asked(SamplingParams(temperature=0.0, seed=0, max_new_tokens=new_tokens, stop=stop))
         first, self._next = self._next, self._next + count
         now_ns = self._clock.now_ns()
-        return [Submitted(Handle(number), prompt_tokens, sampling, now_ns) for number in range(first, self._next)]
+        return [Submitted(Handle(number), prompt_tokens, asked, now_ns) for number in range(first, self._next)]
 
     def step(self, events: list[Event], *, timed: bool = False) -> TurnEffects:
         """One turn; with `timed` its steps 3-5 and 7 are one more sample."""

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ....core.asked import DEFAULT_SAMPLING, OPTIONS, Asked
 from ....core.errors import InvalidInput
 from ....core.sampling import SamplingParams
-from ....core.view import JobSpec
+from ....core.view import NOTHING_GIVEN, JobSpec
 from .body_json import Body
 from .names import SAMPLING, as_sent
 from .schema import ChatCompletionRequest, CompletionRequest
@@ -47,10 +48,9 @@ def completion_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconne
     spec = JobSpec(
         text=text,
         token_ids=token_ids,
-        sampling=sampling,
+        asked=Asked(sampling, **_options(request)),
         sampling_given=given,
         cancel_on_disconnect=cancel_on_disconnect,
-        priority=request.priority or 0,
     )
     return _understood(request, spec)
 
@@ -61,10 +61,9 @@ def chat_asked(body: Body, defaults: SamplingParams, *, cancel_on_disconnect: bo
     sampling, given = _sampling(request, defaults)
     spec = JobSpec(
         messages=request.messages,
-        sampling=sampling,
+        asked=Asked(sampling, **_options(request)),
         sampling_given=given,
         cancel_on_disconnect=cancel_on_disconnect,
-        priority=request.priority or 0,
     )
     return _understood(request, spec)
 
@@ -85,6 +84,11 @@ def _sent(request: Request) -> dict[str, str]:
     return given | ({"logprobs": "top_logprobs"} if top else {})
 
 
+def _options(request: Request) -> dict[str, Any]:
+    """The options that the request gives; null is as left out."""
+    return {name: value for name in OPTIONS if (value := getattr(request, name)) is not None}
+
+
 def _sampling(request: Request, defaults: SamplingParams) -> tuple[SamplingParams, frozenset[str]]:
     """Raises InvalidInput naming the field as it was sent."""
     given: dict[str, Any] = {}
@@ -98,6 +102,8 @@ def _sampling(request: Request, defaults: SamplingParams) -> tuple[SamplingParam
         given["stop"] = tuple(request.stop)
     if request.best_shown is not None:
         given["logprobs"] = request.best_shown
+    if not given:
+        return DEFAULT_SAMPLING, NOTHING_GIVEN
     try:
         return replace(defaults, **given), frozenset(given)
     except InvalidInput as error:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ahead_cases import watching
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
@@ -35,7 +36,7 @@ def _sample(logits, kernels):
     table, handles = HandleTable(), np.arange(len(logits))
     for handle in handles.tolist():
         params = SamplingParams(temperature=0.8, top_p=0.9, presence_penalty=0.5 * (handle == 0))
-        table.admit(Admit(handle, np.array([1, 2], np.int32), 2, 1, params, 0), 7)
+        table.admit(Admit(handle, np.array([1, 2], np.int32), 2, 1, Asked(params), 0), 7)
     rows = table.rows_of(handles)
     bring, positions = brings_to(logits.device), table.columns["known"][rows]
     rows_there, there = bring(rows, positions)

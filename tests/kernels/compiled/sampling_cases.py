@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 from nearness import DTYPES
 
+from skipjoin.core.asked import Asked
 from skipjoin.core.plan import Admit
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.handles import HandleTable
@@ -51,7 +52,7 @@ def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken
     table = HandleTable()
     for handle in range(rows):
         history = np.array([source.randrange(vocab) for _ in range(15)], np.int32)
-        table.admit(Admit(handle, history, 15, 5, _params(source, vocab, penalised), 0), source.randrange(2**63))
+        table.admit(Admit(handle, history, 15, 5, Asked(_params(source, vocab, penalised)), 0), source.randrange(2**63))
     handles = np.arange(rows)
     at = table.rows_of(handles)
     stay, bring = brings_to(torch.device("cpu")), brings_to(torch.device(device))
@@ -84,7 +85,7 @@ def tiny_penalty(device):
     table = HandleTable()
     for handle, heat in enumerate((0.0, 1.0, 1.0)):
         params = SamplingParams(temperature=heat, repetition_penalty=1e-320 if handle < 2 else 1.1)
-        table.admit(Admit(handle, np.array([1], np.int32), 1, 1, params, 0), 7)
+        table.admit(Admit(handle, np.array([1], np.int32), 1, 1, Asked(params), 0), 7)
     handles = np.arange(3)
     at = table.rows_of(handles)
     bring, positions = brings_to(torch.device(device)), table.columns["known"][at]

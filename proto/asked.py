@@ -1,0 +1,28 @@
+"""What a caller asks, in messages.
+
+Owns `Asked` <-> the fields of the messages that carry one: `JobSpec`, `Job` and the engine's `Submitted`, which name them alike. It knows no other
+field of theirs; proto/convert and proto/events call it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.asked import OPTIONS, Asked
+from ..core.sampling import SamplingParams
+from . import engine_pb2, job_pool_pb2
+from .terms import sampling_from_wire, sampling_to_wire
+
+
+def asked_fields(asked: Asked, given: frozenset[str] | None = None) -> dict[str, Any]:
+    """The keyword arguments of such a message. Of sampling all fields, or only those in `given`; with none given it is unset."""
+    sampling = sampling_to_wire(asked.sampling, given) if given is None or given else None
+    return {"sampling": sampling, **asked.options()}
+
+
+def asked_from_wire(
+    message: job_pool_pb2.JobSpec | job_pool_pb2.Job | engine_pb2.Submitted, defaults: SamplingParams | None = None
+) -> Asked:
+    """What such a message asks; sampling fields that are unset come from `defaults`. Raises InvalidInput naming the field."""
+    sampling = sampling_from_wire(message.sampling, defaults)
+    return Asked(sampling, **{name: getattr(message, name) for name in OPTIONS})
