@@ -1,9 +1,10 @@
 """What a caller asks of one job beside its prompt, as one value from the door to the executor.
 
-Owns `Asked`, its bounds, and how its options are spelled for people. An option is a field that a caller gives by its own name, which is every field
-but `sampling`. What carries a request holds an `Asked` whole; the wire (proto/asked), the job pool (jobpool/job_rows), a record
-(engine/record_lines), the flags of `skipjoin generate` and the tables of `skipjoin admin` go through `OPTIONS` and know no field by name. So a new
-field is declared here and in the messages, gets a column or a key in what is stored and a line in the OpenAI schema, and is read where it acts.
+Owns `Asked`, its bounds, and how its options are spelled for people. An option is a field that a
+caller gives by its own name: every field but `sampling`. Every form of a request holds an `Asked`
+whole. These go through `OPTIONS` and know no option by name: the wire (proto/asked), the job pool
+(jobpool/job_rows), a record (engine/record_lines), the clients, `skipjoin generate` and
+`skipjoin admin`. It knows no wire and no store. CONTRIBUTING.md lists what a new option needs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ DEFAULT_SAMPLING = SamplingParams()
 
 
 class Spelling(NamedTuple):
-    """An option in words: the flag's value and help, several of it, and what its value means (in `admin job`, behind the value)."""
+    """An option in words.
+
+    `metavar`: its value in the help of `skipjoin generate`.
+    `help`: what that help says of it.
+    `plural`: several of it, in an error's message.
+    `meaning`: what `skipjoin admin job` says behind its value.
+    """
 
     metavar: str
     help: str
@@ -32,8 +39,9 @@ class Spelling(NamedTuple):
 class Asked:
     """What is asked of a job.
 
-    `sampling`: how tokens are chosen and when the job stops. In a `JobSpec` it may be open; from the door on seed and max_new_tokens are set.
-    `priority`: smaller is more urgent, -100 to 100; the policy of that name reads it.
+    `sampling`: how tokens are chosen and when the job stops. The door sets what a `JobSpec` leaves
+    open: from there on the seed and max_new_tokens are set.
+    `priority`: -100 to 100, smaller is more urgent. The policy `priority` reads it.
     """
 
     sampling: SamplingParams = DEFAULT_SAMPLING
@@ -64,27 +72,28 @@ class Asked:
         return {name: getattr(self, name) for name in OPTIONS}
 
     def digested(self) -> tuple[object, ...]:
-        """The options as a body's digest has them. One that is left out adds nothing: bodies stored before it existed are the same still.
+        """Returns the options for the digest of a body.
 
-        The priority is a bare number; any other option is a pair of name and value.
+        An option with its default adds nothing, so that a body keeps its digest when the server
+        learns a new option. The priority is a bare number, as stored digests have it.
         """
         return (self.priority,) if self.priority else ()
 
 
 class AskedOptions(TypedDict, total=False):
-    """The options as keyword arguments of the clients; what each means is said in `Asked`."""
+    """The options as keyword arguments of the clients; `Asked` documents them."""
 
     priority: int
 
 
 class AskedOptionsEach(TypedDict, total=False):
-    """The options as keyword arguments of `LLM.generate`: one value for all prompts, or a list with one for each."""
+    """The options as keyword arguments of `LLM.generate`: one value for all prompts, or one for each."""
 
     priority: int | Sequence[int]
 
 
 class Option(NamedTuple):
-    """An option's type (for a flag), its default, and how it is spelled."""
+    """An option's type, its default, and its spelling for people."""
 
     kind: type
     default: Any
@@ -109,7 +118,10 @@ def check_names(given: Iterable[str]) -> None:
 
 
 def options_of_each(count: int, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The options of each of `count` prompts. Raises InvalidInput for a list of another length, TypeError for a name that is no option."""
+    """Returns the options of each of `count` prompts.
+
+    Raises InvalidInput for a list of another length, TypeError for a name that is no option.
+    """
     check_names(given)
     each: list[dict[str, Any]] = [{} for _ in range(count)]
     for name, value in given.items():
@@ -129,7 +141,7 @@ class _HoldsAsked(Protocol):
 
 
 class ShowsAsked:
-    """Gives a value that holds an `asked` the parts of it as attributes of its own."""
+    """Gives a value that holds an `asked` its parts as attributes, for users of the SDK."""
 
     __slots__ = ()
 

@@ -44,10 +44,14 @@ class ChatMessage:
 class JobSpec:
     """A prompt and what is asked: exactly one of `text`, `token_ids` and `messages`.
 
-    `asked`: how to sample, and the options. `sampling_given` names the fields of `asked.sampling` that the caller gave, None: all; the others are
-    the model's defaults, and where nothing is given `asked.sampling` says nothing. `timeout_ns` counts from acceptance; None: the server's limit.
-    Raises InvalidInput when there is no prompt, more than one, the timeout is not positive or an option out of bounds. Whether the prompt fits is
-    the door's to say.
+    `asked`: how to sample, and the options.
+    `sampling_given`: the fields of `asked.sampling` that the caller gave, None for all of them. The
+    others are the model's defaults. Where it is empty, `asked.sampling` is left as it is by default.
+    `timeout_ns`: counts from acceptance; None is the server's limit.
+    `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks.
+
+    Raises InvalidInput when there is no prompt, more than one, the timeout is not positive or an
+    option is out of bounds. The door says whether the prompt fits.
     """
 
     text: str | None = None
@@ -65,15 +69,15 @@ class JobSpec:
         if self.timeout_ns is not None and self.timeout_ns <= 0:
             raise InvalidInput("timeout must be positive.", field="timeout", limit="above 0")
         self.asked.check()
-        assert self.samples or self.asked.sampling == DEFAULT_SAMPLING, "sampling that is not given is not said"
+        assert self.samples or self.asked.sampling == DEFAULT_SAMPLING, "sampling is set, but no field of it is given"
 
     @property
     def samples(self) -> bool:
-        """Whether the caller said how to sample."""
+        """Whether the caller gave any field of the sampling."""
         return self.sampling_given is None or bool(self.sampling_given)
 
     def asked_with(self, defaults: SamplingParams) -> Asked:
-        """What is asked, with the model's `defaults` where the caller did not say how to sample."""
+        """Returns what is asked, with the model's `defaults` where the caller gave no sampling."""
         return self.asked if self.samples else replace(self.asked, sampling=defaults)
 
 
@@ -81,8 +85,8 @@ class JobSpec:
 class JobView(ShowsAsked):
     """A job's public facts.
 
-    `asked` is resolved; its parts are attributes of the view too, so that `sampling` is `asked.sampling`. `output_tokens` is the log's length;
-    `failure` is (code, message).
+    `asked` is resolved. Its parts are attributes of the view too: `sampling` is `asked.sampling`.
+    `output_tokens` is the log's length; `failure` is (code, message).
     """
 
     job_id: JobId

@@ -1,7 +1,8 @@
 """What a caller asks, in messages.
 
-Owns `Asked` <-> the fields of the messages that carry one: `JobSpec`, `Job` and the engine's `Submitted`, which name them alike. It knows no other
-field of theirs; proto/convert and proto/events call it.
+Owns `Asked` <-> the fields of the messages that carry one: `JobSpec`, `Job` and the engine's
+`Submitted`, which name them alike. It knows no other field of theirs. proto/convert and proto/events
+call it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from .terms import sampling_from_wire, sampling_to_wire
 
 
 def asked_fields(asked: Asked, given: frozenset[str] | None = None) -> dict[str, Any]:
-    """The keyword arguments of such a message. Of sampling all fields, or only those in `given`; with none given it is unset."""
+    """Returns the keyword arguments of such a message.
+
+    `given` names the sampling fields to write, None writes all. With none given, sampling is unset.
+    """
     sampling = sampling_to_wire(asked.sampling, given) if given is None or given else None
     return {"sampling": sampling, **asked.options()}
 
@@ -23,6 +27,9 @@ def asked_fields(asked: Asked, given: frozenset[str] | None = None) -> dict[str,
 def asked_from_wire(
     message: job_pool_pb2.JobSpec | job_pool_pb2.Job | engine_pb2.Submitted, defaults: SamplingParams | None = None
 ) -> Asked:
-    """What such a message asks; sampling fields that are unset come from `defaults`. Raises InvalidInput naming the field."""
+    """Returns what such a message asks; unset sampling fields come from `defaults`.
+
+    Raises InvalidInput naming the field.
+    """
     sampling = sampling_from_wire(message.sampling, defaults)
     return Asked(sampling, **{name: getattr(message, name) for name in OPTIONS})

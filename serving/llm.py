@@ -87,7 +87,7 @@ class LLM:
         """Complete every prompt (text, token ids or a conversation), in the order given, however they are scheduled.
 
         `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. So does each
-        of `options`, the other fields of core.asked.Asked. `progress` draws a bar on standard error if that is a terminal.
+        of `options`, which are the other fields of core.asked.Asked. `progress` draws a bar on standard error if that is a terminal.
         Raises InvalidInput, NeverFits, JobFailed.
         """
         engine = self._engine

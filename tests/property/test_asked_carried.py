@@ -1,6 +1,6 @@
-"""Whatever a caller may ask comes through every form that carries a request: messages, the job pool, a record, the clients' arguments.
+"""What a caller asks comes whole through every form of a request.
 
-A new field of `Asked` needs a value here, and fails where it is lost.
+The forms are messages, the job pool, a record and the callers' arguments. A new field of `Asked` needs a value here, and fails where it is lost.
 """
 
 from __future__ import annotations
