@@ -247,7 +247,7 @@ def test_a_value_that_changes_nothing_is_taken(name: str) -> None:
         plain = _chat()
         assert asked.wish == plain.wish
         if name not in ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "top_p"):
-            assert asked.spec.asked.sampling == plain.spec.asked.sampling
+            assert asked.spec.asked_with(DEFAULTS) == plain.spec.asked_with(DEFAULTS)
         if name != "top_logprobs":
             _completion(**{name: value})
     assert _chat(top_k=-1).spec.asked.sampling == SamplingParams(temperature=0.3, top_k=0)
