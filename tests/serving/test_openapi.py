@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from skipjoin.core.errors import by_code
+from skipjoin.core.errors import InvalidInput, by_code
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.proto.status import http_status
 from skipjoin.serving.http.openai.conversation import Message, TextPart, conversation
@@ -148,3 +148,25 @@ def test_messages_are_checked_as_they_are_declared(message: Any) -> None:
     except Unfit:
         read = False
     assert read is declared
+
+
+@pytest.mark.parametrize("name", BASE)
+def test_a_number_is_taken_up_to_the_bounds_that_the_document_says(doc: dict[str, Any], name: str) -> None:
+    bounded = 0
+    for field, schema in doc["components"]["schemas"][name]["properties"].items():
+        if "maximum" not in schema:
+            kinds = {kind.get("type") for kind in schema.get("anyOf", [])}
+            assert not kinds & {"number", "integer"}, f"{field} has no bounds"
+            continue
+        bounded += 1
+        base = BASE[name] | ({"logprobs": True} if field == "top_logprobs" else {})
+        low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema["maximum"]
+        open_low = "exclusiveMinimum" in schema
+        taken, refused = [high, low + 1e-9 if open_low else low], [high + 1, low if open_low else low - 1]
+        for value in taken:
+            ASK[name](base | {field: value}, SamplingParams(), cancel_on_disconnect=True)
+        for value in refused:
+            with pytest.raises(InvalidInput) as said:
+                ASK[name](base | {field: value}, SamplingParams(), cancel_on_disconnect=True)
+            assert said.value.field == field and said.value.limit
+    assert bounded >= 12

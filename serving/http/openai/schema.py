@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, SkipValidation, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 
+from ....core.sampling import MAX_LOGPROBS, MAX_NEW_TOKENS, MAX_SEED
 from .conversation import Messages, conversation
 from .rules import FirstFault, Ignored, Only, RequestSchema, Sentence, Unfit, unpointed
 
@@ -18,6 +20,11 @@ Whole = Annotated[int, BeforeValidator(unpointed), Sentence("{field} must be a w
 """A whole number, which may be written with a point."""
 Real = Annotated[float, SkipValidation]
 Count = Annotated[int, SkipValidation, BeforeValidator(unpointed)]
+
+
+def _within(low: float, high: float, *, above: bool = False) -> JsonDict:
+    """A bound to publish; `above`: `low` itself is out. A test tries both ends of each."""
+    return {"exclusiveMinimum" if above else "minimum": low, "maximum": high}
 
 
 def _sole(value: Any) -> Any:
@@ -80,20 +87,32 @@ class _Request(RequestSchema):
     model: str | None = Field(None, description="One of the names that /v1/models lists; left out: the first of them")
     stream: bool | None = Field(None, description="The answer comes as server-sent events")
     stream_options: StreamOptions | None = None
-    temperature: Real | None = Field(None, description="0 takes the most likely token")
-    top_p: Real | None = None
-    top_k: Count | None = Field(None, description="0 or -1 switches the filter off")
-    min_p: Real | None = None
-    repetition_penalty: Real | None = None
-    presence_penalty: Real | None = None
-    frequency_penalty: Real | None = None
-    seed: Count | None = None
-    max_completion_tokens: Count | None = Field(None, description="Our max_new_tokens; goes before max_tokens")
-    max_tokens: Count | None = Field(None, description="Our max_new_tokens")
+    temperature: Real | None = Field(
+        None, description="0 takes the most likely token", json_schema_extra=_within(0, 100)
+    )
+    top_p: Real | None = Field(None, json_schema_extra=_within(0, 1, above=True))
+    top_k: Count | None = Field(
+        None, description="0 or -1 switches the filter off", json_schema_extra=_within(-1, 2**20)
+    )
+    min_p: Real | None = Field(None, json_schema_extra=_within(0, 1))
+    repetition_penalty: Real | None = Field(None, json_schema_extra=_within(0, 10, above=True))
+    presence_penalty: Real | None = Field(None, json_schema_extra=_within(-2, 2))
+    frequency_penalty: Real | None = Field(None, json_schema_extra=_within(-2, 2))
+    seed: Count | None = Field(None, json_schema_extra=_within(0, MAX_SEED))
+    max_completion_tokens: Count | None = Field(
+        None, description="Our max_new_tokens; goes before max_tokens", json_schema_extra=_within(1, MAX_NEW_TOKENS)
+    )
+    max_tokens: Count | None = Field(
+        None, description="Our max_new_tokens", json_schema_extra=_within(1, MAX_NEW_TOKENS)
+    )
     stop: Stops | None = Field(None, description="The answer ends before the first of these strings")
     stop_token_ids: Annotated[list[int], SkipValidation, BeforeValidator(_ids)] | None = None
     ignore_eos: bool | None = Field(None, description="The model's end tokens do not end the answer")
-    priority: Whole | None = Field(None, description="Smaller is more urgent; the policy of that name reads it")
+    priority: Whole | None = Field(
+        None,
+        description="Smaller is more urgent; the policy of that name reads it",
+        json_schema_extra=_within(-100, 100),
+    )
 
     # taken, and without effect
     cache_salt: Ignored = None
@@ -166,7 +185,11 @@ class CompletionRequest(_Request):
     """The body of `/v1/completions`."""
 
     prompt: Prompt
-    logprobs: Whole | None = Field(None, description="Log-probabilities of the chosen token and of so many of the best")
+    logprobs: Whole | None = Field(
+        None,
+        description="Log-probabilities of the chosen token and of so many of the best",
+        json_schema_extra=_within(0, MAX_LOGPROBS),
+    )
     # What a text begins with is the tokenizer's.
     add_special_tokens: Annotated[Any, Only(True)] = None
 
@@ -182,7 +205,9 @@ class ChatCompletionRequest(_Request):
     # A tuple of ChatMessage. Said here, it would be published beside what callers write.
     messages: Annotated[Any, PlainValidator(conversation, json_schema_input_type=Messages)]
     logprobs: bool | None = Field(None, description="Log-probabilities of the chosen token")
-    top_logprobs: Whole | None = Field(None, description="With logprobs, those of so many of the best too")
+    top_logprobs: Whole | None = Field(
+        None, description="With logprobs, those of so many of the best too", json_schema_extra=_within(0, MAX_LOGPROBS)
+    )
     # The template writes a conversation's special tokens.
     add_special_tokens: Annotated[Any, Only(False)] = None
 
