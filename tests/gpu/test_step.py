@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from skipjoin.bench.step.deck import Deck
-from skipjoin.bench.step.idle import engine_iterations, loop_of
-from skipjoin.bench.step.scenario import load_steps, most_tokens
-from skipjoin.bench.step.stage import staged
-from skipjoin.bench.step.steps import decode_steps
-from skipjoin.bench.step.times import times_of
+from skipjoin.bench.device.step.deck import Deck, decode_steps
+from skipjoin.bench.device.step.idle import engine_iterations, loop_of
+from skipjoin.bench.device.step.marked import times_of
+from skipjoin.bench.device.step.scenario import load_steps
+from skipjoin.bench.device.step.stage import staged
 from skipjoin.cli import main
 from skipjoin.core.clock import MonotonicClock
 
@@ -64,7 +63,7 @@ def test_two_plans_are_in_flight_and_marks_stay_in_order(stage):
 
     made.executor.submit = watching
     try:
-        steps = decode_steps(made, Deck(made, case.batch, case.context, most_tokens(case)), case.steps)
+        steps = decode_steps(made, Deck(made, case.batch, case.context, case.most_tokens), case.steps)
     finally:
         made.executor.submit = submit
     assert max(depths) == 2 and steps.forward_ns > 0

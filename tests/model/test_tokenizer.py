@@ -122,7 +122,7 @@ def test_facts(tokenizer):
 
 def test_the_door_loads_no_torch(tiny_folder):
     code = (
-        "import sys; from skipjoin.executor.tokenizer import ModelTokenizer;"
+        "import sys; from skipjoin.model.text.tokenizer import ModelTokenizer;"
         "ModelTokenizer(sys.argv[1]).encode('hi'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tiny_folder)], check=True)
