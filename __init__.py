@@ -1,7 +1,8 @@
 """skipjoin: a preemptive LLM inference server.
 
-Owns the package's public names and its version. It imports nothing when it is imported: `LLM` and `SamplingParams` load when they are first
-asked for, so that `skipjoin --help` and the client never pay for torch. Users and `cli.py` import it; no package below does.
+Owns the package's public names and its version. It imports nothing when it is imported: `LLM` and
+`SamplingParams` load when they are first asked for, so that `skipjoin --help` and the client never
+pay for torch. Users and `cli.py` import it; no package below does.
 """
 
 __version__ = "0.1.0"

@@ -1,15 +1,17 @@
 """The one command `skipjoin`, and nothing a sub-command needs.
 
-Owns the table of sub-commands, the way an error becomes a message and an exit code, and Ctrl-C. It does not know what a command does and
-imports only the one that was asked for. A command is a module that offers
+Owns the table of sub-commands, the way an error becomes a message and an exit code, and Ctrl-C. It
+does not know what a command does and imports only the one that was asked for. A command is a module
+that offers
 
     def configure(parser: argparse.ArgumentParser) -> None: ...   # adds its own flags (and sub-commands); does no work
     def run(args: argparse.Namespace) -> int: ...                 # does the work, returns the exit code
 
-`run` raises a `SkipjoinError` where a person should read a sentence; heavy imports (torch, grpc) belong inside `run`, so that
-`skipjoin COMMAND --help` is quick too.
+`run` raises a `SkipjoinError` where a person should read a sentence; heavy imports (torch, grpc)
+belong inside `run`, so that `skipjoin COMMAND --help` is quick too.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 denied, 5 try again later, 130 interrupted, 141 the reader went away.
+Exit codes: 0 done, 1 failed, 2 bad input, 3 not found, 4 denied, 5 try again later, 130
+interrupted, 141 the reader went away.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class CommandModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A row of the table: the word on the command line, the module below `skipjoin`, one line of help."""
+    """A row of the table: the word on the command line, the module below `skipjoin`, one line of
+    help.
+    """
 
     name: str
     module: str
@@ -75,9 +79,11 @@ COMMANDS = (
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, with what was probably meant, where argparse prints the usage of all flags.
+    """A parser that says what is wrong in one line, with what was probably meant, where argparse
+    prints the usage of all flags.
 
-    Parsers of sub-commands are of this class too: argparse makes them of the class of the one above.
+    Parsers of sub-commands are of this class too: argparse makes them of the class of the one
+    above.
     """
 
     def __init__(self, *args: Any, **words: Any) -> None:
@@ -89,7 +95,9 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"skipjoin: {message}{end} `{self.prog} --help` tells more.\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; but what a sub-command does not know is its own error, which can name its flags, and comes before what it lacks."""
+        """As argparse; but what a sub-command does not know is its own error, which can name its
+        flags, and comes before what it lacks.
+        """
         words = sys.argv[1:] if args is None else args
         for word in () if any(action.nargs == argparse.REMAINDER for action in self._actions) else words:
             if word == "--" or (self._subparsers is not None and not word.startswith("-")):
@@ -127,7 +135,9 @@ def _meant(word: str, known: Sequence[str]) -> str:
 
 
 def _own_name() -> str:
-    """As this distribution's command is called; `skipjoin-client` is the one that has the client alone."""
+    """As this distribution's command is called; `skipjoin-client` is the one that has the client
+    alone.
+    """
     return "skipjoin" if COMMANDS[0].exists else "skipjoin-client"
 
 
@@ -153,7 +163,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `skipjoin ARGV...` and return its exit code.
 
-    Raises SystemExit from argparse: 0 after --help and --version, 2 on a command or flag that does not exist.
+    Raises SystemExit from argparse: 0 after --help and --version, 2 on a command or flag that does
+    not exist.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     # gRPC's own lines on standard error say again, in its words, what our errors say.
@@ -169,7 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("skipjoin: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader closed our output (`| head`): give the interpreter's last flush somewhere to go, and say nothing.
+        # The reader closed our output (`| head`): give the interpreter's last flush somewhere to
+        # go, and say nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     return code

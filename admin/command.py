@@ -1,7 +1,8 @@
 """`skipjoin admin`: look into a running server and steer it.
 
-Owns the flags. It knows no wire and renders nothing; `words.py` asks. `cli.py` calls it; exit codes are those of every command: 0 done, 2 bad input,
-3 no such job, 4 not your server, 5 no server answers.
+Owns the flags. It knows no wire and renders nothing; `words.py` asks. `cli.py` calls it; exit codes
+are those of every command: 0 done, 2 bad input, 3 no such job, 4 not your server, 5 no server
+answers.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask the server and show the answer. Raises the server's error, Unavailable when none answers, PermissionDenied."""
+    """Ask the server and show the answer. Raises the server's error, Unavailable when none answers,
+    PermissionDenied.
+    """
     from . import render
     from .connection import Connection, default_socket
     from .words import WORDS

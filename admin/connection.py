@@ -1,7 +1,7 @@
 """The way to the server's operator socket.
 
-Owns where the socket is looked for, the deadline of every call and what is said when no server answers. It knows no command; `words.py`
-asks through it.
+Owns where the socket is looked for, the deadline of every call and what is said when no server
+answers. It knows no command; `words.py` asks through it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ R = TypeVar("R", bound=Message)
 
 
 def default_socket() -> Path:
-    """Where a server of this user listens unless it was told otherwise: SKIPJOIN_ADMIN_SOCKET, else the user's state folder (XDG)."""
+    """Where a server of this user listens unless it was told otherwise: SKIPJOIN_ADMIN_SOCKET, else
+    the user's state folder (XDG).
+    """
     given = os.environ.get(SOCKET_VARIABLE)
     if given:
         return Path(given)
@@ -54,13 +56,16 @@ class Connection:
             raise PermissionDenied(f"You may not use {path}; it is another user's server.")
         self._path = path
         self._call_s = call_s
-        # The name in the request is fixed: by default it is the path, which a server may refuse as an authority.
+        # The name in the request is fixed: by default it is the path, which a server may refuse as
+        # an authority.
         options = [("grpc.default_authority", "localhost"), ("grpc.enable_retries", 0)]
         self._channel = grpc.insecure_channel(f"unix:{path.absolute()}", options=options)
         self._stub = AdminServiceStub(self._channel)
 
     def ask(self, method: Callable[[AdminServiceStub], Callable[..., R]], request: Message) -> R:
-        """One call of the admin service. Raises the server's error, Unavailable when it does not answer."""
+        """One call of the admin service. Raises the server's error, Unavailable when it does not
+        answer.
+        """
         try:
             return method(self._stub)(request, timeout=self._call_s)
         except grpc.RpcError as error:

@@ -1,7 +1,8 @@
 """Messages as plain values, for `--json`.
 
-Owns one rule for all of them: numbers are numbers (protobuf's own JSON makes strings of large ones), enum values are short lower-case words,
-times are ISO 8601, what is unset is null. It knows no particular message.
+Owns one rule for all of them: numbers are numbers (protobuf's own JSON makes strings of large
+ones), enum values are short lower-case words, times are ISO 8601, what is unset is null. It knows
+no particular message.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What an operator reads.
 
-Owns the text of every answer: tables, the bar of a job's time, sentences. It asks nothing and decides nothing; it gets messages and prints. Symbols
-that the terminal cannot show are replaced by ASCII.
+Owns the text of every answer: tables, the bar of a job's time, sentences. It asks nothing and
+decides nothing; it gets messages and prints. Symbols that the terminal cannot show are replaced by
+ASCII.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def begin_again() -> None:
 def show_jobs(
     jobs: Sequence[Job], more: bool, live: Mapping[str, pb.LiveJob] | None = None, now_unix_ns: int | None = None
 ) -> None:
-    """A table of jobs, newest first. `live` says what the engine does with those that it holds; with the time now all show their age."""
+    """A table of jobs, newest first. `live` says what the engine does with those that it holds;
+    with the time now all show their age.
+    """
     if not jobs:
         print("There are no such jobs.")
         return

@@ -1,7 +1,8 @@
 """Where a job's time went, as parts that sum exactly.
 
-Owns the five parts of a job account in their order and the rounding that keeps their sum: in whatever unit they are shown, the rows add up to the
-total that is shown. It prints nothing; `render.py` does.
+Owns the five parts of a job account in their order and the rounding that keeps their sum: in
+whatever unit they are shown, the rows add up to the total that is shown. It prints nothing;
+`render.py` does.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def parts_of(account: JobAccount) -> tuple[Part, ...]:
 
 
 def shares(values: Sequence[int], whole: int) -> list[int]:
-    """`whole` cut in the proportions of `values`, in whole numbers that sum to `whole` (largest remainder; all 0 when there is nothing)."""
+    """`whole` cut in the proportions of `values`, in whole numbers that sum to `whole` (largest
+    remainder; all 0 when there is nothing).
+    """
     total = sum(values)
     if total <= 0:
         return [0] * len(values)

@@ -1,7 +1,7 @@
 """What each word of `skipjoin admin` asks the server.
 
-Owns the table from word to call, bounds of the flags, and paging through lists. It renders nothing and opens nothing; `command.py` runs one word
-of the table.
+Owns the table from word to call, bounds of the flags, and paging through lists. It renders nothing
+and opens nothing; `command.py` runs one word of the table.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def jobs(args: argparse.Namespace, server: Connection) -> None:
 
 
 def _whole_id(begins: str, server: Connection) -> str:
-    """The id of the one job that begins so. Raises InvalidInput when several do, NotFound when none of the newest does.
+    """The id of the one job that begins so. Raises InvalidInput when several do, NotFound when none
+    of the newest does.
 
     What is no part of an id is left to the server to refuse.
     """

@@ -40,7 +40,9 @@ class Spread:
 
 
 def held(value: float | Spread | None, limit: float | None, *, at_most: bool) -> bool | None:
-    """Whether a value, or the median of several, keeps its limit; None where one of the two is not known."""
+    """Whether a value, or the median of several, keeps its limit; None where one of the two is not
+    known.
+    """
     found = value.median if isinstance(value, Spread) else value
     if found is None or limit is None:
         return None

@@ -36,5 +36,6 @@ def signals_interrupt() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Not an exception from here: an event loop has its own way to be interrupted, and hangs on this.
+    # Not an exception from here: an event loop has its own way to be interrupted, and hangs on
+    # this.
     signal.raise_signal(signal.SIGINT)

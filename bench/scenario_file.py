@@ -49,7 +49,9 @@ Cases = Annotated[tuple[N, ...], Field(min_length=1), AfterValidator(_named_once
 
 
 def chosen(cases: Sequence[N], word: str | None, kind_of: Callable[[N], str]) -> tuple[N, ...]:
-    """The cases of that kind or whose name holds the word; None: all. Raises InvalidSettings when there are none."""
+    """The cases of that kind or whose name holds the word; None: all. Raises InvalidSettings when
+    there are none.
+    """
     kept = tuple(case for case in cases if word is None or kind_of(case) == word or word in case.name)
     if not kept:
         names = ", ".join(case.name for case in cases)
@@ -76,7 +78,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def checked(raw: dict[str, Any], kind: type[M], file: str | None) -> M:
-    """`raw` as that kind. `file` None: flags gave it. Raises InvalidSettings naming file or flag, and field."""
+    """`raw` as that kind. `file` None: flags gave it. Raises InvalidSettings naming file or flag,
+    and field.
+    """
     try:
         return kind.model_validate(raw)
     except ValidationError as bad:

@@ -1,7 +1,8 @@
 """How quick this machine is right now, and what else it was doing.
 
-Owns the yardstick (a Python loop, a numpy pass, a copy), the unit made of it, what a look at the machine reads, and the judgement whether a
-measurement had the machine to itself. It knows no benchmark: turns and engines are told in units, the demo judges its bars only where it was quiet.
+Owns the yardstick (a Python loop, a numpy pass, a copy), the unit made of it, what a look at the
+machine reads, and the judgement whether a measurement had the machine to itself. It knows no
+benchmark: turns and engines are told in units, the demo judges its bars only where it was quiet.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class _Piece:
 
 
 class Yardstick:
-    """Times its work by the CPU clock of the thread. `samples_ns`: a sample for each `measure`, all three parts together.
+    """Times its work by the CPU clock of the thread. `samples_ns`: a sample for each `measure`, all
+    three parts together.
 
-    A unit is a millisecond on the machine of docs/benchmarks.md with AVX-512, most of it Python, as in a turn: there a figure in units is one in ms.
+    A unit is a millisecond on the machine of docs/benchmarks.md with AVX-512, most of it Python, as
+    in a turn: there a figure in units is one in ms.
     """
 
     def __init__(self) -> None:
@@ -83,7 +86,8 @@ class Yardstick:
 class Look:
     """The machine at one moment: the yardstick's unit, and seconds of our processors' time.
 
-    `busy_s`: by all processes, `own_s` of it by this one and its children that have ended; `stolen_s`: that the host gave to others. None: not told.
+    `busy_s`: by all processes, `own_s` of it by this one and its children that have ended;
+    `stolen_s`: that the host gave to others. None: not told.
     """
 
     at_s: float
@@ -123,7 +127,8 @@ def _processors() -> tuple[float | None, float | None]:
 def disturbances(looks: Sequence[Look], processors: int) -> tuple[str, ...]:
     """Why a measurement between these looks says little; () where the machine was its own.
 
-    Each stretch between two looks counts by itself: a neighbour of ten seconds spoils the run that it fell into.
+    Each stretch between two looks counts by itself: a neighbour of ten seconds spoils the run that
+    it fell into.
     """
     said: list[str] = []
     if len(looks) < 2:

@@ -1,7 +1,8 @@
 """The client for asyncio.
 
-Owns `AsyncClient` and `AsyncGeneration`: the driving of calls with asyncio, nothing else. What to send, when to try
-again and which tokens are new is decided by the modules it shares with client/sync.py.
+Owns `AsyncClient` and `AsyncGeneration`: the driving of calls with asyncio, nothing else. What to
+send, when to try again and which tokens are new is decided by the modules it shares with
+client/sync.py.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _R = TypeVar("_R")
 class AsyncClient(Calls):
     """Talks to skipjoin servers from one event loop. Use it with `async with`, or call `close`.
 
-    Calls raise the classes of skipjoin.core.errors: Overloaded carries `retry_after_s`; Unavailable comes only after the retries.
+    Calls raise the classes of skipjoin.core.errors: Overloaded carries `retry_after_s`; Unavailable
+    comes only after the retries.
     """
 
     def __init__(
@@ -121,7 +123,9 @@ class AsyncClient(Calls):
         on_event: Callable[[JobEvent], None] | None = None,
         **options: Unpack[AskedOptions],
     ) -> AsyncGeneration:
-        """Submit a job and follow it: `async for chunk in client.generate(...)`, or `await client.generate(...).result()`."""
+        """Submit a job and follow it: `async for chunk in client.generate(...)`, or `await
+        client.generate(...).result()`.
+        """
         spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, options)
         follow = Follow.generate(spec, request_id_of(request_id), on_event)
         return AsyncGeneration(self, follow, self._attempts(timeout_s))
@@ -145,14 +149,18 @@ class AsyncClient(Calls):
             await asyncio.sleep(wait_s)
 
     async def _explained(self, error: SkipjoinError, target: int, attempts: Attempts) -> SkipjoinError:
-        """The error with its address. Raises what a look at the address found: that does not go away by itself."""
+        """The error with its address. Raises what a look at the address found: that does not go
+        away by itself.
+        """
         found = await asyncio.to_thread(self._look, target, attempts) if self._shall_look(error, target) else None
         if found is not None:
             raise found
         return self._named(error, target)
 
     async def find(self, follow: Follow) -> pb.GenerateResponse:
-        """The job of a Generate whose answer has not come: its submit again, under the same request_id."""
+        """The job of a Generate whose answer has not come: its submit again, under the same
+        request_id.
+        """
         answer = await self._call("Submit", follow.submit_again(), pb.SubmitResponse)
         return pb.GenerateResponse(job=answer.job)
 
@@ -196,7 +204,8 @@ class AsyncClient(Calls):
 class AsyncGeneration(AsyncIterator[Chunk]):
     """The chunks of one job; iterate over it once. The last chunk carries the finish.
 
-    `job` and `job_id` are known once the server has the job (the first chunk has come); `offset` is where a stream would go on.
+    `job` and `job_id` are known once the server has the job (the first chunk has come); `offset` is
+    where a stream would go on.
     """
 
     def __init__(self, client: AsyncClient, follow: Follow, attempts: Attempts) -> None:
@@ -223,7 +232,9 @@ class AsyncGeneration(AsyncIterator[Chunk]):
         return await anext(self._chunks)
 
     async def result(self) -> Completion:
-        """The whole answer, when called instead of iterating. Raises JobFailed, JobCancelled or DeadlineExceeded when the job did not succeed."""
+        """The whole answer, when called instead of iterating. Raises JobFailed, JobCancelled or
+        DeadlineExceeded when the job did not succeed.
+        """
         chunks = [chunk async for chunk in self]
         return completion_of(self.known_id, chunks)
 

@@ -1,6 +1,7 @@
 """What a caller asks for, made into a checked `JobSpec`.
 
-Owns the reading of a prompt in its three forms and of timeouts. It makes no call; both clients use it.
+Owns the reading of a prompt in its three forms and of timeouts. It makes no call; both clients use
+it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from ..core.sampling import SamplingParams
 from ..core.view import NOTHING_GIVEN, ChatMessage, JobSpec, check_request_id
 
 Message = ChatMessage | Mapping[str, str]
-"""A turn of a conversation: a ChatMessage, or {"role": ..., "content": ...} with a "name" beside where there is one."""
+"""A turn of a conversation: a ChatMessage, or {"role": ..., "content": ...} with a "name" beside
+where there is one.
+"""
 
 Params = SamplingParams | Mapping[str, Any]
-"""How to sample: `SamplingParams` says every field; a mapping says some, and the others are the model's defaults."""
+"""How to sample: `SamplingParams` says every field; a mapping says some, and the others are the
+model's defaults.
+"""
 
 
 def spec_of(
@@ -32,7 +37,9 @@ def spec_of(
     cancel_on_disconnect: bool,
     options: AskedOptions,
 ) -> JobSpec:
-    """The spec of exactly one of `prompt`, `token_ids` and `messages`. Raises InvalidInput naming the field, TypeError for an unknown option."""
+    """The spec of exactly one of `prompt`, `token_ids` and `messages`. Raises InvalidInput naming
+    the field, TypeError for an unknown option.
+    """
     if prompt is not None and not isinstance(prompt, str):
         raise InvalidInput("prompt must be a string; tokens go into token_ids.", field="prompt")
     if job_timeout_s is not None and not 0 < job_timeout_s < 1e9:
@@ -79,7 +86,9 @@ def _message(said: Message) -> ChatMessage:
 
 
 def request_id_of(request_id: str | None) -> str:
-    """The caller's idempotency key, or a new one, so that a submit that is tried again stays one job."""
+    """The caller's idempotency key, or a new one, so that a submit that is tried again stays one
+    job.
+    """
     if request_id is None:
         return str(uuid.uuid4())
     check_request_id(request_id)

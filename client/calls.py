@@ -30,9 +30,10 @@ DEFAULT_TIMEOUT_S = 30.0
 class Calls:
     """Settings of a client.
 
-    `targets`: HOST:PORT or unix:PATH, several as a list or separated by commas; they must be doors of one job pool. `token`: the bearer
-    token. `tls`: None for plain text. `insecure`: allow a token in plain text beyond this machine. `timeout_s` bounds each call but streams,
-    all its attempts together. Raises InvalidInput.
+    `targets`: HOST:PORT or unix:PATH, several as a list or separated by commas; they must be doors
+    of one job pool. `token`: the bearer token. `tls`: None for plain text. `insecure`: allow a
+    token in plain text beyond this machine. `timeout_s` bounds each call but streams, all its
+    attempts together. Raises InvalidInput.
     """
 
     def __init__(
@@ -66,14 +67,18 @@ class Calls:
         self._known.add(target)
 
     def _shall_look(self, error: SkipjoinError, target: int) -> bool:
-        """Whether to look what answers at a target: once, and not where a server of ours has answered before."""
+        """Whether to look what answers at a target: once, and not where a server of ours has
+        answered before.
+        """
         if not found_no_server(error) or target in self._known:
             return False
         self._known.add(target)
         return True
 
     def _look(self, target: int, attempts: Attempts) -> Unavailable | None:
-        """What is wrong with a target. Blocks for two seconds at most, and no longer than the call has left (a name's addresses apart)."""
+        """What is wrong with a target. Blocks for two seconds at most, and no longer than the call
+        has left (a name's addresses apart).
+        """
         left_s = attempts.left_s
         within_s = LOOK_S if left_s is None else min(LOOK_S, left_s)
         return look(self._transport.targets[target], self._transport.tls, within_s)
@@ -109,7 +114,9 @@ def cancel_request(job_id: str, reason: str) -> pb.CancelRequest:
 
 
 def broken_stream(failure: FailedCall, follow: Follow, attempts: Attempts) -> tuple[SkipjoinError, float | None]:
-    """Why a stream broke. The server's own cap on a call's length is no end: the stream is attached again."""
+    """Why a stream broke. The server's own cap on a call's length is no end: the stream is attached
+    again.
+    """
     error, hint_s = error_of_call(failure)
     if isinstance(error, DeadlineExceeded) and follow.job_id is not None and not attempts.over:
         return Unavailable("The server ended the stream at its time limit."), hint_s
@@ -122,7 +129,9 @@ def ended_early() -> Unavailable:
 
 
 def failed_call(error: grpc.RpcError) -> FailedCall:
-    """A gRPC error as what it is: both kinds have the methods of a failed call, the base class declares none."""
+    """A gRPC error as what it is: both kinds have the methods of a failed call, the base class
+    declares none.
+    """
     if not isinstance(error, FailedCall):
         raise error
     return error

@@ -1,7 +1,8 @@
 """The channels of one client: further ones to the same server before one is full.
 
-Owns which channel a call goes over. A server takes a bounded number of calls from a connection, and what gRPC holds back for that waits in the
-client in silence. It makes no call and does not know how a channel is opened. Both clients use it, `Client` from any threads.
+Owns which channel a call goes over. A server takes a bounded number of calls from a connection, and
+what gRPC holds back for that waits in the client in silence. It makes no call and does not know how
+a channel is opened. Both clients use it, `Client` from any threads.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 FULL = 80
-"""With so many calls a channel counts as full: HTTP/2 wants 100 allowed (RFC 9113, 6.5.2), and a server hears of an end later than its client."""
+"""With so many calls a channel counts as full: HTTP/2 wants 100 allowed (RFC 9113, 6.5.2), and a
+server hears of an end later than its client.
+"""
 MOST = 64
-"""Channels to one server at most. When all are full, a call goes where the fewest are, and the server may refuse it."""
+"""Channels to one server at most. When all are full, a call goes where the fewest are, and the
+server may refuse it.
+"""
 
 C = TypeVar("C")
 

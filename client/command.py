@@ -1,7 +1,7 @@
 """`skipjoin generate`: send a prompt, print the answer as it comes.
 
-Owns the flags and the rendering. Ctrl-C cancels the job and exits with 130; a broken pipe ends quietly. cli.py calls it; it uses the SDK like
-anyone else.
+Owns the flags and the rendering. Ctrl-C cancels the job and exits with 130; a broken pipe ends
+quietly. cli.py calls it; it uses the SDK like anyone else.
 """
 
 from __future__ import annotations

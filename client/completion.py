@@ -1,6 +1,7 @@
 """The whole answer to a prompt.
 
-Owns `Completion` and its collection from chunks, and what a job that did not succeed raises. It makes no call; both clients use it.
+Owns `Completion` and its collection from chunks, and what a job that did not succeed raises. It
+makes no call; both clients use it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Completion:
 def completion_of(job_id: JobId, chunks: Sequence[Chunk]) -> Completion:
     """The output of all chunks of a job.
 
-    Raises JobFailed (PoisonJob), JobCancelled or DeadlineExceeded when the job did not succeed, InternalError when the chunks do not end.
+    Raises JobFailed (PoisonJob), JobCancelled or DeadlineExceeded when the job did not succeed,
+    InternalError when the chunks do not end.
     """
     finish = chunks[-1].finish if chunks else None
     if finish is None:

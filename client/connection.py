@@ -1,7 +1,8 @@
 """Where the servers are and how a channel to one is opened.
 
-Owns the reading of targets, the transport parameters (TLS, bearer token) and gRPC's channel options. It makes no call. Both clients use it. Several
-targets must be doors of one job pool: a call that fails on one goes on at the next.
+Owns the reading of targets, the transport parameters (TLS, bearer token) and gRPC's channel
+options. It makes no call. Both clients use it. Several targets must be doors of one job pool: a
+call that fails on one goes on at the next.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class TlsParams:
-    """TLS towards the servers. `root_pem` None: the system's roots. `cert_pem` and `key_pem` go together: mutual TLS."""
+    """TLS towards the servers. `root_pem` None: the system's roots. `cert_pem` and `key_pem` go
+    together: mutual TLS.
+    """
 
     root_pem: bytes | None = None
     cert_pem: bytes | None = None
@@ -51,7 +54,8 @@ class TlsParams:
 class Transport:
     """How to reach the targets. Raises InvalidInput for a target that is none.
 
-    A `token` is sent in plain text only to this machine, unless `insecure` says that the network is trusted.
+    A `token` is sent in plain text only to this machine, unless `insecure` says that the network is
+    trusted.
     """
 
     targets: tuple[str, ...]
@@ -107,7 +111,9 @@ def read_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def is_local(target: str) -> bool:
-    """Whether a target is on this machine. Raises InvalidInput when it is neither HOST:PORT nor unix:PATH."""
+    """Whether a target is on this machine. Raises InvalidInput when it is neither HOST:PORT nor
+    unix:PATH.
+    """
     if target.startswith("unix:") and len(target) > len("unix:"):
         return True
     host, colon, port = target.rpartition(":")

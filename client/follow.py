@@ -1,6 +1,7 @@
 """One stream across as many connections as it takes: every token once.
 
-Owns `Follow`: which call comes next, and which tokens of a message are new. It makes no call and knows no waiting; both clients drive it.
+Owns `Follow`: which call comes next, and which tokens of a message are new. It makes no call and
+knows no waiting; both clients drive it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from ..proto.convert import chunk_from_wire, event_from_wire, job_from_wire, spe
 
 
 class Follow:
-    """The state of a stream: the job (None until a Generate has its answer), the next offset, whether the end has come.
+    """The state of a stream: the job (None until a Generate has its answer), the next offset,
+    whether the end has come.
 
     `on_event` hears of preemptions and the like; None: the server sends no events.
     """
@@ -59,7 +61,9 @@ class Follow:
         return pb.SubmitRequest(spec=self._generate.spec, request_id=self._generate.request_id)
 
     def take(self, message: pb.GenerateResponse | pb.StreamResponse | None) -> Chunk | None:
-        """The new tokens of a message, if it has any. Raises InternalError when the server leaves tokens out or sends nonsense."""
+        """The new tokens of a message, if it has any. Raises InternalError when the server leaves
+        tokens out or sends nonsense.
+        """
         if message is None:  # grpc.aio gives None for bytes that are no message
             raise InternalError("The server's answer cannot be read.")
         try:
@@ -81,7 +85,8 @@ class Follow:
         if chunk.offset > self.offset:
             raise InternalError(f"The server left out tokens {self.offset} to {chunk.offset - 1}.")
         if chunk.offset < self.offset and chunk.token_ids:
-            # Its text cannot be divided, and a stream never starts before the offset that it was asked for.
+            # Its text cannot be divided, and a stream never starts before the offset that it was
+            # asked for.
             raise InternalError(f"The server sent token {chunk.offset} twice.")
         self.offset = max(self.offset, chunk.end)
         self.done = chunk.finish is not None

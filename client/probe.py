@@ -1,7 +1,8 @@
 """What answers at an address where a call found no server of ours, told by its first bytes.
 
-Owns one short look over a plain socket: whether TLS or plain text, HTTP/1 or HTTP/2 is spoken there, and the sentence that says the cure. gRPC tells
-all of them as one broken connection, and a client would try again until its time is over. It makes no call; both clients ask it once.
+Owns one short look over a plain socket: whether TLS or plain text, HTTP/1 or HTTP/2 is spoken
+there, and the sentence that says the cure. gRPC tells all of them as one broken connection, and a
+client would try again until its time is over. It makes no call; both clients ask it once.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ class _Until:
 
 
 def look(target: str, tls: TlsParams | None, within_s: float = LOOK_S) -> Unavailable | None:
-    """What is wrong with the address, or with how it is spoken to; None when nothing is, or no one listens.
+    """What is wrong with the address, or with how it is spoken to; None when nothing is, or no one
+    listens.
 
-    Blocks for `within_s` at most, all connections together, and for as long as the system takes to find a name's addresses.
+    Blocks for `within_s` at most, all connections together, and for as long as the system takes to
+    find a name's addresses.
     """
     if target.startswith("unix:"):
         return None
@@ -102,7 +105,9 @@ def _wrong(target: str, said: str, field: str = "target") -> Unavailable:
 
 
 def _is_grpc(said: bytes) -> bool:
-    """Whether the first bytes are HTTP/2's settings; what speaks HTTP/1 may answer a page without a status line."""
+    """Whether the first bytes are HTTP/2's settings; what speaks HTTP/1 may answer a page without a
+    status line.
+    """
     return said[3:4] == bytes((_SETTINGS,))
 
 
@@ -136,7 +141,9 @@ def _first_bytes(target: str, until: _Until) -> bytes:
 
 
 def _handshake(target: str, until: _Until) -> str | None:
-    """The protocol that a TLS server agreed to, "" for none; None when it speaks no TLS. No secret goes over this connection."""
+    """The protocol that a TLS server agreed to, "" for none; None when it speaks no TLS. No secret
+    goes over this connection.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

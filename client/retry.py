@@ -1,11 +1,13 @@
 """When a call is tried again, and when it is given up.
 
-Owns `RetryParams` and `Attempts`, one call's history. It knows no gRPC: it is told our errors and answers how long to wait. Both clients use it.
+Owns `RetryParams` and `Attempts`, one call's history. It knows no gRPC: it is told our errors and
+answers how long to wait. Both clients use it.
 
-Only Unavailable is tried again (AIP-194), and the Overloaded of a server that was too busy to look at the call; a full queue is for the caller to
-decide about. Every call of this service may be tried again: a submit carries a request_id. The wait grows exponentially with full jitter
-("Exponential Backoff And Jitter", AWS Architecture Blog, 2015), never below the server's hint. With several targets the next one is tried at once;
-the wait comes after a round through all.
+Only Unavailable is tried again (AIP-194), and the Overloaded of a server that was too busy to look
+at the call; a full queue is for the caller to decide about. Every call of this service may be tried
+again: a submit carries a request_id. The wait grows exponentially with full jitter ("Exponential
+Backoff And Jitter", AWS Architecture Blog, 2015), never below the server's hint. With several
+targets the next one is tried at once; the wait comes after a round through all.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ _MOMENT_NS = 50_000_000  # gRPC and we may differ about when a deadline passes
 
 @dataclass(frozen=True, slots=True)
 class RetryParams:
-    """Waits between rounds: up to `first_s`, doubling, up to `longest_s` (before jitter); `give_up_s` without progress ends the call.
+    """Waits between rounds: up to `first_s`, doubling, up to `longest_s` (before jitter);
+    `give_up_s` without progress ends the call.
 
-    `give_up_s` 0 tries every target once. `on_wait` hears the error and the seconds before each wait, so that nobody waits in
-    silence. Raises InvalidInput when a number is negative.
+    `give_up_s` 0 tries every target once. `on_wait` hears the error and the seconds before each
+    wait, so that nobody waits in silence. Raises InvalidInput when a number is negative.
     """
 
     first_s: float = 0.1
@@ -41,7 +44,8 @@ class RetryParams:
 
 
 class Attempts:
-    """The attempts of one call: `remaining_s` before each, `failed` after a failure, `progressed` when something arrived.
+    """The attempts of one call: `remaining_s` before each, `failed` after a failure, `progressed`
+    when something arrived.
 
     `timeout_s` bounds the whole call, all attempts and waits together; None: no bound.
     """
@@ -62,7 +66,9 @@ class Attempts:
         self._failures = 0
 
     def remaining_s(self) -> float | None:
-        """Seconds that the next attempt may take; None: no bound. Raises DeadlineExceeded when none are left."""
+        """Seconds that the next attempt may take; None: no bound. Raises DeadlineExceeded when none
+        are left.
+        """
         self._attempt_ns = now_ns = self._clock.now_ns()
         if self._deadline_ns is None:
             return None

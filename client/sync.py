@@ -1,7 +1,8 @@
 """The client without asyncio.
 
-Owns `Client` and `Generation`: the driving of calls in the caller's thread, nothing else. What to send, when to try
-again and which tokens are new is decided by the modules it shares with client/aio.py.
+Owns `Client` and `Generation`: the driving of calls in the caller's thread, nothing else. What to
+send, when to try again and which tokens are new is decided by the modules it shares with
+client/aio.py.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _R = TypeVar("_R")
 class Client(Calls):
     """Talks to skipjoin servers from any threads. Use it with `with`, or call `close`.
 
-    Calls raise the classes of skipjoin.core.errors: Overloaded carries `retry_after_s`; Unavailable comes only after the retries.
+    Calls raise the classes of skipjoin.core.errors: Overloaded carries `retry_after_s`; Unavailable
+    comes only after the retries.
     """
 
     def __init__(
@@ -130,7 +132,9 @@ class Client(Calls):
         on_event: Callable[[JobEvent], None] | None = None,
         **options: Unpack[AskedOptions],
     ) -> Generation:
-        """Submit a job and follow it: `for chunk in client.generate(...)`, or `client.generate(...).result()`."""
+        """Submit a job and follow it: `for chunk in client.generate(...)`, or
+        `client.generate(...).result()`.
+        """
         spec = spec_of(prompt, token_ids, messages, params, job_timeout_s, cancel_on_disconnect, options)
         follow = Follow.generate(spec, request_id_of(request_id), on_event)
         return Generation(self, follow, self._attempts(timeout_s))
@@ -154,14 +158,18 @@ class Client(Calls):
             sleep_s(wait_s)
 
     def _explained(self, error: SkipjoinError, target: int, attempts: Attempts) -> SkipjoinError:
-        """The error with its address. Raises what a look at the address found: that does not go away by itself."""
+        """The error with its address. Raises what a look at the address found: that does not go
+        away by itself.
+        """
         found = self._look(target, attempts) if self._shall_look(error, target) else None
         if found is not None:
             raise found
         return self._named(error, target)
 
     def find(self, follow: Follow) -> pb.GenerateResponse:
-        """The job of a Generate whose answer has not come: its submit again, under the same request_id."""
+        """The job of a Generate whose answer has not come: its submit again, under the same
+        request_id.
+        """
         answer = self._call("Submit", follow.submit_again(), pb.SubmitResponse)
         return pb.GenerateResponse(job=answer.job)
 
@@ -204,7 +212,8 @@ class Client(Calls):
 class Generation(Iterator[Chunk]):
     """The chunks of one job; iterate over it once. The last chunk carries the finish.
 
-    `job` and `job_id` are known once the server has the job (the first chunk has come); `offset` is where a stream would go on.
+    `job` and `job_id` are known once the server has the job (the first chunk has come); `offset` is
+    where a stream would go on.
     """
 
     def __init__(self, client: Client, follow: Follow, attempts: Attempts) -> None:
@@ -231,7 +240,9 @@ class Generation(Iterator[Chunk]):
         return next(self._chunks)
 
     def result(self) -> Completion:
-        """The whole answer, when called instead of iterating. Raises JobFailed, JobCancelled or DeadlineExceeded when the job did not succeed."""
+        """The whole answer, when called instead of iterating. Raises JobFailed, JobCancelled or
+        DeadlineExceeded when the job did not succeed.
+        """
         chunks = list(self)
         return completion_of(self.known_id, chunks)
 

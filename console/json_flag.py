@@ -1,7 +1,8 @@
 """`--json`: one flag of one meaning, for commands that measure.
 
-Owns the flag, and that standard output carries the JSON alone when it is the JSON's: what a command prints for a person meanwhile goes to standard
-error. It knows no command and no value. Commands whose results are small (`admin`, `generate`, `profile show`) have the flag without a file.
+Owns the flag, and that standard output carries the JSON alone when it is the JSON's: what a command
+prints for a person meanwhile goes to standard error. It knows no command and no value. Commands
+whose results are small (`admin`, `generate`, `profile show`) have the flag without a file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _kept: ContextVar[TextIO | None] = ContextVar("the JSON's standard output", defa
 
 
 def add_json_flag(parser: argparse.ArgumentParser, what: str) -> None:
-    """`--json`, `--json -` and `--json FILE`; `args.json` is None without it, `STANDARD` for standard output."""
+    """`--json`, `--json -` and `--json FILE`; `args.json` is None without it, `STANDARD` for
+    standard output.
+    """
     parser.add_argument(
         "--json",
         nargs="?",

@@ -87,7 +87,9 @@ class AskedOptions(TypedDict, total=False):
 
 
 class AskedOptionsEach(TypedDict, total=False):
-    """The options as keyword arguments of `LLM.generate`: one value for all prompts, or one for each."""
+    """The options as keyword arguments of `LLM.generate`: one value for all prompts, or one for
+    each.
+    """
 
     priority: int | Sequence[int]
 
@@ -111,7 +113,9 @@ NOTHING_ASKED = Asked()
 
 
 def check_names(given: Iterable[str]) -> None:
-    """Raise TypeError for a name that is no option, as a call with an unknown keyword argument does."""
+    """Raise TypeError for a name that is no option, as a call with an unknown keyword argument
+    does.
+    """
     for name in given:
         if name not in OPTIONS:
             raise TypeError(f"{name!r} is no option of a request; there are: {', '.join(OPTIONS)}.")

@@ -1,7 +1,8 @@
 """The only place that reads a clock.
 
-Owns the `Clock` port and its two implementations: the machine's monotonic clock and a clock that a simulation or a test moves by hand.
-It does not know who asks; engine/turn, sim and the serving processes hold one each.
+Owns the `Clock` port and its two implementations: the machine's monotonic clock and a clock that a
+simulation or a test moves by hand. It does not know who asks; engine/turn, sim and the serving
+processes hold one each.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from typing import Protocol
 class CostModel(Protocol):
     """Predicted times of one (model, device, parallelism), in whole nanoseconds. Pure.
 
-    iteration = A + P1*prefill_tokens + P2*sum(chunk * context incl. the chunk) + D1*sum(decode contexts) + D2*decode_batch
+    iteration = A + P1*prefill_tokens + P2*sum(chunk * context incl. the chunk) + D1*sum(decode
+    contexts) + D2*decode_batch
     """
 
     def chunk_ns(self, tokens: int, context_before: int) -> int:
@@ -28,7 +29,9 @@ class CostModel(Protocol):
         ...
 
     def iteration_ns(self, chunks: Sequence[tuple[int, int]], batch: int, context_sum: int) -> int:
-        """An iteration of `chunks` (tokens, context before) and `batch` decode members; 0 for nothing at all."""
+        """An iteration of `chunks` (tokens, context before) and `batch` decode members; 0 for
+        nothing at all.
+        """
         ...
 
     def move_ns(self, tokens: int) -> int:

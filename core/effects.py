@@ -1,8 +1,10 @@
 """Everything that the engine tells the world.
 
-Owns the effect values; one `TurnEffects` batch leaves per turn. They do not know who reads: journal, streams, metrics and records are readers
-of this one stream. engine/state makes them, proto/convert carries them to the door. Those of which a turn may have as many as its batch has members
-are named tuples, made in less than half the time of a frozen dataclass; no two of these kinds have the same fields, or they could be equal.
+Owns the effect values; one `TurnEffects` batch leaves per turn. They do not know who reads:
+journal, streams, metrics and records are readers of this one stream. engine/state makes them,
+proto/convert carries them to the door. Those of which a turn may have as many as its batch has
+members are named tuples, made in less than half the time of a frozen dataclass; no two of these
+kinds have the same fields, or they could be equal.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from .plan import Int32s, Int64s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokensEmitted:
-    """New tokens in columns: int64[n] handles, int32[n] positions (0 = first output token), int32[n] tokens."""
+    """New tokens in columns: int64[n] handles, int32[n] positions (0 = first output token),
+    int32[n] tokens.
+    """
 
     handles: Int64s
     positions: Int32s
@@ -68,7 +72,9 @@ class Recomputed:
 
 
 class Finished(NamedTuple):
-    """The last word about a job, after its tokens. `failure` is (code, message) when the reason is FAILED."""
+    """The last word about a job, after its tokens. `failure` is (code, message) when the reason is
+    FAILED.
+    """
 
     handle: Handle
     reason: FinishReason
@@ -130,7 +136,8 @@ class SnapshotGiven:
     kv: KvDepth
     live_jobs: int
     running_jobs: int
-    # Not in the text that a record's fingerprint is made of: records from before the dial was told replay as they did.
+    # Not in the text that a record's fingerprint is made of: records from before the dial was told
+    # replay as they did.
     tail: float | None = field(default=None, repr=False)
 
 
@@ -140,7 +147,9 @@ Effect = (
 
 
 class TurnStats(NamedTuple):
-    """Numbers of one turn. Page counts of moves are those started in this turn; times in ns; `measured_ns` None without a batch."""
+    """Numbers of one turn. Page counts of moves are those started in this turn; times in ns;
+    `measured_ns` None without a batch.
+    """
 
     seq: int
     now_ns: int
@@ -157,7 +166,9 @@ class TurnStats(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TurnEffects:
-    """All effects of one turn, tokens first. `generation` and the engine's incarnation fence late batches at the door."""
+    """All effects of one turn, tokens first. `generation` and the engine's incarnation fence late
+    batches at the door.
+    """
 
     stats: TurnStats
     tokens: TokensEmitted | None = None

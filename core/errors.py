@@ -1,7 +1,8 @@
 """The tree of everything that can go wrong and be said to a person.
 
-Owns the exception classes, their stable codes and process exit codes. It does not know gRPC or HTTP: `proto/status.py` maps the
-codes to wire statuses in one table. Raised on every floor; assert is for our own bugs only.
+Owns the exception classes, their stable codes and process exit codes. It does not know gRPC or
+HTTP: `proto/status.py` maps the codes to wire statuses in one table. Raised on every floor; assert
+is for our own bugs only.
 
     SkipjoinError
     |-- InvalidInput          INVALID_INPUT       a field out of bounds, a malformed request or file        exit 2
@@ -39,8 +40,9 @@ from typing import ClassVar
 class SkipjoinError(Exception):
     """Root of the tree.
 
-    `message` is one sentence or two for a person: what was wrong and what to do. `field` and `limit` name the input and its bound.
-    None of them may hold a path of ours, a class name, SQL or a secret.
+    `message` is one sentence or two for a person: what was wrong and what to do. `field` and
+    `limit` name the input and its bound. None of them may hold a path of ours, a class name, SQL or
+    a secret.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -75,7 +77,9 @@ class NeverFits(InvalidInput):
 
 
 def too_long(tokens: int, context: int, field: str, *, at_least: bool = False) -> NeverFits:
-    """What a prompt of too many tokens is told; `context` bounds prompt and output together, and an output has one token."""
+    """What a prompt of too many tokens is told; `context` bounds prompt and output together, and an
+    output has one token.
+    """
     return NeverFits(
         f"This model's maximum context length is {context} tokens here, prompt and output together; the prompt has"
         f" {'at least ' * at_least}{tokens}.",
@@ -157,7 +161,9 @@ class PermissionDenied(Denied):
 
 
 OPEN_CALLS = "calls"
-"""The field of an Overloaded for which nothing but the call's headers was looked at: the same call is welcome a moment later."""
+"""The field of an Overloaded for which nothing but the call's headers was looked at: the same call
+is welcome a moment later.
+"""
 
 
 class Overloaded(SkipjoinError):
@@ -187,7 +193,9 @@ class StoreUnavailable(Unavailable):
 
 
 class DataLoss(SkipjoinError):
-    """What was stored comes back damaged from the disk, and is not given out; asking again does not help."""
+    """What was stored comes back damaged from the disk, and is not given out; asking again does not
+    help.
+    """
 
     code = "DATA_LOSS"
 

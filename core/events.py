@@ -1,7 +1,7 @@
 """Everything that can happen to the engine from outside.
 
-Owns the event values; a turn applies a batch of them at one `now_ns`. They do not know their carrier: the door sends them over a socket,
-the simulator and the tests build them by hand.
+Owns the event values; a turn applies a batch of them at one `now_ns`. They do not know their
+carrier: the door sends them over a socket, the simulator and the tests build them by hand.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from .plan import Int32s
 class Submitted:
     """A claimed job enters the engine.
 
-    `prompt` (int32[prompt_tokens]) is None when its tokens follow later with `PromptArrived`; such a job is ranked but not admitted. In
-    the simulator prompts have a length and no tokens, and `has_prompt` is true all the same. `generated` are the tokens already in the log
-    (a takeover resumes behind them). `asked` is resolved: seed and max_new_tokens are set. `arrival_ns` and `deadline_ns` are on the
-    engine's monotonic clock; arrival may lie in the past. `alone` marks a crash suspect: nothing else may be in a batch with it.
-    `earlier_output_tokens` is as in JobFacts. `output_tokens` is the true length, known to the simulator only and read by
-    oracle policies only.
+    `prompt` (int32[prompt_tokens]) is None when its tokens follow later with `PromptArrived`; such
+    a job is ranked but not admitted. In the simulator prompts have a length and no tokens, and
+    `has_prompt` is true all the same. `generated` are the tokens already in the log (a takeover
+    resumes behind them). `asked` is resolved: seed and max_new_tokens are set. `arrival_ns` and
+    `deadline_ns` are on the engine's monotonic clock; arrival may lie in the past. `alone` marks a
+    crash suspect: nothing else may be in a batch with it. `earlier_output_tokens` is as in
+    JobFacts. `output_tokens` is the true length, known to the simulator only and read by oracle
+    policies only.
     """
 
     handle: Handle
@@ -49,7 +51,9 @@ class PromptArrived:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """The job shall end; everything it holds is freed within two iterations. An unknown handle is ignored."""
+    """The job shall end; everything it holds is freed within two iterations. An unknown handle is
+    ignored.
+    """
 
     handle: Handle
 
@@ -58,7 +62,8 @@ class CancelRequested:
 class PolicyChosen:
     """The operator switches the policy live; queued and running jobs are ranked anew.
 
-    `tail` is the dial of a policy that has one, None for the configured one; said of the policy that is on, it turns the dial and nothing else.
+    `tail` is the dial of a policy that has one, None for the configured one; said of the policy
+    that is on, it turns the dial and nothing else.
     """
 
     policy: str
@@ -67,7 +72,9 @@ class PolicyChosen:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorReset:
-    """The executor came back with empty pools under a new generation; plans in flight and old move tickets are void."""
+    """The executor came back with empty pools under a new generation; plans in flight and old move
+    tickets are void.
+    """
 
     generation: int
 

@@ -1,6 +1,7 @@
 """The executor port: what carries out plans.
 
-Owns `Executor` and the `ExecutorFacts` that it finds at its start. It knows no executor; `executor/` has the real one, `sim/` the simulated one.
+Owns `Executor` and the `ExecutorFacts` that it finds at its start. It knows no executor;
+`executor/` has the real one, `sim/` the simulated one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from .plan import IterationPlan
 
 @dataclass(frozen=True, slots=True)
 class ExecutorFacts:
-    """What the executor found at start: pool sizes in pages (minimum over ranks) and its generation."""
+    """What the executor found at start: pool sizes in pages (minimum over ranks) and its
+    generation.
+    """
 
     generation: int
     device_pages: int
@@ -33,13 +36,17 @@ class Executor(Protocol):
         ...
 
     def submit(self, plan: IterationPlan) -> None:
-        """Take a plan; plans are carried out in order. Returns at once or after computing, as it likes. Raises ExecutorLost."""
+        """Take a plan; plans are carried out in order. Returns at once or after computing, as it
+        likes. Raises ExecutorLost.
+        """
         ...
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
-        """The outcome of the oldest plan not yet answered, waiting at most `timeout_ns` (None: for ever); None on time-out.
+        """The outcome of the oldest plan not yet answered, waiting at most `timeout_ns` (None: for
+        ever); None on time-out.
 
-        A plan without compute is answered as soon as a move landed or at once when none is in flight.
+        A plan without compute is answered as soon as a move landed or at once when none is in
+        flight.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Names for the things that are numbered or named.
 
-Owns the NewTypes that keep a page from being passed for a move. It knows nothing of what stands behind an id;
-everybody imports it.
+Owns the NewTypes that keep a page from being passed for a move. It knows nothing of what stands
+behind an id; everybody imports it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ JobId = NewType("JobId", str)
 """Public name of a job, given by the door: 32 lower-case hex digits. Unique for ever."""
 
 Handle = NewType("Handle", int)
-"""The engine's number for a job. Given by the door with `Submitted`, counts up, never reused within one engine incarnation."""
+"""The engine's number for a job. Given by the door with `Submitted`, counts up, never reused within
+one engine incarnation.
+"""
 
 TenantId = NewType("TenantId", str)
 DEFAULT_TENANT = TenantId("default")

@@ -1,7 +1,8 @@
 """A job: what was asked, which durable state it is in, and why it ended.
 
-Owns `JobState` with the table of its legal moves, `FinishReason` and `JobAccount` (where a job's time went). It does not know how a job
-is stored or scheduled: running and preempted are live facts of the engine and never durable states. Job pool, door and engine use it.
+Owns `JobState` with the table of its legal moves, `FinishReason` and `JobAccount` (where a job's
+time went). It does not know how a job is stored or scheduled: running and preempted are live facts
+of the engine and never durable states. Job pool, door and engine use it.
 """
 
 from __future__ import annotations
@@ -81,11 +82,13 @@ class LevelCause(Enum):
 
 
 class JobAccount(NamedTuple):
-    """Where the job's time in the engine went, in nanoseconds; the five parts sum exactly to `jct_ns`.
+    """Where the job's time in the engine went, in nanoseconds; the five parts sum exactly to
+    `jct_ns`.
 
-    `queued_ns`: from arrival to the first iteration that holds the job. `prefill_ns`, `decode_ns`: in a batch. `moving_ns`: out of the batch
-    while its own KV is on the way in. `preempted_ns`: out of the batch otherwise. Counters: `preemptions` (left the batch while
-    unfinished), `promotions`, `demotions`, `recomputed_tokens`. `first_token_ns` counts from arrival, None before it.
+    `queued_ns`: from arrival to the first iteration that holds the job. `prefill_ns`, `decode_ns`:
+    in a batch. `moving_ns`: out of the batch while its own KV is on the way in. `preempted_ns`: out
+    of the batch otherwise. Counters: `preemptions` (left the batch while unfinished), `promotions`,
+    `demotions`, `recomputed_tokens`. `first_token_ns` counts from arrival, None before it.
     """
 
     queued_ns: int
@@ -110,7 +113,9 @@ class JobAccount(NamedTuple):
 
     @classmethod
     def from_json(cls, text: str) -> JobAccount:
-        """The account that `to_json` wrote; raises InvariantViolation when the text is something else."""
+        """The account that `to_json` wrote; raises InvariantViolation when the text is something
+        else.
+        """
         try:
             return cls(**json.loads(text))
         except (TypeError, ValueError) as error:

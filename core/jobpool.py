@@ -1,6 +1,7 @@
 """The port of the durable job pool.
 
-Owns `JobReader` and `JobPool`. It knows no store; `jobpool/` has them. Its rows are the values of pool.py.
+Owns `JobReader` and `JobPool`. It knows no store; `jobpool/` has them. Its rows are the values of
+pool.py.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from .pool import JobPage, JobQuery, JobRecord, LogBatch, NewJob, PoolDepth, Tok
 
 
 class JobReader(Protocol):
-    """Questions to the durable pool. Methods are synchronous and called from one thread; a stored job that is damaged is DataLoss.
+    """Questions to the durable pool. Methods are synchronous and called from one thread; a stored
+    job that is damaged is DataLoss.
 
     They raise StoreUnavailable when the pool cannot be read now.
     """
 
     def first_of(self, job: NewJob) -> JobRecord | None:
-        """The job that was stored under the same tenant and request_id, None without one. Raises Conflict when the body differs."""
+        """The job that was stored under the same tenant and request_id, None without one. Raises
+        Conflict when the body differs.
+        """
         ...
 
     def get(self, job_id: JobId) -> JobRecord:
@@ -48,9 +52,11 @@ class JobReader(Protocol):
 
 
 class JobPool(JobReader, Protocol):
-    """The durable pool: jobs, their states and their token logs. Methods are synchronous and called from one thread.
+    """The durable pool: jobs, their states and their token logs. Methods are synchronous and called
+    from one thread.
 
-    Every method that writes returns only when the write is on stable storage (`durable`), and raises StoreUnavailable when it cannot.
+    Every method that writes returns only when the write is on stable storage (`durable`), and
+    raises StoreUnavailable when it cannot.
     """
 
     @property
@@ -59,38 +65,53 @@ class JobPool(JobReader, Protocol):
         ...
 
     def open_epoch(self, owner: str) -> int:
-        """A new owner takes the pool: answers its epoch, larger than all before. Writes under an older epoch are refused from now on."""
+        """A new owner takes the pool: answers its epoch, larger than all before. Writes under an
+        older epoch are refused from now on.
+        """
         ...
 
     def reader(self) -> JobReader | None:
-        """A second way in that only reads and waits for no write, for the calling thread; None: ask the pool itself, on its own thread."""
+        """A second way in that only reads and waits for no write, for the calling thread; None: ask
+        the pool itself, on its own thread.
+        """
         ...
 
     def look(self) -> None:
-        """Whether what is written now would be found after a restart, in microseconds. Raises StoreUnavailable."""
+        """Whether what is written now would be found after a restart, in microseconds. Raises
+        StoreUnavailable.
+        """
         ...
 
     def probe(self) -> None:
-        """Write something that changes nothing: whether the pool can be written. Raises StoreUnavailable."""
+        """Write something that changes nothing: whether the pool can be written. Raises
+        StoreUnavailable.
+        """
         ...
 
     def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
-        """Store jobs in one commit. Per job: its record (the first one's on a repeated request_id), or Conflict when the body differs."""
+        """Store jobs in one commit. Per job: its record (the first one's on a repeated request_id),
+        or Conflict when the body differs.
+        """
         ...
 
     def claim(self, epoch: int, limit: int) -> list[JobRecord]:
-        """Up to `limit` jobs, oldest first, ACCEPTED or CLAIMED under an older epoch, with prompt and tokens so far; they become CLAIMED(epoch)."""
+        """Up to `limit` jobs, oldest first, ACCEPTED or CLAIMED under an older epoch, with prompt
+        and tokens so far; they become CLAIMED(epoch).
+        """
         ...
 
     def commit(self, epoch: int, batch: LogBatch) -> None:
         """Append one turn's tokens and ends in one commit.
 
-        Writes nothing and raises InvariantViolation when a position is not the log's length, WrongState when `epoch` is an old one.
+        Writes nothing and raises InvariantViolation when a position is not the log's length,
+        WrongState when `epoch` is an old one.
         """
         ...
 
     def cancel(self, job_id: JobId, reason: str) -> JobRecord:
-        """ACCEPTED: becomes CANCELLED at once. CLAIMED: is marked, the owner ends it. Final: unchanged. Raises NotFound."""
+        """ACCEPTED: becomes CANCELLED at once. CLAIMED: is marked, the owner ends it. Final:
+        unchanged. Raises NotFound.
+        """
         ...
 
     def mark_crash(self, epoch: int, job_ids: Sequence[JobId]) -> None:
@@ -98,5 +119,7 @@ class JobPool(JobReader, Protocol):
         ...
 
     def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
-        """Expire ACCEPTED jobs past their deadline, delete final jobs older than `keep_ns`; answers how many were touched. Call until it is 0."""
+        """Expire ACCEPTED jobs past their deadline, delete final jobs older than `keep_ns`; answers
+        how many were touched. Call until it is 0.
+        """
         ...

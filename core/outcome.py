@@ -1,7 +1,8 @@
 """What came out of an iteration.
 
-Owns `IterationOutcome`: sampled tokens, landed moves and the executor's own stamps. It does not know what the tokens mean for the job;
-executors (real, simulated, replayed) make it and engine/turn applies it.
+Owns `IterationOutcome`: sampled tokens, landed moves and the executor's own stamps. It does not
+know what the tokens mean for the job; executors (real, simulated, replayed) make it and engine/turn
+applies it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from .plan import Int32s, Int64s, no_int32, no_int64
 class IterationOutcome:
     """Tokens in the order core/plan.py states: int64[n] handles, int32[n] tokens.
 
-    `logprobs` is None or has n entries, None for jobs that asked for none. `landed` are moves that were completed since the last outcome.
-    `failed` are jobs whose logits were not finite, with a reason: they emit no token, the neighbours are not hurt.
-    `started_ns` and `ended_ns` are the executor's monotonic stamps around the batch's work.
+    `logprobs` is None or has n entries, None for jobs that asked for none. `landed` are moves that
+    were completed since the last outcome. `failed` are jobs whose logits were not finite, with a
+    reason: they emit no token, the neighbours are not hurt. `started_ns` and `ended_ns` are the
+    executor's monotonic stamps around the batch's work.
     """
 
     seq: int

@@ -1,7 +1,8 @@
 """One iteration, decided: what runs, what moves, what is dropped.
 
-Owns `IterationPlan` and its parts, frozen values that anyone can carry out, print, record or replay. It does not know why a job was chosen
-nor how a batch is computed. kvstore/planner makes plans, engine/turn hands them to an Executor, executors and the simulator obey.
+Owns `IterationPlan` and its parts, frozen values that anyone can carry out, print, record or
+replay. It does not know why a job was chosen nor how a batch is computed. kvstore/planner makes
+plans, engine/turn hands them to an Executor, executors and the simulator obey.
 
 Rules an executor may rely on:
 * ranks never allocate: a page id names one slot of `page_tokens` tokens, the same on every rank;
@@ -44,10 +45,11 @@ def no_int64() -> Int64s:
 
 
 class Admit(NamedTuple):
-    """A job enters the executor: all known tokens (int32[known]: the prompt, then what was generated) and what was asked.
+    """A job enters the executor: all known tokens (int32[known]: the prompt, then what was
+    generated) and what was asked.
 
-    No KV is cached for it: `computed` starts at 0 whatever the executor knew before. `tokens` may be empty in the simulator only, where
-    `known_tokens` says how many there are.
+    No KV is cached for it: `computed` starts at 0 whatever the executor knew before. `tokens` may
+    be empty in the simulator only, where `known_tokens` says how many there are.
     """
 
     handle: Handle
@@ -60,9 +62,11 @@ class Admit(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeBatch:
-    """The decode members of an iteration: int64[n] handles; each computes its last known token and emits one.
+    """The decode members of an iteration: int64[n] handles; each computes its last known token and
+    emits one.
 
-    The same object in two plans means the same members in the same order: executors keep their batch tensors then.
+    The same object in two plans means the same members in the same order: executors keep their
+    batch tensors then.
     """
 
     handles: Int64s = field(default_factory=no_int64)
@@ -75,7 +79,9 @@ NO_DECODE = DecodeBatch()
 
 
 class PrefillChunk(NamedTuple):
-    """Tokens [start, start + length) of a job's known tokens; `last` when it reaches the end, and then a token is sampled."""
+    """Tokens [start, start + length) of a job's known tokens; `last` when it reaches the end, and
+    then a token is sampled.
+    """
 
     handle: Handle
     start: int
@@ -85,7 +91,9 @@ class PrefillChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageAppends:
-    """Growth of block tables in columns: page `pages[i]` is appended to the table of `handles[i]`, in order."""
+    """Growth of block tables in columns: page `pages[i]` is appended to the table of `handles[i]`,
+    in order.
+    """
 
     handles: Int64s = field(default_factory=no_int64)
     pages: Int32s = field(default_factory=no_int32)
@@ -110,7 +118,9 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Move:
-    """A copy of whole pages: `pages[i]` <-> `host_slots[i]`, int32[k] each. Lands when its id is in an outcome's `landed`."""
+    """A copy of whole pages: `pages[i]` <-> `host_slots[i]`, int32[k] each. Lands when its id is in
+    an outcome's `landed`.
+    """
 
     move_id: MoveId
     direction: Direction
@@ -121,10 +131,12 @@ class Move:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IterationPlan:
-    """What one iteration does. `generation` is the executor's; a plan or a landed move of another generation is void.
+    """What one iteration does. `generation` is the executor's; a plan or a landed move of another
+    generation is void.
 
-    `predicted_ns` is the cost model's time of the batch, None when nothing is computed. `dropped` handles are forgotten by the executor
-    after this iteration's predecessor: their pages may already belong to others in this plan.
+    `predicted_ns` is the cost model's time of the batch, None when nothing is computed. `dropped`
+    handles are forgotten by the executor after this iteration's predecessor: their pages may
+    already belong to others in this plan.
     """
 
     seq: int

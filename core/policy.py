@@ -1,7 +1,8 @@
 """The policy port: what engine and planner ask of whatever ranks the jobs.
 
-Owns `Policy` and the values that cross it: `Tick`, `JobFacts`, `Key`, `Admission`, and `Dialled` for policies with a dial.
-It knows no policy; `scheduler/` has them, and engine/assemble introduces one to the planner.
+Owns `Policy` and the values that cross it: `Tick`, `JobFacts`, `Key`, `Admission`, and `Dialled`
+for policies with a dial. It knows no policy; `scheduler/` has them, and engine/assemble introduces
+one to the planner.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from .ids import DEFAULT_TENANT, Handle, Level, TenantId
 class Tick(NamedTuple):
     """One instant on the engine's three clocks.
 
-    `now_ns` is the wall (monotonic) clock; `decode_ns` is the decode clock: the sum, over the iterations launched so far, of the predicted time
-    of their decode part; `steps` counts iterations that had a decode part. What a job did while it stood in the decode batch is a difference
-    of two ticks: service = decode_ns - decode_ns at joining, tokens = steps - steps at joining. So an unchanged turn touches no job.
+    `now_ns` is the wall (monotonic) clock; `decode_ns` is the decode clock: the sum, over the
+    iterations launched so far, of the predicted time of their decode part; `steps` counts
+    iterations that had a decode part. What a job did while it stood in the decode batch is a
+    difference of two ticks: service = decode_ns - decode_ns at joining, tokens = steps - steps at
+    joining. So an unchanged turn touches no job.
     """
 
     now_ns: int
@@ -30,8 +33,9 @@ class Tick(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """`spare_tokens` of growth must be there for everybody chosen and for the job itself. While a job that has begun and needs at most the share
-    `holds_below` of the room waits to come back, nobody new enters below it; 0: nobody is held.
+    """`spare_tokens` of growth must be there for everybody chosen and for the job itself. While a
+    job that has begun and needs at most the share `holds_below` of the room waits to come back,
+    nobody new enters below it; 0: nobody is held.
     """
 
     spare_tokens: int = 0
@@ -45,9 +49,10 @@ PLAIN_ADMISSION = Admission()
 class JobFacts:
     """What a policy may know of a job when it arrives.
 
-    `entry_ns` is the cost model's time for the uncached prompt as one chunk, the paper's t_init. `output_tokens` is None except in the
-    simulator. `generated_tokens` counts tokens that were logged before (a takeover). `asked` is
-    what the caller asked. `earlier_output_tokens` is the length of the newest earlier answer in this conversation, 0 when there is none.
+    `entry_ns` is the cost model's time for the uncached prompt as one chunk, the paper's t_init.
+    `output_tokens` is None except in the simulator. `generated_tokens` counts tokens that were
+    logged before (a takeover). `asked` is what the caller asked. `earlier_output_tokens` is the
+    length of the newest earlier answer in this conversation, 0 when there is none.
     """
 
     handle: Handle
@@ -64,16 +69,19 @@ class JobFacts:
 
 
 Key = tuple[int, ...]
-"""Place in a policy's total order: smaller is better. The last element is the handle, so that no two jobs tie."""
+"""Place in a policy's total order: smaller is better. The last element is the handle, so that no
+two jobs tie.
+"""
 
 
 class Policy(Protocol):
     """Who deserves to run. It never sees a page.
 
-    engine/state calls the event methods, in time order, and nobody else does; the planner calls the questions.
-    The batch seen from here: `join` when a launched plan holds the job and the last one did not; `leave` when it no longer does.
-    Between the two it is *running*: while it prefills it is charged by `charge` (at launch); from `decoding` on it is charged the
-    difference on the decode clock. A job that left is *waiting* from that tick's now_ns on.
+    engine/state calls the event methods, in time order, and nobody else does; the planner calls the
+    questions. The batch seen from here: `join` when a launched plan holds the job and the last one
+    did not; `leave` when it no longer does. Between the two it is *running*: while it prefills it
+    is charged by `charge` (at launch); from `decoding` on it is charged the difference on the
+    decode clock. A job that left is *waiting* from that tick's now_ns on.
     """
 
     @property
@@ -83,17 +91,23 @@ class Policy(Protocol):
 
     @property
     def version(self) -> int:
-        """Moves whenever the answer of `order` or `key` may have changed other than by running jobs getting better placed."""
+        """Moves whenever the answer of `order` or `key` may have changed other than by running jobs
+        getting better placed.
+        """
         ...
 
     @property
     def lower_may_pass(self) -> bool:
-        """Whether jobs ranked below one that does not fit may run in room it cannot use (false: `fcfs`)."""
+        """Whether jobs ranked below one that does not fit may run in room it cannot use (false:
+        `fcfs`).
+        """
         ...
 
     @property
     def preempts(self) -> bool:
-        """Whether a better-ranked job takes slot and room from a running one (false: `fcfs` runs to completion)."""
+        """Whether a better-ranked job takes slot and room from a running one (false: `fcfs` runs to
+        completion).
+        """
         ...
 
     @property
@@ -108,10 +122,13 @@ class Policy(Protocol):
 
     @property
     def moves_are_free(self) -> bool:
-        """True for the oracle only: its moves take no time in the simulator; `serve` refuses such a policy."""
+        """True for the oracle only: its moves take no time in the simulator; `serve` refuses such a
+        policy.
+        """
         ...
 
-    # events ---------------------------------------------------------------------------------------------------
+    # events
+    # ---------------------------------------------------------------------------------------------------
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """A job arrives; answers the level it joined."""
         ...
@@ -121,7 +138,9 @@ class Policy(Protocol):
         ...
 
     def charge(self, handle: Handle, service_ns: int, computed_tokens: int, tick: Tick) -> None:
-        """A running job was charged a prefill chunk of `computed_tokens` tokens costing `service_ns`."""
+        """A running job was charged a prefill chunk of `computed_tokens` tokens costing
+        `service_ns`.
+        """
         ...
 
     def decoding(self, handle: Handle, tick: Tick) -> None:
@@ -133,21 +152,27 @@ class Policy(Protocol):
         ...
 
     def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
-        """The job ended, running or not; not `finished` when it was cut off: cancelled, expired or failed, so that its length is unknown."""
+        """The job ended, running or not; not `finished` when it was cut off: cancelled, expired or
+        failed, so that its length is unknown.
+        """
         ...
 
     def advance(self, tick: Tick) -> Sequence[LevelChanged]:
-        """Time has passed `next_change_ns` or `next_crossing_ns`, or a running job was charged: demote who used up the quantum, make new offers.
+        """Time has passed `next_change_ns` or `next_crossing_ns`, or a running job was charged:
+        demote who used up the quantum, make new offers.
 
         A job that has not emitted its first token is not demoted.
         """
         ...
 
     def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
-        """The planner can bring this starving job back now: promote it. None when the offer no longer stands."""
+        """The planner can bring this starving job back now: promote it. None when the offer no
+        longer stands.
+        """
         ...
 
-    # questions ------------------------------------------------------------------------------------------------
+    # questions
+    # ------------------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """All jobs best first, lazily: reading the first k costs O(k), not O(jobs)."""
         ...
@@ -173,11 +198,15 @@ class Policy(Protocol):
         ...
 
     def next_run_ns(self, handle: Handle, tick: Tick, max_batch: int) -> int | None:
-        """Estimated nanoseconds until the job runs next (the paper's ENST), to order prefetch only; None: cannot say."""
+        """Estimated nanoseconds until the job runs next (the paper's ENST), to order prefetch only;
+        None: cannot say.
+        """
         ...
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
-        """Per level: level, live jobs, running jobs, longest current wait in ns. O(levels) where it can be."""
+        """Per level: level, live jobs, running jobs, longest current wait in ns. O(levels) where it
+        can be.
+        """
         ...
 
 

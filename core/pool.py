@@ -1,7 +1,8 @@
 """The rows of the durable job pool, as values.
 
-Owns `NewJob`, `JobRecord` and what is asked of and appended to a pool. It knows no store; jobpool/ implements the port, the door
-and proto/convert use the values. Times here are wall-clock (unix) nanoseconds, because they outlive the process.
+Owns `NewJob`, `JobRecord` and what is asked of and appended to a pool. It knows no store; jobpool/
+implements the port, the door and proto/convert use the values. Times here are wall-clock (unix)
+nanoseconds, because they outlive the process.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from .view import Finish, JobView
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewJob:
-    """A checked submission: `asked` as resolved (seed and max_new_tokens set), prompt as int32 token ids.
+    """A checked submission: `asked` as resolved (seed and max_new_tokens set), prompt as int32
+    token ids.
 
-    `request_id` is the caller's idempotency key within the tenant (None: every submit is a new job); `body_digest` tells whether two
-    bodies are the same. `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks. `earlier_output_tokens` is
-    what a policy may read, as in JobFacts; the door counts it.
+    `request_id` is the caller's idempotency key within the tenant (None: every submit is a new
+    job); `body_digest` tells whether two bodies are the same. `cancel_on_disconnect`: the door
+    cancels the job when the stream that follows it breaks. `earlier_output_tokens` is what a policy
+    may read, as in JobFacts; the door counts it.
     """
 
     job_id: JobId
@@ -42,8 +45,8 @@ class NewJob:
 class JobRecord:
     """A job as stored. `output_tokens` is the log's length; `account_json` is the end's (`LogEnd`).
 
-    `generated` and the job's `prompt` are filled by `claim`, elsewhere they may be empty; `prompt_tokens` is the prompt's length all the same,
-    None where the prompt is there.
+    `generated` and the job's `prompt` are filled by `claim`, elsewhere they may be empty;
+    `prompt_tokens` is the prompt's length all the same, None where the prompt is there.
     """
 
     job: NewJob
@@ -104,7 +107,9 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """A job's end, written behind its last tokens in the same commit. `account_json` is the job's account, for `admin job`."""
+    """A job's end, written behind its last tokens in the same commit. `account_json` is the job's
+    account, for `admin job`.
+    """
 
     job_id: JobId
     reason: FinishReason

@@ -1,7 +1,8 @@
 """How the next token of a job is chosen and when the job stops.
 
-Owns `SamplingParams` and every bound on its fields. It does not know the model: what depends on the vocabulary is checked by
-`check_vocabulary`. The SDK, the door, the executor's sampler and `skipjoin.LLM` use it.
+Owns `SamplingParams` and every bound on its fields. It does not know the model: what depends on the
+vocabulary is checked by `check_vocabulary`. The SDK, the door, the executor's sampler and
+`skipjoin.LLM` use it.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ _SHOWN = 10**20
 class SamplingParams:
     """Sampling and stopping of one job.
 
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 switch a filter off; `repetition_penalty` 1 and the other two
-    penalties 0 do nothing. `seed` None lets the door draw one and store it; a draw depends on the job's seed and the token's position
-    only. `max_new_tokens` None becomes min(context, KV pool) - prompt, capped by a setting. `logprobs` None sends none, k sends
-    the chosen token's and the k best. `stop` strings end the text before them; `stop_token_ids` and, unless `ignore_eos`, the model's
-    end tokens end the job and are counted but not shown.
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 switch a filter off;
+    `repetition_penalty` 1 and the other two penalties 0 do nothing. `seed` None lets the door draw
+    one and store it; a draw depends on the job's seed and the token's position only.
+    `max_new_tokens` None becomes min(context, KV pool) - prompt, capped by a setting. `logprobs`
+    None sends none, k sends the chosen token's and the k best. `stop` strings end the text before
+    them; `stop_token_ids` and, unless `ignore_eos`, the model's end tokens end the job and are
+    counted but not shown.
 
     Raises InvalidInput naming the field and its limit.
     """
@@ -83,7 +86,9 @@ class SamplingParams:
 
     @classmethod
     def stored(cls, values: dict[str, Any]) -> SamplingParams:
-        """Those that were checked before they were stored, from their fields; one that is missing has its default. Nothing is checked again."""
+        """Those that were checked before they were stored, from their fields; one that is missing
+        has its default. Nothing is checked again.
+        """
         made = object.__new__(cls)
         for name, value in (_DEFAULTS | values).items():
             object.__setattr__(made, name, tuple(value) if isinstance(value, list) else value)
@@ -106,7 +111,9 @@ class SamplingParams:
 
 
 def _utf8_bytes(text: str) -> int:
-    """Length as UTF-8; 0 for text with half a surrogate pair, which JSON can spell and no wire can carry."""
+    """Length as UTF-8; 0 for text with half a surrogate pair, which JSON can spell and no wire can
+    carry.
+    """
     try:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError:

@@ -1,11 +1,12 @@
 """Where an output ends because of a stop string.
 
-Owns `StopAutomaton`, compiled once per set of stop strings, and `StopMatcher`, one job's place in it: both are pure functions
-over bytes and know neither tokens nor text. The engine asks whether a job stops, core/text.py where its text is cut; both
-get the same answer, because both feed the same bytes.
+Owns `StopAutomaton`, compiled once per set of stop strings, and `StopMatcher`, one job's place in
+it: both are pure functions over bytes and know neither tokens nor text. The engine asks whether a
+job stops, core/text.py where its text is cut; both get the same answer, because both feed the same
+bytes.
 
-The output stops at the first byte at which any stop string is complete; of several that end there, the longest counts. So
-the answer depends on the bytes only, never on how tokens divide them.
+The output stops at the first byte at which any stop string is complete; of several that end there,
+the longest counts. So the answer depends on the bytes only, never on how tokens divide them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class StopMatch:
 
 
 class StopAutomaton:
-    """The Aho-Corasick automaton of some stop strings (Aho and Corasick, CACM 18(6), 1975). Immutable but for a memory of
-    steps taken.
+    """The Aho-Corasick automaton of some stop strings (Aho and Corasick, CACM 18(6), 1975).
+    Immutable but for a memory of steps taken.
 
-    A state is a number; 0 is the start. Its depth is the length of the longest suffix of the bytes seen that begins a stop
-    string: exactly the bytes that must not be shown yet.
+    A state is a number; 0 is the start. Its depth is the length of the longest suffix of the bytes
+    seen that begins a stop string: exactly the bytes that must not be shown yet.
     """
 
     __slots__ = ("_fail", "_known", "_next", "depth", "matched")
@@ -76,11 +77,14 @@ class StopAutomaton:
         return self._next[state][byte]
 
     def feed(self, state: int, piece: bytes) -> tuple[int, int]:
-        """The state after `piece`, and how many of its bytes were read when a stop was complete (-1: none was)."""
+        """The state after `piece`, and how many of its bytes were read when a stop was complete
+        (-1: none was).
+        """
         answer = self._known.get((state, piece))
         if answer is None:
             answer = self._walk(state, piece)
-            # Tokens repeat: most steps are one look-up. The bound keeps hostile outputs from growing it.
+            # Tokens repeat: most steps are one look-up. The bound keeps hostile outputs from
+            # growing it.
             if len(self._known) >= _KNOWN_STEPS:
                 self._known.clear()
             self._known[state, piece] = answer
@@ -103,7 +107,8 @@ def compile_stops(stops: tuple[str, ...]) -> StopAutomaton | None:
 
 
 class StopMatcher:
-    """One job's place in the automaton of its stop strings. Rebuilt by feeding the bytes of its tokens so far.
+    """One job's place in the automaton of its stop strings. Rebuilt by feeding the bytes of its
+    tokens so far.
 
     `seen` counts the bytes taken, without the piece that matched; `match` is set once and for all.
     """
@@ -124,7 +129,9 @@ class StopMatcher:
         return self._automaton.depth[self._state]
 
     def push(self, piece: bytes) -> bool:
-        """Take the bytes of the next token; whether a stop string is complete. After a match nothing changes any more."""
+        """Take the bytes of the next token; whether a stop string is complete. After a match
+        nothing changes any more.
+        """
         if self.match is not None:
             return True
         if self._automaton is None:

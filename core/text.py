@@ -1,11 +1,12 @@
 """The text of a job's tokens.
 
-Owns `TextAssembler`: text after k tokens is a pure function of those tokens, the stop strings and the hidden tokens, whether it
-is made token by token or all at once. It does not know a tokenizer, only the bytes of each token; door and SDK-free callers
-such as `skipjoin.LLM` use it.
+Owns `TextAssembler`: text after k tokens is a pure function of those tokens, the stop strings and
+the hidden tokens, whether it is made token by token or all at once. It does not know a tokenizer,
+only the bytes of each token; door and SDK-free callers such as `skipjoin.LLM` use it.
 
-Held back are bytes that begin a stop string or an incomplete UTF-8 character; they come with the token that completes or
-refutes them. A stop string cuts the text before itself. `finish` gives what is held, an incomplete character as U+FFFD.
+Held back are bytes that begin a stop string or an incomplete UTF-8 character; they come with the
+token that completes or refutes them. A stop string cuts the text before itself. `finish` gives what
+is held, an incomplete character as U+FFFD.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ _Decoder = codecs.getincrementaldecoder("utf-8")
 class TextAssembler:
     """Text of one job, growing.
 
-    `token_bytes[id]` are the bytes of a token (none for an id beyond the table: such a padding row has no text). `hidden`
-    are token ids that are counted and not shown: end tokens and stop ids. The text is the concatenation of all deltas.
+    `token_bytes[id]` are the bytes of a token (none for an id beyond the table: such a padding row
+    has no text). `hidden` are token ids that are counted and not shown: end tokens and stop ids.
+    The text is the concatenation of all deltas.
     """
 
     __slots__ = ("_decoder", "_finished", "_hidden", "_kept", "_matcher", "_token_bytes", "tokens")
@@ -45,7 +47,9 @@ class TextAssembler:
         return self._matcher.match is not None
 
     def push(self, tokens: Iterable[int]) -> str:
-        """Take the next tokens; answers what they add to the text. Raises InvariantViolation after `finish`."""
+        """Take the next tokens; answers what they add to the text. Raises InvariantViolation after
+        `finish`.
+        """
         if self._finished:
             raise InvariantViolation("A token came after the end of its text.")
         safe: list[bytes] = []

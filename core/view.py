@@ -1,7 +1,8 @@
 """A job as its owner sees it from outside.
 
-Owns the values that the SDK gives and the door shows: `JobSpec` (what is asked), `JobView`, `Chunk` and `JobEvent` of a stream, `JobList`.
-They know no wire, no store and no numpy; proto/convert carries them, client/ hands them out. Times are wall-clock (unix) nanoseconds.
+Owns the values that the SDK gives and the door shows: `JobSpec` (what is asked), `JobView`, `Chunk`
+and `JobEvent` of a stream, `JobList`. They know no wire, no store and no numpy; proto/convert
+carries them, client/ hands them out. Times are wall-clock (unix) nanoseconds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ NOTHING_GIVEN: frozenset[str] = frozenset()
 
 
 def check_request_id(request_id: str) -> None:
-    """Raise InvalidInput unless it is 1 to 64 printable ASCII characters without spaces (AIP-155; any UUID is)."""
+    """Raise InvalidInput unless it is 1 to 64 printable ASCII characters without spaces (AIP-155;
+    any UUID is).
+    """
     if not 1 <= len(request_id) <= MAX_REQUEST_ID or not all("!" <= char <= "~" for char in request_id):
         raise InvalidInput(
             "request_id must be 1 to 64 printable ASCII characters without spaces; a UUID is a good one.",
@@ -33,7 +36,9 @@ def check_request_id(request_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn of a conversation; `role` is system, user or assistant. `name` tells speakers of one role apart, where the template reads it."""
+    """One turn of a conversation; `role` is system, user or assistant. `name` tells speakers of one
+    role apart, where the template reads it.
+    """
 
     role: str
     content: str
@@ -44,11 +49,11 @@ class ChatMessage:
 class JobSpec:
     """A prompt and what is asked: exactly one of `text`, `token_ids` and `messages`.
 
-    `asked`: how to sample, and the options.
-    `sampling_given`: the fields of `asked.sampling` that the caller gave, None for all of them. The
-    others are the model's defaults. Where it is empty, `asked.sampling` is left as it is by default.
-    `timeout_ns`: counts from acceptance; None is the server's limit.
-    `cancel_on_disconnect`: the door cancels the job when the stream that follows it breaks.
+    `asked`: how to sample, and the options. `sampling_given`: the fields of `asked.sampling` that
+    the caller gave, None for all of them. The others are the model's defaults. Where it is empty,
+    `asked.sampling` is left as it is by default. `timeout_ns`: counts from acceptance; None is the
+    server's limit. `cancel_on_disconnect`: the door cancels the job when the stream that follows it
+    breaks.
 
     Raises InvalidInput when there is no prompt, more than one, the timeout is not positive or an
     option is out of bounds. The door says whether the prompt fits.
@@ -128,7 +133,8 @@ class Finish:
 class Chunk:
     """Tokens [offset, offset + len(token_ids)) of a job's log and what they add to its text.
 
-    `logprobs` is None or has one entry a token. `finish` is set in the last chunk, which may hold no token.
+    `logprobs` is None or has one entry a token. `finish` is set in the last chunk, which may hold
+    no token.
     """
 
     offset: int
@@ -155,7 +161,9 @@ class JobEventKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """A live fact, best effort: not replayed to a stream that attaches later. `tokens` are those to compute again."""
+    """A live fact, best effort: not replayed to a stream that attaches later. `tokens` are those to
+    compute again.
+    """
 
     kind: JobEventKind
     unix_ns: int

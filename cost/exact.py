@@ -1,7 +1,8 @@
 """A cost model as JSON values and back, the same to the last bit.
 
-Owns that form and the two models that it may hold. A profile file is for people, in milliseconds, and rounds; a record must give the predictions of
-its run again, and the door those of its engine. engine/recording and serving/facts call it.
+Owns that form and the two models that it may hold. A profile file is for people, in milliseconds,
+and rounds; a record must give the predictions of its run again, and the door those of its engine.
+engine/recording and serving/facts call it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def cost_values(model: BaseCost) -> dict[str, Any]:
 
 
 def cost_of(values: dict[str, Any]) -> BaseCost:
-    """The model of such values. Raises KeyError, TypeError, ValueError or InvalidProfile for others."""
+    """The model of such values. Raises KeyError, TypeError, ValueError or InvalidProfile for
+    others.
+    """
     fields = dict(values)
     kind = fields.pop("kind")
     if kind == "coefficients":

@@ -1,7 +1,8 @@
 """The cost model: one linear formula for the time of an iteration.
 
-Owns the coefficients of one (model, device, parallelism) and answers whole nanoseconds. It does not know where the coefficients came from
-nor who is charged; scheduler, planner, turn and simulator ask it once a turn, so it neither allocates nor uses numpy.
+Owns the coefficients of one (model, device, parallelism) and answers whole nanoseconds. It does not
+know where the coefficients came from nor who is charged; scheduler, planner, turn and simulator ask
+it once a turn, so it neither allocates nor uses numpy.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from ..core.errors import InvalidProfile
 
 @dataclass(frozen=True, slots=True)
 class LinearCostModel:
-    """`iteration = A + P1*prefill_tokens + P2*sum(chunk * context incl. the chunk) + D1*sum(decode contexts) + D2*decode_batch`.
+    """`iteration = A + P1*prefill_tokens + P2*sum(chunk * context incl. the chunk) + D1*sum(decode
+    contexts) + D2*decode_batch`.
 
-    All coefficients are nanoseconds per unit: `fixed_ns` (A) per iteration, `prefill_token_ns` (P1), `prefill_pair_ns` (P2) per query-key
-    pair, `decode_context_ns` (D1) per token of context, `decode_job_ns` (D2) per member of the decode batch, `move_token_ns` per token of
-    KV on the link, one way. Contexts count the token that is computed. Raises InvalidProfile for a negative or non-finite coefficient
-    and when an iteration would cost nothing.
+    All coefficients are nanoseconds per unit: `fixed_ns` (A) per iteration, `prefill_token_ns`
+    (P1), `prefill_pair_ns` (P2) per query-key pair, `decode_context_ns` (D1) per token of context,
+    `decode_job_ns` (D2) per member of the decode batch, `move_token_ns` per token of KV on the
+    link, one way. Contexts count the token that is computed. Raises InvalidProfile for a negative
+    or non-finite coefficient and when an iteration would cost nothing.
     """
 
     fixed_ns: float
@@ -57,7 +60,9 @@ class LinearCostModel:
         return int(tokens * (self.prefill_token_ns + self.prefill_pair_ns * (context_before + tokens)) + 0.5)
 
     def prompt_ns(self, tokens: int) -> int:
-        """A whole prompt as one chunk in an iteration of its own, with A: the paper's t_init (section 4.1)."""
+        """A whole prompt as one chunk in an iteration of its own, with A: the paper's t_init
+        (section 4.1).
+        """
         return int(self.fixed_ns + tokens * (self.prefill_token_ns + self.prefill_pair_ns * tokens) + 0.5)
 
     def decode_ns(self, batch: int, context_sum: int) -> int:
@@ -67,7 +72,9 @@ class LinearCostModel:
         return int(self.fixed_ns + self.decode_context_ns * context_sum + self.decode_job_ns * batch + 0.5)
 
     def iteration_ns(self, chunks: Sequence[tuple[int, int]], batch: int, context_sum: int) -> int:
-        """An iteration of `chunks` (tokens, context before) and `batch` decode members whose contexts sum to `context_sum`."""
+        """An iteration of `chunks` (tokens, context before) and `batch` decode members whose
+        contexts sum to `context_sum`.
+        """
         if not chunks:
             return self.decode_ns(batch, context_sum)
         total = self.fixed_ns + self.decode_context_ns * context_sum + self.decode_job_ns * batch
@@ -80,7 +87,9 @@ class LinearCostModel:
         return int(self.move_token_ns * tokens + 0.5)
 
     def alone_ns(self, prompt_tokens: int, output_tokens: int) -> int:
-        """Latency with the machine to itself: the prompt in one chunk, which emits the first token, then one decode a token."""
+        """Latency with the machine to itself: the prompt in one chunk, which emits the first token,
+        then one decode a token.
+        """
         decodes = max(output_tokens - 1, 0)
         contexts = decodes * prompt_tokens + decodes * (decodes + 1) // 2
         return self.prompt_ns(prompt_tokens) + int(

@@ -1,6 +1,7 @@
 """Finding a profile by the name of one that ships with the package or by the path of a file.
 
-Owns the list of shipped names. It does not know what a profile holds; `schema` reads it. Commands and tests call `load_profile`.
+Owns the list of shipped names. It does not know what a profile holds; `schema` reads it. Commands
+and tests call `load_profile`.
 """
 
 from __future__ import annotations

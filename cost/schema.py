@@ -1,7 +1,9 @@
-"""The profile file: a versioned JSON object that says what one (model, device, parallelism) costs and holds.
+"""The profile file: a versioned JSON object that says what one (model, device, parallelism) costs
+and holds.
 
-Owns `Profile`, its reader and its writer, with every bound and unit (`section` checks one field at a time). It knows no folder and no package data;
-`profiles` finds files, `fit`, `sources` and the measuring command make them.
+Owns `Profile`, its reader and its writer, with every bound and unit (`section` checks one field at
+a time). It knows no folder and no package data; `profiles` finds files, `fit`, `sources` and the
+measuring command make them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from .table_file import parse_tables, plain_tables
 FORMAT = "skipjoin-profile"
 VERSION = 2
 READ_VERSIONS = (1, 2)
-"""1 has neither regions of the fit nor tables. A profile without them is still written as 1, so that older programs read it."""
+"""1 has neither regions of the fit nor tables. A profile without them is still written as 1, so
+that older programs read it.
+"""
 MAX_FILE_BYTES = 1 << 20
 _NS_PER_MS = 1e6
 _COEFFICIENTS = (
@@ -36,14 +40,17 @@ _TOP = ("format", "version", "model", "device", "dtype", "parallelism", "coeffic
 _LIST = re.compile(r"\[\n([^\[\]]*?)\n\s*\]")
 _ERRORS = ("mean", "p95", "worst", "rows")
 REGIONS = ("prefill_short", "prefill_long", "decode_small", "decode_large", "mixed")
-"""Prompts alone below and from 512 tokens, decodes alone up to and above 16 members, and both together (`fit.region_of`)."""
+"""Prompts alone below and from 512 tokens, decodes alone up to and above 16 members, and both
+together (`fit.region_of`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class FitError:
     """How well a cost model explains the `rows` it was fitted on: relative errors, 0.05 = 5 %.
 
-    `regions` holds the same of the rows of each of REGIONS that has any, by name; () when it is not known.
+    `regions` holds the same of the rows of each of REGIONS that has any, by name; () when it is not
+    known.
     """
 
     mean: float
@@ -65,10 +72,12 @@ class Tables:
 class Profile:
     """One profile.
 
-    `kv_tokens` is the device's room for KV in tokens, `host_kv_tokens` the host's (None: not said), `token_bytes` the KV of one token on
-    all ranks together, `link_out_gbps` and `link_in_gbps` GB (10^9 bytes) a second device to host and back (None: not measured, as without
-    host pages; moves then cost nothing). `fit` is None when the source states no error. `model.move_token_ns` follows from the slower link.
-    `tables` is there when the source measured more than five coefficients can say; `cost` is the finer of the two.
+    `kv_tokens` is the device's room for KV in tokens, `host_kv_tokens` the host's (None: not said),
+    `token_bytes` the KV of one token on all ranks together, `link_out_gbps` and `link_in_gbps` GB
+    (10^9 bytes) a second device to host and back (None: not measured, as without host pages; moves
+    then cost nothing). `fit` is None when the source states no error. `model.move_token_ns` follows
+    from the slower link. `tables` is there when the source measured more than five coefficients can
+    say; `cost` is the finer of the two.
     """
 
     model: LinearCostModel
@@ -94,7 +103,9 @@ class Profile:
 
 
 def move_token_ns(token_bytes: int, link_out_gbps: float | None, link_in_gbps: float | None) -> float:
-    """Nanoseconds for one token's KV on the slower direction of the link; bytes / (GB/s) is nanoseconds. 0 for an unknown link."""
+    """Nanoseconds for one token's KV on the slower direction of the link; bytes / (GB/s) is
+    nanoseconds. 0 for an unknown link.
+    """
     known = [speed for speed in (link_out_gbps, link_in_gbps) if speed is not None]
     return token_bytes / min(known) if known else 0.0
 

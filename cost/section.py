@@ -1,7 +1,8 @@
 """One object of a JSON file and the checked reading of its fields.
 
-Owns `Section`: every value is taken by name, type and bounds, and whatever is wrong is said with file and field. It does not know what the fields
-mean; `schema` and `table_file` read profiles through it.
+Owns `Section`: every value is taken by name, type and bounds, and whatever is wrong is said with
+file and field. It does not know what the fields mean; `schema` and `table_file` read profiles
+through it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from ..core.errors import InvalidProfile
 
 LARGEST = 1e15
 LONGEST_MS = 1e6
-"""No part of an iteration takes longer than a quarter of an hour; a file that says so has its units wrong."""
+"""No part of an iteration takes longer than a quarter of an hour; a file that says so has its units
+wrong.
+"""
 MOST_VALUES = 4096
 MOST_ROWS = 1024
 
 
 class Section:
-    """One object of the file at `path` ("" is the whole, else with a dot at its end), so that an error can name the field."""
+    """One object of the file at `path` ("" is the whole, else with a dot at its end), so that an
+    error can name the field.
+    """
 
     def __init__(self, raw: Any, file: str, path: str) -> None:
         self._file = file

@@ -1,6 +1,7 @@
 """One measured iteration.
 
-Owns `SweepRow`. Sweeps, published tables and records make rows; profiler/fit fits cost models to them.
+Owns `SweepRow`. Sweeps, published tables and records make rows; profiler/fit fits cost models to
+them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 class SweepRow:
     """One measured iteration: what the batch held, and how long it took.
 
-    `chunks` are (tokens, context before) of its prefill chunks, `decode_contexts` the sum over the `decode_jobs` members, each counting the token
-    that is computed.
+    `chunks` are (tokens, context before) of its prefill chunks, `decode_contexts` the sum over the
+    `decode_jobs` members, each counting the token that is computed.
     """
 
     chunks: tuple[tuple[int, int], ...]

@@ -1,13 +1,16 @@
-"""The second cost model: iterations added up from measured curves instead of from one straight line.
+"""The second cost model: iterations added up from measured curves instead of from one straight
+line.
 
-Owns `TableCostModel` and the two shapes of a table, `Curve` (one axis) and `Grid` (two). It does not know which file they came from (`sources`
-reads, `table_file` writes them into a profile) nor who is charged. Simulations ask it as they ask `LinearCostModel`; it uses no numpy, for it may be
+Owns `TableCostModel` and the two shapes of a table, `Curve` (one axis) and `Grid` (two). It does
+not know which file they came from (`sources` reads, `table_file` writes them into a profile) nor
+who is charged. Simulations ask it as they ask `LinearCostModel`; it uses no numpy, for it may be
 asked once a turn.
 
-An iteration is the sum of what each part of it was measured to take: everything that depends on the number of tokens (projections, norms, the
-feed-forward part), everything that depends on the number of sequences (logits, sampler), the attention of each chunk over its context, and the
-attention of the decode members over theirs. The last has two tables, because a decode kernel that runs beside a chunk is another kernel than the one
-for decodes alone and may take twice as long.
+An iteration is the sum of what each part of it was measured to take: everything that depends on the
+number of tokens (projections, norms, the feed-forward part), everything that depends on the number
+of sequences (logits, sampler), the attention of each chunk over its context, and the attention of
+the decode members over theirs. The last has two tables, because a decode kernel that runs beside a
+chunk is another kernel than the one for decodes alone and may take twice as long.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ _LARGEST = 1e15
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Nanoseconds over one axis, linear between the points, flat before the first and with the last slope behind the last.
+    """Nanoseconds over one axis, linear between the points, flat before the first and with the last
+    slope behind the last.
 
     Raises InvalidProfile when `at` does not rise or a value is no finite number of 0 or more.
     """
@@ -52,7 +56,9 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Nanoseconds over two axes, bilinear between the points; `ns` holds a row for each of `rows`. Beyond the edges as `Curve`."""
+    """Nanoseconds over two axes, bilinear between the points; `ns` holds a row for each of `rows`.
+    Beyond the edges as `Curve`.
+    """
 
     rows: tuple[float, ...]
     columns: tuple[float, ...]
@@ -91,10 +97,11 @@ class Grid:
 class TableCostModel:
     """Iterations from measured parts, all in nanoseconds for the whole model on all its ranks.
 
-    `tokens` over the tokens computed (chunks and decodes together), `sequences` over jobs that need logits, `prefill` over (tokens of a chunk,
-    context before it), `decode` over (members, their mean context) where nobody prefills, `beside` the same beside a chunk; `step_ns` is what every
-    iteration takes besides, for instance the host's share. `move_token_ns` as in `LinearCostModel`. Raises InvalidProfile when an
-    iteration would cost nothing.
+    `tokens` over the tokens computed (chunks and decodes together), `sequences` over jobs that need
+    logits, `prefill` over (tokens of a chunk, context before it), `decode` over (members, their
+    mean context) where nobody prefills, `beside` the same beside a chunk; `step_ns` is what every
+    iteration takes besides, for instance the host's share. `move_token_ns` as in `LinearCostModel`.
+    Raises InvalidProfile when an iteration would cost nothing.
     """
 
     tokens: Curve
@@ -132,9 +139,11 @@ class TableCostModel:
         return int(self.step_ns + self.tokens(batch) + self.sequences(batch) + attention + 0.5)
 
     def iteration_ns(self, chunks: Sequence[tuple[int, int]], batch: int, context_sum: int) -> int:
-        """An iteration of `chunks` (tokens, context before) and `batch` decode members; 0 for nothing at all.
+        """An iteration of `chunks` (tokens, context before) and `batch` decode members; 0 for
+        nothing at all.
 
-        Several chunks are one kernel: their times are added, less what every launch of it takes at least.
+        Several chunks are one kernel: their times are added, less what every launch of it takes at
+        least.
         """
         if not chunks:
             return self.decode_ns(batch, context_sum)
@@ -151,7 +160,9 @@ class TableCostModel:
         return int(self.move_token_ns * tokens + 0.5)
 
     def alone_ns(self, prompt_tokens: int, output_tokens: int) -> int:
-        """Latency with the machine to itself: the prompt in one chunk, which emits the first token, then one decode a token."""
+        """Latency with the machine to itself: the prompt in one chunk, which emits the first token,
+        then one decode a token.
+        """
         decodes = max(output_tokens - 1, 0)
         if not decodes:
             return self.prompt_ns(prompt_tokens)
@@ -161,7 +172,9 @@ class TableCostModel:
 
 
 def _place(axis: tuple[float, ...], x: float) -> tuple[int, float]:
-    """The segment that holds `x`, and how far in it; before the first point 0, behind the last more than 1."""
+    """The segment that holds `x`, and how far in it; before the first point 0, behind the last more
+    than 1.
+    """
     low = min(max(bisect_right(axis, x) - 1, 0), len(axis) - 2)
     return low, max((x - axis[low]) / (axis[low + 1] - axis[low]), 0.0)
 

@@ -1,6 +1,7 @@
 """The tables of a profile file: axes in tokens or jobs, times in milliseconds.
 
-Owns their JSON form and nothing else. It does not know what else a profile holds; `schema` calls both functions.
+Owns their JSON form and nothing else. It does not know what else a profile holds; `schema` calls
+both functions.
 """
 
 from __future__ import annotations

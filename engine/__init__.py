@@ -1,1 +1,3 @@
-"""One turn: what happened, who runs, what came of it; the same code in the live and the simulated world."""
+"""One turn: what happened, who runs, what came of it; the same code in the live and the simulated
+world.
+"""

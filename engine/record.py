@@ -1,7 +1,8 @@
 """The replay of a record: the same events give the same effects.
 
-Owns the reading of a record and a run of the pure half with a clock that says what the record says and an executor that is never asked. It
-does not know where the record came from; `simulate --replay` calls `replay`, the demo's fidelity runs `measured_iterations`.
+Owns the reading of a record and a run of the pure half with a clock that says what the record says
+and an executor that is never asked. It does not know where the record came from; `simulate
+--replay` calls `replay`, the demo's fidelity runs `measured_iterations`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class ReplayReport:
 
 
 def replay(path: Path) -> ReplayReport:
-    """Run a record again and compare every turn's effects. Raises InvalidInput for a file that is no record."""
+    """Run a record again and compare every turn's effects. Raises InvalidInput for a file that is
+    no record.
+    """
     header, replayer, recorded = _opened(path)
     turns = identical = 0
     first: int | None = None
@@ -60,10 +63,11 @@ def replay(path: Path) -> ReplayReport:
 
 
 def measured_iterations(path: Path) -> tuple[SweepRow, ...]:
-    """What each iteration of a record held and how long it was from one turn's begin to the next one's, in order; until it ended, where the engine
-    then had nothing to do.
+    """What each iteration of a record held and how long it was from one turn's begin to the next
+    one's, in order; until it ended, where the engine then had nothing to do.
 
-    Raises InvalidInput for a file that is no record, does not replay, or of an engine that ran ahead: its iterations overlap.
+    Raises InvalidInput for a file that is no record, does not replay, or of an engine that ran
+    ahead: its iterations overlap.
     """
     header, replayer, recorded = _opened(path)
     if header.params.run_ahead:
@@ -189,7 +193,9 @@ class _Replayer:
         return self._turn.busy
 
     def turn(self, one: _Recorded) -> str | None:
-        """The digest of the turn's effects; None when the engine did something that the outcome does not fit."""
+        """The digest of the turn's effects; None when the engine did something that the outcome
+        does not fit.
+        """
         self._clock.reads_ns = list(one.reads_ns)
         self.plan = plan = self._turn.decide(one.events)
         self.contexts = 0 if plan is None else self._state.planner.books.running.context_sum - len(plan.decode)
@@ -200,7 +206,9 @@ class _Replayer:
         return digest(self._turn.settle(one.outcome))
 
     def _answers(self, outcome: IterationOutcome, plan: IterationPlan) -> bool:
-        """Whether an executor could say this to the plan: an engine that does something else numbers its plans alike."""
+        """Whether an executor could say this to the plan: an engine that does something else
+        numbers its plans alike.
+        """
         failed = {handle for handle, _ in outcome.failed}
         members = [*plan.decode.handles.tolist(), *(chunk.handle for chunk in plan.prefills if chunk.last)]
         if outcome.seq != plan.seq or outcome.handles.tolist() != [one for one in members if one not in failed]:

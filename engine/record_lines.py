@@ -1,6 +1,7 @@
 """Events and outcomes as lines of a record.
 
-Owns the JSON form of every event and of an outcome, both ways. It does not know files; engine/record writes and reads them.
+Owns the JSON form of every event and of an outcome, both ways. It does not know files;
+engine/record writes and reads them.
 """
 
 from __future__ import annotations

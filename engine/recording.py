@@ -1,7 +1,8 @@
 """A record of a live run.
 
-Owns the writing of its lines: a header with settings, cost model and pool sizes, then per turn three clock reads, the events, what the executor
-answered and a digest of the effects. Prompts are left out: their lengths decide, not their tokens. engine/turn writes it, engine/record reads it.
+Owns the writing of its lines: a header with settings, cost model and pool sizes, then per turn
+three clock reads, the events, what the executor answered and a digest of the effects. Prompts are
+left out: their lengths decide, not their tokens. engine/turn writes it, engine/record reads it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ READ_FORMATS = (1, 2)
 
 @dataclass(frozen=True, slots=True)
 class RecordHeader:
-    """Everything that an engine is assembled from. `corrected`: it begins with the profile's `cost` and corrects it by what iterations take."""
+    """Everything that an engine is assembled from. `corrected`: it begins with the profile's `cost`
+    and corrects it by what iterations take.
+    """
 
     policy: str
     cost: BaseCost
@@ -48,7 +51,9 @@ class RecordHeader:
     learned: bytes | None = None
 
     def engine_cost(self) -> CostModel:
-        """The cost model to assemble with; a correction that nobody has told anything yet, each time."""
+        """The cost model to assemble with; a correction that nobody has told anything yet, each
+        time.
+        """
         return CorrectedCostModel(self.cost, OnlineCorrection()) if self.corrected else self.cost
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +96,9 @@ class RecordHeader:
 
 
 class Recorder:
-    """Writes a record; one line per turn that had events, a plan or effects. Raises StoreUnavailable when the file cannot be written."""
+    """Writes a record; one line per turn that had events, a plan or effects. Raises
+    StoreUnavailable when the file cannot be written.
+    """
 
     def __init__(self, path: Path, header: RecordHeader) -> None:
         self._name = path.name

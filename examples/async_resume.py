@@ -2,8 +2,8 @@
 
     python examples/async_resume.py [HOST:PORT] [PROMPT]
 
-The client attaches broken streams again by itself. What is shown here is the harder case, a client that is gone: all that has to be kept is the
-job's id and how many tokens were received.
+The client attaches broken streams again by itself. What is shown here is the harder case, a client
+that is gone: all that has to be kept is the job's id and how many tokens were received.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ CUT_AFTER = 10
 
 
 async def begin(target: str, prompt: str) -> tuple[str, int, str]:
-    """Submit, read a few tokens and leave; the job goes on without us. Answers its id, the offset reached and the text so far."""
+    """Submit, read a few tokens and leave; the job goes on without us. Answers its id, the offset
+    reached and the text so far.
+    """
     async with AsyncClient(target) as client:
         job = await client.submit(prompt, params={"max_new_tokens": TOKENS, "ignore_eos": True})
         text, generation = "", client.stream(job.job_id)

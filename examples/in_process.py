@@ -3,7 +3,8 @@
     skipjoin model init ./small --preset small
     python examples/in_process.py ./small
 
-The same engine as the server's: a batch that does not fit into the KV pool is preempted and offloaded like anybody's.
+The same engine as the server's: a batch that does not fit into the KV pool is preempted and
+offloaded like anybody's.
 """
 
 from __future__ import annotations

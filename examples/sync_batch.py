@@ -2,8 +2,9 @@
 
     python examples/sync_batch.py [HOST:PORT] < prompts.txt
 
-All jobs are submitted before the first answer is read, so the server schedules them together. Each has a request_id made of its prompt: the script
-can be broken off and run again, and no prompt is computed twice.
+All jobs are submitted before the first answer is read, so the server schedules them together. Each
+has a request_id made of its prompt: the script can be broken off and run again, and no prompt is
+computed twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """From a plan's batch to the index tensors of one forward pass.
 
-Owns the layout of an iteration: decode members by falling context (so that members of like length share a padded table), then the prefill
-chunks. It does not know sampling or moves; the runner calls it after it has applied the plan to the handle table.
+Owns the layout of an iteration: decode members by falling context (so that members of like length
+share a padded table), then the prefill chunks. It does not know sampling or moves; the runner calls
+it after it has applied the plan to the handle table.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from .upload import Upload
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """A forward pass and whom its samples belong to: `positions` int64[n] are the places of the new tokens of the n `jobs`, also on the device.
+    """A forward pass and whom its samples belong to: `positions` int64[n] are the places of the new
+    tokens of the n `jobs`, also on the device.
 
-    `fresh_pages` are pages that get their first token now, are not filled by it and must be cleared first; none where attention reads no further than
-    a context.
+    `fresh_pages` are pages that get their first token now, are not filled by it and must be cleared
+    first; none where attention reads no further than a context.
     """
 
     forward: ForwardBatch
@@ -41,7 +43,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _DecodeOrder:
-    """A decode batch sorted by falling context, on host and device (`there`); holds as long as its members stay, since all contexts grow alike."""
+    """A decode batch sorted by falling context, on host and device (`there`); holds as long as its
+    members stay, since all contexts grow alike.
+    """
 
     members: DecodeBatch
     version: int
@@ -57,7 +61,9 @@ class _DecodeOrder:
 
 
 class BatchBuilder:
-    """Builds batches against one handle table and pool; keeps what an unchanged decode batch can use again."""
+    """Builds batches against one handle table and pool; keeps what an unchanged decode batch can
+    use again.
+    """
 
     def __init__(self, table: HandleTable, kv: PagedKv, upload: Upload, kernels: Kernels, heads: int) -> None:
         """`heads`: of the model's queries."""
@@ -69,9 +75,11 @@ class BatchBuilder:
         self._order: _DecodeOrder | None = None
 
     def build(self, plan: IterationPlan, last_tokens: LastTokens) -> Batch:
-        """The next forward pass. What it holds on the device is that iteration's, but what is kept with the decode order.
+        """The next forward pass. What it holds on the device is that iteration's, but what is kept
+        with the decode order.
 
-        Raises InvariantViolation for a member without KV or pages, which would read what is not there.
+        Raises InvariantViolation for a member without KV or pages, which would read what is not
+        there.
         """
         self._upload.begin()
         order = self._decode_order(plan.decode)
@@ -139,7 +147,9 @@ class BatchBuilder:
     def _sequences(
         self, order: _DecodeOrder, contexts: Int64s, chunks: list[tuple[PrefillChunk, Resident]]
     ) -> tuple[Int64s, Int64s, Int64s, int]:
-        """Block tables int64[s, width], starts and contexts of the decode members by falling context, then of the chunks; and the longest context."""
+        """Block tables int64[s, width], starts and contexts of the decode members by falling
+        context, then of the chunks; and the longest context.
+        """
         rows = _behind(order.rows, [np.array([job.row for _, job in chunks])] if chunks else [])
         contexts = _behind(contexts, [np.array([c.start + c.length for c, _ in chunks])] if chunks else [])
         starts = _behind(order.starts, [len(order) + np.cumsum([c.length for c, _ in chunks])] if chunks else [])
@@ -149,7 +159,9 @@ class BatchBuilder:
     def _ending(
         self, order: _DecodeOrder, chunks: list[tuple[PrefillChunk, Resident]]
     ) -> tuple[Int64s, Int64s, Int64s] | None:
-        """Where a prompt ends, of the jobs that get a token: handles, rows of the table, and the rows of the forward pass that give the tokens."""
+        """Where a prompt ends, of the jobs that get a token: handles, rows of the table, and the
+        rows of the forward pass that give the tokens.
+        """
         last = [i for i, (chunk, _) in enumerate(chunks) if chunk.last]
         if not last:
             return None
@@ -175,7 +187,9 @@ class BatchBuilder:
 
 
 def _behind(decodes: Int64s, chunks: list[Int64s]) -> Int64s:
-    """The decode members' numbers, and behind them the chunks'; where there are none, nothing is copied."""
+    """The decode members' numbers, and behind them the chunks'; where there are none, nothing is
+    copied.
+    """
     return np.concatenate([decodes, *chunks]) if chunks else decodes
 
 

@@ -1,7 +1,9 @@
-"""How much a machine can hold: the device, the precision and the KV pools where a setting leaves them open.
+"""How much a machine can hold: the device, the precision and the KV pools where a setting leaves
+them open.
 
-Owns the defaults of device, dtype and pool sizes, from the free memory after the weights are loaded. It loads nothing; whoever builds a
-`TorchExecutor` for a server or for `skipjoin.LLM` asks it.
+Owns the defaults of device, dtype and pool sizes, from the free memory after the weights are
+loaded. It loads nothing; whoever builds a `TorchExecutor` for a server or for `skipjoin.LLM` asks
+it.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ _HOST_PER_DEVICE = 4
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch compute on `count` CPU threads; None: on both that torch offers, or on all but one of more. The log says which.
+    """Let torch compute on `count` CPU threads; None: on both that torch offers, or on all but one
+    of more. The log says which.
 
-    Door and clients need a processor too, and whoever takes one stops all threads at their next barrier. Of two, that costs little beside the half
-    that the model would lose: jobs ended 1.5 times as fast as with one thread. Of more, one is cheaper than being disturbed.
+    Door and clients need a processor too, and whoever takes one stops all threads at their next
+    barrier. Of two, that costs little beside the half that the model would lose: jobs ended 1.5
+    times as fast as with one thread. Of more, one is cheaper than being disturbed.
     """
     offered = torch.get_num_threads()
     if count is None:
@@ -49,7 +53,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision of that name; `auto` is bfloat16 where the device computes in it, else float32. Raises InvalidInput."""
+    """The precision of that name; `auto` is bfloat16 where the device computes in it, else float32.
+    Raises InvalidInput.
+    """
     if name == AUTO:
         return torch.bfloat16 if device.type == "cuda" and _has_bfloat16(device) else torch.float32
     return parse_dtype(name)
@@ -58,9 +64,11 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 def pool_shape(
     model: LoadedModel, *, kv_tokens: int | None, host_kv_tokens: int | None, max_batch: int, page_tokens: int = 16
 ) -> PoolShape:
-    """Pages for `kv_tokens` and `host_kv_tokens`; None: what memory has room for, but no more than two full batches could use.
+    """Pages for `kv_tokens` and `host_kv_tokens`; None: what memory has room for, but no more than
+    two full batches could use.
 
-    Raises InvalidInput when not even one page fits, or when what was asked for is more than there is.
+    Raises InvalidInput when not even one page fits, or when what was asked for is more than there
+    is.
     """
     config = model.config
     layout = KvLayout(config.layers, config.kv_heads, page_tokens, config.head_dim)
@@ -74,7 +82,8 @@ def pool_shape(
     available = available_bytes()
     fitting = min(_HOST_PER_DEVICE * pages, int(available * _HOST_SHARE) // page_bytes)
     host_pages = fitting if host_kv_tokens is None else host_kv_tokens // page_tokens
-    # Host memory is taken page by page as it is used: what is not there must be told now, not when a job runs.
+    # Host memory is taken page by page as it is used: what is not there must be told now, not when
+    # a job runs.
     on_host = {"host_kv_tokens": host_pages} | ({"kv_tokens": pages} if model.device.type == "cpu" else {})
     if sum(on_host.values()) * page_bytes > available:
         field = max(on_host, key=lambda name: on_host[name])
@@ -87,7 +96,9 @@ def pool_shape(
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """From Ampere on. torch itself says yes for older ones too, which it lets pretend, and asks the current device, not this one."""
+    """From Ampere on. torch itself says yes for older ones too, which it lets pretend, and asks the
+    current device, not this one.
+    """
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 

@@ -1,7 +1,8 @@
 """How work on a device is recorded once and launched again as a whole.
 
-Owns `CudaCapture`, which makes CUDA graphs, and the port `Capture` that it fills. It does not know what the work is. `graphs` calls it, and
-`skipjoin bench kernels`; tests put a recorder of the CPU's operations in its place.
+Owns `CudaCapture`, which makes CUDA graphs, and the port `Capture` that it fills. It does not know
+what the work is. `graphs` calls it, and `skipjoin bench kernels`; tests put a recorder of the CPU's
+operations in its place.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from typing import Protocol
 import torch
 
 _FREE_KEPT = 0.05
-"""Of a device's memory: what graphs must leave for prefills. The pools left twice that (`capacity`)."""
+"""Of a device's memory: what graphs must leave for prefills. The pools left twice that
+(`capacity`).
+"""
 
 
 class Capture(Protocol):
-    """Called with work that takes nothing, whose answer is dropped; gives what does the same again on the same tensors without the host's part.
+    """Called with work that takes nothing, whose answer is dropped; gives what does the same again
+    on the same tensors without the host's part.
 
-    Raises torch.OutOfMemoryError where there is no room, RuntimeError where the work cannot be recorded.
+    Raises torch.OutOfMemoryError where there is no room, RuntimeError where the work cannot be
+    recorded.
     """
 
     def __call__(self, work: Callable[[], object]) -> Callable[[], None]: ...
@@ -27,7 +32,8 @@ class Capture(Protocol):
 class CudaCapture:
     """A CUDA graph for each work, all in one memory pool.
 
-    They may share it because they run one after the other on one stream and nothing that one leaves in the pool is read after another began.
+    They may share it because they run one after the other on one stream and nothing that one leaves
+    in the pool is read after another began.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,7 +44,9 @@ class CudaCapture:
         self._before = torch.cuda.Stream(device)
 
     def __call__(self, work: Callable[[], object]) -> Callable[[], None]:
-        """Runs `work` twice, once for real: what it loads and sets up when it first runs must not happen while a graph is recorded."""
+        """Runs `work` twice, once for real: what it loads and sets up when it first runs must not
+        happen while a graph is recorded.
+        """
         free, total = torch.cuda.mem_get_info(self._device)
         if free < total * _FREE_KEPT:
             raise torch.OutOfMemoryError(

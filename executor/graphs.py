@@ -1,10 +1,12 @@
 """Decode iterations that are replayed instead of launched kernel by kernel.
 
-Owns `DecodeGraphs`: the sizes that are recorded, the tensors that a replay reads and writes, and the choice between replay and launch. It does not
-know jobs or sampling, nor how recording works (`capture`). The runner calls it in the decoder's place.
+Owns `DecodeGraphs`: the sizes that are recorded, the tensors that a replay reads and writes, and
+the choice between replay and launch. It does not know jobs or sampling, nor how recording works
+(`capture`). The runner calls it in the decoder's place.
 
-All are recorded at the start, behind the lines of the kernel forms: no job then waits for one, what they take of the memory shows before the first
-job, and times that are measured at the start are those of replays. A recording needs no job: rows and tiles that do nothing are enough.
+All are recorded at the start, behind the lines of the kernel forms: no job then waits for one, what
+they take of the memory shows before the first job, and times that are measured at the start are
+those of replays. A recording needs no job: rows and tiles that do nothing are enough.
 """
 
 from __future__ import annotations
@@ -31,14 +33,17 @@ _DOUBLED_UP_TO = 64
 def row_counts(most: int) -> list[int]:
     """Sizes that are recorded: powers of two to 64, then every 64, and `most` itself.
 
-    Weights are read once whatever the size, so few rows may be doubled; from some hundred on a product's time grows with its rows.
+    Weights are read once whatever the size, so few rows may be doubled; from some hundred on a
+    product's time grows with its rows.
     """
     doubled = [1 << i for i in range(_DOUBLED_UP_TO.bit_length()) if 1 << i < most]
     return [*doubled, *range(2 * _DOUBLED_UP_TO, most, _DOUBLED_UP_TO), most]
 
 
 def capture_for(device: torch.device, kernels: Kernels, rows: int, capture: Capture | None) -> Capture | None:
-    """By what decodes of up to `rows` jobs are recorded; `capture` None: CUDA's. None where there is no way to replay, or none is wanted."""
+    """By what decodes of up to `rows` jobs are recorded; `capture` None: CUDA's. None where there
+    is no way to replay, or none is wanted.
+    """
     if kernels.standing is None or rows < 1:
         return None
     return CudaCapture(device) if capture is None and device.type == "cuda" else capture
@@ -47,7 +52,9 @@ def capture_for(device: torch.device, kernels: Kernels, rows: int, capture: Capt
 def decode_graphs(
     decoder: Decoder, model: LoadedModel, kv: PagedKv, kernels: Kernels, rows: int, capture: Capture | None
 ) -> DecodeGraphs | None:
-    """Graphs of decodes of up to `rows` jobs; None where nothing records (`capture_for`) or none could be had."""
+    """Graphs of decodes of up to `rows` jobs; None where nothing records (`capture_for`) or none
+    could be had.
+    """
     if capture is None:
         return None
     assert kernels.standing is not None, "capture_for says so"
@@ -66,14 +73,17 @@ class DecodeGraphs:
         self._row_counts = row_counts(rows)
         self._tokens = torch.zeros(rows, dtype=torch.int64, device=device)
         self._positions = torch.zeros(rows, dtype=torch.int64, device=device)
-        # One for each size: what an earlier iteration left behind the rows of this one is then a row of the same size.
+        # One for each size: what an earlier iteration left behind the rows of this one is then a
+        # row of the same size.
         self._sampled = {count: torch.arange(count, device=device) for count in self._row_counts}
         self._logits = torch.zeros(rows, model.config.vocab_size, dtype=model.dtype, device=device)
         self._replays: dict[tuple[int, int], Callable[[], None]] = {}
         self.replayed = 0
 
     def record(self, capture: Capture) -> int:
-        """Record every size at every level, the largest first, whose memory then serves all others; gives how many there are now."""
+        """Record every size at every level, the largest first, whose memory then serves all others;
+        gives how many there are now.
+        """
         wanted = [
             (rows, level)
             for rows in reversed(self._row_counts)
@@ -125,7 +135,8 @@ class DecodeGraphs:
 
         @torch.inference_mode()
         def work() -> None:
-            # Out of the graphs' common memory, which the next replay writes over: some microseconds of a step.
+            # Out of the graphs' common memory, which the next replay writes over: some microseconds
+            # of a step.
             logits.copy_(self._decoder.forward(batch))
 
         return work

@@ -1,7 +1,8 @@
 """What a rank remembers of each job between iterations, in columns.
 
-Owns one row per handle: block table, number of known tokens, the tokens it was admitted with, and its sampling. It allocates no page and
-decides nothing: every change comes from a plan. The runner applies plans to it, batch and sampler read whole columns.
+Owns one row per handle: block table, number of known tokens, the tokens it was admitted with, and
+its sampling. It allocates no page and decides nothing: every change comes from a plan. The runner
+applies plans to it, batch and sampler read whole columns.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _COLUMNS: dict[str, type] = {
 
 @dataclass(slots=True)
 class Resident:
-    """A job as admitted. `history`, int64, is kept only for jobs whose penalties need every token: it is counted anew in one piece."""
+    """A job as admitted. `history`, int64, is kept only for jobs whose penalties need every token:
+    it is counted anew in one piece.
+    """
 
     row: int
     tokens: Int32s
@@ -48,7 +51,8 @@ class Resident:
 class HandleTable:
     """Rows by handle. `columns[name][row]` are numpy columns; `tables[row]` is the block table.
 
-    Entries of a table behind its pages repeat the row's first page: padding so never leads to a neighbour's page.
+    Entries of a table behind its pages repeat the row's first page: padding so never leads to a
+    neighbour's page.
     """
 
     def __init__(self, device_pages: int = 2**31 - 1) -> None:

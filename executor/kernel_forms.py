@@ -1,7 +1,8 @@
 """The compiled kernels that a model will launch, made ready before its first job.
 
-Owns the way from a loaded model to the shape that its kernels depend on, and the lines that say how far the compiler is. It knows no kernel;
-`kernels/compiled/variants.py` lists them. The runner calls it at the start on a CUDA device.
+Owns the way from a loaded model to the shape that its kernels depend on, and the lines that say how
+far the compiler is. It knows no kernel; `kernels/compiled/variants.py` lists them. The runner calls
+it at the start on a CUDA device.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ log = logging.getLogger("skipjoin.engine")
 
 
 def compile_forms(model: LoadedModel, page_tokens: int, beat: Callable[[], None] = lambda: None) -> int:
-    """Launch every form once, so that none is compiled while a job waits; gives their number. Later starts find them in Triton's cache. `beat` is
-    called after each."""
+    """Launch every form once, so that none is compiled while a job waits; gives their number. Later
+    starts find them in Triton's cache. `beat` is called after each.
+    """
 
     def say(done: int, total: int, name: str) -> None:
         beat()

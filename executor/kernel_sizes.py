@@ -1,7 +1,8 @@
 """The kernel sizes that a user measured on this machine: where they lie, and their use.
 
-Owns the place (XDG) and the words for a file that is not as it must be. It does not know what sizes mean; `kernels/compiled` does. The executor
-asks at its start, `skipjoin bench kernels --tune` writes there.
+Owns the place (XDG) and the words for a file that is not as it must be. It does not know what sizes
+mean; `kernels/compiled` does. The executor asks at its start, `skipjoin bench kernels --tune`
+writes there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ def sizes_folder() -> Path:
 
 
 def use_own_sizes(folder: Path | None = None) -> list[str]:
-    """Prefer what the .toml files of the folder (None: `sizes_folder()`) say; gives the devices they are for, none where there is no such folder.
+    """Prefer what the .toml files of the folder (None: `sizes_folder()`) say; gives the devices
+    they are for, none where there is no such folder.
 
     Raises InvalidSettings naming file and key.
     """

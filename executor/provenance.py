@@ -1,7 +1,8 @@
 """Which code computes, as a digest.
 
-Owns what a measured time depends on beside model, device and settings: the sources of kernels and forward pass, torch, and the compiled library. It
-does not know what is measured. A server's cost cache asks, so that a profile of other code is not taken for one of this.
+Owns what a measured time depends on beside model, device and settings: the sources of kernels and
+forward pass, torch, and the compiled library. It does not know what is measured. A server's cost
+cache asks, so that a profile of other code is not taken for one of this.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _SUFFIXES = (".py", ".c", ".h")
 
 @cache
 def computing_code(device: torch.device, dtype: torch.dtype) -> str:
-    """A digest in hex; equal while nothing changed that a forward pass on `device` in `dtype` is made of."""
+    """A digest in hex; equal while nothing changed that a forward pass on `device` in `dtype` is
+    made of.
+    """
     digest = hashlib.sha256(torch.__version__.encode())
     root = Path(__file__).parent.parent
     for path in sorted(path for part in ("executor", "kernels", "model") for path in (root / part).rglob("*")):

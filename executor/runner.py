@@ -1,7 +1,8 @@
 """Carries out plans on one device.
 
-Owns `TorchExecutor`, the real implementation of the Executor port: it applies a plan to what it remembers of each job, starts the moves, runs the
-model beside them, samples, and answers with tokens and landed moves. It allocates no page and decides nothing. engine/turn calls it.
+Owns `TorchExecutor`, the real implementation of the Executor port: it applies a plan to what it
+remembers of each job, starts the moves, runs the model beside them, samples, and answers with
+tokens and landed moves. It allocates no page and decides nothing. engine/turn calls it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ _WARM_ROWS = 128
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Launched:
-    """A plan that was taken and not yet answered. `ready` is a CUDA event behind its work; None where the work is already done."""
+    """A plan that was taken and not yet answered. `ready` is a CUDA event behind its work; None
+    where the work is already done.
+    """
 
     plan: IterationPlan
     started_ns: int
@@ -62,8 +65,9 @@ class _Launched:
 class TorchExecutor:
     """The Executor port on torch.
 
-    `submit` applies the plan and launches its work: on the CPU it returns when the work is done, on CUDA at once, and `poll` waits. Several
-    plans may be submitted before the first is polled; a decode member's newest token stays on the device for the next plan.
+    `submit` applies the plan and launches its work: on the CPU it returns when the work is done, on
+    CUDA at once, and `poll` waits. Several plans may be submitted before the first is polled; a
+    decode member's newest token stays on the device for the next plan.
     """
 
     def __init__(
@@ -79,10 +83,13 @@ class TorchExecutor:
         capture: Capture | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`kernels` None: the quickest for the model's device. `graph_rows`: on CUDA, decodes of up to so many jobs are replayed where that can be
-        done; `capture`: by what, for tests. `checked`: every iteration's tables and slots are looked at before anything reads
-        or writes by them, for tests and for hunting a bug; on a device this waits for them. `beat` is called whenever a long start or iteration has
-        gone a step on: after a layer, a compiled kernel form, a recorded graph."""
+        """`kernels` None: the quickest for the model's device. `graph_rows`: on CUDA, decodes of up
+        to so many jobs are replayed where that can be done; `capture`: by what, for tests.
+        `checked`: every iteration's tables and slots are looked at before anything reads or writes
+        by them, for tests and for hunting a bug; on a device this waits for them. `beat` is called
+        whenever a long start or iteration has gone a step on: after a layer, a compiled kernel
+        form, a recorded graph.
+        """
         self._model = model
         self._kernels = kernels
         self._checked = checked
@@ -100,7 +107,9 @@ class TorchExecutor:
         self._mover: Mover
 
     def start(self) -> ExecutorFacts:
-        """Allocate the pools and run one token through the model. Raises InvalidInput when the pools do not fit into memory."""
+        """Allocate the pools and run one token through the model. Raises InvalidInput when the
+        pools do not fit into memory.
+        """
         config, device, dtype = self._model.config, self._model.device, self._model.dtype
         if self._kernels is None and compiles(device, dtype):
             use_own_sizes()
@@ -132,8 +141,9 @@ class TorchExecutor:
         )
 
     def submit(self, plan: IterationPlan) -> None:
-        """Take a plan. Raises InvariantViolation for a plan that contradicts what was planned before, ExecutorLost when the device fails, MemoryError
-        when it is full."""
+        """Take a plan. Raises InvariantViolation for a plan that contradicts what was planned
+        before, ExecutorLost when the device fails, MemoryError when it is full.
+        """
         assert self._started, "start() first"
         if plan.generation != self._generation:
             raise ExecutorLost(
@@ -158,7 +168,9 @@ class TorchExecutor:
         self._launched.append(_Launched(plan, started_ns, self._clock.now_ns(), batch.jobs, sampled, ready))
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
-        """As the port says. On CUDA any time-out but 0 waits for the iteration's end, which is near."""
+        """As the port says. On CUDA any time-out but 0 waits for the iteration's end, which is
+        near.
+        """
         if not self._launched:
             return None
         oldest = self._launched[0]
@@ -213,7 +225,8 @@ class TorchExecutor:
             len(admit.tokens)
             and not 0 <= int(admit.tokens.min()) <= int(admit.tokens.max()) < self._model.config.vocab_size
         ):
-            # The door checks token ids; on CUDA a wrong one here would break the device for every job.
+            # The door checks token ids; on CUDA a wrong one here would break the device for every
+            # job.
             raise InvariantViolation(f"Admit of handle {admit.handle} holds a token that the model does not have.")
         self._table.admit(admit, admit.seed)
         self._last_tokens.fit(self._table.rows)
@@ -222,7 +235,8 @@ class TorchExecutor:
     def _build(self, plan: IterationPlan) -> Batch:
         batch = self._builder.build(plan, self._last_tokens)
         if len(batch.fresh_pages):
-            # What a page's last owner left behind the new context is masked, but infinity or NaN would survive the mask.
+            # What a page's last owner left behind the new context is masked, but infinity or NaN
+            # would survive the mask.
             self.pools.device[self._upload.bring(batch.fresh_pages)[0]] = 0
         return batch
 
@@ -275,7 +289,9 @@ class TorchExecutor:
         )
 
     def _warm_up(self) -> None:
-        """A prompt token and a decode token through the whole model, so that the first job does not pay for lazy set-up."""
+        """A prompt token and a decode token through the whole model, so that the first job does not
+        pay for lazy set-up.
+        """
         weights = self._model.weights
         layer = weights.layers[0]  # code is made per shape, and the layers are alike
         around = (weights.embedding_in, weights.embedding_out)  # where an embedding is narrower than the decoder

@@ -1,9 +1,11 @@
 """An iteration's arrays on their way to the device.
 
-Owns page-locked memory that they are written into side by side, the copy behind it, and the events that say when it may be written again. It does not
-know what the arrays hold. The runner makes one for its device; batch builder, sampler, penalties and the kernel sets send by it.
+Owns page-locked memory that they are written into side by side, the copy behind it, and the events
+that say when it may be written again. It does not know what the arrays hold. The runner makes one
+for its device; batch builder, sampler, penalties and the kernel sets send by it.
 
-From ordinary memory every array would be a copy of its own, and a large one would make the host wait until the device has come to it.
+From ordinary memory every array would be a copy of its own, and a large one would make the host
+wait until the device has come to it.
 """
 
 from __future__ import annotations
@@ -24,18 +26,24 @@ _SLABS = 3
 
 _FIRST_BYTES = 2**18
 _ALIGNED = 128
-"""Each array starts where a memory transaction does; kernels have a form of their own for addresses that 16 does not divide."""
+"""Each array starts where a memory transaction does; kernels have a form of their own for addresses
+that 16 does not divide.
+"""
 
 
 class Upload(Protocol):
     """The way of one executor's arrays, used by one thread."""
 
     def begin(self) -> None:
-        """An iteration begins: what was brought for earlier ones may be written over by work that is launched from now on."""
+        """An iteration begins: what was brought for earlier ones may be written over by work that
+        is launched from now on.
+        """
         ...
 
     def bring(self, *arrays: NDArray[Any]) -> tuple[Tensor, ...]:
-        """One copy for all of them. The tensors hold for work that is launched before the next `begin`."""
+        """One copy for all of them. The tensors hold for work that is launched before the next
+        `begin`.
+        """
         ...
 
     def keep(self, *arrays: NDArray[Any]) -> tuple[Tensor, ...]:
@@ -63,7 +71,9 @@ class Copies(Protocol):
         ...
 
     def launch(self, there: Tensor, here: Tensor) -> None:
-        """Copy staging memory to the device, behind everything that it has been given; nobody waits."""
+        """Copy staging memory to the device, behind everything that it has been given; nobody
+        waits.
+        """
         ...
 
     def event(self) -> Event: ...
@@ -119,8 +129,9 @@ class UploadRing:
 class _Slab:
     """Page-locked memory and as much on the device, filled from the front.
 
-    The host may not write where a copy still reads, which the event behind it tells. The device's half needs no such care: copies and whatever
-    reads them are launched on one stream, one behind the other.
+    The host may not write where a copy still reads, which the event behind it tells. The device's
+    half needs no such care: copies and whatever reads them are launched on one stream, one behind
+    the other.
     """
 
     def __init__(self, device: torch.device, copies: Copies) -> None:
@@ -156,7 +167,9 @@ class _Slab:
         return tuple(_view(there, start, array) for array, start in zip(arrays, starts, strict=True))
 
     def _grow(self, size: int) -> None:
-        """Memory with room for twice what is asked. What was sent before stays where it is until the next `begin`."""
+        """Memory with room for twice what is asked. What was sent before stays where it is until
+        the next `begin`.
+        """
         self._outgrown.append(self._staging)
         self._allocate(1 << (2 * (self._used + size) - 1).bit_length())
         self._used = 0
@@ -167,7 +180,8 @@ class _Slab:
         self._there = self._on_device(size)
 
     def _on_device(self, size: int) -> Tensor:
-        # Asked for within a forward pass too; a tensor that is made in inference mode could not be written outside of it.
+        # Asked for within a forward pass too; a tensor that is made in inference mode could not be
+        # written outside of it.
         with torch.inference_mode(False):
             return torch.empty(size, dtype=torch.uint8, device=self._device)
 

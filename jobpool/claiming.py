@@ -1,7 +1,8 @@
 """Rows of jobs that a server takes up.
 
-Owns which jobs are taken, oldest first, and what becomes of one that the disk gave back damaged: it fails, and hurts no other. It begins no
-transaction and knows no epoch but the one it is given; the SQLite pool claims with it.
+Owns which jobs are taken, oldest first, and what becomes of one that the disk gave back damaged: it
+fails, and hurts no other. It begins no transaction and knows no epoch but the one it is given; the
+SQLite pool claims with it.
 """
 
 from __future__ import annotations
@@ -101,11 +102,15 @@ class Claiming:
 
 
 _GIVE_UP = "UPDATE job SET state = ?, finished_unix_ns = ? WHERE seq = ?"
-"""The row's seal stays broken, so that nothing of it is ever taken for true; the sweep takes it away in time."""
+"""The row's seal stays broken, so that nothing of it is ever taken for true; the sweep takes it
+away in time.
+"""
 
 
 def give_up_damaged(connection: sqlite3.Connection, now_unix_ns: int) -> None:
-    """Let no damaged row pass for a job that waits, runs, or ended at no time that has been. Raises sqlite3.Error."""
+    """Let no damaged row pass for a job that waits, runs, or ended at no time that has been. Raises
+    sqlite3.Error.
+    """
     doubtful = "SELECT seq FROM job NOT INDEXED WHERE state < 2 OR finished_unix_ns IS NULL OR finished_unix_ns > ?"
     for (seq,) in connection.execute(doubtful, (now_unix_ns,)).fetchall():
         if sealed_row(connection, seq) is None:

@@ -1,7 +1,8 @@
 """`skipjoin pool`: look into a job pool's file, beside a running server or without one.
 
-Owns the flags and where lines go. It changes no pool: `inspection.py` opens the file read-only. `cli.py` calls it; exit codes: 0 sound or
-written, 1 faults were found, 2 no job pool there, 5 it cannot be read now.
+Owns the flags and where lines go. It changes no pool: `inspection.py` opens the file read-only.
+`cli.py` calls it; exit codes: 0 sound or written, 1 faults were found, 2 no job pool there, 5 it
+cannot be read now.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Whether the pool's open files are still the ones that a restart would open.
 
-Owns what was seen of the file and of the `-wal` and `-shm` beside it: which files they are, their sizes and times, and the header of SQLite's index
-of the write-ahead log. It compares that with what lies under the pool's path now, in a few microseconds. It runs no statement and repairs nothing
-but the length of a shared index that was cut off under us. `database.py` asks it before every transaction and before every acknowledgement.
+Owns what was seen of the file and of the `-wal` and `-shm` beside it: which files they are, their
+sizes and times, and the header of SQLite's index of the write-ahead log. It compares that with what
+lies under the pool's path now, in a few microseconds. It runs no statement and repairs nothing but
+the length of a shared index that was cut off under us. `database.py` asks it before every
+transaction and before every acknowledgement.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from ..core.errors import StoreUnavailable
 log = logging.getLogger("skipjoin.jobpool")
 
 _HEADER = struct.Struct("=12x2BH2I72xI")
-"""Of SQLite's index of the log: initialised, byte order, page size, frames, pages of the database, frames already copied into it."""
+"""Of SQLite's index of the log: initialised, byte order, page size, frames, pages of the database,
+frames already copied into it.
+"""
 _HEADER_BYTES = _HEADER.size
 _SALTS = slice(32, 40)
 """Of the same header: two numbers that are new whenever the log begins anew."""
@@ -43,14 +47,18 @@ _UNSEEN = "The job pool's files cannot be looked at ({}); nothing is stored mean
 
 
 class Sight(NamedTuple):
-    """What lay under the path: (size, time of change) of file and log, and the header of the log's index."""
+    """What lay under the path: (size, time of change) of file and log, and the header of the log's
+    index.
+    """
 
     file: tuple[int, int]
     log: tuple[int, int]
     header: bytes
 
     def cut_since(self, last: Sight) -> bool:
-        """Whether file or log are shorter than the index says, or than a log was whose index has to be made anew."""
+        """Whether file or log are shorter than the index says, or than a log was whose index has to
+        be made anew.
+        """
         initialised, _, page_code, frames, pages, copied = _HEADER.unpack(self.header)
         if not initialised:
             return self.log != last.log
@@ -69,19 +77,25 @@ class Sight(NamedTuple):
         return self.header[_SALTS] == last.header[_SALTS]
 
     def file_written_by_hand(self, last: Sight) -> bool:
-        """Whether the file changed although SQLite copied nothing from the log into it, which alone makes SQLite write the file."""
+        """Whether the file changed although SQLite copied nothing from the log into it, which alone
+        makes SQLite write the file.
+        """
         if self.file == last.file:
             return False
         copied, before = (_HEADER.unpack(sight.header)[-1] for sight in (self, last))
         return bool(copied <= (before if self.same_log(last) else 0))
 
     def changed_by_hand(self, last: Sight) -> bool:
-        """Whether bytes were written that SQLite, in whatever program, did not write: the index would say so."""
+        """Whether bytes were written that SQLite, in whatever program, did not write: the index
+        would say so.
+        """
         return self.header == last.header and (self.file, self.log) != (last.file, last.log)
 
 
 class Trust:
-    """How often times that change by themselves are taken for a sign: five times, and once more for every hour that goes by."""
+    """How often times that change by themselves are taken for a sign: five times, and once more for
+    every hour that goes by.
+    """
 
     def __init__(self, now_ns: int) -> None:
         self._left = _TRUST
@@ -106,25 +120,32 @@ class FileWatch:
     """Identities of three open files, and their last sight."""
 
     def __init__(self, path: Path, real: Path) -> None:
-        """`path` as it was asked for, `real` as SQLite opened it, after a first transaction made the log and its index."""
+        """`path` as it was asked for, `real` as SQLite opened it, after a first transaction made
+        the log and its index.
+        """
         self._path = os.path.abspath(path)
         self._real = str(real)
         self._is_link = self._path != self._real
         self._log_path = f"{real}-wal"
-        # Never closed before SQLite's own descriptors: closing any descriptor of a file drops all locks that the process has on it.
+        # Never closed before SQLite's own descriptors: closing any descriptor of a file drops all
+        # locks that the process has on it.
         self._index = os.open(f"{real}-shm", os.O_RDWR | os.O_CLOEXEC)
         self._index_size = os.fstat(self._index).st_size
         self._file_identity, self._log_identity = _identity(os.stat(self._path)), _identity(os.stat(self._log_path))
         self.endangered = False
-        """Whether the file is ours, but its log is not, or it was cut off: what the log holds must go into the file at once."""
+        """Whether the file is ours, but its log is not, or it was cut off: what the log holds must
+        go into the file at once.
+        """
         self.damage_met = False
         """Whether a reader, on whatever thread, met damage that the writer has not heard of."""
         self.last = self._sight(os.stat(self._path), os.stat(self._log_path))
 
     def unchanged(self) -> bool:
-        """Whether file, log and index lie there as at the last look: the short way, taken before nearly every transaction.
+        """Whether file, log and index lie there as at the last look: the short way, taken before
+        nearly every transaction.
 
-        SQLite in another program that commits, checkpoints or begins the log anew changes file or log, so the header need not be read.
+        SQLite in another program that commits, checkpoints or begins the log anew changes file or
+        log, so the header need not be read.
         """
         try:
             file, log, index = os.stat(self._path), os.stat(self._log_path), os.fstat(self._index)
@@ -142,7 +163,9 @@ class FileWatch:
         )
 
     def look(self) -> Sight:
-        """What lies under the path. Raises StoreUnavailable when that is not what this server has open, or was cut off."""
+        """What lies under the path. Raises StoreUnavailable when that is not what this server has
+        open, or was cut off.
+        """
         self.endangered = False
         try:
             index = os.fstat(self._index)
@@ -185,9 +208,11 @@ class FileWatch:
         return Sight((file.st_size, file.st_mtime_ns), (log.st_size, log.st_mtime_ns), header)
 
     def _keep_mapped(self, size: int) -> None:
-        """Give a shared index that was cut off its length back, between two transactions: SQLite then reads the log anew.
+        """Give a shared index that was cut off its length back, between two transactions: SQLite
+        then reads the log anew.
 
-        Within a transaction it must not be done: SQLite would look for its newest pages in an empty index, and not find them.
+        Within a transaction it must not be done: SQLite would look for its newest pages in an empty
+        index, and not find them.
         """
         if size < self._index_size:
             os.ftruncate(self._index, self._index_size)
@@ -195,7 +220,9 @@ class FileWatch:
             self._index_size = size
 
     def check_mapped(self) -> None:
-        """Raise StoreUnavailable while the shared index is cut off: to touch what is missing would end the process."""
+        """Raise StoreUnavailable while the shared index is cut off: to touch what is missing would
+        end the process.
+        """
         try:
             size = os.fstat(self._index).st_size
         except OSError as error:

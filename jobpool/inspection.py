@@ -1,7 +1,9 @@
-"""A pool's file as somebody reads it who may not change it: beside a running server, after a crash, or damaged.
+"""A pool's file as somebody reads it who may not change it: beside a running server, after a crash,
+or damaged.
 
-Owns the way in (read-only, one moment of the file; a private copy where the log beside it has to be read first), rows that are read as far as they
-can be, and every format that there was. It judges nothing: `pool_check.py` and `pool_export.py` do, for `skipjoin pool`.
+Owns the way in (read-only, one moment of the file; a private copy where the log beside it has to be
+read first), rows that are read as far as they can be, and every format that there was. It judges
+nothing: `pool_check.py` and `pool_export.py` do, for `skipjoin pool`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class Inspection:
         return [row[1] for row in self.connection.execute(f"PRAGMA table_info({table})")]
 
     def rows(self, table: str) -> Iterator[Row]:
-        """Every row that can be read, by row id; `rowid` is among its values. What cannot is counted in `unreadable`, and passed over."""
+        """Every row that can be read, by row id; `rowid` is among its values. What cannot is
+        counted in `unreadable`, and passed over.
+        """
         names = self.columns(table)
         statement = f"SELECT rowid, * FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid"
         last, step = 0, 0
@@ -78,7 +82,9 @@ class Inspection:
 
 @contextmanager
 def inspected(path: Path) -> Iterator[Inspection]:
-    """The file at `path`. Raises InvalidInput for what is no job pool, StoreUnavailable for one that cannot be read now."""
+    """The file at `path`. Raises InvalidInput for what is no job pool, StoreUnavailable for one
+    that cannot be read now.
+    """
     if not path.is_file():
         raise InvalidInput(f"There is no job pool at {path}.", field="PATH")
     with tempfile.TemporaryDirectory(prefix="skipjoin-pool-") as folder:  # its owner's alone
@@ -93,7 +99,9 @@ def inspected(path: Path) -> Iterator[Inspection]:
 
 
 def _opened(path: Path, folder: Path) -> sqlite3.Connection:
-    """Read-only. A log that nobody has open is read into an index first, which is written beside it: on a copy, then."""
+    """Read-only. A log that nobody has open is read into an index first, which is written beside
+    it: on a copy, then.
+    """
     beside = path.with_name(f"{path.name}-wal")
     try:
         if beside.exists() and not path.with_name(f"{path.name}-shm").exists():

@@ -1,7 +1,8 @@
 """A job as a row and back.
 
-Owns which column holds which field, the codes of the states, how what was asked is packed (sampling as JSON, each option in the column of its name)
-and the seal of a row: its checksum. It runs only the statements that read or write one job's row; the SQLite pool decides when.
+Owns which column holds which field, the codes of the states, how what was asked is packed (sampling
+as JSON, each option in the column of its name) and the seal of a row: its checksum. It runs only
+the statements that read or write one job's row; the SQLite pool decides when.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ Row = tuple[Any, ...]
 
 
 def update(*columns: str) -> str:
-    """A statement that sets these columns of rows of `job`, by parameters of their names, and seals the rows anew; a WHERE follows."""
+    """A statement that sets these columns of rows of `job`, by parameters of their names, and seals
+    the rows anew; a WHERE follows.
+    """
     sealed = ", ".join(f":{name}" if name in columns else name for name in JOB_COLUMNS)
     return f"UPDATE job SET {', '.join(f'{name} = :{name}' for name in columns)}, checksum = checksum({sealed})"
 
@@ -64,7 +67,9 @@ def ints(data: bytes) -> Int32s:
 
 
 STORED = np.dtype("<i4")
-"""How tokens are stored. There is one such object where it is the machine's own int32, so that `is` finds what needs no conversion."""
+"""How tokens are stored. There is one such object where it is the machine's own int32, so that `is`
+finds what needs no conversion.
+"""
 
 
 def column(values: Int32s) -> bytes:
@@ -81,11 +86,14 @@ _INSERT = (
     f"INSERT INTO job ({', '.join(JOB_COLUMNS)}, checksum) VALUES ({', '.join('?' * (len(JOB_COLUMNS) + 1))})"
     " ON CONFLICT (job_id) DO NOTHING ON CONFLICT (tenant, request_id) WHERE request_id IS NOT NULL DO NOTHING"
 )
-"""What is stored already is found by the indices that the row goes into anyway; a conflict of numbers is damage, and an error."""
+"""What is stored already is found by the indices that the row goes into anyway; a conflict of
+numbers is damage, and an error.
+"""
 
 
 def insert(connection: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[bool]:
-    """Write jobs, inside a transaction that writes. Returns of each whether it is new: no stored job has its id, or its request_id.
+    """Write jobs, inside a transaction that writes. Returns of each whether it is new: no stored
+    job has its id, or its request_id.
 
     Numbers go up in the order of the jobs and are never given twice.
     """
@@ -105,7 +113,9 @@ def insert(connection: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[bool]
 
 
 def _spelled(sampling: SamplingParams) -> str:
-    """A JSON object. Most values are defaults, spelled once; JSON spells finite numbers as Python does."""
+    """A JSON object. Most values are defaults, spelled once; JSON spells finite numbers as Python
+    does.
+    """
     parts = []
     for name, default, spelled in _SAMPLING:
         value = getattr(sampling, name)
@@ -195,7 +205,9 @@ def sealed_row(connection: sqlite3.Connection, seq: int) -> Row | None:
 
 
 def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> JobRecord:
-    """The record of a row that `SELECT` gave, with its prompt's tokens where they were read. Raises DataLoss for a damaged row."""
+    """The record of a row that `SELECT` gave, with its prompt's tokens where they were read. Raises
+    DataLoss for a damaged row.
+    """
     check_sealed(row)
     (
         _, job_id, tenant, request_id, body_digest, sampling, submitted, deadline, cancel_on_disconnect, state, epoch,

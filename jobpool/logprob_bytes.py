@@ -1,7 +1,7 @@
 """Log-probabilities as bytes beside the tokens.
 
-Owns the encoding: per token one byte (255: none; else the number of alternatives), then little-endian doubles and int32 ids. It knows no table; the
-token log writes and reads with it.
+Owns the encoding: per token one byte (255: none; else the number of alternatives), then
+little-endian doubles and int32 ids. It knows no table; the token log writes and reads with it.
 """
 
 from __future__ import annotations

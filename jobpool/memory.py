@@ -1,7 +1,7 @@
 """A job pool in memory: the same promises but the durable ones.
 
-Owns plain tables of jobs and logs. It keeps nothing beyond the process and says so (`durable` is False; the door prints it). For tests and for who
-wants no file.
+Owns plain tables of jobs and logs. It keeps nothing beyond the process and says so (`durable` is
+False; the door prints it). For tests and for who wants no file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One server per file.
 
-Owns an advisory lock on a file beside the pool's, held as long as the process lives and dropped by the kernel however it dies. It knows nothing of
-the pool's content; the SQLite pool takes it before it touches its file.
+Owns an advisory lock on a file beside the pool's, held as long as the process lives and dropped by
+the kernel however it dies. It knows nothing of the pool's content; the SQLite pool takes it before
+it touches its file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ class OwnerLock:
     """A held lock; `release` gives it back."""
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises StoreUnavailable when somebody holds it, InvalidSettings when the file cannot be made."""
+        """Take the lock. Raises StoreUnavailable when somebody holds it, InvalidSettings when the
+        file cannot be made.
+        """
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -35,7 +38,9 @@ class OwnerLock:
         os.pwrite(self._fd, str(os.getpid()).encode("ascii"), 0)
 
     def release(self) -> None:
-        """Give the lock back; idempotent. The file stays: removing it would let two owners lock two files of one name."""
+        """Give the lock back; idempotent. The file stays: removing it would let two owners lock two
+        files of one name.
+        """
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -1,7 +1,8 @@
 """Page tokens that say nothing and grant nothing.
 
-Owns the sealing of a place in a list: bound to the query it came from, unreadable and unforgeable without the pool's key. It knows no store; every
-pool seals with it. A token is looked at only together with the caller's own tenant, so a stolen one opens nothing.
+Owns the sealing of a place in a list: bound to the query it came from, unreadable and unforgeable
+without the pool's key. It knows no store; every pool seals with it. A token is looked at only
+together with the caller's own tenant, so a stolen one opens nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def seal(key: bytes, query: JobQuery, place: int) -> str:
 
 
 def unseal(key: bytes, query: JobQuery) -> int:
-    """The place that `query.page_token` means. Raises InvalidInput for a token of another query, another pool or nobody."""
+    """The place that `query.page_token` means. Raises InvalidInput for a token of another query,
+    another pool or nobody.
+    """
     token = query.page_token
     try:
         sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)

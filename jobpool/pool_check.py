@@ -1,7 +1,7 @@
 """Whether a pool's file is sound, and what is in it.
 
-Owns the questions: what SQLite finds, checksums, states, what belongs to nothing, logs with gaps. It changes nothing and renders nothing;
-`skipjoin pool check` shows the report.
+Owns the questions: what SQLite finds, checksums, states, what belongs to nothing, logs with gaps.
+It changes nothing and renders nothing; `skipjoin pool check` shows the report.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def _compare(jobs: dict[int, Row], seen: dict[str, set[int]], lengths: Counter[i
 
 
 def turn_parts(row: Row) -> list[tuple[int, int, bytes]]:
-    """(job's number, position, tokens) of each job in a row of `turn`; none for a row that does not fit together."""
+    """(job's number, position, tokens) of each job in a row of `turn`; none for a row that does not
+    fit together.
+    """
     parts: list[tuple[int, int, bytes]] = []
     try:
         jobs, positions, counts = (

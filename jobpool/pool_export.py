@@ -1,7 +1,8 @@
 """Jobs of a pool's file as JSON values, as far as they can be read.
 
-Owns what a job is in JSON: its fields in words, prompt and tokens as lists, and `damaged`, the parts of it that are not as they were written. It
-writes no file and renders nothing; `skipjoin pool export` writes a line a job.
+Owns what a job is in JSON: its fields in words, prompt and tokens as lists, and `damaged`, the
+parts of it that are not as they were written. It writes no file and renders nothing; `skipjoin pool
+export` writes a line a job.
 """
 
 from __future__ import annotations

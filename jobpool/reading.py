@@ -1,7 +1,8 @@
 """What can be asked of the SQLite pool, on any connection.
 
-Owns the statements that only read: one job, its log, pages of a list, counts. The pool asks through it on its own connection, and `SqliteReader` on
-a second one, beside a writer that is busy or waits for its disk. What of a log is in memory only, it copies from the token log. It gives out no row
+Owns the statements that only read: one job, its log, pages of a list, counts. The pool asks through
+it on its own connection, and `SqliteReader` on a second one, beside a writer that is busy or waits
+for its disk. What of a log is in memory only, it copies from the token log. It gives out no row
 that is not as it was written.
 """
 
@@ -28,7 +29,9 @@ Reads = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 @dataclass(slots=True)
 class Soundness:
-    """What was found when the file was opened: whether rows of jobs are damaged, so that a job which is not found may be one of them."""
+    """What was found when the file was opened: whether rows of jobs are damaged, so that a job
+    which is not found may be one of them.
+    """
 
     jobs_missing: bool = False
 
@@ -55,7 +58,9 @@ class Reading:
         return NotFound("There is no such job.", field="job_id")
 
     def record(self, row: Row) -> JobRecord:
-        """The record of a row that was read after the log's lengths were as they are now. Raises DataLoss."""
+        """The record of a row that was read after the log's lengths were as they are now. Raises
+        DataLoss.
+        """
         return record_of(row, max(row[FOLDED], self._log.length(row[0])))
 
     def get(self, job_id: JobId) -> JobRecord:
@@ -70,7 +75,9 @@ class Reading:
         return int(found[0])
 
     def _fresh(self, connection: sqlite3.Connection, seq: int) -> JobRecord:
-        """Length first, row second: a tail that is folded in between is then in the row, and no token is missed."""
+        """Length first, row second: a tail that is folded in between is then in the row, and no
+        token is missed.
+        """
         length = self._log.length(seq)
         row = connection.execute(f"{SELECT} WHERE seq = ?", (seq,)).fetchone()
         if row is None:

@@ -1,7 +1,7 @@
 """Which pool a setting means.
 
-Owns the table from the word before the colon to what opens that pool. It does not know how one works; wiring and the bench call it. Another
-store adds its line here and nothing else changes.
+Owns the table from the word before the colon to what opens that pool. It does not know how one
+works; wiring and the bench call it. Another store adds its line here and nothing else changes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ OPENERS: dict[str, Callable[[str], JobPool]] = {"memory": _memory, "sqlite": _sq
 def open_pool(setting: str) -> JobPool:
     """The pool that "memory" or "sqlite:PATH" names, to be used from the calling thread only.
 
-    Raises InvalidSettings for another word or a file that cannot be a job pool, StoreUnavailable when another server has it or the disk is full.
+    Raises InvalidSettings for another word or a file that cannot be a job pool, StoreUnavailable
+    when another server has it or the disk is full.
     """
     name, _, rest = setting.partition(":")
     opener = OPENERS.get(name)

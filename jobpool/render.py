@@ -1,6 +1,7 @@
 """What a person, or a program, reads about a pool's file.
 
-Owns the table and the JSON of a report. It asks and decides nothing; `skipjoin pool check` calls it.
+Owns the table and the JSON of a report. It asks and decides nothing; `skipjoin pool check` calls
+it.
 """
 
 from __future__ import annotations

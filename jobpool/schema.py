@@ -1,10 +1,12 @@
 """The tables of the SQLite job pool.
 
-Owns the statements that make them, those that bring an older format up to date, and the format's number. It runs nothing; `database.py` does. A
-change of any table is a new VERSION, and a step from the one before where acknowledged jobs can be kept.
+Owns the statements that make them, those that bring an older format up to date, and the format's
+number. It runs nothing; `database.py` does. A change of any table is a new VERSION, and a step from
+the one before where acknowledged jobs can be kept.
 
-`job` holds what changes, in rows that stay small; `prompt` what never does. `turn` is the log's tail, a row per commit; `piece` is the rest of
-it, a job's tokens from a position on. Columns of tokens are little-endian int32. Every row has the checksum of its other columns, in their order
+`job` holds what changes, in rows that stay small; `prompt` what never does. `turn` is the log's
+tail, a row per commit; `piece` is the rest of it, a job's tokens from a position on. Columns of
+tokens are little-endian int32. Every row has the checksum of its other columns, in their order
 (`turn` without its id): what a disk gives back wrong is not taken for what was stored.
 """
 
@@ -109,4 +111,6 @@ STEPS = {
         f"UPDATE piece SET checksum = {PIECE_CHECKSUM}",
     ),
 }
-"""Format -> what makes the next one of it. A step may name today's columns only as long as later steps add none of them before it."""
+"""Format -> what makes the next one of it. A step may name today's columns only as long as later
+steps add none of them before it.
+"""

@@ -1,7 +1,8 @@
 """The embedded job pool: one SQLite file.
 
-Owns the order of statements behind every call of the `JobPool` port that writes, and which of them share a transaction. It does not know how a file
-is opened (`database.py`), how tokens are laid down (`token_log.py`), what a row looks like (`job_rows.py`) or how one asks (`reading.py`). One thread
+Owns the order of statements behind every call of the `JobPool` port that writes, and which of them
+share a transaction. It does not know how a file is opened (`database.py`), how tokens are laid down
+(`token_log.py`), what a row looks like (`job_rows.py`) or how one asks (`reading.py`). One thread
 uses it, the door's store thread.
 """
 
@@ -58,12 +59,15 @@ class SqliteJobPool:
         self._reading = Reading(self._database.read, self._log, self._page_key, self._soundness)
         self._claimed: dict[JobId, Tail] = {}  # jobs of the current epoch
         self._claiming = Claiming(self._log)
-        # What is in the open file, but was not acknowledged because the file was not under its path: said when it is again.
+        # What is in the open file, but was not acknowledged because the file was not under its
+        # path: said when it is again.
         self._unsaid_claims: list[JobRecord] = []
         self._unsaid_batch: LogBatch | None = None
 
     def _mend(self) -> None:
-        """Look for damage that would make jobs unfindable or the log unwritable, and mend what costs nobody anything. Raises StoreUnavailable."""
+        """Look for damage that would make jobs unfindable or the log unwritable, and mend what
+        costs nobody anything. Raises StoreUnavailable.
+        """
         with self._database.read() as connection:
             rows, indices = unsound_jobs(connection)
             self._soundness.jobs_missing = rows > 0
@@ -102,7 +106,8 @@ class SqliteJobPool:
         with self._database.write() as connection:
             connection.execute("UPDATE pool SET owner = owner")
 
-    # owners -----------------------------------------------------------------------------------------------------
+    # owners
+    # -----------------------------------------------------------------------------------------------------
     def open_epoch(self, owner: str) -> int:
         """See the port."""
         with self._database.write() as connection:
@@ -118,7 +123,8 @@ class SqliteJobPool:
         if epoch != current:
             raise WrongState("Another server has taken over this job pool; this one may not write to it any more.")
 
-    # jobs in ----------------------------------------------------------------------------------------------------
+    # jobs in
+    # ----------------------------------------------------------------------------------------------------
     def submit(self, jobs: Sequence[NewJob]) -> list[JobRecord | Exception]:
         """See the port."""
         with self._database.write() as connection:
@@ -167,7 +173,8 @@ class SqliteJobPool:
         said, self._unsaid_claims = self._unsaid_claims, []
         return said
 
-    # tokens -----------------------------------------------------------------------------------------------------
+    # tokens
+    # -----------------------------------------------------------------------------------------------------
     def commit(self, epoch: int, batch: LogBatch) -> None:
         """See the port."""
         if batch is self._unsaid_batch:  # it was written when the file was not under its path, and is asked for again
@@ -220,7 +227,8 @@ class SqliteJobPool:
             raise InvariantViolation("A commit is about a job that is not claimed in this epoch, or has ended.")
         return tail
 
-    # questions --------------------------------------------------------------------------------------------------
+    # questions
+    # --------------------------------------------------------------------------------------------------
     def get(self, job_id: JobId) -> JobRecord:
         """See the port."""
         return self._reading.get(job_id)
@@ -245,7 +253,8 @@ class SqliteJobPool:
         """See the port."""
         return self._reading.unfinished()
 
-    # ends that the engine has no part in ------------------------------------------------------------------------
+    # ends that the engine has no part in
+    # ------------------------------------------------------------------------
     def cancel(self, job_id: JobId, reason: str) -> JobRecord:
         """See the port."""
         with self._database.write() as connection:
@@ -301,7 +310,9 @@ _EXPIRE = update("state", "finish", "finished_unix_ns") + " WHERE seq = :at"
 
 
 def unsound_jobs(connection: sqlite3.Connection) -> tuple[int, bool]:
-    """How many rows of jobs are damaged, at least, and whether their indices say other things than the rows. Raises sqlite3.Error."""
+    """How many rows of jobs are damaged, at least, and whether their indices say other things than
+    the rows. Raises sqlite3.Error.
+    """
     try:
         indices = connection.execute("PRAGMA integrity_check(job)").fetchone()[0] != "ok"
         rows = connection.execute(f"SELECT COUNT(*) FROM job NOT INDEXED WHERE checksum != {JOB_CHECKSUM}").fetchone()[

@@ -1,9 +1,11 @@
 """The token log of the SQLite pool: one row per commit, folded into each job's own rows later.
 
-Owns the tables `turn` and `piece` and, in memory, the tail of every unfinished job: what its own rows do not hold yet. A tail is folded every 512
-tokens and at the job's end; a turn's row goes when every job in it has been folded past it. A row that the disk gives back damaged ends what is
-known of its jobs' logs: their tokens from there on are computed again. It does not know who may write; the pool asks it inside its transactions and
-calls `apply` once they are durable. Readers on other threads ask for copies of tails.
+Owns the tables `turn` and `piece` and, in memory, the tail of every unfinished job: what its own
+rows do not hold yet. A tail is folded every 512 tokens and at the job's end; a turn's row goes when
+every job in it has been folded past it. A row that the disk gives back damaged ends what is known
+of its jobs' logs: their tokens from there on are computed again. It does not know who may write;
+the pool asks it inside its transactions and calls `apply` once they are durable. Readers on other
+threads ask for copies of tails.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ _FOLDED = update("folded_tokens") + " WHERE seq = :at"
 
 @dataclass(slots=True, eq=False)
 class Tail:
-    """Tokens [folded, folded + len(tokens)) of one job, and the turn rows that hold them, oldest first.
+    """Tokens [folded, folded + len(tokens)) of one job, and the turn rows that hold them, oldest
+    first.
 
     `logprobs` is None for a job that did not ask for any, else one entry a token.
     """
@@ -105,7 +108,8 @@ class TokenLog:
             # What lies before the tail's own place was folded already; a turn's row outlives that.
             if tail is not None and position + count > tail.folded:
                 known = tail.length - position
-                # Behind a gap nothing fits; it is computed again, and what was then written twice counts once.
+                # Behind a gap nothing fits; it is computed again, and what was then written twice
+                # counts once.
                 if 0 <= known < count:
                     fresh = slice(at + known, at + count)
                     _append(tail, tokens[fresh], None if logprobs is None else logprobs[fresh])
@@ -120,7 +124,9 @@ class TokenLog:
         return self.open_tail(seq, found[FOLDED], wants_logprobs=json.loads(found[SAMPLING])["logprobs"] is not None)
 
     def renew(self) -> None:
-        """Make the table of turns anew, inside an open transaction; tails stay in memory until they are folded. Raises sqlite3.Error."""
+        """Make the table of turns anew, inside an open transaction; tails stay in memory until they
+        are folded. Raises sqlite3.Error.
+        """
         self._connection.execute("DROP TABLE turn")
         self._connection.execute(TURN_TABLE)
         self.broken = False
@@ -134,7 +140,8 @@ class TokenLog:
         self._connection.executemany("DELETE FROM turn WHERE id = ?", [(row,) for row in self.damaged])
         self.damaged = []
 
-    # tails ------------------------------------------------------------------------------------------------------
+    # tails
+    # ------------------------------------------------------------------------------------------------------
     def open_tail(self, seq: int, folded: int, *, wants_logprobs: bool) -> Tail:
         """The tail of an unfinished job, made empty if there is none yet."""
         return self._tails.setdefault(seq, Tail(seq, folded, logprobs=[] if wants_logprobs else None))
@@ -154,7 +161,8 @@ class TokenLog:
             return Tail(seq, tail.folded, tail.tokens[:], None if tail.logprobs is None else tail.logprobs[:])
 
     def read_good(self, seq: int, folded: int) -> Int32s:
-        """int32[n]: a job's log up to the first damage. What lies behind it is cut off, inside the open transaction; the job is computed again there.
+        """int32[n]: a job's log up to the first damage. What lies behind it is cut off, inside the
+        open transaction; the job is computed again there.
 
         Raises sqlite3.Error.
         """
@@ -173,9 +181,12 @@ class TokenLog:
         log.error("tokens from %d on of a job are damaged and are computed again", good)
         return known.tokens
 
-    # one commit -------------------------------------------------------------------------------------------------
+    # one commit
+    # -------------------------------------------------------------------------------------------------
     def stage(self, appended: list[tuple[Tail, LogEntry]], ending: Set[int]) -> Staged:
-        """Write one commit's tokens inside the open transaction: a turn row, and pieces for jobs that end or are long enough."""
+        """Write one commit's tokens inside the open transaction: a turn row, and pieces for jobs
+        that end or are long enough.
+        """
         folded = {tail.seq: tail for tail, entry in appended if len(tail.tokens) + len(entry.tokens) >= FOLD_TOKENS}
         folded |= {seq: tail for seq in ending if (tail := self._tails.get(seq)) is not None}
         if len(self._holders) > MAX_TURN_ROWS:

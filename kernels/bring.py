@@ -1,7 +1,8 @@
 """How arrays that the host made for an iteration come to the device.
 
-Owns the form of the call, `Bring`, and the plain way, array by array. It does not know what the arrays hold, nor staging: the executor has a way that
-waits for nothing and hands it in. Kernel sets, samplers and whoever prepares an iteration by hand call it.
+Owns the form of the call, `Bring`, and the plain way, array by array. It does not know what the
+arrays hold, nor staging: the executor has a way that waits for nothing and hands it in. Kernel
+sets, samplers and whoever prepares an iteration by hand call it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class Bring(Protocol):
 
 
 def brings_to(device: torch.device) -> Bring:
-    """The plain way to a device; on a CPU nothing is copied, the tensors are the arrays' own memory."""
+    """The plain way to a device; on a CPU nothing is copied, the tensors are the arrays' own
+    memory.
+    """
     if device.type == "cpu":
         return _as_tensors
 

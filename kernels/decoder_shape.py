@@ -1,7 +1,7 @@
 """What of a model its kernels depend on.
 
-Owns `DecoderShape`: dtypes, sizes and kinds, no weights. It does not know what is compiled for it. The executor fills it from a loaded model,
-`compiled/variants.py` lists the kernel forms of one.
+Owns `DecoderShape`: dtypes, sizes and kinds, no weights. It does not know what is compiled for it.
+The executor fills it from a loaded model, `compiled/variants.py` lists the kernel forms of one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from .ragged_attention import AttentionShape
 class DecoderShape:
     """What of a decoder its kernels depend on.
 
-    `attentions`: the distinct kinds of its layers; `turned`: elements of a head that the rotary embedding turns, 0 without one; `gate` None where
-    the MLP has none; `biased` says whether a LayerNorm has a bias; `head_norm`: queries and keys are normalised head by head; `norm_dtype`: that
-    of the norms' weights, None where it is the model's.
+    `attentions`: the distinct kinds of its layers; `turned`: elements of a head that the rotary
+    embedding turns, 0 without one; `gate` None where the MLP has none; `biased` says whether a
+    LayerNorm has a bias; `head_norm`: queries and keys are normalised head by head; `norm_dtype`:
+    that of the norms' weights, None where it is the model's.
     """
 
     dtype: torch.dtype

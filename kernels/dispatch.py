@@ -1,7 +1,8 @@
 """Which implementation of a kernel runs on which device.
 
-Owns `Kernels` and the choice: compiled by Triton on CUDA, compiled from C on a CPU, the plain-torch reference wherever neither can be had. The runner
-asks once, at start, and hands the answer to decoder and batch builder.
+Owns `Kernels` and the choice: compiled by Triton on CUDA, compiled from C on a CPU, the plain-torch
+reference wherever neither can be had. The runner asks once, at start, and hands the answer to
+decoder and batch builder.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from .standing import StandingBatch
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """One implementation of each operation that a decoder and the sampler behind it need; shapes are stated at the reference's functions.
+    """One implementation of each operation that a decoder and the sampler behind it need; shapes
+    are stated at the reference's functions.
 
-    `prepare` makes what `rotate_and_write` and `attend` need of an iteration, once for all layers; each set has its own form of it, which
-    nobody else looks into. `reads_behind` (layout, query heads): whether attention reads, and masks, what lies behind a context in its last page,
-    which then must be finite. `standing` (pool, attention of the layers, rows, table entries, at most): a batch for replays, None where the set
-    cannot be replayed.
+    `prepare` makes what `rotate_and_write` and `attend` need of an iteration, once for all layers;
+    each set has its own form of it, which nobody else looks into. `reads_behind` (layout, query
+    heads): whether attention reads, and masks, what lies behind a context in its last page, which
+    then must be finite. `standing` (pool, attention of the layers, rows, table entries, at most): a
+    batch for replays, None where the set cannot be replayed.
     """
 
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
@@ -79,7 +82,9 @@ def compiles(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def compiled() -> Kernels:
-    """What Triton compiles for a CUDA device, or interprets on a CPU where TRITON_INTERPRET is set; not for float64."""
+    """What Triton compiles for a CUDA device, or interprets on a CPU where TRITON_INTERPRET is set;
+    not for float64.
+    """
     # Not at the top: a CPU needs no triton.
     from .compiled import gate, iteration, norm, sampling
     from .compiled.standing import CompiledStanding
@@ -106,7 +111,9 @@ def _never(layout: KvLayout, heads: int) -> bool:
 
 
 def checking(kernels: Kernels) -> Kernels:
-    """The same kernels, which refuse an iteration whose tables or slots leave the pool, or that writes a slot twice, with IndexError."""
+    """The same kernels, which refuse an iteration whose tables or slots leave the pool, or that
+    writes a slot twice, with IndexError.
+    """
 
     def prepare(kv: PagedKv, batch: RaggedBatch, slots: Tensor) -> Any:
         check_tables(kv, batch)

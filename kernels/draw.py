@@ -1,7 +1,8 @@
 """Random numbers that depend on a job's seed and a token's position, and on nothing else.
 
-Owns a counter-based generator in whole-number tensor operations: the same draw alone, in any batch, after a restart, on CPU and CUDA.
-It knows no job; the plain-torch sampler calls it, the compiled ones have the same generator in C and as device code.
+Owns a counter-based generator in whole-number tensor operations: the same draw alone, in any batch,
+after a restart, on CPU and CUDA. It knows no job; the plain-torch sampler calls it, the compiled
+ones have the same generator in C and as device code.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def _shift_right(x: Tensor, bits: int) -> Tensor:
 
 
 def mix64(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014) on int64 tensors; products wrap modulo 2^64."""
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014) on int64 tensors; products wrap modulo
+    2^64.
+    """
     x = (x ^ _shift_right(x, 30)) * _MIX_1
     x = (x ^ _shift_right(x, 27)) * _MIX_2
     return x ^ _shift_right(x, 31)
@@ -35,7 +38,8 @@ def mix64(x: Tensor) -> Tensor:
 def uniform(seeds: Tensor, positions: Tensor) -> Tensor:
     """float64[n], strictly between 0 and 1, for int64[n] seeds and positions.
 
-    SplitMix64 at counter `position` of a stream whose start is mixed from `seed`. 52 bits, because 53 and the half would round up to 1.
+    SplitMix64 at counter `position` of a stream whose start is mixed from `seed`. 52 bits, because
+    53 and the half would round up to 1.
     """
     state = mix64(seeds + _GOLDEN) + (positions + 1) * _GOLDEN
     return (_shift_right(mix64(state), 12).to(torch.float64) + 0.5) * 2.0**-52

@@ -1,7 +1,8 @@
 """Matrix products with weights that never change.
 
-Owns `Linear` and the choice of its form: a weight laid out once for the device it runs on. On a CPU that is our own panels where they are compiled
-for the precision, else oneDNN's blocked layout where torch has it, else the plain weight. The executor's weights build it, the decoder calls it.
+Owns `Linear` and the choice of its form: a weight laid out once for the device it runs on. On a CPU
+that is our own panels where they are compiled for the precision, else oneDNN's blocked layout where
+torch has it, else the plain weight. The executor's weights build it, the decoder calls it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def form_for(device: torch.device, dtype: torch.dtype) -> Form:
 
 @cache
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether this torch build packs CPU weights of `dtype`, tried once on a small product and compared with the plain one."""
+    """Whether this torch build packs CPU weights of `dtype`, tried once on a small product and
+    compared with the plain one.
+    """
     if dtype not in _ONEDNN_DTYPES or not torch.backends.mkldnn.is_available():
         return False
     weight = torch.arange(-32, 32, dtype=dtype).view(8, 8) / 64
@@ -48,7 +51,9 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 class Linear:
-    """y = x W^T + b for weight[out, in], bias[out] or None. `form` None: the quickest; tests and benchmarks name one."""
+    """y = x W^T + b for weight[out, in], bias[out] or None. `form` None: the quickest; tests and
+    benchmarks name one.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, form: Form | None = None) -> None:
         self.out_features, self.in_features = weight.shape
@@ -79,7 +84,9 @@ def _product(form: Form, weight: Tensor, bias: Tensor | None) -> Callable[[Tenso
 
 
 class _OneDnnProduct:
-    """Blocked by oneDNN: a batch of 8 tokens took a third to a fifth of the general product's time, prompts 1.3 to 1.8 times less."""
+    """Blocked by oneDNN: a batch of 8 tokens took a third to a fifth of the general product's time,
+    prompts 1.3 to 1.8 times less.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._out, self._bias = len(weight), bias
@@ -97,8 +104,9 @@ class _OneDnnProduct:
 def padded_rows(rows: int) -> int:
     """Rows that a product of oneDNN's is computed for.
 
-    Up to 4 rows all take as long as reading the weights, and oneDNN's code for exactly 4 was the quickest. oneDNN makes code for every new row
-    count, about 1 ms a product, so counts fall into classes: exact up to 32, then multiples of 4 up to 256, of 16 up to 1024, of 64 beyond.
+    Up to 4 rows all take as long as reading the weights, and oneDNN's code for exactly 4 was the
+    quickest. oneDNN makes code for every new row count, about 1 ms a product, so counts fall into
+    classes: exact up to 32, then multiples of 4 up to 256, of 16 up to 1024, of 64 beyond.
     """
     step = 1 if rows <= 32 else 4 if rows <= 256 else 16 if rows <= 1024 else 64
     return max(4, -(-rows // step) * step)

@@ -1,7 +1,9 @@
-"""Attention of a ragged batch in plain torch, many sequences at once: what a CPU computes where nothing is compiled for it.
+"""Attention of a ragged batch in plain torch, many sequences at once: what a CPU computes where
+nothing is compiled for it.
 
-Owns `PaddedBatch`, an iteration cut into decode groups of one width and prefill chunks, and the operations of a decoder over it. It knows neither
-jobs nor layers' weights. The decoder calls it through `dispatch`; `ragged_attention.attend` is what it must agree with.
+Owns `PaddedBatch`, an iteration cut into decode groups of one width and prefill chunks, and the
+operations of a decoder over it. It knows neither jobs nor layers' weights. The decoder calls it
+through `dispatch`; `ragged_attention.attend` is what it must agree with.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from .ragged import RaggedBatch, pages_of
 from .ragged_attention import AttentionShape
 
 MIN_PAGES_SAVED = 32
-"""A group of its own must spare at least this many padded pages: below it one more kernel call a layer costs more."""
+"""A group of its own must spare at least this many padded pages: below it one more kernel call a
+layer costs more.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +45,8 @@ class PaddedBatch:
 
 
 def prepare(kv: PagedKv, batch: RaggedBatch, slots: Tensor) -> PaddedBatch:
-    """Index tensors of an iteration. `slots` int64[rows]: page * page_tokens + offset of each row's token, as in `slots`.
+    """Index tensors of an iteration. `slots` int64[rows]: page * page_tokens + offset of each row's
+    token, as in `slots`.
 
     Sequences with one row are to stand by falling context: neighbours then share a padded table.
     """
@@ -51,9 +56,11 @@ def prepare(kv: PagedKv, batch: RaggedBatch, slots: Tensor) -> PaddedBatch:
 
 
 def rotate_and_write(kv: PagedKv, layer: int, qkv: Tensor, cos: Tensor, sin: Tensor, batch: PaddedBatch) -> None:
-    """Turn the query and key heads of qkv[n, heads + 2 * kv_heads, head_dim] in place and write keys and values into their pages.
+    """Turn the query and key heads of qkv[n, heads + 2 * kv_heads, head_dim] in place and write
+    keys and values into their pages.
 
-    `cos` and `sin` [n, 1, turned / 2] as `elementwise.rotary_angles`: the first `turned` elements of a head are turned; none where they are empty.
+    `cos` and `sin` [n, 1, turned / 2] as `elementwise.rotary_angles`: the first `turned` elements
+    of a head are turned; none where they are empty.
     """
     first_key = qkv.shape[1] - 2 * kv.layout.kv_heads
     turned = 2 * cos.shape[-1]
@@ -71,7 +78,9 @@ def attend(kv: PagedKv, layer: int, shape: AttentionShape, batch: PaddedBatch, q
 
 
 def _groups(kv: PagedKv, batch: RaggedBatch) -> Iterator[DecodeGroup]:
-    """Runs of sequences with one row, cut where the rest is at most half as wide and enough padding is spared."""
+    """Runs of sequences with one row, cut where the rest is at most half as wide and enough padding
+    is spared.
+    """
     counts = batch.counts
     pages = pages_of(batch.contexts, kv.layout.page_tokens)
     single = np.flatnonzero(counts == 1)
@@ -86,7 +95,8 @@ def _groups(kv: PagedKv, batch: RaggedBatch) -> Iterator[DecodeGroup]:
             members = run[first:cut]
             width = int(pages[members].max())
             tables = batch.tables[int(members[0]) : int(members[-1]) + 1, :width].long()
-            # Padding repeats a page of the row's own, so that no neighbour's numbers are ever touched.
+            # Padding repeats a page of the row's own, so that no neighbour's numbers are ever
+            # touched.
             own = torch.from_numpy(np.arange(width) < pages[members][:, None]).to(tables.device)
             contexts = torch.from_numpy(batch.contexts[members]).to(tables.device)
             tables = torch.where(own, tables, tables[:, :1])

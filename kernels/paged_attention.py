@@ -1,7 +1,9 @@
-"""Attention over block tables in plain torch, for sequences padded to one width and for one prefill chunk.
+"""Attention over block tables in plain torch, for sequences padded to one width and for one prefill
+chunk.
 
-Owns the write of keys and values into pages, decode attention for many sequences at once, and attention of one prefill chunk over its
-cached prefix. It does not know jobs: it sees pages, offsets and lengths. `padded` calls it.
+Owns the write of keys and values into pages, decode attention for many sequences at once, and
+attention of one prefill chunk over its cached prefix. It does not know jobs: it sees pages, offsets
+and lengths. `padded` calls it.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from .ragged_attention import AttentionShape
 
 @dataclass(slots=True, eq=False)
 class DecodeGroup:
-    """Decode members whose tables are padded to one width: rows [first, first + size) of the iteration's tokens.
+    """Decode members whose tables are padded to one width: rows [first, first + size) of the
+    iteration's tokens.
 
-    `gather` is `PagedKv.gather_index` of their tables; `contexts` int64[size] tokens to see, the new one included; `width`: keys of the padded
-    tables. `masks` by window: bool[size, 1, 1, width], false where a key is not seen; made when a layer first asks.
+    `gather` is `PagedKv.gather_index` of their tables; `contexts` int64[size] tokens to see, the
+    new one included; `width`: keys of the padded tables. `masks` by window: bool[size, 1, 1,
+    width], false where a key is not seen; made when a layer first asks.
     """
 
     first: int
@@ -46,7 +50,8 @@ class DecodeGroup:
 
 @dataclass(slots=True, eq=False)
 class ChunkSpan:
-    """One prefill chunk: rows [first, first + size) of the iteration's tokens; they see `context` tokens, themselves included.
+    """One prefill chunk: rows [first, first + size) of the iteration's tokens; they see `context`
+    tokens, themselves included.
 
     `masks` as those of `DecodeGroup`, bool[1, 1, size, context].
     """
@@ -58,7 +63,9 @@ class ChunkSpan:
     masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 
     def mask(self, window: int | None) -> Tensor | None:
-        """The mask of layers with that window; None where the chunk is the whole context and sees all of it: plain causal attention."""
+        """The mask of layers with that window; None where the chunk is the whole context and sees
+        all of it: plain causal attention.
+        """
         if window is not None and window >= self.context:
             window = None
         if window not in self.masks:
@@ -79,20 +86,24 @@ class ChunkSpan:
 def decode_group(kv: PagedKv, first: int, tables: Tensor, contexts: Tensor) -> DecodeGroup:
     """Index tensors of a decode group, once per iteration.
 
-    `tables` int64[n, width], every entry a page of the row's own (padding included, so that no neighbour's numbers are ever touched);
-    `contexts` int64[n], tokens to see, the new one included.
+    `tables` int64[n, width], every entry a page of the row's own (padding included, so that no
+    neighbour's numbers are ever touched); `contexts` int64[n], tokens to see, the new one included.
     """
     size, width = tables.shape
     return DecodeGroup(first, size, width * kv.layout.page_tokens, contexts, kv.gather_index(tables))
 
 
 def chunk_span(kv: PagedKv, first: int, size: int, table: Tensor, context: int) -> ChunkSpan:
-    """Index tensors of a prefill chunk, once per iteration; `table` int64[pages] covers exactly `context` tokens."""
+    """Index tensors of a prefill chunk, once per iteration; `table` int64[pages] covers exactly
+    `context` tokens.
+    """
     return ChunkSpan(first, size, context, kv.gather_index(table[None]))
 
 
 def write_kv(kv: PagedKv, layer: int, index: Tensor, keys_values: Tensor) -> None:
-    """Store keys_values[n, 2 * kv_heads, head_dim] (keys first) of n tokens at `PagedKv.write_index` rows."""
+    """Store keys_values[n, 2 * kv_heads, head_dim] (keys first) of n tokens at
+    `PagedKv.write_index` rows.
+    """
     kv.token_rows[layer].index_put_((index,), keys_values)
 
 
@@ -101,8 +112,9 @@ def decode_attention(
 ) -> None:
     """Attention of one new token per sequence over its pages, all sequences at once.
 
-    `queries` and `out`: [n, heads, head_dim] over all tokens of the iteration; the group's rows of `out` are filled. A KV head serves
-    heads / kv_heads query heads, which go through as that many query positions.
+    `queries` and `out`: [n, heads, head_dim] over all tokens of the iteration; the group's rows of
+    `out` are filled. A KV head serves heads / kv_heads query heads, which go through as that many
+    query positions.
     """
     layout = kv.layout
     keys, values = (
@@ -117,7 +129,9 @@ def decode_attention(
 def chunk_attention(
     kv: PagedKv, layer: int, shape: AttentionShape, span: ChunkSpan, queries: Tensor, out: Tensor
 ) -> None:
-    """Causal attention of one prefill chunk over its cached prefix and itself; shapes as in `decode_attention`."""
+    """Causal attention of one prefill chunk over its cached prefix and itself; shapes as in
+    `decode_attention`.
+    """
     layout = kv.layout
     gathered = kv.head_blocks[layer].index_select(0, span.gather).view(2, layout.kv_heads, 1, -1, layout.head_dim)
     rows = slice(span.first, span.first + span.size)
@@ -128,7 +142,9 @@ def chunk_attention(
 
 
 def _mix(queries: Tensor, keys: Tensor, values: Tensor, shape: AttentionShape, mask: Tensor | None) -> Tensor:
-    """softmax(q k^T * scale) v over the last two dimensions, as `shape` says; `mask` None: causal, queries and keys begin together."""
+    """softmax(q k^T * scale) v over the last two dimensions, as `shape` says; `mask` None: causal,
+    queries and keys begin together.
+    """
     if shape.softcap is None:
         return scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=shape.scale

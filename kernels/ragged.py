@@ -1,7 +1,8 @@
 """Which rows of an iteration belong to which sequence, and where each sequence's pages are.
 
-Owns `RaggedBatch`: decode rows and prefill chunks side by side, each a sequence with its own number of queries and its own context. It does not
-know jobs, layers or how a kernel cuts the work. The attention kernels and their reference read it; whoever builds an iteration's batch makes it.
+Owns `RaggedBatch`: decode rows and prefill chunks side by side, each a sequence with its own number
+of queries and its own context. It does not know jobs, layers or how a kernel cuts the work. The
+attention kernels and their reference read it; whoever builds an iteration's batch makes it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from .bring import Bring
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RaggedBatch:
-    """`tables` int32 or int64[s, width] on the device; `starts` int64[s + 1] and `contexts` int64[s] on the host.
+    """`tables` int32 or int64[s, width] on the device; `starts` int64[s + 1] and `contexts`
+    int64[s] on the host.
 
-    Sequence i has the query rows [starts[i], starts[i + 1]), which are the last tokens of its `contexts[i]`: one row is a decode, several are a
-    prefill chunk, none is a sequence that sits out. The first ceil(context / page_tokens) entries of a table are its pages; what lies behind
-    them is never read. `bring`: how a kernel set's own arrays of this iteration come to the device; None: plainly.
+    Sequence i has the query rows [starts[i], starts[i + 1]), which are the last tokens of its
+    `contexts[i]`: one row is a decode, several are a prefill chunk, none is a sequence that sits
+    out. The first ceil(context / page_tokens) entries of a table are its pages; what lies behind
+    them is never read. `bring`: how a kernel set's own arrays of this iteration come to the device;
+    None: plainly.
     """
 
     tables: Tensor

@@ -1,7 +1,8 @@
 """Attention of a ragged batch over block tables, in plain torch: the oracle of the compiled kernel.
 
-Owns `AttentionShape` and the reference `attend`, one sequence after the other. It knows neither jobs nor devices. Tests compare the compiled kernel
-with it; on a CPU the decoder keeps to `paged_attention`, whose padded groups are quicker and know neither windows nor soft caps.
+Owns `AttentionShape` and the reference `attend`, one sequence after the other. It knows neither
+jobs nor devices. Tests compare the compiled kernel with it; on a CPU the decoder keeps to
+`paged_attention`, whose padded groups are quicker and know neither windows nor soft caps.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from .ragged import RaggedBatch, pages_of
 class AttentionShape:
     """What one layer's attention looks like.
 
-    `heads` query heads, a multiple of the layout's KV heads; `scale` multiplies the products; `window`: a query sees at most that many tokens,
-    itself included (Mistral 7B, Jiang et al. 2023); `softcap`: scores s become softcap * tanh(s / softcap) (Gemma 2, 2024). None: without.
+    `heads` query heads, a multiple of the layout's KV heads; `scale` multiplies the products;
+    `window`: a query sees at most that many tokens, itself included (Mistral 7B, Jiang et al.
+    2023); `softcap`: scores s become softcap * tanh(s / softcap) (Gemma 2, 2024). None: without.
     """
 
     heads: int
@@ -43,9 +45,11 @@ def attend(
     *,
     checked: bool = False,
 ) -> None:
-    """Fill the batch's rows of `out` with softmax(q k^T * scale) v; `queries` and `out` [rows, heads, head_dim].
+    """Fill the batch's rows of `out` with softmax(q k^T * scale) v; `queries` and `out` [rows,
+    heads, head_dim].
 
-    The keys and values of the rows themselves are in their pages already. `checked` refuses tables that leave the pool, with IndexError.
+    The keys and values of the rows themselves are in their pages already. `checked` refuses tables
+    that leave the pool, with IndexError.
     """
     if checked:
         check_tables(kv, batch)
@@ -61,7 +65,9 @@ def attend(
 
 
 def _dense(queries: Tensor, keys: Tensor, values: Tensor, shape: AttentionShape) -> Tensor:
-    """[n, heads, head_dim] for the last n of a context's tokens; keys and values [kv_heads, context, head_dim]."""
+    """[n, heads, head_dim] for the last n of a context's tokens; keys and values [kv_heads,
+    context, head_dim].
+    """
     kv_heads, context, head_dim = keys.shape
     count = len(queries)
     grouped = queries.view(count, kv_heads, -1, head_dim)
@@ -78,7 +84,9 @@ def _dense(queries: Tensor, keys: Tensor, values: Tensor, shape: AttentionShape)
 
 
 def check_tables(kv: PagedKv, batch: RaggedBatch) -> None:
-    """Raise IndexError when a page that would be read is not one of the pool's. On a device this waits for the tables."""
+    """Raise IndexError when a page that would be read is not one of the pool's. On a device this
+    waits for the tables.
+    """
     needed = pages_of(batch.contexts, kv.layout.page_tokens)
     tables = batch.tables.cpu().numpy()
     pages = len(kv.pool)

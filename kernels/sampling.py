@@ -1,11 +1,14 @@
-"""From logits to tokens in plain torch: penalties, temperature, filters and one draw, all rows at once.
+"""From logits to tokens in plain torch: penalties, temperature, filters and one draw, all rows at
+once.
 
-Owns `SamplingColumns`, what every sampler gets beside the logits, and the reference that the compiled samplers are held against. A row's token
-depends on its own logits, parameters, seed and position, never on its neighbours. It knows neither jobs nor what stops them; the executor's sampler
+Owns `SamplingColumns`, what every sampler gets beside the logits, and the reference that the
+compiled samplers are held against. A row's token depends on its own logits, parameters, seed and
+position, never on its neighbours. It knows neither jobs nor what stops them; the executor's sampler
 calls the one that `dispatch` chose.
 
-Order: penalties, temperature, top-k, top-p over what top-k leaves, min-p, then one draw by inverse distribution in vocabulary order.
-Equal weights at a filter's border stay in together, so that the kept set does not depend on how a sort breaks ties.
+Order: penalties, temperature, top-k, top-p over what top-k leaves, min-p, then one draw by inverse
+distribution in vocabulary order. Equal weights at a filter's border stay in together, so that the
+kept set does not depend on how a sort breaks ties.
 """
 
 from __future__ import annotations
@@ -23,18 +26,24 @@ from .bring import Bring
 from .draw import uniform
 
 _FIRST_TOP_P = 256
-"""On the CPU top-p looks at this many best tokens first; a full sort of the vocabulary follows only where they do not suffice."""
+"""On the CPU top-p looks at this many best tokens first; a full sort of the vocabulary follows only
+where they do not suffice.
+"""
 
 _ONE_THREAD_UP_TO = 2**20
-"""Logits up to which a CPU samples on one thread: waiting for a second one costs more than it saves, and without bound on a busy machine."""
+"""Logits up to which a CPU samples on one thread: waiting for a second one costs more than it
+saves, and without bound on a busy machine.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingColumns:
-    """One entry per row, on the logits' device: float64[n], but `top_k`, `seed` and `position` int64[n].
+    """One entry per row, on the logits' device: float64[n], but `top_k`, `seed` and `position`
+    int64[n].
 
-    `temperature` 0 takes the first of the best, without a draw. `top_k` 0, `top_p` 1 and `min_p` 0 switch a filter off; `repetition` 1, `presence`
-    0 and `frequency` 0 a penalty. `position` is the place that the drawn token gets.
+    `temperature` 0 takes the first of the best, without a draw. `top_k` 0, `top_p` 1 and `min_p` 0
+    switch a filter off; `repetition` 1, `presence` 0 and `frequency` 0 a penalty. `position` is the
+    place that the drawn token gets.
     """
 
     temperature: Tensor
@@ -55,7 +64,8 @@ _WHOLE = ("top_k", "seed", "position")
 def columns_of(values: Mapping[str, NDArray[Any]], bring: Bring) -> SamplingColumns:
     """The columns of `values`, float64[n] or int64[n] by name, brought to the device as one array."""
     count = len(values["position"])
-    # An even number of entries: each column then starts where 16 divides the address, and kernels need no second form for odd batches.
+    # An even number of entries: each column then starts where 16 divides the address, and kernels
+    # need no second form for odd batches.
     packed = np.zeros((len(COLUMNS), count + count % 2), dtype=np.int64)
     for row, name in zip(packed, COLUMNS, strict=True):
         (row if name in _WHOLE else row.view(np.float64))[:count] = values[name]
@@ -74,9 +84,10 @@ def sample(
 ) -> tuple[Tensor, Tensor]:
     """(tokens int64[n], finite bool[n]) for logits[n, vocab].
 
-    `output` int32[n, vocab]: how often a row's job has given each token; `anywhere` bool[n, vocab]: whether prompt or output hold it. Without
-    them nothing is penalised. `finite` is false where the largest logit, before or after penalties, is not a finite number; the token there is 0 and
-    means nothing. Sums are float64.
+    `output` int32[n, vocab]: how often a row's job has given each token; `anywhere` bool[n, vocab]:
+    whether prompt or output hold it. Without them nothing is penalised. `finite` is false where the
+    largest logit, before or after penalties, is not a finite number; the token there is 0 and means
+    nothing. Sums are float64.
     """
     threads = torch.get_num_threads()
     alone = logits.device.type == "cpu" and logits.numel() <= _ONE_THREAD_UP_TO and threads > 1
@@ -122,7 +133,9 @@ def _best(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _penalise(scores: Tensor, columns: SamplingColumns, output: Tensor, anywhere: Tensor) -> Tensor:
-    """Repetition divides or multiplies the logits of tokens seen anywhere (Keskar et al. 2019); presence and frequency subtract."""
+    """Repetition divides or multiplies the logits of tokens seen anywhere (Keskar et al. 2019);
+    presence and frequency subtract.
+    """
     repetition = columns.repetition[:, None]
     repeated = torch.where(scores > 0, scores / repetition, scores * repetition)
     scores = torch.where(anywhere, repeated, scores)
@@ -130,9 +143,12 @@ def _penalise(scores: Tensor, columns: SamplingColumns, output: Tensor, anywhere
 
 
 def _draw(scores: Tensor, columns: SamplingColumns, greedy: Tensor) -> Tensor:
-    """int64[n]: a draw from each row's filtered distribution; rows that are greedy get something harmless."""
+    """int64[n]: a draw from each row's filtered distribution; rows that are greedy get something
+    harmless.
+    """
     temperature = columns.temperature.where(~greedy, 1.0)[:, None]
-    # The best score is taken off before the division: a tiny temperature must not turn it into infinity.
+    # The best score is taken off before the division: a tiny temperature must not turn it into
+    # infinity.
     weights = ((scores - scores.amax(dim=-1, keepdim=True)) / temperature).exp()
     top_k = columns.top_k.where(~greedy, 0).clamp(max=scores.shape[-1])
     if bool(top_k.any()):

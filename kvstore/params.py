@@ -1,7 +1,7 @@
 """What an operator may set about the KV manager.
 
-Owns `KvParams`, which checks itself. It does not know pool sizes (the executor's facts say them); settings fill it and engine/assemble
-hands it to the planner.
+Owns `KvParams`, which checks itself. It does not know pool sizes (the executor's facts say them);
+settings fill it and engine/assemble hands it to the planner.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Literal
 from ..core.errors import InvalidSettings
 
 KvMode = Literal["proactive", "reactive", "recompute"]
-"""proactive: victims' full blocks are written behind before the room is needed. reactive: victims are copied out when the room is needed.
-recompute: victims are dropped and computed again."""
+"""proactive: victims' full blocks are written behind before the room is needed. reactive: victims
+are copied out when the room is needed. recompute: victims are dropped and computed again.
+"""
 
 KV_MODES: tuple[KvMode, ...] = ("proactive", "reactive", "recompute")
 
@@ -23,9 +24,10 @@ KV_MODES: tuple[KvMode, ...] = ("proactive", "reactive", "recompute")
 class KvParams:
     """Room and moves.
 
-    `floor_pages` stay free when a job enters (waived for a job that has the pool to itself; see `floor` for small pools), and
-    `growth_pages` more for every job already chosen. `clean_reserve` is the share of the device pool that is free or can be freed at
-    once. `lookahead` bounds the jobs that a turn looks at without running them; `prefetch` the host jobs behind a full batch
+    `floor_pages` stay free when a job enters (waived for a job that has the pool to itself; see
+    `floor` for small pools), and `growth_pages` more for every job already chosen. `clean_reserve`
+    is the share of the device pool that is free or can be freed at once. `lookahead` bounds the
+    jobs that a turn looks at without running them; `prefetch` the host jobs behind a full batch
     that are considered for an early return, 0 for none. Raises InvalidSettings.
     """
 
@@ -37,7 +39,8 @@ class KvParams:
     lookahead: int = 32
 
     def floor(self, pages: int, *, swaps: bool) -> int:
-        """Floor in a pool of `pages`. Short of pages a victim is copied out, or computed again: the dearer that is, the more a small pool keeps.
+        """Floor in a pool of `pages`. Short of pages a victim is copied out, or computed again: the
+        dearer that is, the more a small pool keeps.
 
         Where victims are swapped an idle page costs more than a copy (docs/decisions/0007).
         """

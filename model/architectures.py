@@ -1,7 +1,8 @@
 """What tells one model family from another, as flags of one row.
 
-Owns `Architecture` and `TensorNames`: what the tensors are called, which parts a decoder layer has, and how config.json spells its fields. It does
-not read files or hold tensors. families/ has the rows, registry.py finds them, config, weights and decoder are driven by them.
+Owns `Architecture` and `TensorNames`: what the tensors are called, which parts a decoder layer has,
+and how config.json spells its fields. It does not read files or hold tensors. families/ has the
+rows, registry.py finds them, config, weights and decoder are driven by them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 
 class Norm(Enum):
-    """RMS: x / rms(x) * w (Zhang and Sennrich 2019). RMS_OFFSET: times 1 + w instead (Gemma). LAYER: to mean 0 and variance 1, w and bias."""
+    """RMS: x / rms(x) * w (Zhang and Sennrich 2019). RMS_OFFSET: times 1 + w instead (Gemma).
+    LAYER: to mean 0 and variance 1, w and bias.
+    """
 
     RMS = "rms"
     RMS_OFFSET = "rms offset"
@@ -23,8 +26,9 @@ class Norm(Enum):
 class Windows(Enum):
     """Which layers see no further than `sliding_window` tokens.
 
-    NONE: no layer. ALL: every layer. LATE: from `max_window_layers` on, if `use_sliding_window`. PATTERN: all but every n-th, where n is
-    `sliding_window_pattern`. LATE and PATTERN give way to `layer_types` where config.json has it; with NONE and ALL it must say the same.
+    NONE: no layer. ALL: every layer. LATE: from `max_window_layers` on, if `use_sliding_window`.
+    PATTERN: all but every n-th, where n is `sliding_window_pattern`. LATE and PATTERN give way to
+    `layer_types` where config.json has it; with NONE and ALL it must say the same.
     """
 
     NONE = "none"
@@ -36,7 +40,9 @@ class Windows(Enum):
 SILU = {"silu": "silu", "swish": "silu"}
 GELU_TANH = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu_python_tanh": "gelu_tanh"}
 GELU = {"gelu": "gelu", "gelu_python": "gelu"}
-"""What config.json may call an activation -> what it is. `gelu_new` and `gelu_python_tanh` are the same tanh form, written out."""
+"""What config.json may call an activation -> what it is. `gelu_new` and `gelu_python_tanh` are the
+same tanh form, written out.
+"""
 
 GATED_ACTIVATIONS = frozenset({"silu", "gelu_tanh"})
 PLAIN_ACTIVATIONS = frozenset({"silu", "gelu_tanh", "gelu", "relu"})
@@ -45,11 +51,14 @@ PLAIN_ACTIVATIONS = frozenset({"silu", "gelu_tanh", "gelu", "relu"})
 
 @dataclass(frozen=True, slots=True)
 class TensorNames:
-    """What a family calls its tensors, without `.weight` and `.bias`; `{i}` stands for the layer. None: the family has no such tensor.
+    """What a family calls its tensors, without `.weight` and `.bias`; `{i}` stands for the layer.
+    None: the family has no such tensor.
 
-    Either `qkv` or all three of query, key, value; either `gate_up`, or `gate` and `up`, or `up` alone for an MLP without a gate.
-    `query_norm`, `key_norm`: norms of each head. `after_attention_norm`, `after_mlp_norm`: of what a layer's halves give, before it is added.
-    `positions`: learned position embeddings. `embedding_in`, `embedding_out`: between an embedding narrower than the decoder and the decoder.
+    Either `qkv` or all three of query, key, value; either `gate_up`, or `gate` and `up`, or `up`
+    alone for an MLP without a gate. `query_norm`, `key_norm`: norms of each head.
+    `after_attention_norm`, `after_mlp_norm`: of what a layer's halves give, before it is added.
+    `positions`: learned position embeddings. `embedding_in`, `embedding_out`: between an embedding
+    narrower than the decoder and the decoder.
     """
 
     embedding: str = "model.embed_tokens"
@@ -82,21 +91,29 @@ class TensorNames:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One family. `name` is what config.json lists under `architectures`; everything else has the value of Llama unless a row says otherwise.
+    """One family. `name` is what config.json lists under `architectures`; everything else has the
+    value of Llama unless a row says otherwise.
 
-    Of the files. `model_type`: what config.json says there for this family, and what finds the row where `architectures` is missing. `spelled`: our
-    name of a field (Llama's) -> this family's. `aliases`: other spellings of a field -> the family's; an alias that is stated wins. `foreign`: fields
-    that other families have and this one leaves unread, by their spelling there. `defaults`: by the family's spelling, what a config.json means that
-    leaves the field out. `end_token`: the end token of a folder that names none. `required`: fields that must have this value where they are stated,
-    because another one asks for what the decoder does not do. `section`: the object inside config.json that describes the text model. `prefixes`: (in
-    the file, in this row), the first that fits renames a tensor. `ignored`: suffixes of tensors that files carry and nobody needs; `other_parts`:
-    prefixes of tensors of parts that are not served. `transposed`: products are stored [in, out].
+    Of the files. `model_type`: what config.json says there for this family, and what finds the row
+    where `architectures` is missing. `spelled`: our name of a field (Llama's) -> this family's.
+    `aliases`: other spellings of a field -> the family's; an alias that is stated wins. `foreign`:
+    fields that other families have and this one leaves unread, by their spelling there. `defaults`:
+    by the family's spelling, what a config.json means that leaves the field out. `end_token`: the
+    end token of a folder that names none. `required`: fields that must have this value where they
+    are stated, because another one asks for what the decoder does not do. `section`: the object
+    inside config.json that describes the text model. `prefixes`: (in the file, in this row), the
+    first that fits renames a tensor. `ignored`: suffixes of tensors that files carry and nobody
+    needs; `other_parts`: prefixes of tensors of parts that are not served. `transposed`: products
+    are stored [in, out].
 
-    Of the decoder. `*_bias`: a truth, or the field that says it. `position_offset`: rows in front of position 0. `activations`: what config.json
-    may call the activation -> what it is. `embedding_scaled`: embeddings are multiplied by sqrt(hidden). `local_rope`: windowed layers have a
-    rotary embedding of their own. `partial_rotary`: `partial_rotary_factor` is heeded. `long_rope_names`: the rotary types that are LongRoPE in
-    this family. `attention_softcap`: `attn_logit_softcapping` is heeded. `layer_scale`: `scale_attn_weights` and `scale_attn_by_inverse_layer_idx`
-    are. `norm_before`: the field that, when false, puts each norm behind the sum instead of in front of its half, and leaves the last norm out.
+    Of the decoder. `*_bias`: a truth, or the field that says it. `position_offset`: rows in front
+    of position 0. `activations`: what config.json may call the activation -> what it is.
+    `embedding_scaled`: embeddings are multiplied by sqrt(hidden). `local_rope`: windowed layers
+    have a rotary embedding of their own. `partial_rotary`: `partial_rotary_factor` is heeded.
+    `long_rope_names`: the rotary types that are LongRoPE in this family. `attention_softcap`:
+    `attn_logit_softcapping` is heeded. `layer_scale`: `scale_attn_weights` and
+    `scale_attn_by_inverse_layer_idx` are. `norm_before`: the field that, when false, puts each norm
+    behind the sum instead of in front of its half, and leaves the last norm out.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """`skipjoin model`: make a model folder.
 
-Owns the flags of `model init` and its one line of output. It does not know how a model is made; presets does. The root command calls it.
+Owns the flags of `model init` and its one line of output. It does not know how a model is made;
+presets does. The root command calls it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the folder. Raises InvalidInput for an unknown preset, a bad seed, a folder in use, or a disk without room."""
+    """Make the folder. Raises InvalidInput for an unknown preset, a bad seed, a folder in use, or a
+    disk without room.
+    """
     from .presets import init_model, preset_named
 
     told = preset_named(args.preset)

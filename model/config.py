@@ -1,7 +1,8 @@
 """What a model folder says about its model.
 
-Owns `ModelConfig`, read from config.json and the end tokens of the folder, with every number bounded and every field that asks for another model
-refused; no code from the folder is ever run. It does not know tensors (no torch here): the door reads limits from it, weights and decoder their
+Owns `ModelConfig`, read from config.json and the end tokens of the folder, with every number
+bounded and every field that asks for another model refused; no code from the folder is ever run. It
+does not know tensors (no torch here): the door reads limits from it, weights and decoder their
 shapes. config_keys knows the fields that every family shares.
 """
 
@@ -23,7 +24,9 @@ from .text.end_tokens import Ends, StatedEnds, TokenizerEnd, choose_ends, tokeni
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """One layer's attention: `scale` multiplies the products, `window` tokens are seen (None: all), `rope` is an index of `ModelConfig.ropes`."""
+    """One layer's attention: `scale` multiplies the products, `window` tokens are seen (None: all),
+    `rope` is an index of `ModelConfig.ropes`.
+    """
 
     scale: float
     window: int | None
@@ -32,12 +35,14 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Shape of a decoder. `max_context_tokens` bounds prompt plus output; `eos_ids` end a job unless it ignores them.
+    """Shape of a decoder. `max_context_tokens` bounds prompt plus output; `eos_ids` end a job
+    unless it ignores them.
 
-    `embedding_width` is `hidden` but for families that project between the two. `activation` is "silu", "gelu_tanh", "gelu" or "relu".
-    `ropes` is empty where positions are learned. Caps: scores and logits s become cap * tanh(s / cap); None: they stay. `norm_before`: norms stand in
-    front of attention and MLP and at the end, else behind each sum and not at the end. `remarks`: what a person should know before the model is
-    served, a sentence each; loading logs them.
+    `embedding_width` is `hidden` but for families that project between the two. `activation` is
+    "silu", "gelu_tanh", "gelu" or "relu". `ropes` is empty where positions are learned. Caps:
+    scores and logits s become cap * tanh(s / cap); None: they stay. `norm_before`: norms stand in
+    front of attention and MLP and at the end, else behind each sum and not at the end. `remarks`:
+    what a person should know before the model is served, a sentence each; loading logs them.
     """
 
     architecture: Architecture
@@ -69,8 +74,9 @@ class ModelConfig:
 def load_config(folder: Path) -> ModelConfig:
     """Read and check config.json and generation_config.json.
 
-    Raises InvalidModel for a missing or malformed file, an unknown architecture (naming the known ones), custom code, quantised weights,
-    an unsupported rotary type or activation, or a number out of bounds.
+    Raises InvalidModel for a missing or malformed file, an unknown architecture (naming the known
+    ones), custom code, quantised weights, an unsupported rotary type or activation, or a number out
+    of bounds.
     """
     if not folder.is_dir():
         raise InvalidModel("The model folder does not exist or is no folder.", field="model")

@@ -1,7 +1,8 @@
 """The fields of config.json that mean the same in every family.
 
-Owns two tables: fields by which Transformers would compute something else than any decoder here, and fields that are known to change nothing that
-is computed. It does not know a family; config asks it what to refuse and what to tell a person.
+Owns two tables: fields by which Transformers would compute something else than any decoder here,
+and fields that are known to change nothing that is computed. It does not know a family; config asks
+it what to refuse and what to tell a person.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ WITHOUT_EFFECT = frozenset(
         "original_max_position_embeddings", "partial_rotary_factor", "allow_global_per_layer_attribute_access",
     }
 )  # fmt: skip
-"""Fields that Transformers, or files of older releases of it, know and that change nothing that is computed here or there: nobody is told."""
+"""Fields that Transformers, or files of older releases of it, know and that change nothing that is
+computed here or there: nobody is told.
+"""
 
 
 def refuse_foreign(raw: Mapping[str, Any]) -> None:
@@ -68,6 +71,8 @@ def refuse_foreign(raw: Mapping[str, Any]) -> None:
 
 
 def without_effect(raw: Mapping[str, Any], read: Set[str]) -> list[str]:
-    """Names of fields that say something, were not read and are not known to be harmless; sorted, at most 16."""
+    """Names of fields that say something, were not read and are not known to be harmless; sorted,
+    at most 16.
+    """
     unread = sorted(name for name, value in raw.items() if name not in read and name not in WITHOUT_EFFECT)
     return [name[:64] for name in unread if raw[name] not in (None, False, "", [], {})][:16]

@@ -1,7 +1,8 @@
 """The forward pass: token ids and index tensors in, logits out.
 
-Owns the order of operations of a decoder; which of them a family has is chosen once, at load, by its row and config. It does not know jobs, plans or
-sampling; `batch.py` says which token sits where, the runner calls it.
+Owns the order of operations of a decoder; which of them a family has is chosen once, at load, by
+its row and config. It does not know jobs, plans or sampling; `batch.py` says which token sits
+where, the runner calls it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from .weights.loaded import LayerWeights, LoadedModel, ModelWeights, NormWeights
 class ForwardBatch:
     """The tokens of one iteration, flattened: decode members first, then the prefill chunks.
 
-    `tokens` and `positions` int64[n], the positions below `end`; `attention` is what `Kernels.prepare` made of pages, contexts and slots;
-    `sampled` int64[s] are the rows whose logits are wanted, None for all.
+    `tokens` and `positions` int64[n], the positions below `end`; `attention` is what
+    `Kernels.prepare` made of pages, contexts and slots; `sampled` int64[s] are the rows whose
+    logits are wanted, None for all.
     """
 
     tokens: Tensor
@@ -51,8 +53,9 @@ class Decoder:
         recorded: bool,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`recorded`: passes may be recorded and launched again, so no pass may ask the host what its tensors hold. `beat` is called after each
-        layer."""
+        """`recorded`: passes may be recorded and launched again, so no pass may ask the host what
+        its tensors hold. `beat` is called after each layer.
+        """
         config = model.config
         self._config = config
         self._weights = model.weights
@@ -77,7 +80,9 @@ class Decoder:
 
     @torch.inference_mode()
     def forward(self, batch: ForwardBatch) -> Tensor:
-        """Logits [sampled rows, vocab] in the model's dtype; keys and values of all tokens are in their pages afterwards."""
+        """Logits [sampled rows, vocab] in the model's dtype; keys and values of all tokens are in
+        their pages afterwards.
+        """
         config, weights = self._config, self._weights
         hidden = self._embed(batch)
         angles = self._angles(batch.positions, batch.end)
@@ -87,7 +92,8 @@ class Decoder:
         for index, (layer, (attention_sum, mlp_sum)) in enumerate(zip(weights.layers, self._sums, strict=True)):
             self._attend(index, layer, normed, batch, angles, mixed)
             if index == config.layers - 1 and batch.sampled is not None:
-                # Behind the last attention rows no longer look at each other: only those that are wanted go on.
+                # Behind the last attention rows no longer look at each other: only those that are
+                # wanted go on.
                 hidden, rows = hidden[batch.sampled], rows[batch.sampled]
                 if not len(hidden):
                     break
@@ -118,7 +124,9 @@ class Decoder:
         return hidden
 
     def _angles(self, positions: Tensor, end: int) -> list[tuple[Tensor, Tensor]]:
-        """Cosine and sine for each rotary embedding; empty ones, by which nothing turns, where positions are learned."""
+        """Cosine and sine for each rotary embedding; empty ones, by which nothing turns, where
+        positions are learned.
+        """
         if not self._ropes:
             nothing = torch.empty(len(positions), 1, 0, dtype=self._dtype, device=positions.device)
             return [(nothing, nothing)]
@@ -133,7 +141,9 @@ class Decoder:
         angles: list[tuple[Tensor, Tensor]],
         mixed: Tensor,
     ) -> None:
-        """Fill `mixed` with the attention of all rows, after their keys and values are in the pages."""
+        """Fill `mixed` with the attention of all rows, after their keys and values are in the
+        pages.
+        """
         config, kernels = self._config, self._kernels
         qkv = layer.qkv(normed).view(mixed.shape[0], -1, config.head_dim)
         if layer.query_norm is not None and layer.key_norm is not None:
@@ -195,7 +205,9 @@ def _norms_behind_sums(config: ModelConfig, weights: ModelWeights) -> tuple[tupl
 
 
 def _embedding_scale(model: LoadedModel) -> float | None:
-    """sqrt(hidden), rounded as a tensor of the model's would be: that is how the models were trained."""
+    """sqrt(hidden), rounded as a tensor of the model's would be: that is how the models were
+    trained.
+    """
     if not model.config.architecture.embedding_scaled:
         return None
     return float(torch.tensor(model.config.hidden**0.5, dtype=torch.float32).to(model.dtype))

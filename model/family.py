@@ -1,7 +1,7 @@
 """Which family a config.json is of.
 
-Owns reading `architectures`, `model_type` and `auto_map` together, and the refusal of a folder in which they disagree. It does not read shapes;
-config asks it first, and registry.py has the rows.
+Owns reading `architectures`, `model_type` and `auto_map` together, and the refusal of a folder in
+which they disagree. It does not read shapes; config asks it first, and registry.py has the rows.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from .registry import find_architecture, find_model_type, known_architectures
 def family_of(raw: dict[str, Any]) -> Architecture:
     """The row that config.json asks for.
 
-    `architectures` names it; where that is missing or has several names, `model_type` decides, as in Transformers. Raises InvalidModel for a family
-    that is not known, one that the two disagree about, or code in the folder that is not the family's own.
+    `architectures` names it; where that is missing or has several names, `model_type` decides, as
+    in Transformers. Raises InvalidModel for a family that is not known, one that the two disagree
+    about, or code in the folder that is not the family's own.
     """
     names, model_type = raw.get("architectures") or [], raw.get("model_type")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -64,7 +65,9 @@ def _named(names: list[str], typed: Architecture | None, raw: dict[str, Any]) ->
 
 
 def _refuse_other_code(row: Architecture, raw: dict[str, Any]) -> None:
-    """Published folders often bring a copy of the code that Transformers has itself: it has the same name."""
+    """Published folders often bring a copy of the code that Transformers has itself: it has the
+    same name.
+    """
     auto_map = raw.get("auto_map")
     code = auto_map.get("AutoModelForCausalLM") if isinstance(auto_map, dict) else auto_map
     if code is not None and (not isinstance(code, str) or code.rpartition(".")[2] != row.name):

@@ -1,7 +1,8 @@
 """The JSON files of a model folder, read so that nothing unchecked gets past.
 
-Owns `read_json` and `Fields`: every file and number bounded, every refusal naming the field as the folder spells it, and which fields were read. It
-does not know what the fields mean. config, rope and windows read a model's config.json through it; tokenizer, checkpoint, end_tokens and generation
+Owns `read_json` and `Fields`: every file and number bounded, every refusal naming the field as the
+folder spells it, and which fields were read. It does not know what the fields mean. config, rope
+and windows read a model's config.json through it; tokenizer, checkpoint, end_tokens and generation
 read their own files.
 """
 
@@ -15,15 +16,21 @@ from typing import Any
 from ..core.errors import InvalidModel
 
 MAX_JSON_BYTES = {"tokenizer.json": 64 * 2**20, "tokenizer_config.json": 16 * 2**20, "added_tokens.json": 16 * 2**20}
-"""Files that hold vocabularies or templates; every other one has at most OTHER_JSON_BYTES, so that parsing it takes neither time nor memory."""
+"""Files that hold vocabularies or templates; every other one has at most OTHER_JSON_BYTES, so that
+parsing it takes neither time nor memory.
+"""
 OTHER_JSON_BYTES = 8 * 2**20
 MAX_VALUES = 2**22
 MAX_CONTAINERS = 2**20
-"""Values of a file, and objects, lists or names: what costs time and memory is how many there are. The largest vocabularies have half of that."""
+"""Values of a file, and objects, lists or names: what costs time and memory is how many there are.
+The largest vocabularies have half of that.
+"""
 
 
 def read_json(folder: Path, name: str, *, required: bool = True) -> dict[str, Any]:
-    """The object in folder/name; {} when it is missing and not required. Raises InvalidModel naming the file."""
+    """The object in folder/name; {} when it is missing and not required. Raises InvalidModel naming
+    the file.
+    """
     path = folder / name
     if not path.is_file():
         if required:
@@ -65,10 +72,12 @@ def _refuse_many(text: bytes, name: str) -> None:
 
 
 class Fields:
-    """An object of a JSON file. `spelled` says how a family writes a field, `defaults` (by that spelling) what it means to leave one out.
+    """An object of a JSON file. `spelled` says how a family writes a field, `defaults` (by that
+    spelling) what it means to leave one out.
 
-    A field that is null counts as stated: it has the value None, whatever the default is. `read` are the names that were asked for, as the folder
-    spells them: what stands in the file and was never read has no effect.
+    A field that is null counts as stated: it has the value None, whatever the default is. `read`
+    are the names that were asked for, as the folder spells them: what stands in the file and was
+    never read has no effect.
     """
 
     def __init__(
@@ -106,7 +115,9 @@ class Fields:
         return self.spelling(name) in self._stated
 
     def whole(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
-        """A whole number in low..high; `default` where there is none. Raises InvalidModel naming the field."""
+        """A whole number in low..high; `default` where there is none. Raises InvalidModel naming
+        the field.
+        """
         name, value = self.spelling(name), self._as_whole(self.get(name))
         if value is None:
             if default is None:
@@ -153,7 +164,8 @@ class Fields:
         return value or {}
 
     def token_ids(self, name: str, vocab_size: int) -> tuple[int, ...]:
-        """One token id or a list of them; () where there is none. Raises InvalidModel for one that the model does not have.
+        """One token id or a list of them; () where there is none. Raises InvalidModel for one that
+        the model does not have.
 
         Some folders write -1 for "none".
         """

@@ -1,7 +1,8 @@
 """Models with random weights, made on the spot, so that everything can be run without a download.
 
-Owns the presets and the writing of a Hugging Face folder that Transformers loads too. How large the numbers are random_weights knows, how they get
-into files shards does. It is not used to serve: `skipjoin model init`, tests, benchmarks and the demo call it.
+Owns the presets and the writing of a Hugging Face folder that Transformers loads too. How large the
+numbers are random_weights knows, how they get into files shards does. It is not used to serve:
+`skipjoin model init`, tests, benchmarks and the demo call it.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ FEW_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Shape of a random model, a Llama unless `architecture` says otherwise; `fields` stand in config.json besides, in the family's own spelling.
+    """Shape of a random model, a Llama unless `architecture` says otherwise; `fields` stand in
+    config.json besides, in the family's own spelling.
 
-    `dtype`: what a folder stores. `tokenizer_size`: tokens that have a text, where that is not all of the vocabulary; Python's documentation gives
-    some ten thousand.
+    `dtype`: what a folder stores. `tokenizer_size`: tokens that have a text, where that is not all
+    of the vocabulary; Python's documentation gives some ten thousand.
     """
 
     layers: int
@@ -121,10 +123,12 @@ def preset_named(name: str) -> Preset:
 def random_model(
     preset: str, device: torch.device | str = "cpu", dtype: torch.dtype | str | None = None, seed: int = 0
 ) -> LoadedModel:
-    """A model of `preset` in memory, drawn tensor by tensor on the device and in the precision (None: the preset's): no folder, no tokenizer.
+    """A model of `preset` in memory, drawn tensor by tensor on the device and in the precision
+    (None: the preset's): no folder, no tokenizer.
 
-    It takes the weights' own memory and that of one layer or embedding besides. The numbers follow from seed, device and precision, and are not
-    those of the folder of the same seed. Raises InvalidInput for an unknown preset, device or precision or a bad seed, InvalidModel when the
+    It takes the weights' own memory and that of one layer or embedding besides. The numbers follow
+    from seed, device and precision, and are not those of the folder of the same seed. Raises
+    InvalidInput for an unknown preset, device or precision or a bad seed, InvalidModel when the
     weights do not fit into what is free.
     """
     shape = preset_named(preset)
@@ -144,10 +148,12 @@ def init_model(
     shard_bytes: int = SHARD_BYTES,
     written: Callable[[str], None] = lambda _: None,
 ) -> Preset:
-    """Write a model folder: config, weights in the preset's precision, tokenizer, chat template, generation config.
+    """Write a model folder: config, weights in the preset's precision, tokenizer, chat template,
+    generation config.
 
-    Same preset, seed and Python version: same bytes. Weights of more than `shard_bytes` become several files with an index; no more than that and
-    one tensor are in memory at once. `written` hears the name of each file of weights. Raises InvalidInput for an unknown preset, a negative
+    Same preset, seed and Python version: same bytes. Weights of more than `shard_bytes` become
+    several files with an index; no more than that and one tensor are in memory at once. `written`
+    hears the name of each file of weights. Raises InvalidInput for an unknown preset, a negative
     seed, or a folder that already holds something, cannot be written or has no room.
     """
     shape = preset_named(preset)
@@ -184,7 +190,9 @@ def _check_seed(seed: int) -> None:
 
 
 def check_room(path: Path, preset: str) -> None:
-    """Raise InvalidInput when the disk of the folder `path`, which is there, has no room for the preset's weights."""
+    """Raise InvalidInput when the disk of the folder `path`, which is there, has no room for the
+    preset's weights.
+    """
     free, weight_bytes = shutil.disk_usage(path).free, preset_named(preset).weight_bytes
     if free < weight_bytes + FEW_BYTES:
         raise InvalidInput(

@@ -1,7 +1,8 @@
 """Which architectures are known: the rows of families/, and rows that others bring.
 
-Owns the look-up by the name in config.json, `register` for a process of one's own, and the entry point group by which an installed package brings
-rows into every process of a server. It does not read model folders; config asks it.
+Owns the look-up by the name in config.json, `register` for a process of one's own, and the entry
+point group by which an installed package brings rows into every process of a server. It does not
+read model folders; config asks it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _KINDS = {
 
 
 def register(row: Architecture) -> None:
-    """Make a row known in this process. Raises InvalidInput when another row has its name, or it contradicts itself."""
+    """Make a row known in this process. Raises InvalidInput when another row has its name, or it
+    contradicts itself.
+    """
     if (wrong := row.contradiction()) is not None:
         raise InvalidInput(f"The architecture {row.name[:80]!r} cannot be: {wrong}.", field="architectures")
     known = _registered.get(row.name) or _shipped().get(row.name)
@@ -46,7 +49,9 @@ def known_architectures() -> tuple[str, ...]:
 
 
 def find_architecture(name: str) -> Architecture:
-    """The row of that name. Raises InvalidModel listing the known ones, or naming an installed package whose row cannot be used."""
+    """The row of that name. Raises InvalidModel listing the known ones, or naming an installed
+    package whose row cannot be used.
+    """
     row = _rows().get(name)
     if row is None:
         known = ", ".join(known_architectures())
@@ -82,7 +87,9 @@ def _shipped() -> dict[str, Architecture]:
 
 @cache
 def _installed() -> dict[str, Architecture]:
-    """Rows of installed packages. Installing one is its owner's decision to run it, as for every entry point; a model folder has no say."""
+    """Rows of installed packages. Installing one is its owner's decision to run it, as for every
+    entry point; a model folder has no say.
+    """
     rows: dict[str, Architecture] = {}
     for point in entry_points(group=ENTRY_POINTS):
         try:

@@ -1,7 +1,9 @@
-"""`skipjoin profile`: measure what iterations cost here, import or estimate what they cost elsewhere, and look at profiles.
+"""`skipjoin profile`: measure what iterations cost here, import or estimate what they cost
+elsewhere, and look at profiles.
 
-Owns the flags and the output. It knows how to load a model for measuring only inside `run`; `measure` sweeps, `sources` reads what others published,
-`roofline` estimates, `fit` explains, `schema` writes.
+Owns the flags and the output. It knows how to load a model for measuring only inside `run`;
+`measure` sweeps, `sources` reads what others published, `roofline` estimates, `fit` explains,
+`schema` writes.
 """
 
 from __future__ import annotations
@@ -85,8 +87,9 @@ def _configure_roofline(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, import, estimate or show. Raises InvalidInput, InvalidModel, InvalidProfile, ExecutorLost; for a model of the hub
-    NotFound, Denied, Unavailable."""
+    """Measure, import, estimate or show. Raises InvalidInput, InvalidModel, InvalidProfile,
+    ExecutorLost; for a model of the hub NotFound, Denied, Unavailable.
+    """
     actions = {"measure": _measure, "import": _import, "roofline": _roofline, "show": _show}
     return actions[args.action](args)
 

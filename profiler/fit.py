@@ -1,7 +1,8 @@
 """From measured iterations to coefficients: non-negative least squares on relative error.
 
-Owns the fit and the profile that is made of one. It does not know how rows were measured nor which file they end in; `measure`
-and `roofline` make rows and ask for `fitted_profile`, as the published tables do; a rehearsal fits once more by `fit_cost_model`.
+Owns the fit and the profile that is made of one. It does not know how rows were measured nor which
+file they end in; `measure` and `roofline` make rows and ask for `fitted_profile`, as the published
+tables do; a rehearsal fits once more by `fit_cost_model`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def fitted_profile(
     max_context_tokens: int | None = None,
     tensor_parallel: int = 1,
 ) -> Profile:
-    """Coefficients fitted to `rows`, with their error, and what else is known; `links_gbps` are out and in.
+    """Coefficients fitted to `rows`, with their error, and what else is known; `links_gbps` are out
+    and in.
 
     Raises InvalidProfile as `fit_cost_model`.
     """
@@ -66,9 +68,11 @@ def fitted_profile(
 
 
 def fit_cost_model(rows: Sequence[SweepRow], move_token_ns: float = 0.0) -> tuple[LinearCostModel, FitError]:
-    """Coefficients >= 0 that minimise the sum of squared relative errors of `rows`, and the errors that are left.
+    """Coefficients >= 0 that minimise the sum of squared relative errors of `rows`, and the errors
+    that are left.
 
-    Raises InvalidProfile when a row is malformed or the sweep cannot tell the coefficients apart (for instance one without prefill).
+    Raises InvalidProfile when a row is malformed or the sweep cannot tell the coefficients apart
+    (for instance one without prefill).
     """
     for at, row in enumerate(rows):
         _check(row, at)
@@ -90,16 +94,19 @@ def fit_cost_model(rows: Sequence[SweepRow], move_token_ns: float = 0.0) -> tupl
         )
     solution = _non_negative(scaled, np.ones(len(rows))) / scale
     costs = dict(zip(_NAMES, (float(value) for value in solution), strict=True))
-    # A noisy sweep can blame everything on contexts; an iteration of no context still takes time, and the first quantum is made of it.
+    # A noisy sweep can blame everything on contexts; an iteration of no context still takes time,
+    # and the first quantum is made of it.
     costs["fixed_ns"] = max(costs["fixed_ns"], _SHORTEST_ITERATION_NS)
     model = LinearCostModel(**costs, move_token_ns=move_token_ns)
     return model, fit_error(model, rows)
 
 
 def fit_sums(features: Floats, measured_ns: Floats) -> LinearCostModel:
-    """Coefficients >= 0 from times of several iterations together: each row of `features` is the sum of their `SweepRow.features`.
+    """Coefficients >= 0 from times of several iterations together: each row of `features` is the
+    sum of their `SweepRow.features`.
 
-    What the sums cannot tell apart is shared out as least squares does. Raises InvalidProfile when they say nothing at all.
+    What the sums cannot tell apart is shared out as least squares does. Raises InvalidProfile when
+    they say nothing at all.
     """
     if features.ndim != 2 or features.shape[1] != len(_NAMES) or len(features) != len(measured_ns):
         raise InvalidProfile("Sums of another shape.", field="rows", limit=f"{len(_NAMES)} features each")
@@ -114,7 +121,9 @@ def fit_sums(features: Floats, measured_ns: Floats) -> LinearCostModel:
 
 
 def fit_error(model: CostModel, rows: Sequence[SweepRow]) -> FitError:
-    """Relative errors |predicted - measured| / measured of a model on rows it need not have been fitted on, of all and by region."""
+    """Relative errors |predicted - measured| / measured of a model on rows it need not have been
+    fitted on, of all and by region.
+    """
     parts: dict[str, list[float]] = {name: [] for name in REGIONS}
     for row in rows:
         predicted = model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts)
@@ -151,8 +160,8 @@ def _check(row: SweepRow, at: int) -> None:
 def _non_negative(matrix: Floats, target: Floats) -> Floats:
     """argmin |matrix @ x - target| with x >= 0.
 
-    The optimum is the free least-squares solution over its own support, so with five columns all 31 supports are tried:
-    no iteration, no tolerance, and plainly right.
+    The optimum is the free least-squares solution over its own support, so with five columns all 31
+    supports are tried: no iteration, no tolerance, and plainly right.
     """
     columns = matrix.shape[1]
     best, best_error = np.zeros(columns), float("inf")

@@ -1,7 +1,8 @@
 """A rehearsal: what the engine's own turns take over a live executor, and a profile fitted to that.
 
-A sweep times iterations of one kind each, by the executor's stamps. An engine's iteration is planned, its batch is mixed, pages move beside it and
-its effects are encoded, so its wall time is another. Owns jobs of its own making and the rows that they give. `profile measure` calls it last.
+A sweep times iterations of one kind each, by the executor's stamps. An engine's iteration is
+planned, its batch is mixed, pages move beside it and its effects are encoded, so its wall time is
+another. Owns jobs of its own making and the rows that they give. `profile measure` calls it last.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from .fit import fit_cost_model
 
 FIRST_HANDLE = 1 << 40  # the sweep's lie below
 JOBS_PER_SLOT = (0.25, 0.5, 0.75, 1.0, 2.0, 3.0)
-"""Live jobs for each slot of the batch, one after the other: a server has small batches too, and at last some jobs wait and some are preempted."""
+"""Live jobs for each slot of the batch, one after the other: a server has small batches too, and at
+last some jobs wait and some are preempted.
+"""
 MEAN_SHARE = 6.0  # the pool holds so many mean jobs
 LONGEST_MEAN = 512
 OUTPUT_SHARE = 0.4
@@ -53,9 +56,11 @@ def rehearse(
     seconds: float,
     progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[SweepRow, ...]:
-    """Run jobs through a real turn for about `seconds`: a row per iteration, with its wall time from drain to encoded effects.
+    """Run jobs through a real turn for about `seconds`: a row per iteration, with its wall time
+    from drain to encoded effects.
 
-    `executor` is started and idle, and is left empty. Raises InvalidProfile when the time or the pool was too small for a figure.
+    `executor` is started and idle, and is left empty. Raises InvalidProfile when the time or the
+    pool was too small for a figure.
     """
     troupe, prompter = _Troupe(facts, max_batch), _Prompter(executor)
     params = EngineParams(max_batch=max_batch, max_prefill_tokens=max_prefill_tokens)
@@ -90,7 +95,9 @@ def rehearse(
 
 
 class _Prompter:
-    """Passes everything on to an executor and knows the last plan that computed; None after one that did not."""
+    """Passes everything on to an executor and knows the last plan that computed; None after one
+    that did not.
+    """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -142,10 +149,12 @@ class _Troupe:
 
 
 def rehearsed(profile: Profile, sweep: Sequence[SweepRow], rehearsal: Sequence[SweepRow]) -> Profile:
-    """The profile fitted to sweep and rehearsal together, and scaled so that the rehearsal's decodes take what they took, and its prompts too.
+    """The profile fitted to sweep and rehearsal together, and scaled so that the rehearsal's
+    decodes take what they took, and its prompts too.
 
-    A fit of relative errors leans to what is quick (an interrupted iteration counts little), but a run lasts as long as the sum of its iterations.
-    One factor for all would be that of the rehearsal's own mix, and wrong for work of mostly prompts. The link stays as it was measured.
+    A fit of relative errors leans to what is quick (an interrupted iteration counts little), but a
+    run lasts as long as the sum of its iterations. One factor for all would be that of the
+    rehearsal's own mix, and wrong for work of mostly prompts. The link stays as it was measured.
     """
     model, fit = fit_cost_model([*sweep, *rehearsal], profile.model.move_token_ns)
     source = f"{profile.source} {len(rehearsal)} iterations are the engine's own, with its work around them."
@@ -153,7 +162,9 @@ def rehearsed(profile: Profile, sweep: Sequence[SweepRow], rehearsal: Sequence[S
 
 
 def summing(model: LinearCostModel, rows: Sequence[SweepRow]) -> LinearCostModel:
-    """`model` with its decode part and its chunks scaled, so that rows without chunks and all rows together take what they took."""
+    """`model` with its decode part and its chunks scaled, so that rows without chunks and all rows
+    together take what they took.
+    """
     measured = sum(row.measured_ns for row in rows)
     whole = measured / sum(model.iteration_ns(row.chunks, row.decode_jobs, row.decode_contexts) for row in rows)
     decodes = [row for row in rows if not row.chunks]

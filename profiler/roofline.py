@@ -1,10 +1,13 @@
 """A profile without an iteration measured: from a decoder's shape and two speeds of its device.
 
-Owns the formula. It does not know models' folders nor devices: `measure/device` reads the one and times the other, `profile roofline` calls it.
+Owns the formula. It does not know models' folders nor devices: `measure/device` reads the one and
+times the other, `profile roofline` calls it.
 
-Each part of an iteration takes as long as the slower of computing and reading (Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009): matrices
-2 operations a weight and token against reading every weight once, attention 4 operations a head number and pair of tokens against reading the KV. The
-five coefficients are then fitted to such iterations, and the error kept is what one straight line loses against the roof, not against a device.
+Each part of an iteration takes as long as the slower of computing and reading (Williams, Waterman,
+Patterson, "Roofline", CACM 52(4), 2009): matrices 2 operations a weight and token against reading
+every weight once, attention 4 operations a head number and pair of tokens against reading the KV.
+The five coefficients are then fitted to such iterations, and the error kept is what one straight
+line loses against the roof, not against a device.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ _BESIDE = (8, 64)
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Sizes of one layer, how many layers, the bytes of a number, and whether the feed-forward parts have a gate."""
+    """Sizes of one layer, how many layers, the bytes of a number, and whether the feed-forward
+    parts have a gate.
+    """
 
     layers: int
     hidden: int
@@ -40,7 +45,9 @@ class Decoder:
 
     @property
     def layer_weights(self) -> int:
-        """Numbers in all layers' matrices: queries, keys, values, output, and two or three of the feed-forward part."""
+        """Numbers in all layers' matrices: queries, keys, values, output, and two or three of the
+        feed-forward part.
+        """
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         return self.layers * (attention + (2 + self.gated) * self.hidden * self.intermediate)
 
@@ -57,8 +64,8 @@ class Decoder:
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """GB (10^9 bytes) a second that memory reads, 10^12 operations a second that matrices are multiplied with, and GB a second to the host and back
-    (None: not known).
+    """GB (10^9 bytes) a second that memory reads, 10^12 operations a second that matrices are
+    multiplied with, and GB a second to the host and back (None: not known).
 
     Raises InvalidProfile for what is no speed.
     """
@@ -77,7 +84,9 @@ class Speeds:
 def iteration_ns(
     decoder: Decoder, speeds: Speeds, chunks: tuple[tuple[int, int], ...], jobs: int, contexts: int
 ) -> float:
-    """Nanoseconds of an iteration under the roof: chunks of (tokens, context before), `jobs` decodes with `contexts` in sum."""
+    """Nanoseconds of an iteration under the roof: chunks of (tokens, context before), `jobs`
+    decodes with `contexts` in sum.
+    """
     tokens = jobs + sum(length for length, _ in chunks)
     total = _slower(decoder, speeds, decoder.layer_weights, decoder.layer_weights * tokens)
     total += _slower(decoder, speeds, decoder.head_weights, decoder.head_weights * (jobs + len(chunks)))
@@ -91,7 +100,9 @@ def iteration_ns(
 
 
 def _slower(decoder: Decoder, speeds: Speeds, numbers_read: float, products: float) -> float:
-    """Nanoseconds to read so many numbers or to multiply and add so many times, whichever takes longer."""
+    """Nanoseconds to read so many numbers or to multiply and add so many times, whichever takes
+    longer.
+    """
     return max(numbers_read * decoder.number_bytes / speeds.copy_gbps, 2 * products / (speeds.gemm_tflops * 1e3))
 
 
@@ -106,7 +117,9 @@ def roofline_profile(
     max_context_tokens: int | None,
     measured: bool,
 ) -> Profile:
-    """The estimated profile. `measured` says in its source whether the speeds were timed or given. Raises InvalidProfile."""
+    """The estimated profile. `measured` says in its source whether the speeds were timed or given.
+    Raises InvalidProfile.
+    """
     how = "measured here" if measured else "as given"
     return fitted_profile(
         list(_rows(decoder, speeds)),

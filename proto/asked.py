@@ -1,8 +1,8 @@
 """What a caller asks, in messages.
 
 Owns `Asked` <-> the fields of the messages that carry one: `JobSpec`, `Job` and the engine's
-`Submitted`, which name them alike. It knows no other field of theirs. proto/convert and proto/events
-call it.
+`Submitted`, which name them alike. It knows no other field of theirs. proto/convert and
+proto/events call it.
 """
 
 from __future__ import annotations

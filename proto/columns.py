@@ -1,7 +1,8 @@
 """Columns of numbers as raw little-endian bytes.
 
-Owns the four functions between numpy columns and bytes. It knows nothing of what the columns mean; proto/events and proto/effects use it.
-Columns that were read are read-only views of the message's bytes.
+Owns the four functions between numpy columns and bytes. It knows nothing of what the columns mean;
+proto/events and proto/effects use it. Columns that were read are read-only views of the message's
+bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Public messages and core values: a pair of functions for each.
 
-Owns `*_to_wire` and `*_from_wire` for jobs and streams of job_pool.proto. It knows no server and does no input checks but those that the
-core values make themselves; it imports no numpy, for the SDK uses it too. Nonsense in a message raises InvalidInput naming the field.
+Owns `*_to_wire` and `*_from_wire` for jobs and streams of job_pool.proto. It knows no server and
+does no input checks but those that the core values make themselves; it imports no numpy, for the
+SDK uses it too. Nonsense in a message raises InvalidInput naming the field.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def spec_to_wire(spec: JobSpec) -> pb.JobSpec:
 
 
 def spec_from_wire(message: pb.JobSpec, defaults: SamplingParams | None = None) -> JobSpec:
-    """What is asked; sampling fields that are unset come from `defaults`. Raises InvalidInput naming the field."""
+    """What is asked; sampling fields that are unset come from `defaults`. Raises InvalidInput
+    naming the field.
+    """
     kind = message.WhichOneof("prompt")
     samples = message.HasField("sampling")
     asked = asked_from_wire(message, defaults if samples else None)

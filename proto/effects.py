@@ -1,7 +1,8 @@
 """Effects of the engine and their messages.
 
-Owns the pair of functions for every effect of core/effects.py, for a turn's token columns and its numbers, and for the depths that the operator
-sees. It knows no socket; proto/link and the admin service call it.
+Owns the pair of functions for every effect of core/effects.py, for a turn's token columns and its
+numbers, and for the depths that the operator sees. It knows no socket; proto/link and the admin
+service call it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Events of the engine and their messages.
 
-Owns the pair of functions for every event of core/events.py. It knows no socket and no batch; proto/link calls it.
+Owns the pair of functions for every event of core/events.py. It knows no socket and no batch;
+proto/link calls it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The frames between door and engine, and how they are cut from a byte stream.
 
-Owns the values of both directions (`Hello`, `Events`, `StopAsked`; `Starting`, `Ready`, `Effects`, `Launched`, `Beat`, `StartFailed`), their encoding
-and the length prefix. It knows no socket and no event loop: both ends feed what they read to a `FrameReader`. proto/link.py carries what is inside.
+Owns the values of both directions (`Hello`, `Events`, `StopAsked`; `Starting`, `Ready`, `Effects`,
+`Launched`, `Beat`, `StartFailed`), their encoding and the length prefix. It knows no socket and no
+event loop: both ends feed what they read to a `FrameReader`. proto/link.py carries what is inside.
 
-A frame is its length as 4 little-endian bytes and a DoorFrame or EngineFrame message. A malformed frame raises InvariantViolation:
-both ends are ours, of one version.
+A frame is its length as 4 little-endian bytes and a DoorFrame or EngineFrame message. A malformed
+frame raises InvariantViolation: both ends are ours, of one version.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The door's first frame: the incarnation that every later frame carries, and the settings of the engine as JSON."""
+    """The door's first frame: the incarnation that every later frame carries, and the settings of
+    the engine as JSON.
+    """
 
     incarnation: int
     settings_json: str
@@ -51,7 +54,9 @@ class StopAsked:
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """How far an engine has come that is not ready yet: a step, and `done` of `total` of it in the step's own unit; 0 of 0 where it has none."""
+    """How far an engine has come that is not ready yet: a step, and `done` of `total` of it in the
+    step's own unit; 0 of 0 where it has none.
+    """
 
     incarnation: int
     step: str
@@ -61,7 +66,9 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The engine's first frame when it can serve: what it found. `facts_json` holds more for a person or a log."""
+    """The engine's first frame when it can serve: what it found. `facts_json` holds more for a
+    person or a log.
+    """
 
     incarnation: int
     pid: int
@@ -73,7 +80,9 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class StartFailed:
-    """Instead of `Ready`, or as the last word: the code, message, field and limit of the error that ends the engine."""
+    """Instead of `Ready`, or as the last word: the code, message, field and limit of the error that
+    ends the engine.
+    """
 
     incarnation: int
     code: str
@@ -92,7 +101,9 @@ class Launched:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A sign that a turn goes on, on the engine's monotonic clock, for iterations that take long; `seq` counts the signs."""
+    """A sign that a turn goes on, on the engine's monotonic clock, for iterations that take long;
+    `seq` counts the signs.
+    """
 
     incarnation: int
     seq: int
@@ -234,7 +245,9 @@ def _ready_from_wire(message: pb.Ready) -> Ready:
 
 
 def framed(data: bytes) -> bytes:
-    """A message with its length before it. Raises InvariantViolation when it is longer than a frame may be."""
+    """A message with its length before it. Raises InvariantViolation when it is longer than a frame
+    may be.
+    """
     if len(data) > MAX_FRAME_BYTES:
         raise InvariantViolation(f"A frame of {len(data)} bytes is longer than {MAX_FRAME_BYTES}.")
     return _LENGTH.pack(len(data)) + data
@@ -247,7 +260,9 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take what was read; answers the frames that are complete now. Raises InvariantViolation for a length out of bounds."""
+        """Take what was read; answers the frames that are complete now. Raises InvariantViolation
+        for a length out of bounds.
+        """
         self._buffer += piece
         frames: list[bytes] = []
         start = 0

@@ -1,7 +1,8 @@
 """What goes between door and engine: a drain's events and a turn's effects, as bytes.
 
-Owns the batches with their incarnation. It knows no socket and no length prefix (proto/frames) and leaves each event and effect to proto/events
-and proto/effects. The door and the engine call it; malformed bytes raise InvariantViolation, for both ends are ours.
+Owns the batches with their incarnation. It knows no socket and no length prefix (proto/frames) and
+leaves each event and effect to proto/events and proto/effects. The door and the engine call it;
+malformed bytes raise InvariantViolation, for both ends are ours.
 """
 
 from __future__ import annotations

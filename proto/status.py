@@ -1,8 +1,9 @@
 """How an error travels: one table between our errors, gRPC statuses and HTTP statuses.
 
-Owns the table and both directions: `abort_args` makes what a servicer gives to `context.abort`, with google.rpc.Status details
-(ErrorInfo of domain "skipjoin", BadRequest with the field, RetryInfo); `error_of_call` makes our exception again. It knows no
-servicer; serving, HTTP and the SDK use it.
+Owns the table and both directions: `abort_args` makes what a servicer gives to `context.abort`,
+with google.rpc.Status details (ErrorInfo of domain "skipjoin", BadRequest with the field,
+RetryInfo); `error_of_call` makes our exception again. It knows no servicer; serving, HTTP and the
+SDK use it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ _BARE: dict[grpc.StatusCode, type[e.SkipjoinError]] = {
     grpc.StatusCode.UNAVAILABLE: e.Unavailable,
     grpc.StatusCode.DATA_LOSS: e.DataLoss,
     grpc.StatusCode.DEADLINE_EXCEEDED: e.DeadlineExceeded,
-    # A server that is stopped cancels its calls without a word; a caller's own cancel never comes back as a status.
+    # A server that is stopped cancels its calls without a word; a caller's own cancel never comes
+    # back as a status.
     grpc.StatusCode.CANCELLED: e.Unavailable,
 }
 
@@ -88,7 +90,9 @@ def http_status(error: type[e.SkipjoinError]) -> int:
 
 
 def status_of(error: e.SkipjoinError, *, retry_after_s: float | None = None) -> Status:
-    """The google.rpc.Status of an error. An Overloaded brings its own `retry_after_s`, StoreUnavailable a second; others may be given one."""
+    """The google.rpc.Status of an error. An Overloaded brings its own `retry_after_s`,
+    StoreUnavailable a second; others may be given one.
+    """
     code: Any = grpc_code(type(error)).value
     status = Status(code=code[0], message=_cut(error.message, MAX_MESSAGE_BYTES))
     info = ErrorInfo(reason=error.code, domain=DOMAIN)
@@ -133,12 +137,16 @@ def abort_args(
 
 
 def found_no_server(error: e.SkipjoinError) -> bool:
-    """Whether an error of `error_of_call` came from no server of ours: the connection failed, or something else answered."""
+    """Whether an error of `error_of_call` came from no server of ours: the connection failed, or
+    something else answered.
+    """
     return type(error) is e.Unavailable and error.message.startswith(NO_SERVER)
 
 
 def error_of_call(call: FailedCall) -> tuple[e.SkipjoinError, float | None]:
-    """Our exception for a failed call, and the server's hint in seconds when to come back (None: it gave none)."""
+    """Our exception for a failed call, and the server's hint in seconds when to come back (None: it
+    gave none).
+    """
     status = _sent_status(call)
     code, message = call.code(), call.details() or "The call failed without a message."
     info, retry_after_s = ErrorInfo(), None

@@ -1,7 +1,9 @@
-"""The small values that all three protocols share, and their messages: enums, times, sampling, accounts, log-probabilities.
+"""The small values that all three protocols share, and their messages: enums, times, sampling,
+accounts, log-probabilities.
 
-Owns one pair of functions for each. It knows no job and no event; proto/convert and proto/link stand on it. It imports no numpy, for the
-SDK uses it too. A message that holds nonsense raises InvalidInput naming the field.
+Owns one pair of functions for each. It knows no job and no event; proto/convert and proto/link
+stand on it. It imports no numpy, for the SDK uses it too. A message that holds nonsense raises
+InvalidInput naming the field.
 """
 
 from __future__ import annotations
@@ -91,7 +93,9 @@ def time_to_wire(unix_ns: int) -> Timestamp:
 
 
 def duration_from_wire(message: Duration, field: str) -> int:
-    """Nanoseconds. Raises InvalidInput for what is no duration: a fraction beyond a second, or of another sign than the seconds."""
+    """Nanoseconds. Raises InvalidInput for what is no duration: a fraction beyond a second, or of
+    another sign than the seconds.
+    """
     seconds, nanos = message.seconds, message.nanos
     if abs(seconds) > _MAX_DURATION_S or abs(nanos) > 999_999_999 or seconds * nanos < 0:
         raise InvalidInput(
@@ -103,7 +107,9 @@ def duration_from_wire(message: Duration, field: str) -> int:
 
 
 def sampling_to_wire(params: SamplingParams, given: frozenset[str] | None = None) -> pb.SamplingParams:
-    """All fields, explicitly: what was asked holds whatever the server's defaults are; or only the fields in `given`."""
+    """All fields, explicitly: what was asked holds whatever the server's defaults are; or only the
+    fields in `given`.
+    """
     message = pb.SamplingParams()
     for name in _OPTIONAL:
         value = getattr(params, name)

@@ -1,7 +1,9 @@
-"""The policies that others are compared with and that know no output length, each an index function.
+"""The policies that others are compared with and that know no output length, each an index
+function.
 
-Owns first come first served (both ways), the caller's priority, least attained service and processor sharing. They know of a job what its entry
-says; those whose jobs stand in several lines are in `lines`, those that are told lengths in `oracles`. `registry` makes them.
+Owns first come first served (both ways), the caller's priority, least attained service and
+processor sharing. They know of a job what its entry says; those whose jobs stand in several lines
+are in `lines`, those that are told lengths in `oracles`. `registry` makes them.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from .index import IndexPolicy
 
 
 class Fcfs(IndexPolicy):
-    """First come, first served: continuous batching, run to completion, nobody passes a job that does not fit (what vLLM does)."""
+    """First come, first served: continuous batching, run to completion, nobody passes a job that
+    does not fit (what vLLM does).
+    """
 
     name = "fcfs"
     lower_may_pass = False
@@ -27,14 +31,17 @@ class Fcfs(IndexPolicy):
 
 
 class FcfsSwap(Fcfs):
-    """`fcfs`, but the newest job goes to the host when pages run out, and comes back before anybody enters (what vLLM did before version 1)."""
+    """`fcfs`, but the newest job goes to the host when pages run out, and comes back before anybody
+    enters (what vLLM did before version 1).
+    """
 
     name = "fcfs-swap"
     swaps = True
 
 
 class Priority(IndexPolicy):
-    """The most urgent first (the smallest priority), then by arrival; who is more urgent takes the place of who runs (vLLM's priority scheduling).
+    """The most urgent first (the smallest priority), then by arrival; who is more urgent takes the
+    place of who runs (vLLM's priority scheduling).
 
     Nothing ages: while more urgent jobs keep coming, the others wait.
     """
@@ -48,10 +55,11 @@ class Priority(IndexPolicy):
 
 
 class LeastAttainedService(IndexPolicy):
-    """Least attained service first, counted in whole slices so that equals take turns, not tokens; within a slice by arrival.
+    """Least attained service first, counted in whole slices so that equals take turns, not tokens;
+    within a slice by arrival.
 
-    Also called foreground-background; the best order without any length where the hazard falls with age (Nuyens and Wierman, "The
-    foreground-background queue: a survey", 2008).
+    Also called foreground-background; the best order without any length where the hazard falls with
+    age (Nuyens and Wierman, "The foreground-background queue: a survey", 2008).
     """
 
     name = "las"
@@ -70,9 +78,11 @@ class LeastAttainedService(IndexPolicy):
 
 
 class ProcessorSharing(LeastAttainedService):
-    """Everybody gets the same share: rounds of a slice each, and who comes joins the round that is being served, behind those in it.
+    """Everybody gets the same share: rounds of a slice each, and who comes joins the round that is
+    being served, behind those in it.
 
-    Kleinrock's round robin (1964), with a batch for a processor. Unlike under `las` a newcomer does not run until it has caught up.
+    Kleinrock's round robin (1964), with a batch for a processor. Unlike under `las` a newcomer does
+    not run until it has caught up.
     """
 
     name = "ps"

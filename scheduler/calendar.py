@@ -1,7 +1,8 @@
 """What falls due when: one time per job, the earliest at hand.
 
-Owns a heap of times with the jobs of each, and the exact next time as a plain attribute. It does not know what the times mean; policies keep quantum
-crossings, starvation deadlines and waits in such calendars.
+Owns a heap of times with the jobs of each, and the exact next time as a plain attribute. It does
+not know what the times mean; policies keep quantum crossings, starvation deadlines and waits in
+such calendars.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _SLACK = 64
 class Calendar:
     """At most one entry per handle. O(log n) a change, amortised; `next_ns` is read without a call.
 
-    Jobs that came together often fall due together: they share one time in the heap, which is touched when the last of them goes.
+    Jobs that came together often fall due together: they share one time in the heap, which is
+    touched when the last of them goes.
     """
 
     __slots__ = ("_due", "_heap", "_jobs_at", "next_ns")

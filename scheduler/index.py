@@ -1,7 +1,8 @@
 """The base of every policy that is an index function: smaller index, better place.
 
-Owns the bookkeeping (accounts, the sorted waiting jobs, the batch, crossings), so that a policy says only its index and, if the index of a
-running job worsens with age, when. It knows no levels; `baselines` derives from it.
+Owns the bookkeeping (accounts, the sorted waiting jobs, the batch, crossings), so that a policy
+says only its index and, if the index of a running job worsens with age, when. It knows no levels;
+`baselines` derives from it.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ ONLY = Level(1)
 class IndexPolicy(NoOffers, ABC):
     """Ranks by `(*index, handle)`.
 
-    The index of a waiting job is taken when it arrives and when it leaves the batch, and stands still; `next_change_ns` and `reindex` are
-    there for an index that does not. A running job's index is taken whenever somebody asks, so it needs no update per turn: reading the
-    order costs O(batch) on top of what is read. `ages = False` declares an index that service never changes.
+    The index of a waiting job is taken when it arrives and when it leaves the batch, and stands
+    still; `next_change_ns` and `reindex` are there for an index that does not. A running job's
+    index is taken whenever somebody asks, so it needs no update per turn: reading the order costs
+    O(batch) on top of what is read. `ages = False` declares an index that service never changes.
     """
 
     name: ClassVar[str]
@@ -48,7 +50,8 @@ class IndexPolicy(NoOffers, ABC):
         self._census = Census()
         self._crossings = Calendar()
 
-    # what a policy says ---------------------------------------------------------------------------------------
+    # what a policy says
+    # ---------------------------------------------------------------------------------------
     @abstractmethod
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """The job's place but for the handle; smaller is better."""
@@ -57,7 +60,8 @@ class IndexPolicy(NoOffers, ABC):
         """Decode-clock time until the index of a decoding job gets worse; None: it does not."""
         return None
 
-    # events ---------------------------------------------------------------------------------------------------
+    # events
+    # ---------------------------------------------------------------------------------------------------
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """The job is ranked among the waiting."""
         handle = facts.handle
@@ -128,7 +132,8 @@ class IndexPolicy(NoOffers, ABC):
             self._rank(handle, tick)
             self.version += 1
 
-    # questions ------------------------------------------------------------------------------------------------
+    # questions
+    # ------------------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """Waiting jobs as ranked, merged with the running ones as they stand now."""
         if not self._aged:
@@ -154,7 +159,8 @@ class IndexPolicy(NoOffers, ABC):
         census = self._census
         return [(ONLY, len(self._jobs), census.running(ONLY), census.longest_wait_ns(ONLY, tick.now_ns))]
 
-    # inside ---------------------------------------------------------------------------------------------------
+    # inside
+    # ---------------------------------------------------------------------------------------------------
     def _rank(self, handle: Handle, tick: Tick) -> None:
         key = (*self.index(self._jobs[handle], tick), int(handle))
         self._keys[handle] = key

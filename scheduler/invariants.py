@@ -1,7 +1,8 @@
 """What holds of every policy between two events.
 
-Owns `check`, which reads a policy through the questions everybody may ask, and the ladder's own books where there are any. It changes nothing;
-tests call it after every step, the engine when it is told to check itself.
+Owns `check`, which reads a policy through the questions everybody may ask, and the ladder's own
+books where there are any. It changes nothing; tests call it after every step, the engine when it is
+told to check itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The ladder: levels, their quanta, where a job joins and how far it drops.
 
-Owns the quanta, made on demand and fixed from then on. It does not know jobs or queues; the MLFQ policies ask it (FastServe section 4.1).
+Owns the quanta, made on demand and fixed from then on. It does not know jobs or queues; the MLFQ
+policies ask it (FastServe section 4.1).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from ..core.ids import Level
 
 
 class Ladder:
-    """Levels 1, 2, ...; level i has the quantum `base_quantum_ns * ratio**(i - 1)`, whole nanoseconds."""
+    """Levels 1, 2, ...; level i has the quantum `base_quantum_ns * ratio**(i - 1)`, whole
+    nanoseconds.
+    """
 
     def __init__(self, base_quantum_ns: int, ratio: float = 2.0) -> None:
         self._base_ns = base_quantum_ns
@@ -34,9 +37,11 @@ class Ladder:
         return self._covering(1, first_iteration_ns)
 
     def level_after(self, level: int, carried_ns: int, next_iteration_ns: int) -> Level:
-        """Where a job lands that used up `level`: at least one level down, further when the quantum cannot hold its next iteration.
+        """Where a job lands that used up `level`: at least one level down, further when the quantum
+        cannot hold its next iteration.
 
-        `carried_ns` is service beyond the old quantum; it counts against the new one. The paper writes p + eta and leaves eta open.
+        `carried_ns` is service beyond the old quantum; it counts against the new one. The paper
+        writes p + eta and leaves eta open.
         """
         return self._covering(level + 1, carried_ns + next_iteration_ns)
 

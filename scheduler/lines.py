@@ -1,8 +1,10 @@
-"""Policies without preemption whose waiting jobs stand in lines: first come first served in a line, and the best head of a line is next.
+"""Policies without preemption whose waiting jobs stand in lines: first come first served in a line,
+and the best head of a line is next.
 
-Owns the lines, the rule that who has begun goes before who has not, and two policies: highest response ratio next, and the token counters of
-tenants. What changes with time is the rank of a line; it is read when a job comes, begins or ends, so that no event costs more than a look at
-the batch, and the order between two events stands still. `registry` makes them.
+Owns the lines, the rule that who has begun goes before who has not, and two policies: highest
+response ratio next, and the token counters of tenants. What changes with time is the rank of a
+line; it is read when a job comes, begins or ends, so that no event costs more than a look at the
+batch, and the order between two events stands still. `registry` makes them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from .ranking import Ranking
 
 
 class LinePolicy(IndexPolicy):
-    """Jobs that have begun first, by arrival; then the lines, merged by `rank`. Ranks are those of the last arrival, begin or end."""
+    """Jobs that have begun first, by arrival; then the lines, merged by `rank`. Ranks are those of
+    the last arrival, begin or end.
+    """
 
     preempts = False
     lower_may_pass = False
@@ -32,7 +36,8 @@ class LinePolicy(IndexPolicy):
         self._lines: dict[Hashable, Ranking] = {}  # (arrival, handle) of the jobs that have not begun; none is empty
         self._places: dict[Handle, tuple[Hashable, Key]] = {}
 
-    # what a policy says ---------------------------------------------------------------------------------------
+    # what a policy says
+    # ---------------------------------------------------------------------------------------
     @abstractmethod
     def line(self, job: JobEntry) -> Hashable:
         """Where a job stands that does."""
@@ -43,13 +48,16 @@ class LinePolicy(IndexPolicy):
 
     @abstractmethod
     def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
-        """Of a job with prompts of `tokens_ahead` tokens before it in its line; smaller is better, and it must not get better down the line."""
+        """Of a job with prompts of `tokens_ahead` tokens before it in its line; smaller is better,
+        and it must not get better down the line.
+        """
 
     @abstractmethod
     def read(self, tick: Tick) -> None:
         """Take what `rank` depends on."""
 
-    # the base's -----------------------------------------------------------------------------------------------
+    # the base's
+    # -----------------------------------------------------------------------------------------------
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """As the base; ranks are read."""
         level = super().submitted(facts, tick)
@@ -113,9 +121,11 @@ class LinePolicy(IndexPolicy):
 
 
 class HighestResponseRatio(LinePolicy):
-    """Highest (wait + size) / size next, for a size that is expected: the prompt's demand and that of as many tokens as jobs say on average.
+    """Highest (wait + size) / size next, for a size that is expected: the prompt's demand and that
+    of as many tokens as jobs say on average.
 
-    Brinch Hansen, "Short-term scheduling in multiprogramming systems" (1971). A line is a size class, a factor of two wide.
+    Brinch Hansen, "Short-term scheduling in multiprogramming systems" (1971). A line is a size
+    class, a factor of two wide.
     """
 
     name = "hrrn"
@@ -152,10 +162,12 @@ class HighestResponseRatio(LinePolicy):
 
 
 class TokenCounters(LinePolicy):
-    """The tenant that was served the fewest tokens is next, an output token counting for two of a prompt; each tenant's jobs by arrival.
+    """The tenant that was served the fewest tokens is next, an output token counting for two of a
+    prompt; each tenant's jobs by arrival.
 
-    The virtual token counter of Sheng et al., "Fairness in serving large language models" (OSDI 2024). A prompt is counted when its job begins,
-    output as it comes. A tenant that had nobody waiting starts level with the least served of those that have; counters are kept for good.
+    The virtual token counter of Sheng et al., "Fairness in serving large language models" (OSDI
+    2024). A prompt is counted when its job begins, output as it comes. A tenant that had nobody
+    waiting starts level with the least served of those that have; counters are kept for good.
     """
 
     name = "vtc"

@@ -1,6 +1,7 @@
 """What a policy answers that promotes nobody and whose order stands still while nothing happens.
 
-Owns four answers of `Policy`. It knows no job; `adaptive` and the policies that are an index function derive from it, and differ where they say so.
+Owns four answers of `Policy`. It knows no job; `adaptive` and the policies that are an index
+function derive from it, and differ where they say so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from ..core.policy import Tick
 
 
 class NoOffers:
-    """Who ranks best comes first, so nobody has to be offered, and nobody can say when anybody else will run."""
+    """Who ranks best comes first, so nobody has to be offered, and nobody can say when anybody else
+    will run.
+    """
 
     def grant(self, handle: Handle, tick: Tick) -> LevelChanged | None:
         """Nothing was offered."""

@@ -1,7 +1,9 @@
-"""The yardsticks: policies that are told output lengths, exactly or with an error, which nobody knows where jobs are served.
+"""The yardsticks: policies that are told output lengths, exactly or with an error, which nobody
+knows where jobs are served.
 
-Owns what they share (the refusal of a job without a length, the demand of what is left) and their indices. They know jobs by their entries
-and prices by `Demand`; `registry` makes them and lists them, so that `serve` can refuse them.
+Owns what they share (the refusal of a job without a length, the demand of what is left) and their
+indices. They know jobs by their entries and prices by `Demand`; `registry` makes them and lists
+them, so that `serve` can refuse them.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class KnownLengths(IndexPolicy):
 
 
 class SrptOracle(KnownLengths):
-    """Shortest remaining demand first with exact output lengths and free moves: the best mean on one server (Schrage, 1968)."""
+    """Shortest remaining demand first with exact output lengths and free moves: the best mean on
+    one server (Schrage, 1968).
+    """
 
     name = "srpt-oracle"
     moves_are_free = True
@@ -61,7 +65,9 @@ class SrptOracle(KnownLengths):
 
 
 class SjfOracle(KnownLengths):
-    """Shortest demand first with exact output lengths, and who has begun runs to completion: what lengths buy without preemption."""
+    """Shortest demand first with exact output lengths, and who has begun runs to completion: what
+    lengths buy without preemption.
+    """
 
     name = "sjf-oracle"
     preempts = False
@@ -73,9 +79,11 @@ class SjfOracle(KnownLengths):
 
 
 class EstimatedLengths(KnownLengths):
-    """The base of policies whose lengths are wrong by a factor exp(N(0, sigma^2)), drawn once a job from the handle and the seed.
+    """The base of policies whose lengths are wrong by a factor exp(N(0, sigma^2)), drawn once a job
+    from the handle and the seed.
 
-    Who outlives its estimate is thought to be done at any moment. Moves take their time: this is what a predictor could buy.
+    Who outlives its estimate is thought to be done at any moment. Moves take their time: this is
+    what a predictor could buy.
     """
 
     sigma: ClassVar[float]
@@ -107,7 +115,9 @@ class EstimatedLengths(KnownLengths):
 
 
 class SrptHalf(EstimatedLengths):
-    """Shortest remaining demand first, lengths known within a factor of 1.6 two times in three: about a good predictor."""
+    """Shortest remaining demand first, lengths known within a factor of 1.6 two times in three:
+    about a good predictor.
+    """
 
     name = "srpt-0.5"
     sigma = 0.5
@@ -121,10 +131,11 @@ class SrptOne(EstimatedLengths):
 
 
 class Trail(EstimatedLengths):
-    """Shortest remaining demand first by estimate, and a job with `KEPT` of its estimated output behind it is preempted by no other than its like.
+    """Shortest remaining demand first by estimate, and a job with `KEPT` of its estimated output
+    behind it is preempted by no other than its like.
 
-    After TRAIL (Shahout et al., ICLR 2025), which limits preemption because what is preempted late holds much KV. Its estimates get better as
-    a job talks; these do not.
+    After TRAIL (Shahout et al., ICLR 2025), which limits preemption because what is preempted late
+    holds much KV. Its estimates get better as a job talks; these do not.
     """
 
     name = "trail"
@@ -138,10 +149,12 @@ class Trail(EstimatedLengths):
 
 
 class GammaBoost(KnownLengths):
-    """First come first served with a head start for small jobs: rank = arrival - ln(1 / (1 - exp(-gamma * size))) / gamma.
+    """First come first served with a head start for small jobs: rank = arrival - ln(1 / (1 -
+    exp(-gamma * size))) / gamma.
 
-    Yu and Scully, "Strongly tail-optimal scheduling in the light-tailed M/G/1" (2024). The size is the demand, in classes of a factor of two;
-    1/gamma is `MEAN_SIZES` times the mean of the sizes seen so far, taken when the job comes.
+    Yu and Scully, "Strongly tail-optimal scheduling in the light-tailed M/G/1" (2024). The size is
+    the demand, in classes of a factor of two; 1/gamma is `MEAN_SIZES` times the mean of the sizes
+    seen so far, taken when the job comes.
     """
 
     name = "gamma-boost"

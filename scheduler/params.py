@@ -1,7 +1,7 @@
 """What an operator may set about the ladder.
 
-Owns `LadderParams`, which checks itself. It does not know the cost model that the first quantum comes from; the settings of the commands
-fill it and `registry` hands it to the policies.
+Owns `LadderParams`, which checks itself. It does not know the cost model that the first quantum
+comes from; the settings of the commands fill it and `registry` hands it to the policies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Literal
 from ..core.errors import InvalidSettings
 
 Starvation = Literal["off", "granted", "paper"]
-"""off: nobody is promoted. granted: overdue jobs are offered, the planner grants. paper: a flat timer promotes at once."""
+"""off: nobody is promoted. granted: overdue jobs are offered, the planner grants. paper: a flat
+timer promotes at once.
+"""
 
 STARVATIONS: tuple[Starvation, ...] = ("off", "granted", "paper")
 
@@ -22,10 +24,11 @@ STARVATIONS: tuple[Starvation, ...] = ("off", "granted", "paper")
 class LadderParams:
     """Levels and starvation.
 
-    `base_quantum_ns` None takes the cost model's decode time at batch 1, context 0. Each quantum is `ratio` times the one before.
-    A job is offered for promotion when it has waited `max(starvation_floor_ns, starvation_factor * its charged service)`; promotions
-    take at most `starvation_share` of the time. `paper_alpha_ns` is the flat timer of starvation `paper` (FastServe section 4.1: 300 ms).
-    Raises InvalidSettings.
+    `base_quantum_ns` None takes the cost model's decode time at batch 1, context 0. Each quantum is
+    `ratio` times the one before. A job is offered for promotion when it has waited
+    `max(starvation_floor_ns, starvation_factor * its charged service)`; promotions take at most
+    `starvation_share` of the time. `paper_alpha_ns` is the flat timer of starvation `paper`
+    (FastServe section 4.1: 300 ms). Raises InvalidSettings.
     """
 
     base_quantum_ns: int | None = None

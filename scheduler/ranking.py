@@ -1,7 +1,7 @@
 """A sorted set of keys that stays fast with a hundred thousand of them.
 
-Owns the order of the waiting jobs of an index policy: sorted chunks of bounded length, found by bisection. It does not know what a key
-means; `IndexPolicy` keeps one.
+Owns the order of the waiting jobs of an index policy: sorted chunks of bounded length, found by
+bisection. It does not know what a key means; `IndexPolicy` keeps one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ _CHUNK = 512
 
 
 class Ranking:
-    """Distinct keys, smallest first. Adding and removing costs O(log n + chunk), reading the first k costs O(k)."""
+    """Distinct keys, smallest first. Adding and removing costs O(log n + chunk), reading the first
+    k costs O(k).
+    """
 
     def __init__(self) -> None:
         self._chunks: list[list[Key]] = []

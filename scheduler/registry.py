@@ -1,7 +1,7 @@
 """Names of policies, and the one place that makes them.
 
-Owns the table from `--policy` to a constructor. It does not know who runs the policy; engine/assemble calls `make_policy`, the commands
-list `POLICY_NAMES`.
+Owns the table from `--policy` to a constructor. It does not know who runs the policy;
+engine/assemble calls `make_policy`, the commands list `POLICY_NAMES`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from .params import LadderParams, Starvation, check_starvation
 from .residual import Gittins, Serpt
 
 SLICE_QUANTA = 16
-"""A slice of `las` and `ps` in level-1 quanta of the ladder: some iterations of a full batch, so that not every turn has another one."""
+"""A slice of `las` and `ps` in level-1 quanta of the ladder: some iterations of a full batch, so
+that not every turn has another one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,9 @@ def make_policy(
     tail: float = DEFAULT_TAIL,
     forecast: Forecast | None = None,
 ) -> Policy:
-    """A fresh policy. `max_batch` and `room_tokens` (KV room in tokens) price demand; `tail` is the dial of `adaptive`, `forecast` what it learned
-    before (none: it starts cold and goes by prompts alone). Raises InvalidSettings.
+    """A fresh policy. `max_batch` and `room_tokens` (KV room in tokens) price demand; `tail` is the
+    dial of `adaptive`, `forecast` what it learned before (none: it starts cold and goes by prompts
+    alone). Raises InvalidSettings.
     """
     maker = _MAKERS.get(name)
     if maker is None:

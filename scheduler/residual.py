@@ -1,7 +1,9 @@
-"""Policies that rank by what a job is expected to need still, for lengths that are learned while jobs run: `serpt` and `gittins`.
+"""Policies that rank by what a job is expected to need still, for lengths that are learned while
+jobs run: `serpt` and `gittins`.
 
-Owns the age of each job, counted in the bins of `lengths`, and when it is looked at again. Prices are `demand_table`'s, one a cell of prompt class,
-quarters of the prompt left and age bin; the waiting jobs of a cell stand in one line, so new prices cost no job anything. `registry` makes them.
+Owns the age of each job, counted in the bins of `lengths`, and when it is looked at again. Prices
+are `demand_table`'s, one a cell of prompt class, quarters of the prompt left and age bin; the
+waiting jobs of a cell stand in one line, so new prices cost no job anything. `registry` makes them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from .lines import LinePolicy
 
 
 class ResidualPolicy(LinePolicy):
-    """The base: with preemption, everybody who waits stands in the line of its cell, and cells rank by `worth_ns` of their price."""
+    """The base: with preemption, everybody who waits stands in the line of its cell, and cells rank
+    by `worth_ns` of their price.
+    """
 
     preempts = True
     lower_may_pass = True
@@ -37,7 +41,8 @@ class ResidualPolicy(LinePolicy):
     def worth_ns(self, price: Price) -> int:
         """What of a price ranks a job."""
 
-    # events ---------------------------------------------------------------------------------------------------
+    # events
+    # ---------------------------------------------------------------------------------------------------
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """As the base."""
         self._bins[facts.handle] = bin_of(facts.generated_tokens)
@@ -54,7 +59,9 @@ class ResidualPolicy(LinePolicy):
         super().leave(handle, tick)
 
     def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
-        """As the base; a length that came to its end is learned, and of any other that it was no shorter."""
+        """As the base; a length that came to its end is learned, and of any other that it was no
+        shorter.
+        """
         job = self._jobs[handle]
         # The last token was said at the age before it.
         self._pass(handle, bin_of(max(job.output_tokens(tick) - 1, 0)))
@@ -72,7 +79,8 @@ class ResidualPolicy(LinePolicy):
                 self._look(handle, tick)
         return ()
 
-    # ranks ----------------------------------------------------------------------------------------------------
+    # ranks
+    # ----------------------------------------------------------------------------------------------------
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Of a running job, as of the bin in which it was last seen."""
         return (1, self._rank_of(self.line(job)), job.facts.arrival_ns)
@@ -131,8 +139,9 @@ class ResidualPolicy(LinePolicy):
 
 
 class Serpt(ResidualPolicy):
-    """Shortest expected remaining demand first: within a factor of five of the best mean on one server (Scully, Harchol-Balter and
-    Scheller-Wolf, "Simple near-optimal scheduling for the M/G/1", 2020, of its monotone form).
+    """Shortest expected remaining demand first: within a factor of five of the best mean on one
+    server (Scully, Harchol-Balter and Scheller-Wolf, "Simple near-optimal scheduling for the
+    M/G/1", 2020, of its monotone form).
     """
 
     name = "serpt"
@@ -143,7 +152,8 @@ class Serpt(ResidualPolicy):
 
 
 class Gittins(ResidualPolicy):
-    """Least demand per chance to end, over the best horizon: the best mean on one server whose lengths are known as a distribution.
+    """Least demand per chance to end, over the best horizon: the best mean on one server whose
+    lengths are known as a distribution.
 
     Gittins, "Bandit processes and dynamic allocation indices" (1979).
     """

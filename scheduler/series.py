@@ -1,7 +1,9 @@
-"""A policy as a person names one to be simulated: a name, or a name and where its dial stands, as in `adaptive:0.5`.
+"""A policy as a person names one to be simulated: a name, or a name and where its dial stands, as
+in `adaptive:0.5`.
 
-Owns that way of writing and which policies have a dial. What is so named is a series of its own everywhere: in keys, tables and charts. `simulate`
-and the scenario of a matrix check names with it, `sim/study` turns the dial, the report joins the points of one policy.
+Owns that way of writing and which policies have a dial. What is so named is a series of its own
+everywhere: in keys, tables and charts. `simulate` and the scenario of a matrix check names with it,
+`sim/study` turns the dial, the report joins the points of one policy.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class Series(NamedTuple):
 
 
 def parse(name: str) -> Series:
-    """The series that `name` means; whether there is such a policy is not asked. Raises InvalidSettings."""
+    """The series that `name` means; whether there is such a policy is not asked. Raises
+    InvalidSettings.
+    """
     policy, mark, dial = name.partition(MARK)
     if not mark:
         return Series(policy)

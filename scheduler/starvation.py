@@ -1,9 +1,11 @@
-"""Who has waited too long: deadlines on the wall clock, the offers they become, and how much of the time promotions may take.
+"""Who has waited too long: deadlines on the wall clock, the offers they become, and how much of the
+time promotions may take.
 
-Owns the rule of patience, the open offers, longest overdue first, and the ration. It promotes nobody; the MLFQ policies do, at once
-(`paper`) or when the planner grants (`granted`). Under overload everybody is overdue, and promoting each in turn would make any ladder first
-come, first served; so one job is promoted at a time, and after it has left level 1 nobody is offered for a multiple of what that took
-(docs/decisions/0002).
+Owns the rule of patience, the open offers, longest overdue first, and the ration. It promotes
+nobody; the MLFQ policies do, at once (`paper`) or when the planner grants (`granted`). Under
+overload everybody is overdue, and promoting each in turn would make any ladder first come, first
+served; so one job is promoted at a time, and after it has left level 1 nobody is offered for a
+multiple of what that took (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from .params import LadderParams, Starvation
 
 
 class Offers(Sequence[Handle]):
-    """The open offers as a live view, so that a thousand of them cost nothing to hand out; copy it before granting while reading."""
+    """The open offers as a live view, so that a thousand of them cost nothing to hand out; copy it
+    before granting while reading.
+    """
 
     def __init__(self, open_offers: OrderedDict[Handle, None]) -> None:
         self._open = open_offers
@@ -46,7 +50,9 @@ class Offers(Sequence[Handle]):
 
 
 class StarvationWatch:
-    """Deadlines of waiting jobs, offers and the ration. `deadlines.next_ns` is the next one that is not offered yet."""
+    """Deadlines of waiting jobs, offers and the ration. `deadlines.next_ns` is the next one that is
+    not offered yet.
+    """
 
     def __init__(self, params: LadderParams, mode: Starvation) -> None:
         self._params = params
@@ -59,7 +65,9 @@ class StarvationWatch:
 
     @property
     def offers(self) -> Sequence[Handle]:
-        """Who may be promoted now: nobody while a promoted job is on level 1, nor in the quiet time behind it."""
+        """Who may be promoted now: nobody while a promoted job is on level 1, nor in the quiet time
+        behind it.
+        """
         return () if self._promoted is not None or self._quiet_until_ns is not None else self._offers
 
     @property
@@ -79,7 +87,9 @@ class StarvationWatch:
         self._promoted = (handle, now_ns)
 
     def settled(self, handle: Handle, now_ns: int) -> None:
-        """The job has left level 1, or ended: if it held the ration, a quiet time begins that keeps promotions to their share."""
+        """The job has left level 1, or ended: if it held the ration, a quiet time begins that keeps
+        promotions to their share.
+        """
         if self._promoted is not None and self._promoted[0] == handle:
             took_ns = now_ns - self._promoted[1]
             self._promoted = None

@@ -1,7 +1,7 @@
 """`skipjoin serve`.
 
-Owns the flags (made from the settings model), the one line at start and the exit code. It does no work: wiring makes the door, the door runs.
-`cli.py` calls it.
+Owns the flags (made from the settings model), the one line at start and the exit code. It does no
+work: wiring makes the door, the door runs. `cli.py` calls it.
 """
 
 from __future__ import annotations

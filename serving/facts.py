@@ -1,7 +1,7 @@
 """What the door knows of a started engine.
 
-Owns `EngineFacts`: pools and bounds for the door's checks, words for the start line. It builds nothing; the engine process sends them in its
-Ready frame, supervisor, intake and claims read them.
+Owns `EngineFacts`: pools and bounds for the door's checks, words for the start line. It builds
+nothing; the engine process sends them in its Ready frame, supervisor, intake and claims read them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from ..proto.frames import Ready, StartFailed
 
 @dataclass(frozen=True, slots=True)
 class EngineWords:
-    """What the door needs besides the executor's own facts; `profile` says where the cost model comes from, `costs` is that model."""
+    """What the door needs besides the executor's own facts; `profile` says where the cost model
+    comes from, `costs` is that model.
+    """
 
     max_batch: int
     device: str

@@ -1,7 +1,7 @@
 """Command-line flags made from the settings model.
 
-Owns the way from a field to a flag, so that no option is declared twice. It knows no single option. `serving/command.py` uses it, and whoever
-prints the options (documentation, completion).
+Owns the way from a field to a flag, so that no option is declared twice. It knows no single option.
+`serving/command.py` uses it, and whoever prints the options (documentation, completion).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add `--settings FILE` and one flag per field of ServeSettings, under its group's title; flags not given leave nothing in the namespace."""
+    """Add `--settings FILE` and one flag per field of ServeSettings, under its group's title; flags
+    not given leave nothing in the namespace.
+    """
     parser.usage = f"{parser.prog} [MODEL] [--settings FILE] [FLAG ...]"
     parser.add_argument(
         "--settings",
@@ -59,7 +61,8 @@ def _add_group(group: argparse._ArgumentGroup, options: Mapping[str, FieldInfo])
                 *words, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
         elif get_origin(kind) is Literal:
-            # Not `choices`: a wrong one is then said with the usage in front, unlike any other wrong value.
+            # Not `choices`: a wrong one is then said with the usage in front, unlike any other
+            # wrong value.
             choices = "{" + ",".join(get_args(kind)) + "}"
             group.add_argument(flag, dest=name, metavar=choices, default=argparse.SUPPRESS, help=text)
         else:

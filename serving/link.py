@@ -1,7 +1,7 @@
 """The two ends of the one Unix socket between door and engine.
 
-Owns the socket: a plain one for the engine (drain without waiting, wait with a bound) and asyncio for the door. It does not know what a frame
-means; proto/frames makes and cuts them.
+Owns the socket: a plain one for the engine (drain without waiting, wait with a bound) and asyncio
+for the door. It does not know what a frame means; proto/frames makes and cuts them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class EngineEnd:
         self._poll.poll(None if timeout_ns is None else max(0, -(-timeout_ns // 1_000_000)))
 
     def send(self, frame: FromEngine) -> None:
-        """Send; waits while the door does not read (that is how it pauses the engine). Raises LinkClosed."""
+        """Send; waits while the door does not read (that is how it pauses the engine). Raises
+        LinkClosed.
+        """
         try:
             self._socket.sendall(framed(encode_from_engine(frame)))
         except OSError as error:
@@ -92,7 +94,9 @@ class DoorEnd:
         return cls(reader, writer)
 
     async def receive(self) -> FromEngine | None:
-        """The next frame; None at the end (a frame that a death cut off is lost). Raises InvariantViolation."""
+        """The next frame; None at the end (a frame that a death cut off is lost). Raises
+        InvariantViolation.
+        """
         while not self._ready:
             try:
                 data = await self._stream.read(_READ_BYTES)

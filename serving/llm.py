@@ -1,7 +1,8 @@
 """A model in this process: `LLM(folder).generate(prompts)`.
 
-Owns the in-process form of the engine: the same turn and executor as the server's, without door, socket or job pool. It keeps nothing between calls
-but the loaded model. Users import it as `skipjoin.LLM`.
+Owns the in-process form of the engine: the same turn and executor as the server's, without door,
+socket or job pool. It keeps nothing between calls but the loaded model. Users import it as
+`skipjoin.LLM`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What came of one prompt. `token_ids` are all tokens, the one that ended the job included; `text` is what is shown of them."""
+    """What came of one prompt. `token_ids` are all tokens, the one that ended the job included;
+    `text` is what is shown of them.
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -56,11 +59,12 @@ class _Job:
 
 
 class LLM:
-    """A loaded model: a folder, or an id of the Hugging Face hub (`revision="..."` chooses a branch, tag or
-    commit). `options` are settings of the server by name (device, dtype, kv_tokens, host_kv_tokens, max_batch, policy, profile, ...).
+    """A loaded model: a folder, or an id of the Hugging Face hub (`revision="..."` chooses a
+    branch, tag or commit). `options` are settings of the server by name (device, dtype, kv_tokens,
+    host_kv_tokens, max_batch, policy, profile, ...).
 
-    Raises InvalidModel, InvalidSettings, InvalidInput; for a model of the hub NotFound, Denied, Unavailable. `close` (or leaving a `with`) gives the
-    memory back.
+    Raises InvalidModel, InvalidSettings, InvalidInput; for a model of the hub NotFound, Denied,
+    Unavailable. `close` (or leaving a `with`) gives the memory back.
     """
 
     def __init__(self, model: str | Path, **options: Any) -> None:
@@ -84,11 +88,13 @@ class LLM:
         progress: bool = True,
         **options: Unpack[AskedOptionsEach],
     ) -> list[Generation]:
-        """Complete every prompt (text, token ids or a conversation), in the order given, however they are scheduled.
+        """Complete every prompt (text, token ids or a conversation), in the order given, however
+        they are scheduled.
 
-        `sampling` holds for all prompts, or one for each; None: as the model's generation_config.json says. So does each
-        of `options`, which are the other fields of core.asked.Asked. `progress` draws a bar on standard error if that is a terminal.
-        Raises InvalidInput, NeverFits, JobFailed.
+        `sampling` holds for all prompts, or one for each; None: as the model's
+        generation_config.json says. So does each of `options`, which are the other fields of
+        core.asked.Asked. `progress` draws a bar on standard error if that is a terminal. Raises
+        InvalidInput, NeverFits, JobFailed.
         """
         engine = self._engine
         if engine is None:

@@ -1,6 +1,7 @@
 """Where both processes of a server log to, how a line looks, and how often the same line may come.
 
-Owns the two formats and the bound on repetition. It decides no level of a message. The door's command and the engine process call it first.
+Owns the two formats and the bound on repetition. It decides no level of a message. The door's
+command and the engine process call it first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ PERIOD_NS = 10_000_000_000
 
 
 class JsonLines(logging.Formatter):
-    """A line is a JSON object with the keys `time` (ISO 8601, UTC), `level`, `name`, `message`, and `exception` where there is one."""
+    """A line is a JSON object with the keys `time` (ISO 8601, UTC), `level`, `name`, `message`, and
+    `exception` where there is one.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -35,9 +38,11 @@ class JsonLines(logging.Formatter):
 
 
 class Repetition(logging.Filter):
-    """Lets a place in the code log `LINES` lines in `PERIOD_NS`; its next line after that says how many were left out.
+    """Lets a place in the code log `LINES` lines in `PERIOD_NS`; its next line after that says how
+    many were left out.
 
-    By place and not by text, for a text may hold what a client chose, and there are as many of those as clients like.
+    By place and not by text, for a text may hold what a client chose, and there are as many of
+    those as clients like.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -61,7 +66,9 @@ class Repetition(logging.Filter):
 
 
 def log_to_stderr(level: str = "info", form: str = "text", clock: Clock | None = None) -> None:
-    """Log from `level` on (debug, info, warning, error) to standard error, as `text` or `json`; in the place of what was set before."""
+    """Log from `level` on (debug, info, warning, error) to standard error, as `text` or `json`; in
+    the place of what was set before.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
     handler.addFilter(Repetition(clock or MonotonicClock()))

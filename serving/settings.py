@@ -1,8 +1,10 @@
 """Every option of `skipjoin serve`, once.
 
-Owns `ServeSettings`: one field per option, from which flags (`serving/flags.py`), SKIPJOIN_* variables and the keys of the settings file follow.
-An option stands in the class of its group, which is its heading in `skipjoin serve --help`; all groups are one model, with one space of names.
-It does not know what the options do. The command line builds it; door, engine process and wiring read it.
+Owns `ServeSettings`: one field per option, from which flags (`serving/flags.py`), SKIPJOIN_*
+variables and the keys of the settings file follow. An option stands in the class of its group,
+which is its heading in `skipjoin serve --help`; all groups are one model, with one space of names.
+It does not know what the options do. The command line builds it; door, engine process and wiring
+read it.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ class ModelSettings(BaseModel):
     @field_validator("model", mode="before")
     @classmethod
     def _path_is_text(cls, value: object) -> object:
-        """A Path is a folder: one like Path("./name"), which keeps no dot, must not be taken for an id of the hub."""
+        """A Path is a folder: one like Path("./name"), which keeps no dot, must not be taken for an
+        id of the hub.
+        """
         if not isinstance(value, Path):
             return value
         text = str(value)
@@ -218,7 +222,8 @@ class DoorSettings(BaseModel):
 
     @model_validator(mode="after")
     def _room_for_messages(self) -> Self:
-        # Of several tenants each has more than half of the bound, and the largest message must fit into that.
+        # Of several tenants each has more than half of the bound, and the largest message must fit
+        # into that.
         if self.payload_bytes is not None and self.payload_bytes < 2 * self.max_message_bytes:
             raise ValueError("payload_bytes: must be at least twice max_message_bytes")
         return self
@@ -389,7 +394,9 @@ GROUPS: Mapping[str, type[BaseModel]] = {
     "logging": LoggingSettings,
     "debugging": DebuggingSettings,
 }
-"""The groups of options by their titles, in the order in which help shows them. Every option stands in exactly one."""
+"""The groups of options by their titles, in the order in which help shows them. Every option stands
+in exactly one.
+"""
 
 
 class ServeSettings(
@@ -405,7 +412,9 @@ class ServeSettings(
     ModelSettings,
     BaseSettings,
 ):
-    """Options of the server; see each field's description. Built by `load_settings`, which turns what is wrong into InvalidSettings."""
+    """Options of the server; see each field's description. Built by `load_settings`, which turns
+    what is wrong into InvalidSettings.
+    """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -425,7 +434,9 @@ class ServeSettings(
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags come as init values, the environment after them; `load_settings` lays the file below both."""
+        """Flags come as init values, the environment after them; `load_settings` lays the file
+        below both.
+        """
         return init_settings, env_settings
 
     @model_validator(mode="after")
@@ -460,15 +471,21 @@ class ServeSettings(
 
 
 OTHER_VARIABLES = frozenset({"TARGET", "TOKEN", "BENCH_DATA", "NATIVE", "SOAK_KILLS"})
-"""Of the clients, the bench, the kernels and the tests; with the prefix, and no setting of the server."""
+"""Of the clients, the bench, the kernels and the tests; with the prefix, and no setting of the
+server.
+"""
 _SERVICE = re.compile(
     r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*|(\w+_)?PORT=(tcp|udp|sctp)://.*"
 )
-"""What Kubernetes and Docker put into the environment of everything beside a service that is called skipjoin."""
+"""What Kubernetes and Docker put into the environment of everything beside a service that is called
+skipjoin.
+"""
 
 
 def check_environment(environ: Mapping[str, str]) -> None:
-    """Every variable SKIPJOIN_* is a setting or one of `OTHER_VARIABLES`; an empty one counts as not there. Raises InvalidSettings."""
+    """Every variable SKIPJOIN_* is a setting or one of `OTHER_VARIABLES`; an empty one counts as
+    not there. Raises InvalidSettings.
+    """
     for variable in sorted(environ):
         name = variable.upper().removeprefix(ENV_PREFIX)
         if name == variable.upper() or not environ[variable] or name in OTHER_VARIABLES:
@@ -504,9 +521,11 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> ServeSe
 
 
 def located(settings: ServeSettings) -> ServeSettings:
-    """The same settings with the model as a folder that is there, downloaded where it is one of the hub; its names are kept.
+    """The same settings with the model as a folder that is there, downloaded where it is one of the
+    hub; its names are kept.
 
-    Door and engines, restarted ones too, then read one folder. Raises InvalidModel, NotFound, Denied, Unavailable.
+    Door and engines, restarted ones too, then read one folder. Raises InvalidModel, NotFound,
+    Denied, Unavailable.
     """
     if settings.model is None:
         return settings
@@ -530,7 +549,9 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _said_plainly(
     error: ValidationError, from_file: Mapping[str, Any], file: str, from_environ: Set[str]
 ) -> InvalidSettings:
-    """The first thing wrong, with its field, and where it stands if that is the file or the environment."""
+    """The first thing wrong, with its field, and where it stands if that is the file or the
+    environment.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     message = str(first["msg"]).removeprefix("Value error, ")
     field = str(first["loc"][0]) if first["loc"] else message.partition(":")[0]

@@ -1,7 +1,8 @@
 """Which tokenizer and which defaults of requests a server has.
 
-Owns the choice between what a model brings and what stands in for it beside the simulated executor. It knows no format; executor/ reads the
-model's files. Door and engine process both call it: the door for text, the engine for stop strings.
+Owns the choice between what a model brings and what stands in for it beside the simulated executor.
+It knows no format; executor/ reads the model's files. Door and engine process both call it: the
+door for text, the engine for stop strings.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def defaults_for(settings: ServeSettings) -> SamplingParams:
 
 
 def output_cap_for(settings: ServeSettings) -> int:
-    """Cap of `max_new_tokens` where a request leaves it out: the setting where it was made, else the model's, else the setting's default.
+    """Cap of `max_new_tokens` where a request leaves it out: the setting where it was made, else
+    the model's, else the setting's default.
 
     Raises InvalidModel.
     """

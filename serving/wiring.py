@@ -1,7 +1,7 @@
 """Constructs every concrete of the live half.
 
-Owns the one place where the door's parts meet their implementations: pool, tokenizer, listeners, servicers. It runs nothing and decides nothing;
-`serving/command.py` calls `build_door`.
+Owns the one place where the door's parts meet their implementations: pool, tokenizer, listeners, servicers. It runs
+nothing and decides nothing; `serving/command.py` calls `build_door`.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ async def build_door(
 ) -> Door:
     """Everything, joined and bound but not started.
 
-    `spare` is the engine's process where it was begun before; `rested` says whether the event loop had nothing to do since this was last asked.
-    Raises InvalidSettings, InvalidModel, StoreUnavailable.
+    `spare` is the engine's process where it was begun before; `rested` says whether the event loop had nothing to do
+    since this was last asked. Raises InvalidSettings, InvalidModel, StoreUnavailable.
     """
     clock = MonotonicClock()
     access = read_tokens(settings.tokens)

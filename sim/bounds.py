@@ -1,7 +1,9 @@
-"""What no schedule of a workload can beat, and what the best known one reaches: the figures that a policy's mean JCT is read against.
+"""What no schedule of a workload can beat, and what the best known one reaches: the figures that a
+policy's mean JCT is read against.
 
-Owns the two bounds that need no run, each with a sentence on what it proves. It knows the cost model and columns of lengths and arrivals, no policy
-and no engine; `study` and the benchmark matrix ask it and add the oracle's run, which is no bound but the yardstick.
+Owns the two bounds that need no run, each with a sentence on what it proves. It knows the cost
+model and columns of lengths and arrivals, no policy and no engine; `study` and the benchmark matrix
+ask it and add the oracle's run, which is no bound but the yardstick.
 """
 
 from __future__ import annotations
@@ -46,8 +48,9 @@ def bounds(
 ) -> Bounds:
     """The bounds of `workload` on a machine of that batch and KV room.
 
-    Only counted jobs enter: without the warm-up a schedule can only be quicker for them, so the bounds hold for their mean as it is measured.
-    An iteration's fixed time is at least what its members are charged of it, by slots and by KV; both give a bound and the larger one counts.
+    Only counted jobs enter: without the warm-up a schedule can only be quicker for them, so the
+    bounds hold for their mean as it is measured. An iteration's fixed time is at least what its
+    members are charged of it, by slots and by KV; both give a bound and the larger one counts.
     """
     counted = slice(workload.warmup, None)
     arrivals: list[int] = workload.arrival_ns[counted].tolist()
@@ -66,16 +69,20 @@ def bounds(
 
 
 def work_ns(price: Demand, prompt_tokens: int, output_tokens: int) -> int:
-    """The least a job of these lengths can add to the time of its iterations, `price`'s share of the fixed time included.
+    """The least a job of these lengths can add to the time of its iterations, `price`'s share of
+    the fixed time included.
 
-    A prompt costs least in chunks of one token, because a token is then charged for no context behind it: half of what it costs at once.
+    A prompt costs least in chunks of one token, because a token is then charged for no context
+    behind it: half of what it costs at once.
     """
     prompt_ns = (prompt_tokens * price.prefill_ns(1, 0) + price.prefill_ns(prompt_tokens, 0)) // 2
     return prompt_ns + price.decode_ns(output_tokens - 1, prompt_tokens)
 
 
 def srpt_ends_ns(arrival_ns: Sequence[int], work_ns: Sequence[int]) -> list[int]:
-    """When each job ends on one server that always runs the job with the least work left; arrivals in order. O(n log n)."""
+    """When each job ends on one server that always runs the job with the least work left; arrivals
+    in order. O(n log n).
+    """
     ends = [0] * len(arrival_ns)
     waiting: list[tuple[int, int]] = []  # work left, job
     now, fed = 0, 0

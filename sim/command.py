@@ -1,7 +1,9 @@
-"""`skipjoin simulate`: a trace or a shape through the scheduler in virtual time, one row of numbers a policy; or a record of `serve`, run again.
+"""`skipjoin simulate`: a trace or a shape through the scheduler in virtual time, one row of numbers
+a policy; or a record of `serve`, run again.
 
-Owns the command's flags, the order of its steps, the JSON it writes and the exit code: 0 done; for `--replay` 1 when a turn had other effects than
-the record says. It knows no policy and no plan; `study` runs the policies, `table` renders them, `engine/record` replays. What was asked for goes to
+Owns the command's flags, the order of its steps, the JSON it writes and the exit code: 0 done; for
+`--replay` 1 when a turn had other effects than the record says. It knows no policy and no plan;
+`study` runs the policies, `table` renders them, `engine/record` replays. What was asked for goes to
 standard output, notes and progress to standard error. `cli.py` calls it.
 """
 
@@ -25,7 +27,9 @@ DEFAULTS: dict[str, Any] = {
     "starvation": "granted",
     "seed": 0,
 }
-"""Of the flags of a workload, which stay out of the namespace where nobody gave them: `--replay` takes none of them."""
+"""Of the flags of a workload, which stay out of the namespace where nobody gave them: `--replay`
+takes none of them.
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +145,8 @@ def _replay(file: str, given: dict[str, Any], out: str | None) -> int:
         with Console(stderr=True).status(f"replaying {path.name}"):
             report = replay(path)
     except (ArithmeticError, AssertionError, InvalidSettings, InvariantViolation, LookupError, TypeError, ValueError):
-        # Every line is one of a record; together they lead the engine where no run of its own would.
+        # Every line is one of a record; together they lead the engine where no run of its own
+        # would.
         raise InvalidInput(
             f"{path.name} cannot have happened: it was changed, or another version wrote it.", field="replay"
         ) from None

@@ -1,8 +1,9 @@
-"""An executor without a device: it obeys plans, asks the cost model how long they take, and moves a clock.
+"""An executor without a device: it obeys plans, asks the cost model how long they take, and moves a
+clock.
 
-Owns the Executor port's simulated form, for virtual time (a `ManualClock`) and, through `paced`, for the wall clock. It
-does not know policies or pages: it keeps of each job how many tokens are known, which the cost model needs. sim/world
-and tests drive it through engine/turn.
+Owns the Executor port's simulated form, for virtual time (a `ManualClock`) and, through `paced`,
+for the wall clock. It does not know policies or pages: it keeps of each job how many tokens are
+known, which the cost model needs. sim/world and tests drive it through engine/turn.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ SAMPLED = 0
 
 
 class MovableClock(Clock, Protocol):
-    """A clock that can be made to reach a time: at once in virtual time, by sleeping on the wall clock."""
+    """A clock that can be made to reach a time: at once in virtual time, by sleeping on the wall
+    clock.
+    """
 
     def move_to(self, now_ns: int) -> None:
         """Return when `now_ns` is reached; a time in the past returns at once."""
@@ -47,7 +50,9 @@ class TokenSource(Protocol):
         ...
 
     def draw(self, handles: Sequence[int], known_tokens: Sequence[int]) -> Int32s:
-        """int32[n]: the next token of each handle, which has `known_tokens` (prompt and generated) so far."""
+        """int32[n]: the next token of each handle, which has `known_tokens` (prompt and generated)
+        so far.
+        """
         ...
 
 
@@ -63,7 +68,9 @@ class _Launched:
 
 
 class SimExecutor:
-    """Executor port over a cost model. Plans run one after the other, moves run beside them on the link."""
+    """Executor port over a cost model. Plans run one after the other, moves run beside them on the
+    link.
+    """
 
     def __init__(
         self,
@@ -77,8 +84,9 @@ class SimExecutor:
         source: TokenSource | None = None,
         on_move: Callable[[Move], None] | None = None,
     ) -> None:
-        """`scale` multiplies every predicted time. Without a `source` every token is `SAMPLED`. `on_move` sees every
-        move as it starts. Without `overlap` an iteration computes only when the moves given up to it have landed.
+        """`scale` multiplies every predicted time. Without a `source` every token is `SAMPLED`.
+        `on_move` sees every move as it starts. Without `overlap` an iteration computes only when
+        the moves given up to it have landed.
         """
         self._cost = cost
         self._facts = facts
@@ -124,7 +132,9 @@ class SimExecutor:
         self._queue.append(_Launched(plan, handles, tokens, start_ns, end_ns))
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
-        """The oldest plan's outcome, moving the clock to its end, or by at most `timeout_ns` and None."""
+        """The oldest plan's outcome, moving the clock to its end, or by at most `timeout_ns` and
+        None.
+        """
         if not self._queue:
             raise InvariantViolation("An executor without a plan was polled.")
         launched = self._queue[0]
@@ -155,9 +165,11 @@ class SimExecutor:
         return self._link.next_landing_ns()
 
     def ran_on(self, iterations: int, now_ns: int) -> None:
-        """The standing batch ran so many iterations more, as predicted, and the last one ended at `now_ns`: the clock stands there.
+        """The standing batch ran so many iterations more, as predicted, and the last one ended at
+        `now_ns`: the clock stands there.
 
-        Nothing may be queued, no move may land meanwhile, and there may be no token source: it would not be asked.
+        Nothing may be queued, no move may land meanwhile, and there may be no token source: it
+        would not be asked.
         """
         if self._queue or self._source is not None:
             raise InvariantViolation("An executor was spared plans that it had to carry out.")
@@ -173,10 +185,11 @@ class SimExecutor:
         self._batch, self._steps, self._context_sum = NO_DECODE, 0, 0
         self._link.clear()
 
-    # the batch ------------------------------------------------------------------------------------------------
+    # the batch
+    # ------------------------------------------------------------------------------------------------
     def _compute(self, plan: IterationPlan) -> tuple[Int64s, Int32s, int | None]:
-        """Handles and tokens of the outcome, and the predicted time, None of a plan without compute. An unchanged decode batch costs
-        O(1) besides its columns.
+        """Handles and tokens of the outcome, and the predicted time, None of a plan without
+        compute. An unchanged decode batch costs O(1) besides its columns.
         """
         handles = plan.decode.handles
         size = len(handles)

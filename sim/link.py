@@ -1,7 +1,9 @@
-"""The link between device and host memory, as a model: two directions, each first come first served.
+"""The link between device and host memory, as a model: two directions, each first come first
+served.
 
-Owns when each move lands. It does not know what a page holds; the simulated executors ask it. A direction carries one
-move at a time at the cost model's speed, both directions run at once and beside the computing.
+Owns when each move lands. It does not know what a page holds; the simulated executors ask it. A
+direction carries one move at a time at the cost model's speed, both directions run at once and
+beside the computing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ class Link:
     """Moves under way, per direction, in the order they were given."""
 
     def __init__(self, cost: CostModel, page_tokens: int, *, free: bool = False, scale: float = 1.0) -> None:
-        """`free`: a move lands at the instant it starts (oracle policies). `scale` multiplies every duration."""
+        """`free`: a move lands at the instant it starts (oracle policies). `scale` multiplies every
+        duration.
+        """
         self._cost = cost
         self._page_tokens = page_tokens
         self._free = free

@@ -1,8 +1,9 @@
-"""A simulated executor on the wall clock, for `serve --executor simulated`: no model, no torch, real time.
+"""A simulated executor on the wall clock, for `serve --executor simulated`: no model, no torch,
+real time.
 
-Owns the sleeping clock and deterministic tokens: a token depends on the job's seed and its position only, so that a
-restarted engine continues every stream with the tokens it would have had. serving/wiring builds it; the engine cannot
-tell it from a real executor.
+Owns the sleeping clock and deterministic tokens: a token depends on the job's seed and its position
+only, so that a restarted engine continues every stream with the tokens it would have had.
+serving/wiring builds it; the engine cannot tell it from a real executor.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _MASK = 2**64 - 1
 
 
 class SleepingClock(MonotonicClock):
-    """The machine's monotonic clock; `move_to` sleeps, and calls `beat` in between when that takes long."""
+    """The machine's monotonic clock; `move_to` sleeps, and calls `beat` in between when that takes
+    long.
+    """
 
     def __init__(self, beat: Callable[[], None] = lambda: None) -> None:
         self._beat = beat
@@ -40,8 +43,8 @@ class SleepingClock(MonotonicClock):
 
 
 class SeededTokens:
-    """Tokens in [0, vocab_size) from (seed, position), none of `avoid` (the model's end tokens, where a job shall
-    not stop early).
+    """Tokens in [0, vocab_size) from (seed, position), none of `avoid` (the model's end tokens,
+    where a job shall not stop early).
     """
 
     def __init__(self, vocab_size: int, avoid: frozenset[int] = frozenset()) -> None:
@@ -68,7 +71,9 @@ class SeededTokens:
 
 
 def seeded_number(seed: int, position: int) -> int:
-    """A 64-bit number from (seed, position): splitmix64 (Steele, Lea, Flood, OOPSLA 2014) of their mixture."""
+    """A 64-bit number from (seed, position): splitmix64 (Steele, Lea, Flood, OOPSLA 2014) of their
+    mixture.
+    """
     state = (seed * 0xD1342543DE82EF95 + (position + 1) * _MULTIPLIER) & _MASK
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -83,8 +88,8 @@ def paced_executor(
     avoid: frozenset[int] = frozenset(),
     beat: Callable[[], None] = lambda: None,
 ) -> SimExecutor:
-    """An executor that takes `scale` times the predicted time (0: none at all) and draws from `facts.vocab_size` tokens
-    but `avoid`. `beat` is called while it sleeps long.
+    """An executor that takes `scale` times the predicted time (0: none at all) and draws from
+    `facts.vocab_size` tokens but `avoid`. `beat` is called while it sleeps long.
 
     Raises InvalidSettings.
     """

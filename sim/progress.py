@@ -1,8 +1,8 @@
 """How far a study is, on standard error: a bar where a person watches, nothing but notes where not.
 
-Owns the only figure of the simulator that depends on the machine it runs on: how many times faster than real time a run
-went, by processor time, which the neighbours do not change. It does not know what runs; the command hands a `Bar` to
-`study.answer`.
+Owns the only figure of the simulator that depends on the machine it runs on: how many times faster
+than real time a run went, by processor time, which the neighbours do not change. It does not know
+what runs; the command hands a `Bar` to `study.answer`.
 """
 
 from __future__ import annotations

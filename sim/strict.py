@@ -1,9 +1,10 @@
-"""An executor that trusts nobody: it carries the contents of every page as symbols and checks each plan against the
-rules of core/plan.py.
+"""An executor that trusts nobody: it carries the contents of every page as symbols and checks each
+plan against the rules of core/plan.py.
 
-Owns the symbolic pools: which job's which block a slot holds and how far it is filled. It wraps another executor,
-usually a `SimExecutor`, and does not know who planned; tests run engines against it, so that a block freed early, moved
-twice or read before it landed is found in the turn that does it.
+Owns the symbolic pools: which job's which block a slot holds and how far it is filled. It wraps
+another executor, usually a `SimExecutor`, and does not know who planned; tests run engines against
+it, so that a block freed early, moved twice or read before it landed is found in the turn that does
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from ..core.plan import Direction, IterationPlan, Move
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a slot holds: the first `filled` tokens of block `block` of the job's `life`-th admission."""
+    """What a slot holds: the first `filled` tokens of block `block` of the job's `life`-th
+    admission.
+    """
 
     handle: int
     life: int
@@ -87,9 +90,12 @@ class StrictExecutor:
         """Close the inner executor."""
         self._inner.close()
 
-    # the batch ------------------------------------------------------------------------------------------------
+    # the batch
+    # ------------------------------------------------------------------------------------------------
     def _compute(self, plan: IterationPlan) -> tuple[set[int], set[int]]:
-        """Every member reads and writes its blocks; answers the pages that are read and those that are written."""
+        """Every member reads and writes its blocks; answers the pages that are read and those that
+        are written.
+        """
         read: set[int] = set()
         written: set[int] = set()
         seen: set[int] = set()
@@ -140,7 +146,8 @@ class StrictExecutor:
                 read.add(page)
         job.computed = end
 
-    # moves ----------------------------------------------------------------------------------------------------
+    # moves
+    # ----------------------------------------------------------------------------------------------------
     def _start_move(self, move: Move, used: set[int], moved: set[int]) -> None:
         if move.move_id in self._moves:
             self._fail(f"move {move.move_id} is under way already")
@@ -181,7 +188,8 @@ class StrictExecutor:
                 self._fail(f"slot {goal} was written with {target[goal]} under move {move_id}")
             target[goal] = content
 
-    # small things ---------------------------------------------------------------------------------------------
+    # small things
+    # ---------------------------------------------------------------------------------------------
     def _job(self, handle: Handle | int) -> _Job:
         job = self._jobs.get(handle)
         if job is None:

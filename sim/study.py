@@ -1,8 +1,8 @@
 """One question to the simulator: which jobs, on what machine, under which policies; and its answer.
 
-Owns the order of the steps (profile, workload, drain run, a run a policy) and the JSON form of the answer, which holds
-no wall time and no path. It knows neither flags nor screens; the command and the tests ask, benchmarks of the speed
-read `Study.runs`.
+Owns the order of the steps (profile, workload, drain run, a run a policy) and the JSON form of the
+answer, which holds no wall time and no path. It knows neither flags nor screens; the command and
+the tests ask, benchmarks of the speed read `Study.runs`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the flags of `skipjoin simulate` say; None is a default that depends on trace or profile."""
+    """What the flags of `skipjoin simulate` say; None is a default that depends on trace or
+    profile.
+    """
 
     trace: str
     policies: tuple[str, ...]
@@ -115,7 +117,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The answer: the machine and the workload as they were, and a result a policy, in the order asked.
+    """The answer: the machine and the workload as they were, and a result a policy, in the order
+    asked.
 
     `tails`: where the dial of each stood, None without one.
     """
@@ -138,7 +141,9 @@ class Study:
     bounds: Bounds | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Plain values; the same question gives the same bytes. The bounds stand there when they were asked for."""
+        """Plain values; the same question gives the same bytes. The bounds stand there when they
+        were asked for.
+        """
         head = {name: getattr(self, name) for name in self.__slots__ if name not in ("results", "tails", "bounds")}
         told = {} if self.bounds is None else {"bounds": self.bounds.as_json()}
         results = [{**result.as_json(), "tail": tail} for result, tail in zip(self.results, self.tails, strict=True)]
@@ -201,7 +206,9 @@ def _result(machine: Machine, name: str, workload: Workload, reporter: Reporter)
 
 
 def turned(machine: Machine, name: str) -> tuple[Machine, str]:
-    """The machine with the dial where `name` says (scheduler/series), and the policy. Raises InvalidSettings."""
+    """The machine with the dial where `name` says (scheduler/series), and the policy. Raises
+    InvalidSettings.
+    """
     series = parse(name)
     if series.tail is None:
         return machine, series.policy

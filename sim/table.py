@@ -1,6 +1,7 @@
 """A study as a table for a person: a line a number, a column a policy.
 
-Owns widths, rounding and labels. It computes nothing but ratios to the bounds; the command prints what `render` gives.
+Owns widths, rounding and labels. It computes nothing but ratios to the bounds; the command prints
+what `render` gives.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The world in virtual time: feeds a workload into the engine's own turn and notes how each job fared.
+"""The world in virtual time: feeds a workload into the engine's own turn and notes how each job
+fared.
 
-Owns the loop and what is kept of every job. It does not know policies, plans or pages: engine/assemble builds the pure
-half exactly as for serving, and a `SimExecutor` stands where the device would. The command, the drain run and the
-studies call `simulate`.
+Owns the loop and what is kept of every job. It does not know policies, plans or pages:
+engine/assemble builds the pure half exactly as for serving, and a `SimExecutor` stands where the
+device would. The command, the drain run and the studies call `simulate`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ from .executor import SAMPLED, SimExecutor
 from .strict import StrictExecutor
 
 MAX_IDLE_TURNS = 10_000
-"""Turns in a row without a step of the clock or the end of a job before the world says that the engine is stuck."""
+"""Turns in a row without a step of the clock or the end of a job before the world says that the
+engine is stuck.
+"""
 
 Progress = Callable[[int], None]
 """Called with the number of jobs that ended since the last call."""
@@ -47,7 +50,9 @@ Watch = Callable[[int, TurnEffects], None]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is simulated: the cost model and the pools, and how many turns an engine may batch. `overlap`: KV moves beside the computing."""
+    """What is simulated: the cost model and the pools, and how many turns an engine may batch.
+    `overlap`: KV moves beside the computing.
+    """
 
     cost: CostModel
     facts: ExecutorFacts
@@ -57,8 +62,8 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a workload: the counted jobs, when every job ended (int64 ns, in order of ending), the
-    turns it took, and what the policy learned, for a run that goes on from there.
+    """What came of a workload: the counted jobs, when every job ended (int64 ns, in order of
+    ending), the turns it took, and what the policy learned, for a run that goes on from there.
     """
 
     jobs: JobResults
@@ -69,7 +74,9 @@ class Run:
 
 
 class World:
-    """One run: a clock at 0, an engine, an executor, and the columns that the results are read from."""
+    """One run: a clock at 0, an engine, an executor, and the columns that the results are read
+    from.
+    """
 
     def __init__(
         self,
@@ -96,7 +103,8 @@ class World:
             on_move=self._moved,
         )
         self._turn = Turn(state, StrictExecutor(executor) if strict else executor, self._clock)
-        # Who checks every plan wants to see every plan, and who learns from iterations wants all of them.
+        # Who checks every plan wants to see every plan, and who learns from iterations wants all of
+        # them.
         whole = strict or machine.params.validate_every_turn or isinstance(machine.cost, CorrectedCostModel)
         self._spared = executor if fold and not whole else None
         self._first_ns = np.zeros(count, dtype=np.int64)
@@ -105,7 +113,9 @@ class World:
         self._preemptions = self._recomputed = self._pages_moved = 0
 
     def run(self, progress: Progress | None = None, watch: Watch | None = None) -> Run:
-        """Serve every job to its end. Raises InvariantViolation when the engine gets stuck or ends a job wrongly."""
+        """Serve every job to its end. Raises InvariantViolation when the engine gets stuck or ends
+        a job wrongly.
+        """
         arrivals = self._workload.arrival_ns.tolist()
         count, fed, turns, idle = len(arrivals), 0, 0, 0
         clock, turn, ended = self._clock, self._turn, self._ended
@@ -215,12 +225,14 @@ def simulate(
     fold: bool = True,
     learned: bytes | None = None,
 ) -> Run:
-    """Serve `workload` under `policy` in virtual time. The same arguments give the same result to the last bit.
+    """Serve `workload` under `policy` in virtual time. The same arguments give the same result to
+    the last bit.
 
-    `strict` checks every plan against the rules of core/plan.py, at the cost of speed; `watch` sees every turn. Where nobody
-    watches, unchanged turns in a row are taken as one: `fold` False takes them one by one, and gives the same result.
-    `learned` is an earlier run's. Raises InvalidSettings for a policy that does not exist, InvalidInput for `learned` of
-    another form and InvariantViolation when the engine breaks its word.
+    `strict` checks every plan against the rules of core/plan.py, at the cost of speed; `watch` sees
+    every turn. Where nobody watches, unchanged turns in a row are taken as one: `fold` False takes
+    them one by one, and gives the same result. `learned` is an earlier run's. Raises
+    InvalidSettings for a policy that does not exist, InvalidInput for `learned` of another form and
+    InvariantViolation when the engine breaks its word.
     """
     return World(machine, policy, workload, strict=strict, fold=fold, learned=learned).run(progress, watch)
 

@@ -1,7 +1,9 @@
-"""Which tests run where and when: gpu tests need CUDA, data tests a folder, soak tests need to be asked for.
+"""Which tests run where and when: gpu tests need CUDA, data tests a folder, soak tests need to be
+asked for.
 
-Owns the selection, the hypothesis profile of the whole suite, what a machine has to have for a test, and that a test which judges waits has the
-machine to itself while the others run two at a time. It knows nothing of what the tests test; pytest calls it.
+Owns the selection, the hypothesis profile of the whole suite, what a machine has to have for a
+test, and that a test which judges waits has the machine to itself while the others run two at a
+time. It knows nothing of what the tests test; pytest calls it.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share two cores
 
-# The checkout's folders must not pass for top-level modules (`kernels`, `proto`), neither here nor in processes that tests start.
+# The checkout's folders must not pass for top-level modules (`kernels`, `proto`), neither here nor
+# in processes that tests start.
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _ROOT]
 os.environ["PYTHONSAFEPATH"] = "1"
 
-# A shell that runs the suite in the background ignores Ctrl-C for it and for every process that it starts; tests send some of them Ctrl-C.
+# A shell that runs the suite in the background ignores Ctrl-C for it and for every process that it
+# starts; tests send some of them Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -44,7 +48,9 @@ def _cuda_here() -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect gpu tests without CUDA (torch is imported only if such a test was collected), soak tests nobody asked for, data tests without data."""
+    """Deselect gpu tests without CUDA (torch is imported only if such a test was collected), soak
+    tests nobody asked for, data tests without data.
+    """
     unwanted: set[pytest.Item] = set()
     if "soak" not in config.getoption("markexpr"):
         unwanted.update(item for item in items if item.get_closest_marker("soak"))
@@ -58,7 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in unwanted]
 
 
-# What a machine may lack ----------------------------------------------------------------------------------------
+# What a machine may lack
+# ----------------------------------------------------------------------------------------
 def _has_compiler() -> bool:
     import torch
 
@@ -76,7 +83,9 @@ def _has_onednn_bf16() -> bool:
 
 
 MACHINE: dict[str, Callable[[], bool]] = {"a C compiler": _has_compiler, "bf16 products of oneDNN": _has_onednn_bf16}
-"""What `@pytest.mark.needs(NAME)` may ask for. A test that does not find it is skipped with the name, and counted."""
+"""What `@pytest.mark.needs(NAME)` may ask for. A test that does not find it is skipped with the
+name, and counted.
+"""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -86,12 +95,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"this machine lacks {mark.args[0]}")
 
 
-# One by one, or two at a time -----------------------------------------------------------------------------------
+# One by one, or two at a time
+# -----------------------------------------------------------------------------------
 @contextmanager
 def _turn(folder: Path, *, alone: bool) -> Iterator[None]:
     """Hold the machine together with other tests, or `alone`.
 
-    Two locks: who waits for the machine holds the gate, so that tests which share it cannot keep one out that wants it whole.
+    Two locks: who waits for the machine holds the gate, so that tests which share it cannot keep
+    one out that wants it whole.
     """
     with (folder / "gate").open("w") as gate, (folder / "machine").open("w") as machine:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -102,7 +113,9 @@ def _turn(folder: Path, *, alone: bool) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Tests of several workers share the machine, except those marked alone. Outside of the test's own time limit."""
+    """Tests of several workers share the machine, except those marked alone. Outside of the test's
+    own time limit.
+    """
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run is None:
         return (yield)
@@ -117,7 +130,9 @@ ATTEMPTS = 3
 
 @pytest.hookimpl(specname="pytest_runtest_protocol", tryfirst=True)
 def pytest_runtest_protocol_of_waits(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """A test that judges waits has three attempts: neighbours of a shared machine only ever add to a wait, so the best one counts."""
+    """A test that judges waits has three attempts: neighbours of a shared machine only ever add to
+    a wait, so the best one counts.
+    """
     if item.get_closest_marker("alone") is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

@@ -1,9 +1,11 @@
-"""Build the distribution `skipjoin-client`: the SDK and `generate`, in a wheel that needs neither torch nor numpy.
+"""Build the distribution `skipjoin-client`: the SDK and `generate`, in a wheel that needs neither
+torch nor numpy.
 
     python tools/build_client.py [OUT]          # OUT: a folder for the wheel, dist by default
 
-Owns which parts of the tree a client needs, and its metadata. Version, Python and the bounds of its dependencies are those of `pyproject.toml`, so
-that nothing is said twice. The import package is `skipjoin`, as in the distribution `skipjoin`, which holds all of it: an environment has one of the
+Owns which parts of the tree a client needs, and its metadata. Version, Python and the bounds of its
+dependencies are those of `pyproject.toml`, so that nothing is said twice. The import package is
+`skipjoin`, as in the distribution `skipjoin`, which holds all of it: an environment has one of the
 two (docs/wire.md). It needs setuptools in the environment that runs it, and downloads nothing.
 """
 

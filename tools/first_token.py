@@ -1,9 +1,11 @@
-"""What `tools/first_token.sh` does in Python: a model folder as Transformers saves it, and the clients that a new user has.
+"""What `tools/first_token.sh` does in Python: a model folder as Transformers saves it, and the
+clients that a new user has.
 
     python tools/first_token.py model FOLDER            # a small Llama with random weights and a tokenizer, both made on the spot
     python tools/first_token.py ask HTTP GRPC           # openai's client and ours against a server, HOST:PORT each
 
-Owns nothing but these two words; the script owns their order and the server. It imports skipjoin only as a user's program does.
+Owns nothing but these two words; the script owns their order and the server. It imports skipjoin
+only as a user's program does.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def make_model(folder: str) -> None:
 
 
 def ask(http: str, grpc: str) -> None:
-    """A completion, a chat and a stream from openai's client, and a job of ours; raises where an answer is not one."""
+    """A completion, a chat and a stream from openai's client, and a job of ours; raises where an
+    answer is not one.
+    """
     from openai import OpenAI
 
     from skipjoin.client import Client

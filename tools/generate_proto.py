@@ -1,7 +1,8 @@
 """Makes the checked-in Python of the wire messages from `proto/*.proto`.
 
-Owns the protoc command line: messages, services, and typed stubs of both (mypy-protobuf). It knows no
-message. `make proto` runs it and tests/proto compares what it would write with what is checked in.
+Owns the protoc command line: messages, services, and typed stubs of both (mypy-protobuf). It knows
+no message. `make proto` runs it and tests/proto compares what it would write with what is checked
+in.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ SERVICES = ("job_pool", "admin")
 
 
 def generate(out: Path) -> dict[str, str]:
-    """Write the generated files below `out`; answers file name -> text. Raises SystemExit with protoc's status."""
+    """Write the generated files below `out`; answers file name -> text. Raises SystemExit with
+    protoc's status.
+    """
     from importlib import resources
 
     from grpc_tools import protoc

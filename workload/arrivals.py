@@ -1,8 +1,8 @@
 """When requests arrive.
 
-Owns Poisson arrivals by seed and the stretching of recorded ones. It does not know lengths; `workload` calls it. Rates
-are requests over arrival span (algorithm.md section 3), and a stretched or drawn sequence hits its rate exactly, so
-that two seeds differ in pattern and never in load.
+Owns Poisson arrivals by seed and the stretching of recorded ones. It does not know lengths;
+`workload` calls it. Rates are requests over arrival span (algorithm.md section 3), and a stretched
+or drawn sequence hits its rate exactly, so that two seeds differ in pattern and never in load.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ def rate_per_s(arrival_ns: Int64s) -> float | None:
 
 
 def poisson(count: int, rate: float, seed: int) -> Int64s:
-    """int64[count] arrivals in ns, the first at 0: exponential gaps, stretched so that count / span is `rate` a second.
+    """int64[count] arrivals in ns, the first at 0: exponential gaps, stretched so that count / span
+    is `rate` a second.
 
-    The same seed gives the same pattern at every rate. The draw is inverted from uniform doubles, the part of the
-    generator whose stream is stable.
+    The same seed gives the same pattern at every rate. The draw is inverted from uniform doubles,
+    the part of the generator whose stream is stable.
     """
     draws = np.random.Generator(np.random.PCG64([seed, 1])).random(count)
     gaps = -np.log1p(-draws)
@@ -37,7 +38,9 @@ def poisson(count: int, rate: float, seed: int) -> Int64s:
 
 
 def stretch(arrival_ns: Int64s, rate: float) -> Int64s:
-    """The same pattern, burst shape kept, at `rate` requests a second. Raises ValueError when the span is 0."""
+    """The same pattern, burst shape kept, at `rate` requests a second. Raises ValueError when the
+    span is 0.
+    """
     old = rate_per_s(arrival_ns)
     if old is None:
         raise ValueError("arrivals at one instant cannot be stretched")

@@ -1,7 +1,8 @@
-"""Makes the shape tables: `python -m skipjoin.workload.fit DIR` reads the traces in DIR and writes `shapes/*.json`.
+"""Makes the shape tables: `python -m skipjoin.workload.fit DIR` reads the traces in DIR and writes
+`shapes/*.json`.
 
-Owns which trace stands behind which shape and how the quantiles are taken. It is run by hand when a source changes;
-nothing imports it but its test.
+Owns which trace stands behind which shape and how the quantiles are taken. It is run by hand when a
+source changes; nothing imports it but its test.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ SOURCES: dict[str, tuple[str, str]] = {
 
 
 def fit_shape(trace: Trace, name: str, source: str) -> dict[str, object]:
-    """The JSON form of a shape: ten groups of equal share by prompt length, nearest-rank quantiles of both
-    lengths in each.
+    """The JSON form of a shape: ten groups of equal share by prompt length, nearest-rank quantiles
+    of both lengths in each.
     """
     order = np.argsort(trace.prompt_tokens, kind="stable")
     groups = [

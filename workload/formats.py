@@ -1,7 +1,7 @@
 """Reads trace files: our own CSV and the public formats as they are published.
 
-Owns the table of formats and every check of a row. It does not know what a trace is for; `source` calls it. Formats,
-told apart by the header:
+Owns the table of formats and every check of a row. It does not know what a trace is for; `source`
+calls it. Formats, told apart by the header:
 
 * own CSV        arrival_s, prompt_tokens, output_tokens; client_id and hash_ids_512tok are read, other columns ignored
 * Azure LLM      TIMESTAMP, ContextTokens, GeneratedTokens
@@ -51,8 +51,8 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """Names of the three columns and how their time is written; `drops_empty`: rows with 0 tokens are failed
-    requests.
+    """Names of the three columns and how their time is written; `drops_empty`: rows with 0 tokens
+    are failed requests.
     """
 
     arrival: str
@@ -88,8 +88,8 @@ def _milliseconds(value: object, place: _Place) -> int:
 
 
 def _timestamp(value: object, place: _Place) -> int:
-    """Azure's `2023-11-16 18:15:46.6805900`: whole seconds by the calendar, the fraction (any number of digits)
-    exactly.
+    """Azure's `2023-11-16 18:15:46.6805900`: whole seconds by the calendar, the fraction (any
+    number of digits) exactly.
     """
     text = str(value).strip()
     whole, _, rest = text.partition(".")
@@ -126,8 +126,8 @@ _CSV_FORMATS = (OWN, AZURE, BURSTGPT)
 def read_trace(path: Path, limit: int | None = None) -> Trace:
     """The trace in `path`, its first `limit` usable rows (None: all).
 
-    Raises InvalidTrace naming file, line and column: missing column, no number, NaN, negative or decreasing time,
-    tokens out of bounds, no row at all, a line that is no text.
+    Raises InvalidTrace naming file, line and column: missing column, no number, NaN, negative or
+    decreasing time, tokens out of bounds, no row at all, a line that is no text.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -141,7 +141,9 @@ def read_trace(path: Path, limit: int | None = None) -> Trace:
 
 
 def _undecodable_line(path: Path) -> int:
-    """The first line that is not UTF-8. A line feed is one byte in every UTF-8 text, so lines can be told apart before they are read."""
+    """The first line that is not UTF-8. A line feed is one byte in every UTF-8 text, so lines can
+    be told apart before they are read.
+    """
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:

@@ -1,8 +1,8 @@
 """The requests of one run: which are served, which are counted, when each arrives.
 
-Owns `Workload` and how it is made of a source: cut, repeated with fresh arrivals, refused where too large, stretched to
-a rate. It does not know who serves it; the simulator and the live benchmark do, with the same jobs for every policy or
-target.
+Owns `Workload` and how it is made of a source: cut, repeated with fresh arrivals, refused where too
+large, stretched to a rate. It does not know who serves it; the simulator and the live benchmark do,
+with the same jobs for every policy or target.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ MAX_RATE = 1e6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workload:
-    """Served requests in order of arrival: int64[n] ns, int32[n] prompt and output tokens; the first `warmup` of them
-    are not counted.
+    """Served requests in order of arrival: int64[n] ns, int32[n] prompt and output tokens; the
+    first `warmup` of them are not counted.
 
-    `refused` counts requests left out because they fit no pool or context. `recorded` tells arrivals of a trace from
-    drawn ones; `timed` is False while drawn arrivals wait for their rate. `notes` are sentences for the person who
-    started the run. `origins` is None where every request is a tenant's like any other, and begins a conversation.
+    `refused` counts requests left out because they fit no pool or context. `recorded` tells
+    arrivals of a trace from drawn ones; `timed` is False while drawn arrivals wait for their rate.
+    `notes` are sentences for the person who started the run. `origins` is None where every request
+    is a tenant's like any other, and begins a conversation.
     """
 
     name: str
@@ -61,8 +62,8 @@ class Workload:
         return arrivals.rate_per_s(self.arrival_ns) if self.timed else None
 
     def at_rate(self, rate: float) -> Workload:
-        """The same requests arriving `rate` a second: recorded arrivals stretched, drawn ones drawn. Raises
-        InvalidSettings.
+        """The same requests arriving `rate` a second: recorded arrivals stretched, drawn ones
+        drawn. Raises InvalidSettings.
         """
         if not 0 < rate <= MAX_RATE:
             raise InvalidSettings(
@@ -92,12 +93,12 @@ def make_workload(
     room_tokens: int | None,
     scale_lengths: float = 1.0,
 ) -> Workload:
-    """Draw `warmup` + `requests` requests from `source`; those above `room_tokens` (prompt + output, None: no bound)
-    are refused and left out.
+    """Draw `warmup` + `requests` requests from `source`; those above `room_tokens` (prompt +
+    output, None: no bound) are refused and left out.
 
-    `requests` None: the whole trace, or 1,000 of a shape. A trace that is too short is repeated, with fresh Poisson
-    arrivals at its own rate. `scale_lengths` multiplies both lengths (at least one token remains). Raises
-    InvalidSettings.
+    `requests` None: the whole trace, or 1,000 of a shape. A trace that is too short is repeated,
+    with fresh Poisson arrivals at its own rate. `scale_lengths` multiplies both lengths (at least
+    one token remains). Raises InvalidSettings.
     """
     _check(requests, warmup, seed, scale_lengths)
     drawn = _drawn(source, requests, warmup, seed, poisson)
@@ -160,7 +161,9 @@ def _trace_total(trace: Trace, requests: int | None, warmup: int) -> int:
 
 
 def _trace_arrivals(trace: Trace, total: int, seed: int, poisson: bool) -> tuple[Int64s, bool, bool, list[str]]:
-    """Arrivals of `total` requests; whether they are recorded ones, whether they have a rate, and notes."""
+    """Arrivals of `total` requests; whether they are recorded ones, whether they have a rate, and
+    notes.
+    """
     notes: list[str] = []
     if trace.dropped_rows:
         notes.append(f"{trace.name}: {trace.dropped_rows} rows without prompt or output were left out")

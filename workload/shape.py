@@ -1,8 +1,8 @@
 """Length shapes: small quantile tables of real workloads, to draw requests from.
 
-Owns `Shape`, its JSON form in `shapes/` and the drawing of lengths by seed. Prompt and output lengths are drawn
-jointly: a table has ten groups of equal share by prompt length, each with its own output quantiles. It does not know
-arrivals; `fit` makes the tables, `source` loads them.
+Owns `Shape`, its JSON form in `shapes/` and the drawing of lengths by seed. Prompt and output
+lengths are drawn jointly: a table has ten groups of equal share by prompt length, each with its own
+output quantiles. It does not know arrivals; `fit` makes the tables, `source` loads them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ Float64s = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """One tenth of the requests by prompt length: float64[k] token counts at the shape's probabilities."""
+    """One tenth of the requests by prompt length: float64[k] token counts at the shape's
+    probabilities.
+    """
 
     prompt_tokens: Float64s
     output_tokens: Float64s
@@ -32,7 +34,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """Joint quantiles of prompt and output lengths; `source` says whose, `rows` how many requests stand behind it."""
+    """Joint quantiles of prompt and output lengths; `source` says whose, `rows` how many requests
+    stand behind it.
+    """
 
     name: str
     source: str
@@ -43,10 +47,11 @@ class Shape:
     groups: tuple[Group, ...]
 
     def draw(self, count: int, seed: int) -> tuple[Int32s, Int32s]:
-        """int32[count] prompt and output tokens, each >= 1; the first k of a longer draw are the draw of k.
+        """int32[count] prompt and output tokens, each >= 1; the first k of a longer draw are the
+        draw of k.
 
-        Three uniform numbers a request: its group, its place among the group's prompts, its place among the group's
-        outputs.
+        Three uniform numbers a request: its group, its place among the group's prompts, its place
+        among the group's outputs.
         """
         uniform = np.random.Generator(np.random.PCG64([seed, 2])).random((count, 3))
         chosen = (uniform[:, 0] * len(self.groups)).astype(np.int64)

@@ -1,7 +1,9 @@
-"""Where requests come from: a trace file, a named trace of the benchmark data, or a shape that ships.
+"""Where requests come from: a trace file, a named trace of the benchmark data, or a shape that
+ships.
 
-Owns how the value of `--trace` is understood. `shape:NAME` is a shape; a path is a file; any other name is looked up in
-the folder that `SKIPJOIN_BENCH_DATA` names. It reads no environment itself: the commands hand the folder in.
+Owns how the value of `--trace` is understood. `shape:NAME` is a shape; a path is a file; any other
+name is looked up in the folder that `SKIPJOIN_BENCH_DATA` names. It reads no environment itself:
+the commands hand the folder in.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ Source = Trace | Shape
 
 
 def open_source(name: str, data_folder: str | None, limit: int | None = None) -> Source:
-    """The trace (its first `limit` usable rows) or shape that `name` means. Raises InvalidTrace saying what there
-    is instead.
+    """The trace (its first `limit` usable rows) or shape that `name` means. Raises InvalidTrace
+    saying what there is instead.
     """
     if name.startswith(SHAPE_PREFIX):
         return load_shape(name.removeprefix(SHAPE_PREFIX))

@@ -1,7 +1,8 @@
 """What a run amounts to: the numbers of the result JSON.
 
-Owns `JobResults` (columns, one entry a counted job) and `summarize`, which turns them into `RunResult`. Percentiles are
-nearest-rank; what is not known is None. It does not know whether a simulator or a live server was measured.
+Owns `JobResults` (columns, one entry a counted job) and `summarize`, which turns them into
+`RunResult`. Percentiles are nearest-rank; what is not known is None. It does not know whether a
+simulator or a live server was measured.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ NS = 1e9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobResults:
-    """Counted jobs in order of arrival. int64[n]: arrival, first token and end in ns on one clock; int32[n] output
-    tokens emitted.
+    """Counted jobs in order of arrival. int64[n]: arrival, first token and end in ns on one clock;
+    int32[n] output tokens emitted.
 
-    `alone_ns` (int64[n]) is the latency each job would have by itself, None when no profile is known. The three
-    counters are sums over these jobs, None when the target does not tell.
+    `alone_ns` (int64[n]) is the latency each job would have by itself, None when no profile is
+    known. The three counters are sums over these jobs, None when the target does not tell.
     """
 
     arrival_ns: Int64s
@@ -43,11 +44,12 @@ class JobResults:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One object of `results`. JCT: arrival to last token. Normalised latency: JCT / output tokens. TTFT: arrival to
-    first token.
+    """One object of `results`. JCT: arrival to last token. Normalised latency: JCT / output tokens.
+    TTFT: arrival to first token.
 
-    TPOT: (JCT - TTFT) / (output tokens - 1), jobs of one token left out. Makespan: first counted arrival to last
-    counted end; throughput: counted output tokens over it. Slowdown: JCT over the profile's latency of the job alone.
+    TPOT: (JCT - TTFT) / (output tokens - 1), jobs of one token left out. Makespan: first counted
+    arrival to last counted end; throughput: counted output tokens over it. Slowdown: JCT over the
+    profile's latency of the job alone.
     """
 
     policy: str | None
@@ -74,7 +76,9 @@ class RunResult:
 
 
 def percentile(values: Float64s, percent: float) -> float | None:
-    """Nearest rank: the smallest value with at least `percent` of all values at or below it; None of no values."""
+    """Nearest rank: the smallest value with at least `percent` of all values at or below it; None
+    of no values.
+    """
     if len(values) == 0:
         return None
     rank = max(1, math.ceil(len(values) * percent / 100.0 - 1e-9))

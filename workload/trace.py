@@ -1,7 +1,7 @@
 """A recorded sequence of requests.
 
-Owns `Trace`, columns of equal length. It does not know the file it came from beyond its name; `formats` reads
-one, `workload` draws requests from it.
+Owns `Trace`, columns of equal length. It does not know the file it came from beyond its name;
+`formats` reads one, `workload` draws requests from it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MAX_ARRIVAL_S = 10 * 366 * 86_400
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """Requests in order of arrival: int64[n] arrivals in ns (the first is 0), int32[n] prompt tokens, int32[n] output
-    tokens, all >= 1.
+    """Requests in order of arrival: int64[n] arrivals in ns (the first is 0), int32[n] prompt
+    tokens, int32[n] output tokens, all >= 1.
 
-    `name` carries no folder. `dropped_rows` counts rows of a public format without prompt or without output: failed
-    requests there.
+    `name` carries no folder. `dropped_rows` counts rows of a public format without prompt or
+    without output: failed requests there.
     """
 
     name: str

@@ -18,7 +18,9 @@ LETTER = 7.0
 
 @dataclass(frozen=True, slots=True)
 class ShareBar:
-    """`label` stands left of it; `said` is shown where one points at it; `target` is a stroke across."""
+    """`label` stands left of it; `said` is shown where one points at it; `target` is a stroke
+    across.
+    """
 
     label: str
     share: float

@@ -15,7 +15,9 @@ from .marks import line, tag
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A colour of the style sheet, a dash pattern (empty: solid), a width in pixels, how strong the colour is."""
+    """A colour of the style sheet, a dash pattern (empty: solid), a width in pixels, how strong the
+    colour is.
+    """
 
     colour: str
     dash: str = ""

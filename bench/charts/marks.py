@@ -19,7 +19,9 @@ def number(value: float) -> str:
 
 
 def tag(name: str, *inside: str, **attributes: object) -> str:
-    """An element; `class_` is class, `_` in a name is `-`, a float is a coordinate. `inside` is markup already."""
+    """An element; `class_` is class, `_` in a name is `-`, a float is a coordinate. `inside` is
+    markup already.
+    """
     words = [name]
     for key, value in attributes.items():
         text = number(value) if isinstance(value, float) else str(value)
@@ -49,7 +51,9 @@ def polyline(points: Iterable[Point], *inside: str, **attributes: object) -> str
 
 
 def picture(width: float, height: float, words: str, *inside: str) -> str:
-    """A whole image that scales with the page; `words` say what it shows to a reader who cannot see it."""
+    """A whole image that scales with the page; `words` say what it shows to a reader who cannot see
+    it.
+    """
     return tag(
         "svg",
         *inside,

@@ -61,7 +61,8 @@ LETTER, LABEL_HIGH = 6.4, 12.0
 
 
 def label_box(x: float, y: float, wide: float, taken: Sequence[Box]) -> Box:
-    """Left, top, right, bottom of a label near (x, y) that covers nothing of `taken` and begins on the picture.
+    """Left, top, right, bottom of a label near (x, y) that covers nothing of `taken` and begins on
+    the picture.
 
     To the right of its place if it can be, else ever further off.
     """

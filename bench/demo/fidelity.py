@@ -61,7 +61,8 @@ class Repeat:
     drift: float = 0.0
     #: By those of KINDS that it had.
     kinds: Mapping[str, Kind] = field(default_factory=dict)
-    #: The simulated mean JCT with the costs of this run; None: its record says too little for a fit.
+    #: The simulated mean JCT with the costs of this run; None: its record says too little for a
+    #: fit.
     own_jct_s: float | None = None
 
     @property

@@ -1,7 +1,8 @@
 """`skipjoin bench against CHECKOUT BENCH -- FLAGS`: this code and another's, by turns in one run.
 
 Owns the turns, the pairing of figures by name, and the verdict: quicker is more than 1. It knows a
-benchmark by its JSON alone: times stand as `median_ms`, beside `unit_ms` or not, rates as `..._per_s`.
+benchmark by its JSON alone: times stand as `median_ms`, beside `unit_ms` or not, rates as
+`..._per_s`.
 """
 
 from __future__ import annotations
@@ -45,13 +46,17 @@ class Against:
 
     @property
     def slower(self) -> bool:
-        """Below the bar in the median, and no quicker in three of four rounds: one of many is off by chance."""
+        """Below the bar in the median, and no quicker in three of four rounds: one of many is off
+        by chance.
+        """
         below = sum(ratio < 1.0 for ratio in self.ratios)
         return self.median < LEAST and 4 * below >= 3 * len(self.ratios)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when this code is as quick, on the whole and in each figure. Raises InvalidSettings, Unavailable."""
+    """0 when this code is as quick, on the whole and in each figure. Raises InvalidSettings,
+    Unavailable.
+    """
     check_bounds(args, rounds=(1, 1000))
     words = [args.bench, *(word for word in args.flags if word != "--")]
     with Bar() as bar:

@@ -52,7 +52,9 @@ class PoolFigures:
 
 
 def run(args: argparse.Namespace) -> int:
-    """A durable pool in a folder of its own and one in memory. Raises InvalidSettings, StoreUnavailable."""
+    """A durable pool in a folder of its own and one in memory. Raises InvalidSettings,
+    StoreUnavailable.
+    """
     check_bounds(args, seconds=(0.1, 3600))
     if args.dir is not None and not Path(args.dir).is_dir():
         raise InvalidSettings(f"{args.dir} is no folder.", field="dir")

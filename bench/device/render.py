@@ -1,4 +1,5 @@
-"""Rows of `bench kernels` and `bench step` as they come: a line for a person, an object for a program.
+"""Rows of `bench kernels` and `bench step` as they come: a line for a person, an object for a
+program.
 
 Owns the order on the screen. What stands in a line is the rows' own; figures are theirs too.
 """

@@ -26,7 +26,9 @@ def chosen_device(args: argparse.Namespace) -> torch.device:
 
 
 def chosen_dtype(args: argparse.Namespace, otherwise: str, device: torch.device) -> torch.dtype:
-    """The precision; from here on torch computes with the threads asked for. Raises InvalidSettings."""
+    """The precision; from here on torch computes with the threads asked for. Raises
+    InvalidSettings.
+    """
     named = args.dtype or otherwise
     dtype = resolve_dtype(named, device)
     if dtype not in BOUNDS:

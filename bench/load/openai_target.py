@@ -30,7 +30,8 @@ class OpenAiTarget:
         self._url = url
         self._model = model
         self._clock = clock
-        # No limit on connections and on a request's time: an open loop must not wait for its client.
+        # No limit on connections and on a request's time: an open loop must not wait for its
+        # client.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=patience_s),

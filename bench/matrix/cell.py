@@ -1,7 +1,8 @@
 """One simulation of a matrix, from names to a line of results.
 
-Owns what identifies a run, how its jobs are drawn (windows of a trace, spread arrivals) and what is kept of it. It is a function of its arguments:
-any process gives the same line. `plan` makes the runs, `runner` sends them here; it does not know who else runs.
+Owns what identifies a run, how its jobs are drawn (windows of a trace, spread arrivals) and what is
+kept of it. It is a function of its arguments: any process gives the same line. `plan` makes the
+runs, `runner` sends them here; it does not know who else runs.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The jobs at `load` times `drain_rate_per_s` under a policy, which may name its dial (`scheduler/series`)."""
+    """The jobs at `load` times `drain_rate_per_s` under a policy, which may name its dial
+    (`scheduler/series`).
+    """
 
     jobs: Jobs
     load: float
@@ -116,7 +119,9 @@ def _rows(trace: Trace, rows: Int64s, arrival_ns: Int64s) -> Trace:
 
 
 def spread(arrival_ns: Int64s, step_s: float, seed: int) -> Int64s:
-    """Arrivals known to a step of `step_s` seconds, each somewhere in its step by seed, the first at 0."""
+    """Arrivals known to a step of `step_s` seconds, each somewhere in its step by seed, the first
+    at 0.
+    """
     later = np.random.Generator(np.random.PCG64([seed, 3])).random(len(arrival_ns)) * (step_s * NS)
     moved: Int64s = np.sort(arrival_ns + later.astype(np.int64))
     from_zero: Int64s = moved - moved[0]
@@ -144,7 +149,9 @@ def drain(jobs: Jobs) -> Line:
 
 
 def measure(run: Run) -> Line:
-    """The run as a line: statistics, bounds, quantiles of the JCT. An engine that breaks its word is a line as well."""
+    """The run as a line: statistics, bounds, quantiles of the JCT. An engine that breaks its word
+    is a line as well.
+    """
     machine, workload, _ = prepare(run.jobs)
     try:
         workload = workload.at_rate(run.load * run.drain_rate_per_s)
@@ -166,7 +173,9 @@ def measure(run: Run) -> Line:
 
 
 def jct_quantiles(jobs: JobResults) -> list[float]:
-    """`QUANTILES` nearest-rank quantiles of the JCT in seconds, evenly spaced, the last one the worst; six digits."""
+    """`QUANTILES` nearest-rank quantiles of the JCT in seconds, evenly spaced, the last one the
+    worst; six digits.
+    """
     jct_s = np.sort((jobs.end_ns - jobs.arrival_ns) / NS)
     levels = (100 * (step + 1) / QUANTILES for step in range(QUANTILES))
     return [float(f"{percentile(jct_s, level):.6g}") for level in levels]

@@ -1,7 +1,8 @@
 """Which code a result came from.
 
-Owns the list of what a simulated result depends on and the digest of it. Comments, docstrings and form do not count, so that a run may be resumed
-after an edit that changes nothing. `command` asks once per invocation.
+Owns the list of what a simulated result depends on and the digest of it. Comments, docstrings and
+form do not count, so that a run may be resumed after an edit that changes nothing. `command` asks
+once per invocation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A matrix made ready on this machine: the traces that can be had and the policies that exist.
 
-Owns what is left out and the sentences about it. It runs nothing; `runner` takes the plan, `command` makes it.
+Owns what is left out and the sentences about it. It runs nothing; `runner` takes the plan,
+`command` makes it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from .timeline import SmallRun
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Jobs and loads and policies, all of them crossed; the small runs; and what the person should know."""
+    """Jobs and loads and policies, all of them crossed; the small runs; and what the person should
+    know.
+    """
 
     jobs: tuple[Jobs, ...]
     loads: tuple[float, ...]

@@ -1,4 +1,6 @@
-"""`skipjoin bench matrix`, as its flags say: the summary on standard output, notes on standard error."""
+"""`skipjoin bench matrix`, as its flags say: the summary on standard output, notes on standard
+error.
+"""
 
 from __future__ import annotations
 

@@ -54,9 +54,11 @@ Ratio = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1000)]
 
 
 class TraceSource(ScenarioPart):
-    """A trace by name, as in `simulate --trace`; `shape` stands in for it where there is no data folder.
+    """A trace by name, as in `simulate --trace`; `shape` stands in for it where there is no data
+    folder.
 
-    `spread_s`: arrivals that were published in steps of so many seconds are spread evenly over their step, by seed.
+    `spread_s`: arrivals that were published in steps of so many seconds are spread evenly over
+    their step, by seed.
     """
 
     name: Name
@@ -75,7 +77,9 @@ class Small(ScenarioPart):
 
 
 class Reference(ScenarioPart):
-    """What others reached: (mean, P99) points over those of fcfs, averaged over the cells of the matrix."""
+    """What others reached: (mean, P99) points over those of fcfs, averaged over the cells of the
+    matrix.
+    """
 
     name: Name
     source: Name
@@ -83,9 +87,11 @@ class Reference(ScenarioPart):
 
 
 class Matrix(ScenarioPart):
-    """`policies` may be the one word "all"; a seed is a window of a trace, or other lengths and arrivals of a shape.
+    """`policies` may be the one word "all"; a seed is a window of a trace, or other lengths and
+    arrivals of a shape.
 
-    `tails`: where the dial of a policy that has one is set, one after the other; `adaptive:0.5` among the policies is one such setting.
+    `tails`: where the dial of a policy that has one is set, one after the other; `adaptive:0.5`
+    among the policies is one such setting.
     """
 
     title: Name
@@ -104,7 +110,8 @@ class Matrix(ScenarioPart):
 
 
 def load_matrix(path: Path, instead: dict[str, Any]) -> Matrix:
-    """Read a matrix, `instead` in place of the file's values. Raises InvalidSettings naming the field.
+    """Read a matrix, `instead` in place of the file's values. Raises InvalidSettings naming the
+    field.
 
     A trace in `instead` that the file knows by name keeps what the file says of it.
     """

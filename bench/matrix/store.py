@@ -1,7 +1,8 @@
 """The results of a matrix on disk: `results.jsonl`, a line a run, added as it ends.
 
-Owns the file: one writer at a time, a last line that a crash tore is cut off, a line that is no result is an error with its number. Of a run it
-knows kind, key and code version; what else a line of this code must hold stands in `lines`. `runner` appends, the report reads.
+Owns the file: one writer at a time, a last line that a crash tore is cut off, a line that is no
+result is an error with its number. Of a run it knows kind, key and code version; what else a line
+of this code must hold stands in `lines`. `runner` appends, the report reads.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Store:
     """Results in a folder, of one code version; use it in a `with`."""
 
     def __init__(self, folder: Path, code: str) -> None:
-        """Make the folder, read what is there. Raises InvalidInput, Unavailable for a second writer."""
+        """Make the folder, read what is there. Raises InvalidInput, Unavailable for a second
+        writer.
+        """
         self.code = code
         self.torn = False
         self._known: dict[str, Line] = {}
@@ -105,7 +108,9 @@ def parse(data: bytes, code: str | None) -> list[Line]:
 
 
 def read_results(folder: Path) -> list[Line]:
-    """The lines of the code that wrote last, one per key, but for a torn last one. Raises InvalidInput."""
+    """The lines of the code that wrote last, one per key, but for a torn last one. Raises
+    InvalidInput.
+    """
     try:
         data = (folder / FILE).read_bytes()
     except OSError as bad:

@@ -1,8 +1,8 @@
 """What a matrix says: measures of a cell, and ratios of policies to the oracle and to `fcfs`.
 
-A cell is a trace at a load and a batch; its measure is the mean over the seeds that all its policies
-have. `fcfs` is the better of its two forms, per cell and measure. Terminal, page and Markdown show
-the same `FIGURES`.
+A cell is a trace at a load and a batch; its measure is the mean over the seeds that all its
+policies have. `fcfs` is the better of its two forms, per cell and measure. Terminal, page and
+Markdown show the same `FIGURES`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ Line = dict[str, Any]
 ORACLE = "srpt-oracle"
 FCFS = ("fcfs", "fcfs-swap")
 HIGHEST_EDGE = 0.95
-"""Loads up to this one are steady; those above are overload, which only drains because the run ends."""
+"""Loads up to this one are steady; those above are overload, which only drains because the run
+ends.
+"""
 
 
 def knows_lengths(policy: str) -> bool:
@@ -138,7 +140,8 @@ class Average:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number of the summary: an average over the cells of a group, and the `worst` of them, "high" or "low".
+    """A number of the summary: an average over the cells of a group, and the `worst` of them,
+    "high" or "low".
 
     `of`: (results, cell, policy). `form`: as `format` takes it.
     """

@@ -1,7 +1,8 @@
 """One small run, job by job: when each came, ran, waited and ended.
 
-Owns how the turns of a simulation become stretches of running a job. It knows effects and nothing of policies; `runner` sends it the small cell of a
-matrix, the report draws the line that comes of it.
+Owns how the turns of a simulation become stretches of running a job. It knows effects and nothing
+of policies; `runner` sends it the small cell of a matrix, the report draws the line that comes of
+it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Stretches:
     runs: dict[int, list[list[float]]] = field(default_factory=dict)
 
     def __call__(self, began_ns: int, turn: TurnEffects) -> None:
-        """In the batch: from the turn that starts or resumes a job to that which preempts or ends it."""
+        """In the batch: from the turn that starts or resumes a job to that which preempts or ends
+        it.
+        """
         for effect in turn.effects:
             if isinstance(effect, (Started, Resumed)):
                 self.runs.setdefault(int(effect.handle), []).append([began_ns / NS])

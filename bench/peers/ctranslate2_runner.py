@@ -64,7 +64,8 @@ def load(asked: Asked) -> tuple[Mapping[str, str], Generate]:
             prompts,
             max_batch_size=len(prompts),
             max_length=tokens,
-            # This keeps the end token out, where the others go on behind it: outputs differ from there.
+            # This keeps the end token out, where the others go on behind it: outputs differ from
+            # there.
             min_length=tokens,
             beam_size=1,
             sampling_topk=1,

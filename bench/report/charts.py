@@ -28,7 +28,9 @@ def cdf(results: Results, cell: Cell) -> str:
 
 
 def against_load(results: Results, trace: str, batch: int, measure: str, words: str) -> str:
-    """A measure over that of fcfs against load, a line a policy: in seconds the load would hide who is better."""
+    """A measure over that of fcfs against load, a line a policy: in seconds the load would hide who
+    is better.
+    """
     cells = [cell for cell in results.cells if cell.trace == trace and cell.batch == batch]
     loads = [cell.load for cell in cells]
     lines = []

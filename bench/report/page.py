@@ -1,4 +1,6 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere."""
+"""The report as one HTML page that needs nothing else: no script, no font, no picture from
+elsewhere.
+"""
 
 from __future__ import annotations
 

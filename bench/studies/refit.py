@@ -43,7 +43,8 @@ def refit(run: MeasuredRun, setup: Setup, fitted: int) -> Refit:
         error = _error(run, replayed.run, part)
         if best is None or error < best.error:
             best = Refit(model, replayed, error)
-        # Half way, so that rounds settle and do not swing: the schedule changes with the coefficients.
+        # Half way, so that rounds settle and do not swing: the schedule changes with the
+        # coefficients.
         model = model.between(_solved(run, replayed, part))
     assert best is not None, "there is at least one round"
     return best

@@ -1,7 +1,8 @@
 """What was sampled, on its way to the host.
 
-Owns the copy of an iteration's tokens and what comes with them into pinned memory. It does not wait: the runner calls it right behind the sampler and
-reads the answer when the event behind it has come.
+Owns the copy of an iteration's tokens and what comes with them into pinned memory. It does not
+wait: the runner calls it right behind the sampler and reads the answer when the event behind it has
+come.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from .sampler import SampledTokens
 
 
 def host_copy(sampled: SampledTokens) -> SampledTokens:
-    """The same on the host, to be read behind an event that is recorded after this call; itself where it lies there already.
+    """The same on the host, to be read behind an event that is recorded after this call; itself
+    where it lies there already.
 
-    Pinned memory, because into any other a copy makes the host wait. torch keeps what is freed for the next iteration, after the copy is over.
+    Pinned memory, because into any other a copy makes the host wait. torch keeps what is freed for
+    the next iteration, after the copy is over.
     """
     if sampled.tokens.is_cpu:
         return sampled

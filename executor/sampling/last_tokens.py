@@ -1,7 +1,8 @@
 """Each job's newest token, where the next forward pass looks for it.
 
-Owns one number for every row of the handle table, on the device: the host may not know a token yet. Where the device is a CPU, numpy reads and
-writes them, in a fraction of torch's time for so few. It does not know jobs; the runner puts tokens in, the batch builder takes them out.
+Owns one number for every row of the handle table, on the device: the host may not know a token yet.
+Where the device is a CPU, numpy reads and writes them, in a fraction of torch's time for so few. It
+does not know jobs; the runner puts tokens in, the batch builder takes them out.
 """
 
 from __future__ import annotations

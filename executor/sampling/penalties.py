@@ -1,7 +1,8 @@
 """Which tokens a job has had, for the penalties that go by them.
 
-Owns the counts on the device, kept up to date while the same jobs decode, and counting them anew when others do. It does not know logits or which
-penalty a job has. The runner asks it before it samples, tells it what was sampled, and again when the host has read that.
+Owns the counts on the device, kept up to date while the same jobs decode, and counting them anew
+when others do. It does not know logits or which penalty a job has. The runner asks it before it
+samples, tells it what was sampled, and again when the host has read that.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from .sampled_jobs import SampledJobs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenTokens:
-    """Tokens of the jobs in the batch so far: `output` int32[n, vocab] counts, `anywhere` bool[n, vocab] with the prompt."""
+    """Tokens of the jobs in the batch so far: `output` int32[n, vocab] counts, `anywhere` bool[n,
+    vocab] with the prompt.
+    """
 
     output: Tensor
     anywhere: Tensor
@@ -37,7 +40,9 @@ Unread = tuple[SampledJobs, Tensor]
 
 
 def seen_tokens(jobs: SampledJobs, unread: Sequence[Unread], vocab_size: int, bring: Bring) -> SeenTokens:
-    """Count the tokens of `jobs` anew, from their histories and what of `unread` is theirs; jobs without penalties keep empty rows."""
+    """Count the tokens of `jobs` anew, from their histories and what of `unread` is theirs; jobs
+    without penalties keep empty rows.
+    """
     device = jobs.rows_there.device
     output = torch.zeros(len(jobs), vocab_size, dtype=torch.int32, device=device)
     anywhere = torch.zeros(len(jobs), vocab_size, dtype=torch.bool, device=device)
@@ -51,7 +56,8 @@ def seen_tokens(jobs: SampledJobs, unread: Sequence[Unread], vocab_size: int, br
         told_there, given_there = bring(np.concatenate(told), np.concatenate(given))
         anywhere.view(-1).index_fill_(0, told_there, True)
         _count(output, given_there)
-    # By what was admitted, not by the handle: a job that was admitted anew has been told all of its tokens.
+    # By what was admitted, not by the handle: a job that was admitted anew has been told all of its
+    # tokens.
     row_of = {id(job): i for i, job in jobs.penalised}
     for others, tokens in unread:
         shared = [(row_of[id(job)], i) for i, job in others.penalised if id(job) in row_of]
@@ -75,7 +81,9 @@ class Penalties:
         self._kept: tuple[DecodeBatch, int, SeenTokens] | None = None
 
     def seen(self, plan: IterationPlan, jobs: SampledJobs, version: int) -> SeenTokens | None:
-        """What `jobs` have had before this iteration's token; None where none of them has a penalty. `version`: the handle table's."""
+        """What `jobs` have had before this iteration's token; None where none of them has a
+        penalty. `version`: the handle table's.
+        """
         if not jobs.penalised:
             self._kept = None
             return None
@@ -92,7 +100,9 @@ class Penalties:
         self._unread.append((jobs, tokens))
 
     def read(self, jobs: SampledJobs, tokens: Sequence[int], finite: Sequence[bool]) -> None:
-        """The host has what the oldest iteration gave to `jobs`; where the numbers were not finite there is no token."""
+        """The host has what the oldest iteration gave to `jobs`; where the numbers were not finite
+        there is no token.
+        """
         oldest, _ = self._unread.popleft()
         assert oldest is jobs, "iterations are read in the order they were sampled in"
         for i, job in jobs.penalised:

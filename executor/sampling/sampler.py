@@ -1,7 +1,8 @@
 """The next token of every job in the batch, and what is told about it.
 
-Owns what a sampler needs beyond logits: the columns of the batch's jobs, kept on the device while the same jobs run, and log-probabilities. The draw
-itself is one of `Kernels`. It does not know what stops a job. The runner calls it once an iteration.
+Owns what a sampler needs beyond logits: the columns of the batch's jobs, kept on the device while
+the same jobs run, and log-probabilities. The draw itself is one of `Kernels`. It does not know what
+stops a job. The runner calls it once an iteration.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from .sampled_jobs import SampledJobs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampledTokens:
-    """`tokens` int64[n]; `finite` bool[n], false where the logits were not and the token means nothing; both on the device.
+    """`tokens` int64[n]; `finite` bool[n], false where the logits were not and the token means
+    nothing; both on the device.
 
-    `chosen` float64[n], `top_ids` and `top_values` [n, k] are None when no job asked for log-probabilities.
+    `chosen` float64[n], `top_ids` and `top_values` [n, k] are None when no job asked for
+    log-probabilities.
     """
 
     tokens: Tensor
@@ -56,7 +59,9 @@ class _Kept:
 
 
 class Sampler:
-    """Samples for the jobs of one handle table. `keep` brings arrays to the device that are held for longer than an iteration."""
+    """Samples for the jobs of one handle table. `keep` brings arrays to the device that are held
+    for longer than an iteration.
+    """
 
     def __init__(self, table: HandleTable, kernels: Kernels, keep: Bring) -> None:
         self._table = table
@@ -67,10 +72,11 @@ class Sampler:
     def sample(
         self, logits: Tensor, jobs: SampledJobs, positions: Int64s, there: Tensor, seen: SeenTokens | None
     ) -> SampledTokens:
-        """One token for each of logits[n, vocab]; row i belongs to job i of `jobs`, its token gets the place `positions[i]`.
+        """One token for each of logits[n, vocab]; row i belongs to job i of `jobs`, its token gets
+        the place `positions[i]`.
 
-        `there`: the positions on the device, for this iteration. `seen` is needed when any of the jobs has a penalty; rows of jobs without one are
-        not changed by it.
+        `there`: the positions on the device, for this iteration. `seen` is needed when any of the
+        jobs has a penalty; rows of jobs without one are not changed by it.
         """
         columns = self._columns(jobs, positions, there)
         counts = (None, None) if seen is None else (seen.output, seen.anywhere)

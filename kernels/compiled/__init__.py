@@ -1,1 +1,3 @@
-"""The kernels as Triton compiles them for a device. Each has its plain-torch reference one folder up; importing this needs triton."""
+"""The kernels as Triton compiles them for a device. Each has its plain-torch reference one folder
+up; importing this needs triton.
+"""

@@ -1,8 +1,9 @@
 """Attention of decodes and prefill chunks over block tables, in one launch.
 
-Owns two kernels: one walks the keys of a tile with a running softmax (Dao et al. 2022), cut over the context where that is long (Flash-Decoding,
-Dao et al. 2023), one merges what was cut. They know tiles, not jobs. The query heads of one KV head are rows of one tile, so that its keys are
-read once for all of them. The decoder's dispatch calls `attend`; the reference is `..ragged_attention`.
+Owns two kernels: one walks the keys of a tile with a running softmax (Dao et al. 2022), cut over
+the context where that is long (Flash-Decoding, Dao et al. 2023), one merges what was cut. They know
+tiles, not jobs. The query heads of one KV head are rows of one tile, so that its keys are read once
+for all of them. The decoder's dispatch calls `attend`; the reference is `..ragged_attention`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _tanh(x):  # type: ignore[no-untyped-def]
-    """tanh from exp, which is quick and loses digits near 0; there the first terms of its series are exact to 1e-7."""
+    """tanh from exp, which is quick and loses digits near 0; there the first terms of its series
+    are exact to 1e-7.
+    """
     square = x * x
     series = x * (1 - square * (1 / 3 - square * (2 / 15 - square * (17 / 315))))
     decay = tl.exp(-2 * tl.abs(x))
@@ -63,7 +66,8 @@ def _attend(  # type: ignore[no-untyped-def]
         there = key < end_key
         page = tl.load(tables + sequence * table_stride + key // PAGE_TOKENS, mask=there, other=0).to(tl.int64)
         place = page * page_stride + (key % PAGE_TOKENS) * HEAD_DIM
-        # Only what is in the context is loaded: numbers behind it may be anything, and 0 * NaN would come through.
+        # Only what is in the context is loaded: numbers behind it may be anything, and 0 * NaN
+        # would come through.
         k = tl.load(keys + place[None, :] + d[:, None], mask=there[None, :] & in_head[:, None], other=0.0)
         v = tl.load(values + place[:, None] + d[None, :], mask=there[:, None] & in_head[None, :], other=0.0)
         if UPCAST:
@@ -143,7 +147,9 @@ def attend(
     tiles: Tiles | None = None,
     checked: bool = False,
 ) -> None:
-    """As the reference; `tiles` of `tiles_for` serve all layers of one window. Sums are float32 whatever the dtype."""
+    """As the reference; `tiles` of `tiles_for` serve all layers of one window. Sums are float32
+    whatever the dtype.
+    """
     layout = kv.layout
     assert shape.heads % layout.kv_heads == 0 and queries.shape[1:] == out.shape[1:] == (shape.heads, layout.head_dim)
     assert queries.stride(2) == out.stride(2) == 1 and queries.stride(1) == out.stride(1) == layout.head_dim

@@ -1,7 +1,7 @@
 """The gated activations of a decoder's MLP: SwiGLU and GeGLU.
 
-Owns the kernel and its two launches. It knows one tensor that holds gate and up side by side. The decoder's dispatch calls them; the references are
-in `..elementwise`.
+Owns the kernel and its two launches. It knows one tensor that holds gate and up side by side. The
+decoder's dispatch calls them; the references are in `..elementwise`.
 """
 
 from __future__ import annotations

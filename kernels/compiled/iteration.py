@@ -1,7 +1,7 @@
 """One iteration for the compiled kernels: what is cut once serves every layer.
 
-Owns `CompiledBatch` and the form that a decoder calls rotation, write and attention in. It computes nothing itself: `slots` and `attention` launch.
-`dispatch` makes the set from it.
+Owns `CompiledBatch` and the form that a decoder calls rotation, write and attention in. It computes
+nothing itself: `slots` and `attention` launch. `dispatch` makes the set from it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""RMSNorm and LayerNorm over rows, each alone or fused with the sum that stands before it in a decoder.
+"""RMSNorm and LayerNorm over rows, each alone or fused with the sum that stands before it in a
+decoder.
 
-Owns the kernel and its four launches. It knows rows and weights, not layers. The decoder's dispatch calls them; the references are in
-`..elementwise`.
+Owns the kernel and its four launches. It knows rows and weights, not layers. The decoder's dispatch
+calls them; the references are in `..elementwise`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _WIDEST = 4096
 
 @triton.jit
 def _summed(x, residual, place, there, ADD: tl.constexpr):  # type: ignore[no-untyped-def]
-    """float32 of x, or of x + residual as the model's dtype holds that sum: the norm must be that of what the next layer adds to."""
+    """float32 of x, or of x + residual as the model's dtype holds that sum: the norm must be that
+    of what the next layer adds to.
+    """
     value = tl.load(x + place, mask=there, other=0.0)
     if ADD:
         total = value.to(tl.float32) + tl.load(residual + place, mask=there, other=0.0).to(tl.float32)
@@ -57,7 +60,8 @@ def _norm(  # type: ignore[no-untyped-def]
         scale = tl.load(weight + start + lane, mask=there, other=0.0).to(tl.float32)
         normed = (value - mean) * inverse
         if ROUNDED:
-            # Rounded before the weight is applied, as the reference says and as Llama models were trained.
+            # Rounded before the weight is applied, as the reference says and as Llama models were
+            # trained.
             normed = normed.to(x.dtype.element_ty).to(tl.float32)
         normed *= scale
         if BIASED:
@@ -88,7 +92,8 @@ def add_layer_norm_(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | 
 def _launch(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | None, eps: float, *, centre: bool
 ) -> Tensor:
-    # A weight that is float32 beside a half precision is applied before the rounding, as Gemma's are.
+    # A weight that is float32 beside a half precision is applied before the rounding, as Gemma's
+    # are.
     assert (
         x.dtype in DTYPES
         and weight.dtype in (x.dtype, torch.float32)

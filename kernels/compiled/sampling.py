@@ -1,8 +1,9 @@
 """From logits to tokens: penalties, temperature, top-k, top-p, min-p and one draw, row by row.
 
-Owns two kernels: one scores the vocabulary in blocks side by side, one finds each row's borders and draws. A row's token
-depends on its own logits, parameters, seed and position. It does not know jobs or what stops them. `dispatch` hands `sample` out; the
-plain-torch one beside this folder is the reference, and the tokens are the same.
+Owns two kernels: one scores the vocabulary in blocks side by side, one finds each row's borders and
+draws. A row's token depends on its own logits, parameters, seed and position. It does not know jobs
+or what stops them. `dispatch` hands `sample` out; the plain-torch one beside this folder is the
+reference, and the tokens are the same.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ def _score(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _border(weights, vocab, low, need, COUNT: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The largest weight w, as bits, of which it holds that the weights >= w number (COUNT) or weigh at least `need`.
+    """The largest weight w, as bits, of which it holds that the weights >= w number (COUNT) or
+    weigh at least `need`.
 
-    Bisection over the bits of positive numbers, which order as the numbers do; both ends move to weights that there are, so that it ends
-    after about as many steps as the logarithm of the vocabulary. `low`: bits of which it is known to hold.
+    Bisection over the bits of positive numbers, which order as the numbers do; both ends move to
+    weights that there are, so that it ends after about as many steps as the logarithm of the
+    vocabulary. `low`: bits of which it is known to hold.
     """
     high = tl.full((), _ONE_BITS, tl.int64) + 1
     while high - low > 1:
@@ -83,7 +86,9 @@ def _mass(weights, vocab, border, BLOCK: tl.constexpr):  # type: ignore[no-untyp
 
 @triton.jit
 def _find(weights, vocab, border, target, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The first token at which the running sum of the weights >= border reaches `target`; the last with a weight, if rounding kept it below."""
+    """The first token at which the running sum of the weights >= border reaches `target`; the last
+    with a weight, if rounding kept it below.
+    """
     running = tl.full((), 0.0, tl.float64)
     found, last = tl.full((), 0, tl.int32) + vocab, tl.full((), 0, tl.int32)
     for start in range(0, vocab, BLOCK):
@@ -119,7 +124,8 @@ def _choose(  # type: ignore[no-untyped-def]
         for start in range(0, vocab, BLOCK):
             token = start + tl.arange(0, BLOCK)
             score = tl.load(weights + token, mask=token < vocab, other=float("-inf"))
-            # The best score is taken off before the division: a tiny temperature must not turn it into infinity.
+            # The best score is taken off before the division: a tiny temperature must not turn it
+            # into infinity.
             tl.store(weights + token, tl.exp((score - best) / heat), mask=token < vocab)
         tl.debug_barrier()
         low = tl.full((), 0, tl.int64)

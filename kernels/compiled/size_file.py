@@ -1,7 +1,9 @@
 """Measured kernel sizes of one device, as a file.
 
-Owns `AttentionSizes`, the key they are found by, and the file format (TOML): reading with every value bounded, and writing. It does not know which
-device is here or how sizes are measured. `tuning` reads the files that ship, `executor/kernel_sizes` those of a user, `bench kernels --tune` writes.
+Owns `AttentionSizes`, the key they are found by, and the file format (TOML): reading with every
+value bounded, and writing. It does not know which device is here or how sizes are measured.
+`tuning` reads the files that ship, `executor/kernel_sizes` those of a user, `bench kernels --tune`
+writes.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ Kind = Literal["float32", "half"]
 
 @dataclass(frozen=True, slots=True)
 class AttentionSizes:
-    """`rows`: (query, head) pairs of a tile, a power of two of at least 16; `keys`: keys that are looked at together, likewise.
+    """`rows`: (query, head) pairs of a tile, a power of two of at least 16; `keys`: keys that are
+    looked at together, likewise.
 
-    `decode_split` and `chunk_split`: tokens of context after which the context of a decode or of a chunk's tile is cut and computed side by
-    side. The cuts depend on positions alone: neighbours do not change where a row's sums are cut. `warps` and `stages` are Triton's.
+    `decode_split` and `chunk_split`: tokens of context after which the context of a decode or of a
+    chunk's tile is cut and computed side by side. The cuts depend on positions alone: neighbours do
+    not change where a row's sums are cut. `warps` and `stages` are Triton's.
     """
 
     rows: int
@@ -35,7 +39,9 @@ class AttentionSizes:
 
 @dataclass(frozen=True, slots=True)
 class SizeKey:
-    """What sizes depend on: the kind of numbers (float32, or a half precision), whether the batch has chunks, the head size as padded."""
+    """What sizes depend on: the kind of numbers (float32, or a half precision), whether the batch
+    has chunks, the head size as padded.
+    """
 
     kind: Kind
     chunks: bool
@@ -44,7 +50,9 @@ class SizeKey:
 
 @dataclass(frozen=True, slots=True)
 class SizeFile:
-    """`device` as CUDA names it; `measured_with` says versions and the command; `us` are the microseconds each choice took, for a reader."""
+    """`device` as CUDA names it; `measured_with` says versions and the command; `us` are the
+    microseconds each choice took, for a reader.
+    """
 
     device: str
     measured_with: str
@@ -53,7 +61,9 @@ class SizeFile:
 
 
 class BadSizes(ValueError):
-    """A file of sizes that is not as it must be; `file` and `key` name the place, the text says the bound."""
+    """A file of sizes that is not as it must be; `file` and `key` name the place, the text says the
+    bound.
+    """
 
     def __init__(self, file: str, key: str, why: str) -> None:
         super().__init__(f"{file}: {key}: {why}")
@@ -70,7 +80,9 @@ _BOUNDS: dict[str, tuple[int, int, bool]] = {
     "warps": (1, 32, True),
     "stages": (1, 8, False),
 }
-"""Lowest, highest, whether it must be a power of two: what Triton takes, and no context is longer than the splits."""
+"""Lowest, highest, whether it must be a power of two: what Triton takes, and no context is longer
+than the splits.
+"""
 
 _SIZES = tuple(field.name for field in fields(AttentionSizes))
 _ROW = {"kind", "chunks", "us", *_BOUNDS}

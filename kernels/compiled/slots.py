@@ -1,6 +1,8 @@
-"""Rotary embedding and the write into pages, in one pass over an iteration's queries, keys and values.
+"""Rotary embedding and the write into pages, in one pass over an iteration's queries, keys and
+values.
 
-Owns the kernel and its launch. It knows slots, neither jobs nor tables. The decoder's dispatch calls it; the reference is `..slots`.
+Owns the kernel and its launch. It knows slots, neither jobs nor tables. The decoder's dispatch
+calls it; the reference is `..slots`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from .launch import DTYPES, OPTIONS
 from .tuning import power_of_two
 
 _ELEMENTS = 2048
-"""Elements of a program's block of heads: enough for full memory transactions, few enough to stay in registers."""
+"""Elements of a program's block of heads: enough for full memory transactions, few enough to stay
+in registers.
+"""
 
 
 @triton.jit
@@ -29,7 +33,8 @@ def _rotate_and_write(  # type: ignore[no-untyped-def]
     there = (head < heads)[:, None] & (d < HEAD_DIM)[None, :]
     source = qkv + token * token_stride + head[:, None] * HEAD_DIM
     x = tl.load(source + d[None, :], mask=there, other=0.0).to(tl.float32)
-    # Element i of the first half turns with element i of the second; what lies behind both halves stays.
+    # Element i of the first half turns with element i of the second; what lies behind both halves
+    # stays.
     turned = d < 2 * HALF
     first = d < HALF
     partner = tl.where(first, d + HALF, d - HALF)
@@ -53,7 +58,9 @@ def _rotate_and_write(  # type: ignore[no-untyped-def]
 def rotate_and_write(
     kv: PagedKv, layer: int, qkv: Tensor, cos: Tensor, sin: Tensor, slots: Tensor, *, checked: bool = False
 ) -> None:
-    """As the reference; products and sums are float32 and rounded once. A row whose slot is -1 turns and is written nowhere."""
+    """As the reference; products and sums are float32 and rounded once. A row whose slot is -1
+    turns and is written nowhere.
+    """
     layout = kv.layout
     assert qkv.dtype in DTYPES and qkv.dtype == kv.pool.dtype
     assert qkv.stride(2) == 1 and qkv.stride(1) == qkv.shape[2] == layout.head_dim

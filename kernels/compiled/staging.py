@@ -1,7 +1,8 @@
-"""Pages gathered into a staging buffer and scattered back, each as one piece of memory over all layers.
+"""Pages gathered into a staging buffer and scattered back, each as one piece of memory over all
+layers.
 
-Owns the kernel and its two launches. It sees words, not numbers, so that every bit pattern arrives as it left. A mover calls it; the reference is
-`..staging`.
+Owns the kernel and its two launches. It sees words, not numbers, so that every bit pattern arrives
+as it left. A mover calls it; the reference is `..staging`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from ..staging import check_pages
 from .launch import OPTIONS
 
 _WORDS = 2048
-"""Words that one program copies: 16 KiB at most, so that even a single page keeps several multiprocessors busy."""
+"""Words that one program copies: 16 KiB at most, so that even a single page keeps several
+multiprocessors busy.
+"""
 
 
 @triton.jit

@@ -1,7 +1,8 @@
 """The compiled kernels' batch for replays: tables, slots and tiles in buffers that never move.
 
-Owns `CompiledStanding`: the buffers, how much room a launch has for tiles, and what fills the rest. It knows pages and heads, neither jobs nor
-graphs. `dispatch` hands it out, `executor/graphs` fills it before each replay.
+Owns `CompiledStanding`: the buffers, how much room a launch has for tiles, and what fills the rest.
+It knows pages and heads, neither jobs nor graphs. `dispatch` hands it out, `executor/graphs` fills
+it before each replay.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from .tiles import ITEM_COLUMNS, MERGE_COLUMNS, Tiles, cut
 from .tuning import attention_sizes
 
 _STEP_BITS = 2
-"""From one level to the next the room for tiles grows four times. A tile that does nothing ends after one load, so that a coarse step costs little
-and spares graphs."""
+"""From one level to the next the room for tiles grows four times. A tile that does nothing ends
+after one load, so that a coarse step costs little and spares graphs.
+"""
 
 _SLOT = 6  # of an item: where its partial result goes, -1 for none
 
@@ -34,7 +36,9 @@ _stay = brings_to(torch.device("cpu"))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kind:
-    """Layers whose tiles are the same. `parts`: pieces that one decode's context is cut into at most."""
+    """Layers whose tiles are the same. `parts`: pieces that one decode's context is cut into at
+    most.
+    """
 
     heads: int
     window: int | None
@@ -111,14 +115,18 @@ class CompiledStanding:
         return _Kind(heads, window, sizes, parts, items, merges)
 
     def _most(self, parts: int, sizes: AttentionSizes, rows: int) -> int:
-        """Tiles of `rows` decodes at most: every context is in the pool, and each ends in one piece that is not full."""
+        """Tiles of `rows` decodes at most: every context is in the pool, and each ends in one piece
+        that is not full.
+        """
         return min(rows * parts, rows + self._pool_tokens // sizes.decode_split)
 
     def _room(self, kind: _Kind, rows: int, level: int) -> int:
         return min(rows << (_STEP_BITS * level), self._most(kind.parts, kind.sizes, rows))
 
     def _level(self, cuts: Sequence[Tiles], rows: int) -> int | None:
-        """The first level with room for all; where a kind has no more tiles than rows, nothing of it may be cut, for nothing would be merged."""
+        """The first level with room for all; where a kind has no more tiles than rows, nothing of
+        it may be cut, for nothing would be merged.
+        """
         for level in range(self.levels(rows)):
             rooms = [self._room(kind, rows, level) for kind in self._kinds]
             if all(
@@ -137,7 +145,9 @@ def _nothing(count: int) -> NDArray[np.int32]:
 
 
 def _padded(entries: Tensor, count: int) -> NDArray[np.int32]:
-    """`entries` of items or merges, and behind them such as do nothing: a merge without rows and slots is all zeros."""
+    """`entries` of items or merges, and behind them such as do nothing: a merge without rows and
+    slots is all zeros.
+    """
     there = entries.numpy()
     padded = _nothing(count) if there.shape[1] == ITEM_COLUMNS else np.zeros((count, MERGE_COLUMNS), dtype=np.int32)
     padded[: len(there)] = there

@@ -1,7 +1,8 @@
 """A ragged batch cut into the pieces that one launch computes.
 
-Owns `Tiles`: which rows and which keys each program of the attention kernel takes, and which partial results belong together. It knows numbers
-only, no tensor of keys. Made once per iteration, on the host, and used by every layer; the attention's launcher reads it.
+Owns `Tiles`: which rows and which keys each program of the attention kernel takes, and which
+partial results belong together. It knows numbers only, no tensor of keys. Made once per iteration,
+on the host, and used by every layer; the attention's launcher reads it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ MERGE_COLUMNS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiles:
-    """`items` int32[n, 8]: sequence, first row, rows, position of the first row, first key, end of keys, slot of the partial result, 0.
+    """`items` int32[n, 8]: sequence, first row, rows, position of the first row, first key, end of
+    keys, slot of the partial result, 0.
 
-    A slot of -1 means that the item sees all keys of its rows and writes the answer itself. `merges` int32[m, 4]: first row, rows, first slot,
-    slots. Both lie where they were brought. `slots`: partial results of one KV head; `sizes` as they were cut.
+    A slot of -1 means that the item sees all keys of its rows and writes the answer itself.
+    `merges` int32[m, 4]: first row, rows, first slot, slots. Both lie where they were brought.
+    `slots`: partial results of one KV head; `sizes` as they were cut.
     """
 
     items: Tensor
@@ -35,7 +38,9 @@ class Tiles:
 
 
 def cut(batch: RaggedBatch, group: int, window: int | None, sizes: AttentionSizes, bring: Bring) -> Tiles:
-    """Tiles for `group` query heads a KV head, which lie beside each other in a tile's rows; `bring` says where they are to be."""
+    """Tiles for `group` query heads a KV head, which lie beside each other in a tile's rows;
+    `bring` says where they are to be.
+    """
     sequence, first, count = _row_tiles(batch, sizes.rows // group)
     counts = batch.counts
     position = (batch.contexts - counts)[sequence] + first
@@ -68,7 +73,9 @@ def cut(batch: RaggedBatch, group: int, window: int | None, sizes: AttentionSize
 
 
 def _row_tiles(batch: RaggedBatch, queries: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(sequence, first query within it, queries) of each tile of at most `queries` rows of one sequence."""
+    """(sequence, first query within it, queries) of each tile of at most `queries` rows of one
+    sequence.
+    """
     counts = batch.counts
     sequence, tile = _expand(-(-counts // queries))
     first = tile * queries

@@ -1,7 +1,8 @@
 """How large the pieces are into which a kernel cuts its work.
 
-Owns the choice: sizes that this machine's user measured, then those that ship for the device, then a rule that fits the smallest shared memory we
-compile for. It launches nothing and measures nothing; the attention's planner and launcher ask it.
+Owns the choice: sizes that this machine's user measured, then those that ship for the device, then
+a rule that fits the smallest shared memory we compile for. It launches nothing and measures
+nothing; the attention's planner and launcher ask it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ import torch
 from .size_file import AttentionSizes, SizeFile, SizeKey, parse_sizes
 
 FOLDER = "sizes"
-"""Beside this file: a file a device, named as it likes, made by `skipjoin bench kernels --tune` on such a device and by nothing else."""
+"""Beside this file: a file a device, named as it likes, made by `skipjoin bench kernels --tune` on
+such a device and by nothing else.
+"""
 
 _own: dict[str, Mapping[SizeKey, AttentionSizes]] = {}
 
 
 def use_sizes(table: SizeFile) -> None:
-    """Prefer the sizes of `table` to those that ship, in this process, for the device it was measured on."""
+    """Prefer the sizes of `table` to those that ship, in this process, for the device it was
+    measured on.
+    """
     _own[table.device] = table.attention
 
 
@@ -62,7 +67,9 @@ def size_key(dtype: torch.dtype, head_dim: int, chunks: bool) -> SizeKey:
 
 
 def sizes_by_rule(key: SizeKey) -> AttentionSizes:
-    """Where nothing was measured. float32 products go through registers, not through matrix units: large tiles would spill."""
+    """Where nothing was measured. float32 products go through registers, not through matrix units:
+    large tiles would spill.
+    """
     narrow, wide_head = key.kind == "float32", key.head_dim > 128
     keys = 32 if narrow or wide_head else 64
     warps = 8 if wide_head or (narrow and key.chunks) else 4
@@ -71,5 +78,7 @@ def sizes_by_rule(key: SizeKey) -> AttentionSizes:
 
 
 def power_of_two(count: int) -> int:
-    """The next power of two of at least 16, the smallest side of a matrix product on NVIDIA's units."""
+    """The next power of two of at least 16, the smallest side of a matrix product on NVIDIA's
+    units.
+    """
     return max(16, 1 << (count - 1).bit_length())

@@ -1,7 +1,9 @@
-"""Every form of the kernels that a model will launch, so that all are compiled before the first job.
+"""Every form of the kernels that a model will launch, so that all are compiled before the first
+job.
 
-Owns the list of launches that bring about every specialisation Triton makes for it, and the loop that goes through them. It knows
-shapes, neither weights nor jobs. The executor calls it at its start on a device; without a device the tests compile the same list ahead of time.
+Owns the list of launches that bring about every specialisation Triton makes for it, and the loop
+that goes through them. It knows shapes, neither weights nor jobs. The executor calls it at its
+start on a device; without a device the tests compile the same list ahead of time.
 """
 
 from __future__ import annotations
@@ -23,19 +25,25 @@ from . import attention, gate, norm, sampling, slots, staging
 from .tuning import attention_sizes
 
 Progress = Callable[[int, int, str], None]
-"""Called with (forms done, forms in all, what is compiled next); once more at the end, with an empty name."""
+"""Called with (forms done, forms in all, what is compiled next); once more at the end, with an
+empty name.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """`launch` runs kernels on small tensors of its own; the first time on a device that compiles them."""
+    """`launch` runs kernels on small tensors of its own; the first time on a device that compiles
+    them.
+    """
 
     name: str
     launch: Callable[[], object]
 
 
 def compile_variants(variants: list[Variant], progress: Progress) -> None:
-    """Launch all of them, one after the other, and tell how far it is. Triton's errors come through."""
+    """Launch all of them, one after the other, and tell how far it is. Triton's errors come
+    through.
+    """
     for done, variant in enumerate(variants):
         progress(done, len(variants), variant.name)
         variant.launch()
@@ -43,7 +51,9 @@ def compile_variants(variants: list[Variant], progress: Progress) -> None:
 
 
 def kernel_variants(shape: DecoderShape, device: torch.device) -> list[Variant]:
-    """One launch for each form; allocates a few MiB. Row counts, contexts and batch sizes make no further forms."""
+    """One launch for each form; allocates a few MiB. Row counts, contexts and batch sizes make no
+    further forms.
+    """
     kv = PagedKv(
         torch.zeros(
             KvLayout(2, shape.kv_heads, shape.page_tokens, shape.head_dim).pool_shape(1),
@@ -61,7 +71,9 @@ def kernel_variants(shape: DecoderShape, device: torch.device) -> list[Variant]:
 
 
 def _attention(shape: DecoderShape, kv: PagedKv) -> Iterator[Variant]:
-    """Decodes alone and with chunks, each with a context that is cut, so that the merge is launched too."""
+    """Decodes alone and with chunks, each with a context that is cut, so that the merge is launched
+    too.
+    """
     for number, kind in enumerate(shape.attentions, 1):
         for chunks in (False, True):
             name = f"attention {number}, {'chunks' if chunks else 'decode'}"
@@ -77,7 +89,8 @@ def _attending(shape: DecoderShape, kv: PagedKv, kind: AttentionShape, chunks: b
         starts = np.array([0, 2 if chunks else 1, 3 if chunks else 2], dtype=np.int64)
         width = int(pages_of(contexts, shape.page_tokens).max())
         batch = RaggedBatch(torch.zeros(2, width, dtype=shape.table_dtype, device=device), starts, contexts)
-        # As the decoder has them: queries in front of keys and values, so that the stride between rows is the same.
+        # As the decoder has them: queries in front of keys and values, so that the stride between
+        # rows is the same.
         qkv = kv.pool.new_zeros(batch.rows, kind.heads + 2 * shape.kv_heads, shape.head_dim)
         out = kv.pool.new_empty(batch.rows, kind.heads, shape.head_dim)
         attention.attend(kv, 1, kind, batch, qkv[:, : kind.heads], out)

@@ -1,7 +1,8 @@
 """From the C sources beside this file to a library of this machine.
 
-Owns the compiler's call and the folder that keeps its results. It does not know what the functions compute. `library` asks for a path; every way
-to fail is a `CannotBuild` with a reason, after which plain torch computes.
+Owns the compiler's call and the folder that keeps its results. It does not know what the functions
+compute. `library` asks for a path; every way to fail is a `CannotBuild` with a reason, after which
+plain torch computes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class CannotBuild(Exception):
 
 
 def built(defines: dict[str, str], processor: str = OWN, beat: Callable[[], None] = lambda: None) -> Path:
-    """The library compiled with those macros for a `processor` by the compiler's name for it, from the cache or made.
+    """The library compiled with those macros for a `processor` by the compiler's name for it, from
+    the cache or made.
 
     `beat` is called while a compiler works. Raises CannotBuild.
     """
@@ -68,7 +70,9 @@ def _compiler() -> list[str]:
 
 
 def _key(compiler: list[str], sources: dict[str, bytes], options: list[str]) -> str:
-    """Everything that the result depends on: the same home folder may be mounted on machines with other processors."""
+    """Everything that the result depends on: the same home folder may be mounted on machines with
+    other processors.
+    """
     told = os.stat(os.path.realpath(compiler[0]))
     parts = (compiler, told.st_size, told.st_mtime_ns, options, platform.machine(), _processor(), sources)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -84,7 +88,9 @@ def _processor() -> str:
 
 
 def _private_folder() -> Path:
-    """Where libraries are kept. Only a folder that nobody else can write to will do: what lies there is run."""
+    """Where libraries are kept. Only a folder that nobody else can write to will do: what lies
+    there is run.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = Path(base) / "skipjoin" / "native"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,9 +103,11 @@ def _private_folder() -> Path:
 def _compile(
     compiler: list[str], options: list[str], sources: dict[str, bytes], path: Path, beat: Callable[[], None]
 ) -> None:
-    """In a folder of its own, then renamed: two processes that start together do not see half of a file.
+    """In a folder of its own, then renamed: two processes that start together do not see half of a
+    file.
 
-    Linked without OpenMP's own library: its functions are taken from the one that torch has loaded, so that there is one set of threads.
+    Linked without OpenMP's own library: its functions are taken from the one that torch has loaded,
+    so that there is one set of threads.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         here = Path(temporary)

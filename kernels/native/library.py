@@ -1,7 +1,7 @@
 """The compiled functions of one precision, as Python calls them.
 
-Owns loading: signatures, the switch, and the reason where there is no library. It does not know when a function may be called; `operations`
-checks shapes.
+Owns loading: signatures, the switch, and the reason where there is no library. It does not know
+when a function may be called; `operations` checks shapes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Library:
 
 
 def compile_ahead(dtype: torch.dtype, beat: Callable[[], None]) -> None:
-    """Have the library of a precision in the cache before `library` asks for it; `beat` is called meanwhile. What is wrong `library` says."""
+    """Have the library of a precision in the cache before `library` asks for it; `beat` is called
+    meanwhile. What is wrong `library` says.
+    """
     defines, processor = DEFINES.get(str(dtype).removeprefix("torch.")), processor_asked()
     if defines is not None and processor is not None:
         with suppress(CannotBuild, OSError):
@@ -75,12 +77,15 @@ def compile_ahead(dtype: torch.dtype, beat: Callable[[], None]) -> None:
 
 @cache
 def library(dtype: torch.dtype) -> Library | None:
-    """The library of a precision, built when first asked for; None where there is none, which the log explains once."""
+    """The library of a precision, built when first asked for; None where there is none, which the
+    log explains once.
+    """
     defines, processor = DEFINES.get(str(dtype).removeprefix("torch.")), processor_asked()
     if defines is None or processor is None:
         return None
     try:
-        # RTLD_NOW: a function of OpenMP's that torch did not bring along shows here, not within an iteration.
+        # RTLD_NOW: a function of OpenMP's that torch did not bring along shows here, not within an
+        # iteration.
         path = built(defines, processor)
         return Library(ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL), path.stem, dtype)
     except (CannotBuild, OSError, AttributeError) as error:

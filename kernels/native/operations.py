@@ -1,7 +1,8 @@
 """A decoder's operations on a CPU, through the compiled functions.
 
-Owns the checks in front of every call, the tiles of an iteration's attention and the choice between one thread and all of them. It knows neither
-jobs nor weights. `dispatch` takes the set from here; what each operation computes is stated at its reference.
+Owns the checks in front of every call, the tiles of an iteration's attention and the choice between
+one thread and all of them. It knows neither jobs nor weights. `dispatch` takes the set from here;
+what each operation computes is stated at its reference.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _ALONE_NORM = 2**16
 _ALONE_GATE = 2**14
 _ALONE_WRITE = 2**16
 _ALONE_ATTEND = 2**16
-"""Numbers up to which one thread works alone: waking the others costs some microseconds, and without bound on a busy machine."""
+"""Numbers up to which one thread works alone: waking the others costs some microseconds, and
+without bound on a busy machine.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +52,9 @@ class NativeBatch:
         return self._padded
 
     def items(self, queries: int) -> Tensor:
-        """int64[n, 4], contiguous: sequence, first row, rows and position of the first row of each tile of at most `queries` rows."""
+        """int64[n, 4], contiguous: sequence, first row, rows and position of the first row of each
+        tile of at most `queries` rows.
+        """
         found = self._items.get(queries)
         if found is None:
             found = self._items[queries] = torch.from_numpy(_cut(self.ragged, queries))
@@ -76,7 +81,9 @@ class NativeOperations:
         self._dtype = dtype
 
     def fits(self, layout: KvLayout, heads: int) -> bool:
-        """Whether attention over heads of that size and number is compiled; plain torch has the others."""
+        """Whether attention over heads of that size and number is compiled; plain torch has the
+        others.
+        """
         fitting = layout.head_dim % self._library.lanes == 0 and layout.head_dim <= self._library.longest_head
         return fitting and heads // layout.kv_heads <= self._library.tile_pairs
 

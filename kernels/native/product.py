@@ -1,7 +1,8 @@
 """A weight laid out for the compiled product, and the product with it.
 
-Owns the panels, the room that many rows need and the choice between one thread and all of them. It knows neither layers nor who computes where there
-is no compiler. `linear` takes it where it can be had; `product.c` states the layout.
+Owns the panels, the room that many rows need and the choice between one thread and all of them. It
+knows neither layers nor who computes where there is no compiler. `linear` takes it where it can be
+had; `product.c` states the layout.
 """
 
 from __future__ import annotations

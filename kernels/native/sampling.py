@@ -1,7 +1,8 @@
 """The sampler on a CPU, through the compiled function.
 
-Owns the checks in front of the call, the scratch of its threads and the choice between one thread and all of them. It knows neither jobs nor what
-stops them. `dispatch` takes `sample` from here; what it computes is stated at its reference.
+Owns the checks in front of the call, the scratch of its threads and the choice between one thread
+and all of them. It knows neither jobs nor what stops them. `dispatch` takes `sample` from here;
+what it computes is stated at its reference.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from ..sampling import COLUMNS, SamplingColumns
 from .library import Library
 
 _ALONE = 2**19
-"""Logits up to which one thread works alone, about a millisecond: waiting for a second one has no bound on a busy machine."""
+"""Logits up to which one thread works alone, about a millisecond: waiting for a second one has no
+bound on a busy machine.
+"""
 
 
 _columns = attrgetter(*COLUMNS)
@@ -58,7 +61,9 @@ class NativeSampler:
         return tokens, finite
 
     def _look_at(self, columns: SamplingColumns, rows: int) -> None:
-        """Where the columns lie. It holds while they are the same tensors, which are held: their memory is nobody else's."""
+        """Where the columns lie. It holds while they are the same tensors, which are held: their
+        memory is nobody else's.
+        """
         seen: tuple[Tensor, ...] = _columns(columns)
         if not all(map(is_, seen, self._seen)) or rows != self._rows:
             assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in seen)

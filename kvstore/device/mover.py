@@ -1,7 +1,8 @@
 """Copies pages between the device pool and the host pool while the model computes.
 
-Owns the copies and their tickets: a move is started, goes on beside the forward pass, and its id is answered once by `landed` when every byte
-is there. It does not decide what moves and never reuses a page: the ledger keeps both ends of a move until it has landed.
+Owns the copies and their tickets: a move is started, goes on beside the forward pass, and its id is
+answered once by `landed` when every byte is there. It does not decide what moves and never reuses a
+page: the ledger keeps both ends of a move until it has landed.
 """
 
 from __future__ import annotations
@@ -27,15 +28,21 @@ class Mover(Protocol):
     """What the executor needs of a mover; all methods are called from one thread."""
 
     def start(self, move: Move) -> None:
-        """Begin a copy, behind everything that the device has been given so far. Raises InvariantViolation for a slot outside of its pool."""
+        """Begin a copy, behind everything that the device has been given so far. Raises
+        InvariantViolation for a slot outside of its pool.
+        """
         ...
 
     def landed(self) -> tuple[MoveId, ...]:
-        """Moves of the current generation that were completed since the last call. Raises ExecutorLost when a copy failed."""
+        """Moves of the current generation that were completed since the last call. Raises
+        ExecutorLost when a copy failed.
+        """
         ...
 
     def wait_one(self, timeout_ns: int | None) -> bool:
-        """Wait until a move is complete but not yet answered, at most `timeout_ns` (None: for ever); false on time-out or with none in flight."""
+        """Wait until a move is complete but not yet answered, at most `timeout_ns` (None: for
+        ever); false on time-out or with none in flight.
+        """
         ...
 
     @property
@@ -44,7 +51,9 @@ class Mover(Protocol):
         ...
 
     def void(self) -> None:
-        """A new generation begins: moves in flight finish but are never answered. Returns when their copies are over."""
+        """A new generation begins: moves in flight finish but are never answered. Returns when
+        their copies are over.
+        """
         ...
 
     def close(self) -> None:
@@ -62,7 +71,9 @@ def mover_for(pools: PagePools) -> Mover:
 
 
 def check_slots(move: Move, pools: PagePools) -> None:
-    """Raise InvariantViolation unless every page and host slot of `move` exists and none is named twice."""
+    """Raise InvariantViolation unless every page and host slot of `move` exists and none is named
+    twice.
+    """
     for slots, pool, size in (
         (move.pages, "device", pools.shape.num_pages),
         (move.host_slots, "host", pools.shape.num_host_pages),
@@ -78,7 +89,9 @@ def check_slots(move: Move, pools: PagePools) -> None:
 
 
 def runs(sources: Int32s, targets: Int32s) -> Iterator[tuple[int, int, int]]:
-    """(first source, first target, length) of each stretch that is contiguous on both sides: one large copy instead of many small."""
+    """(first source, first target, length) of each stretch that is contiguous on both sides: one
+    large copy instead of many small.
+    """
     breaks = np.flatnonzero((np.diff(sources) != 1) | (np.diff(targets) != 1)) + 1
     bounds = [0, *breaks.tolist(), len(sources)]
     for begin, end in pairwise(bounds):
@@ -94,12 +107,14 @@ class _Ticket:
 class ThreadMover:
     """The mover of the CPU: one thread that copies moves in the order they were started.
 
-    `launch` starts the thread; a test that wants to act between the start of a move and its copy launches later.
+    `launch` starts the thread; a test that wants to act between the start of a move and its copy
+    launches later.
     """
 
     def __init__(self, pools: PagePools) -> None:
         self._pools = pools
-        # numpy copies without the interpreter lock and, unlike torch, without a thread team of its own beside the forward pass.
+        # numpy copies without the interpreter lock and, unlike torch, without a thread team of its
+        # own beside the forward pass.
         self._device = page_bytes_view(pools.device).numpy()
         self._host = page_bytes_view(pools.host).numpy()
         self._generation = 0
@@ -210,7 +225,8 @@ class StreamMover:
             self._enqueue(move, stream)
 
     def _enqueue(self, move: Move, stream: torch.cuda.Stream) -> None:
-        # The last launched forward pass may still write the pages that leave, or read those that are overwritten.
+        # The last launched forward pass may still write the pages that leave, or read those that
+        # are overwritten.
         stream.wait_stream(torch.cuda.current_stream(self._pools.device.device))
         with torch.cuda.stream(stream):
             if move.direction is Direction.OUT:
@@ -219,7 +235,8 @@ class StreamMover:
             else:
                 for slot, page, length in runs(move.host_slots, move.pages):
                     self._device[page : page + length].copy_(self._host[slot : slot + length], non_blocking=True)
-            # Recorded after the copies are enqueued: recorded before them it would say "done" at once.
+            # Recorded after the copies are enqueued: recorded before them it would say "done" at
+            # once.
             fence = torch.cuda.Event()
             fence.record(stream)
         self._fences[move.move_id] = fence
@@ -239,7 +256,8 @@ class StreamMover:
                 return True
             if timeout_ns == 0:
                 return False
-            # CUDA has no wait with a time-out; the oldest copy of a stream is bounded by the link, some milliseconds.
+            # CUDA has no wait with a time-out; the oldest copy of a stream is bounded by the link,
+            # some milliseconds.
             next(iter(self._fences.values())).synchronize()
         return True
 

@@ -1,7 +1,8 @@
 """Memory for pages: a pool on the device and a pool on the host.
 
-Owns the two allocations and their byte views, one contiguous block per page. It does not know which page is whose: the ledger does.
-The executor allocates one `PagePools` at start; mover and kernels work on it.
+Owns the two allocations and their byte views, one contiguous block per page. It does not know which
+page is whose: the ledger does. The executor allocates one `PagePools` at start; mover and kernels
+work on it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class PoolShape:
 
 
 class PagePools:
-    """Both pools, zeroed. `device[page]` and `host[slot]` are KvLayout pages; the host pool is pinned when the device is CUDA.
+    """Both pools, zeroed. `device[page]` and `host[slot]` are KvLayout pages; the host pool is
+    pinned when the device is CUDA.
 
     Raises InvalidInput when the memory cannot be had.
     """
@@ -54,7 +56,8 @@ class PagePools:
     def __init__(self, layout: KvLayout, shape: PoolShape, device: torch.device, dtype: torch.dtype) -> None:
         self.layout = layout
         self.shape = shape
-        # Zeroed: numbers behind a context are masked, but a stray NaN there would come through as NaN * 0.
+        # Zeroed: numbers behind a context are masked, but a stray NaN there would come through as
+        # NaN * 0.
         self.device = _zeros(layout, shape.num_pages, "kv_tokens", device=device, dtype=dtype)
         pinned = device.type == "cuda" and shape.num_host_pages > 0
         self.host = _zeros(
@@ -85,10 +88,12 @@ def _zeros(
 
 
 def _untouched_zeros(size: int, *, pinned: bool) -> Tensor:
-    """uint8[size], on a border of the system's pages. numpy asks the system for zeroed memory and touches none of it, torch writes every byte: 15 GiB
-    of pools made a start of seconds take a minute.
+    """uint8[size], on a border of the system's pages. numpy asks the system for zeroed memory and
+    touches none of it, torch writes every byte: 15 GiB of pools made a start of seconds take a
+    minute.
 
-    `pinned`: a device reads and writes it by itself. torch's own pinned memory is a power of two: of a pool of 33 GiB it would hold 64.
+    `pinned`: a device reads and writes it by itself. torch's own pinned memory is a power of two:
+    of a pool of 33 GiB it would hold 64.
     """
     memory = np.zeros(size + mmap.PAGESIZE, dtype=np.uint8)
     first = -memory.ctypes.data % mmap.PAGESIZE

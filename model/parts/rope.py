@@ -1,7 +1,8 @@
 """The rotary embedding that config.json asks for.
 
-Owns `Rope` and the ways it has been written down: `rope_parameters`, flat or by kind of layer, and the older `rope_theta` with `rope_scaling`,
-and which of them counts where there are several. It does not compute a frequency (no torch here); frequencies.py does. config reads it.
+Owns `Rope` and the ways it has been written down: `rope_parameters`, flat or by kind of layer, and
+the older `rope_theta` with `rope_scaling`, and which of them counts where there are several. It
+does not compute a frequency (no torch here); frequencies.py does. config reads it.
 """
 
 from __future__ import annotations
@@ -21,17 +22,22 @@ KNOWN = frozenset(
         *("short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "full_attention", "sliding_attention"),
     }
 )
-"""What Transformers reads in an object of a rotary embedding, of one type or another; `long_factor` holds behind every context here."""
+"""What Transformers reads in an object of a rotary embedding, of one type or another; `long_factor`
+holds behind every context here.
+"""
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """One rotary embedding. `kind` is "default", "linear", "llama3", "yarn" or "short" (LongRoPE within its original context).
+    """One rotary embedding. `kind` is "default", "linear", "llama3", "yarn" or "short" (LongRoPE
+    within its original context).
 
-    The first `turned` elements of a head turn. `factor` is how much longer the context was made, `original_context_tokens` how long it was;
-    `low` and `high` are llama3's low_freq_factor and high_freq_factor, or YaRN's beta_slow and beta_fast (turns in the original context);
-    `truncated`: YaRN's bounds are whole numbers. `divisors` are LongRoPE's, one for each pair. Cosines and sines are multiplied by `magnitude`.
+    The first `turned` elements of a head turn. `factor` is how much longer the context was made,
+    `original_context_tokens` how long it was; `low` and `high` are llama3's low_freq_factor and
+    high_freq_factor, or YaRN's beta_slow and beta_fast (turns in the original context);
+    `truncated`: YaRN's bounds are whole numbers. `divisors` are LongRoPE's, one for each pair.
+    Cosines and sines are multiplied by `magnitude`.
     """
 
     kind: str
@@ -47,10 +53,12 @@ class Rope:
 
 
 def read_ropes(architecture: Architecture, fields: Fields, head_dim: int, context: int) -> tuple[tuple[Rope, ...], int]:
-    """The rotary embeddings (full layers', then windowed layers' where they have their own) and the context that they hold for.
+    """The rotary embeddings (full layers', then windowed layers' where they have their own) and the
+    context that they hold for.
 
-    A `rope_scaling` that is not empty takes the place of `rope_parameters` as a whole, as in Transformers; in a family with two embeddings it
-    changes that of the full layers. Raises InvalidModel for a type that is not supported, or a number out of bounds.
+    A `rope_scaling` that is not empty takes the place of `rope_parameters` as a whole, as in
+    Transformers; in a family with two embeddings it changes that of the full layers. Raises
+    InvalidModel for a type that is not supported, or a number out of bounds.
     """
     old, new = fields.section("rope_scaling"), fields.section("rope_parameters")
     if not architecture.local_rope:
@@ -84,7 +92,9 @@ def unread_rope_fields(fields: Fields) -> list[str]:
 
 
 def _refuse_flat(parameters: dict[str, Any]) -> None:
-    """A family with two embeddings has an object for each; what stands beside them would be left unread."""
+    """A family with two embeddings has an object for each; what stands beside them would be left
+    unread.
+    """
     beside = sorted(set(parameters) - {"full_attention", "sliding_attention", "truncate"})
     if beside:
         raise InvalidModel(
@@ -110,7 +120,8 @@ def _with_outer(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
 class _Source:
     """Where one embedding's numbers stand: its own object first, then fields beside it.
 
-    `original_outside`: `original_max_position_embeddings` beside the object wins over the one in it, as in Transformers.
+    `original_outside`: `original_max_position_embeddings` beside the object wins over the one in
+    it, as in Transformers.
     """
 
     def __init__(self, fields: Fields, raw: dict[str, Any], theta_name: str, *, original_outside: bool = False) -> None:
@@ -143,7 +154,8 @@ def _rope(architecture: Architecture, source: _Source, head_dim: int, context: i
     theta = source.theta()
     original = source.original(context)
     if kind in ("default", "dynamic"):
-        # "dynamic" changes the frequencies only behind max_position_embeddings, and no context gets that far here.
+        # "dynamic" changes the frequencies only behind max_position_embeddings, and no context gets
+        # that far here.
         return Rope("default", theta, turned), context
     if kind == "linear":
         return Rope("linear", theta, turned, stated.real("factor", 1.0, 1e6)), context
@@ -189,7 +201,9 @@ def _llama3(stated: Fields, theta: float, turned: int, original: int) -> Rope:
 
 
 def _yarn(stated: Fields, theta: float, turned: int, original: int, context: int) -> Rope:
-    """YaRN (Peng et al. 2023): pairs that turn often keep their pace, slow ones are slowed by `factor`, and attention is sharpened a little."""
+    """YaRN (Peng et al. 2023): pairs that turn often keep their pace, slow ones are slowed by
+    `factor`, and attention is sharpened a little.
+    """
     factor = stated.real("factor", 1.0, 1e6, default=context / original)
     slow, fast = stated.real("beta_slow", 1e-6, 1e6, default=1.0), stated.real("beta_fast", 1e-6, 1e6, default=32.0)
     if not slow < fast:
@@ -211,8 +225,8 @@ def _sharper(factor: float, scale: float) -> float:
 def _short(stated: Fields, theta: float, turned: int, original: int, context: int) -> Rope:
     """LongRoPE (Ding et al. 2024) as it is within the original context.
 
-    Behind it other divisors hold, also for the keys that are in the pages already: a context that grows past it would have to be computed again, so
-    that none does.
+    Behind it other divisors hold, also for the keys that are in the pages already: a context that
+    grows past it would have to be computed again, so that none does.
     """
     divisors = stated.get("short_factor")
     if (

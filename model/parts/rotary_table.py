@@ -1,8 +1,9 @@
 """Cosine and sine of every position, looked up instead of computed in each iteration.
 
-Owns one table per rotary embedding, which grows with the positions that are asked for. It does not know heads or layers; the decoder asks once
-a pass, and says how far the positions go: to look at them here would make the host wait for a device. Where passes are recorded and replayed the
-angles are computed each time: a recording could not grow a table.
+Owns one table per rotary embedding, which grows with the positions that are asked for. It does not
+know heads or layers; the decoder asks once a pass, and says how far the positions go: to look at
+them here would make the host wait for a device. Where passes are recorded and replayed the angles
+are computed each time: a recording could not grow a table.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _FIRST = 1024
 
 
 class RotaryTable:
-    """The angles of one rotary embedding, in a model's precision. With `recorded` there is no table."""
+    """The angles of one rotary embedding, in a model's precision. With `recorded` there is no
+    table.
+    """
 
     def __init__(self, rope: Rope, device: torch.device, dtype: torch.dtype, *, recorded: bool) -> None:
         self._frequencies = inverse_frequencies(rope, device)
@@ -28,7 +31,9 @@ class RotaryTable:
         self._cos, self._sin = self._angles(torch.arange(0, device=device))
 
     def at(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
-        """Cosine and sine, [n, 1, turned / 2] each, times the embedding's magnitude, for int64[n] positions, all below `end`."""
+        """Cosine and sine, [n, 1, turned / 2] each, times the embedding's magnitude, for int64[n]
+        positions, all below `end`.
+        """
         if self._recorded:
             return self._angles(positions)
         if end > len(self._cos):

@@ -1,7 +1,7 @@
 """Which layers of a model see no further than a window.
 
-Owns reading the sliding windows out of config.json, by the pattern of the family. It does not know attention; config puts the answer into each
-layer's shape, and the kernels mask by it.
+Owns reading the sliding windows out of config.json, by the pattern of the family. It does not know
+attention; config puts the answer into each layer's shape, and the kernels mask by it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from ..architectures import Architecture, Windows
 from ..model_json import Fields
 
 _TYPES = {"full_attention": False, "sliding_attention": True, "attention": False}
-"""What config.json may call a layer's attention -> whether it has a window; `attention` is an older word for the first."""
+"""What config.json may call a layer's attention -> whether it has a window; `attention` is an older
+word for the first.
+"""
 MAX_WINDOW = 2**24
 
 
 def layer_windows(architecture: Architecture, fields: Fields, layers: int, context: int) -> tuple[int | None, ...]:
-    """For each layer, how many tokens a query sees, itself included; None: all. `context` bounds prompt and output together.
+    """For each layer, how many tokens a query sees, itself included; None: all. `context` bounds
+    prompt and output together.
 
     Raises InvalidModel naming the field.
     """
@@ -45,7 +48,9 @@ def layer_windows(architecture: Architecture, fields: Fields, layers: int, conte
 
 
 def _refuse_windows(architecture: Architecture, fields: Fields, layers: int, context: int) -> None:
-    """A family without windows: Transformers would mask none, yet drop keys behind one from its cache."""
+    """A family without windows: Transformers would mask none, yet drop keys behind one from its
+    cache.
+    """
     types = _stated_types(fields, layers)
     window = fields.maybe_whole("sliding_window", 1, MAX_WINDOW)
     if (types is None and window is not None and window < context) or (types is not None and any(types)):

@@ -1,7 +1,8 @@
 """A model of the Hugging Face hub as a folder on this machine.
 
-Owns what an id looks like and the process that downloads one (`hub_download.py`): its start, its end, and how long it may bring nothing. It
-never imports the hub's library, so that a server holds none of it. `model_place.py` calls it.
+Owns what an id looks like and the process that downloads one (`hub_download.py`): its start, its
+end, and how long it may bring nothing. It never imports the hub's library, so that a server holds
+none of it. `model_place.py` calls it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ log = logging.getLogger("skipjoin.model")
 STALL_S = 60.0
 DEFAULT_REVISION = "main"
 LEAST_BYTES = 64 * 1024
-"""A download that brings less than this within the stall time, with more to come, is given up: a hub may drip."""
+"""A download that brings less than this within the stall time, with more to come, is given up: a
+hub may drip.
+"""
 _ID = re.compile(r"(?:\w[\w.\-]{0,95}/)?\w[\w.\-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"\w[\w.\-/]{0,255}", re.ASCII)
 _PAGE = re.compile(r"(?:https?:/+)?(?:www\.)?(?:huggingface\.co|hf\.co)/+", re.IGNORECASE)
@@ -36,7 +39,8 @@ MODULE = "skipjoin.model.source.hub_download"
 
 
 def hub_id(text: str) -> str | None:
-    """The id (`org/name` or `name`) that `text` is, its page's address included; None where it can be none.
+    """The id (`org/name` or `name`) that `text` is, its page's address included; None where it can
+    be none.
 
     Raises InvalidInput for the address of another revision than main.
     """
@@ -79,11 +83,13 @@ def check_revision(revision: str) -> str:
 def fetch(repo: str, revision: str | None, clock: Clock, stall_s: float = STALL_S) -> tuple[Path, str]:
     """The folder with a commit of `repo`, downloaded where it is not cached, and the commit.
 
-    `stall_s`: a hub that brings nothing new for so long is given up. Raises NotFound, Denied, Unavailable, InvalidModel, InvalidInput.
+    `stall_s`: a hub that brings nothing new for so long is given up. Raises NotFound, Denied,
+    Unavailable, InvalidModel, InvalidInput.
     """
     words = [repo] if revision is None else [repo, check_revision(revision)]
     download = _Download(repo, clock, stall_s)
-    # In a session of its own: Ctrl-C is this process's, which then ends the other. -P: as the engine's process.
+    # In a session of its own: Ctrl-C is this process's, which then ends the other. -P: as the
+    # engine's process.
     with subprocess.Popen(
         [sys.executable, "-P", "-m", MODULE, *words],
         stdin=subprocess.DEVNULL,

@@ -1,9 +1,12 @@
-"""The files of one model repository, from the Hugging Face hub into its cache: what runs in the process that `model/source/hub.py` starts.
+"""The files of one model repository, from the Hugging Face hub into its cache: what runs in the
+process that `model/source/hub.py` starts.
 
-Owns the requests to the hub, which files of a repository are needed, resuming, and the check of what came. It writes the cache that every other
-program of the hub uses, in its layout. It shows nothing: each line on standard output is one JSON object for the parent, and the last one is
-the folder or the error. A process of its own, because a hub can hang a request in more ways than a library can time out, and a process can be killed.
-`python -m skipjoin.model.source.hub_download REPO [REVISION]` runs it.
+Owns the requests to the hub, which files of a repository are needed, resuming, and the check of
+what came. It writes the cache that every other program of the hub uses, in its layout. It shows
+nothing: each line on standard output is one JSON object for the parent, and the last one is the
+folder or the error. A process of its own, because a hub can hang a request in more ways than a
+library can time out, and a process can be killed. `python -m skipjoin.model.source.hub_download
+REPO [REVISION]` runs it.
 """
 
 from __future__ import annotations
@@ -63,7 +66,9 @@ class HubFile:
 
 
 class Progress:
-    """Bytes that are here, told to the parent ten times a second; files are read by several threads."""
+    """Bytes that are here, told to the parent ten times a second; files are read by several
+    threads.
+    """
 
     def __init__(self, say: Say, clock: Clock) -> None:
         self._say, self._clock, self._lock = say, clock, Lock()
@@ -87,7 +92,9 @@ class Progress:
 
 
 class Cache:
-    """One repository's part of the hub's cache: blobs by their hash, snapshots by commit, refs by branch or tag."""
+    """One repository's part of the hub's cache: blobs by their hash, snapshots by commit, refs by
+    branch or tag.
+    """
 
     def __init__(self, root: Path, repo: str) -> None:
         self.home = root / ("models--" + repo.replace("/", "--"))
@@ -117,7 +124,9 @@ class Cache:
         partial.replace(ref)
 
     def keep_list(self, commit: str, names: Sequence[str]) -> None:
-        """Note what a whole copy of the commit has. Not among the refs, where each file is a branch or tag for the hub's own library."""
+        """Note what a whole copy of the commit has. Not among the refs, where each file is a branch
+        or tag for the hub's own library.
+        """
         path = self._list(commit)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
@@ -125,7 +134,9 @@ class Cache:
         partial.replace(path)
 
     def listed(self, commit: str) -> list[str] | None:
-        """The names that `keep_list` noted; None where there are none: another program made the copy."""
+        """The names that `keep_list` noted; None where there are none: another program made the
+        copy.
+        """
         try:
             names = json.loads(self._list(commit).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -137,7 +148,9 @@ class Cache:
         return self.home / ".skipjoin" / f"{commit}.json"
 
     def whole(self, commit: str) -> bool:
-        """Whether all that a model needs is in the folder of the commit: by the list, and without one as far as can be seen."""
+        """Whether all that a model needs is in the folder of the commit: by the list, and without
+        one as far as can be seen.
+        """
         folder = self.snapshot(commit)
         try:
             names = self.listed(commit) or [
@@ -151,7 +164,9 @@ class Cache:
 
 
 def weights_named(folder: Path, names: Sequence[str]) -> list[str]:
-    """The weight files of a repository whose small files are in `folder`. Raises InvalidModel where there are none of ours."""
+    """The weight files of a repository whose small files are in `folder`. Raises InvalidModel where
+    there are none of ours.
+    """
     if SINGLE in names:  # before an index, as the folder is read
         return [SINGLE]
     if INDEX in names:
@@ -192,7 +207,9 @@ def download(repo: str, revision: str | None, say: Say) -> Path:
 
 
 def _cached(cache: Cache, revision: str, say: Say, why: str = "") -> Path | None:
-    """The folder of what the cache holds of the revision, whole; None where it does not. `why` the hub was not asked."""
+    """The folder of what the cache holds of the revision, whole; None where it does not. `why` the
+    hub was not asked.
+    """
     known = cache.commit_of(revision)
     if known is None or not cache.whole(known):
         return None
@@ -208,7 +225,9 @@ def _refuse_offline(repo: str) -> Path:
 
 
 def _asked(repo: str, revision: str) -> tuple[str, dict[str, HubFile]]:
-    """What the hub says of the revision: its commit, and the files of its top folder that a model may need. Raises SkipjoinError."""
+    """What the hub says of the revision: its commit, and the files of its top folder that a model
+    may need. Raises SkipjoinError.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi(library_name="skipjoin")
@@ -299,7 +318,9 @@ def _one(repo: str, commit: str, file: HubFile, cache: Cache, progress: Progress
 
 
 def _to_blob(repo: str, commit: str, file: HubFile, blob: Path, progress: Progress) -> None:
-    """Download into a partial file beside the blob, going on where an earlier try ended; another process that is at it is waited for."""
+    """Download into a partial file beside the blob, going on where an earlier try ended; another
+    process that is at it is waited for.
+    """
     part = blob.with_name(f"{blob.name}.skipjoin.incomplete")
     with part.open("ab") as out:
         _lock(out, progress)
@@ -374,7 +395,9 @@ def _stream(repo: str, commit: str, file: HubFile, out: BinaryIO, progress: Prog
 
 
 def _chunks(repo: str, commit: str, file: HubFile, start: int) -> Iterator[tuple[bytes, int]]:
-    """The file's bytes from `start` on with the place of each; from 0 on where the hub cannot begin in the middle."""
+    """The file's bytes from `start` on with the place of each; from 0 on where the hub cannot begin
+    in the middle.
+    """
     from huggingface_hub import constants, get_session, get_token, hf_hub_url, hf_raise_for_status
 
     headers = {"User-Agent": "skipjoin", "Accept-Encoding": "identity"}
@@ -396,7 +419,9 @@ def _chunks(repo: str, commit: str, file: HubFile, start: int) -> Iterator[tuple
 
 
 def _is(part: Path, etag: str) -> bool:
-    """Whether the content is what its name says: SHA-256 of a large file, git's SHA-1 of a small one (mirrors: plain SHA-1, or no hash)."""
+    """Whether the content is what its name says: SHA-256 of a large file, git's SHA-1 of a small
+    one (mirrors: plain SHA-1, or no hash).
+    """
     if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", etag):
         return True
     with part.open("rb") as file:
@@ -409,7 +434,9 @@ def _is(part: Path, etag: str) -> bool:
 
 
 class _said_plainly:  # noqa: N801  a context manager, read as a phrase
-    """What the hub's library raises, as an error of ours that says what to do. No address and no token stands in one."""
+    """What the hub's library raises, as an error of ours that says what to do. No address and no
+    token stands in one.
+    """
 
     def __init__(self, repo: str, revision: str) -> None:
         self._repo, self._revision = repo, revision

@@ -1,7 +1,8 @@
 """Where a model is: the folder for what a person typed, and the names by which clients may call it.
 
-Owns the decision between a folder and an id of the hub, and the names that follow from either. It reads no file of a model; hub.py downloads. Every
-command that takes a model asks here, `LLM` and the server too.
+Owns the decision between a folder and an id of the hub, and the names that follow from either. It
+reads no file of a model; hub.py downloads. Every command that takes a model asks here, `LLM` and
+the server too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _SNAPSHOT = re.compile(r"models--(?P<id>.+)/snapshots/[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class ModelPlace:
-    """A folder that is there, the names of the model in it, and the hub's commit if it came from there."""
+    """A folder that is there, the names of the model in it, and the hub's commit if it came from
+    there.
+    """
 
     folder: Path
     names: tuple[str, ...]
@@ -28,7 +31,9 @@ class ModelPlace:
 
 
 def names_of(folder: Path) -> tuple[str, ...]:
-    """What clients call the model in `folder`, the usual name first: the folder's name, or `org/name` and `name` of a snapshot of the hub."""
+    """What clients call the model in `folder`, the usual name first: the folder's name, or
+    `org/name` and `name` of a snapshot of the hub.
+    """
     whole = folder.resolve()
     found = _SNAPSHOT.fullmatch("/".join(whole.parts[-3:]))
     if found is None:
@@ -40,9 +45,11 @@ def names_of(folder: Path) -> tuple[str, ...]:
 def find_model(
     asked: str, revision: str | None = None, *, stall_s: float = STALL_S, clock: Clock | None = None
 ) -> ModelPlace:
-    """The folder of the model that `asked` is, a folder or an id of the hub, whose `revision` (default: main) is downloaded where it is not cached.
+    """The folder of the model that `asked` is, a folder or an id of the hub, whose `revision`
+    (default: main) is downloaded where it is not cached.
 
-    Raises InvalidModel where neither is there, InvalidInput for a page of another revision, and for an id what `hub.fetch` raises.
+    Raises InvalidModel where neither is there, InvalidInput for a page of another revision, and for
+    an id what `hub.fetch` raises.
     """
     if not asked:
         raise InvalidModel("The model is empty; give a folder or an id of the hub (org/name).", field="model")

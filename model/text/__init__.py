@@ -1,1 +1,3 @@
-"""Between text and tokens: the tokenizer, the chat template and the process that renders it. Knows no torch."""
+"""Between text and tokens: the tokenizer, the chat template and the process that renders it. Knows
+no torch.
+"""

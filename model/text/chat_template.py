@@ -1,9 +1,11 @@
 """A model's chat template, compiled in a sandbox.
 
-Owns the jinja environment that templates are written for, as Transformers gives it to them: loop controls, `{% generation %}`, `tojson`,
-`raise_exception`, `strftime_now`, and the names that are always there (`tools` and `documents` are None). The sandbox keeps a template from Python's
-attributes; it does not keep it from taking all the time and memory there is. That is why template_process runs it, in a process of its own, and
-nothing else in the product does. It knows neither tokens nor processes.
+Owns the jinja environment that templates are written for, as Transformers gives it to them: loop
+controls, `{% generation %}`, `tojson`, `raise_exception`, `strftime_now`, and the names that are
+always there (`tools` and `documents` are None). The sandbox keeps a template from Python's
+attributes; it does not keep it from taking all the time and memory there is. That is why
+template_process runs it, in a process of its own, and nothing else in the product does. It knows
+neither tokens nor processes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _SHOWN = 300
 
 
 class TemplateFailure(Exception):
-    """A template that does not compile, or a conversation that it cannot render or refuses; the message is for a person."""
+    """A template that does not compile, or a conversation that it cannot render or refuses; the
+    message is for a person.
+    """
 
 
 class TooMuchText(Exception):
@@ -39,7 +43,9 @@ class _Refused(TemplateRuntimeError):
 
 
 class _Generation(Extension):
-    """`{% generation %} ... {% endgeneration %}` marks what an assistant said, for training; its content is rendered as it stands."""
+    """`{% generation %} ... {% endgeneration %}` marks what an assistant said, for training; its
+    content is rendered as it stands.
+    """
 
     tags = {"generation"}  # noqa: RUF012 - jinja's own declaration is this one
 
@@ -86,7 +92,8 @@ def _check_name(name: object) -> None:
 
 
 class ChatTemplate:
-    """A compiled template. `special` are the names that templates expect, such as bos_token and eos_token.
+    """A compiled template. `special` are the names that templates expect, such as bos_token and
+    eos_token.
 
     Raises TemplateFailure for a template that does not compile, naming what is missing.
     """
@@ -117,8 +124,8 @@ class ChatTemplate:
     def render(self, messages: Sequence[Mapping[str, Any]], most_characters: int) -> str:
         """The prompt's text, up to where the answer begins.
 
-        Raises TemplateFailure when the template refuses the conversation (its message is passed on) or fails, TooMuchText for more than
-        `most_characters`.
+        Raises TemplateFailure when the template refuses the conversation (its message is passed on)
+        or fails, TooMuchText for more than `most_characters`.
         """
         pieces: list[str] = []
         try:

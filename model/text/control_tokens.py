@@ -1,8 +1,9 @@
 """Special tokens that stand in what people wrote.
 
-Owns finding them and marking them, so that they stay text when a template has written its own around them. A marked token stands between two
-characters of the private use area that no text holds; a template sees the token as it was written. It knows neither template nor model;
-tokenizer marks with it before a conversation is rendered and takes the rendered text apart by it.
+Owns finding them and marking them, so that they stay text when a template has written its own
+around them. A marked token stands between two characters of the private use area that no text
+holds; a template sees the token as it was written. It knows neither template nor model; tokenizer
+marks with it before a conversation is rendered and takes the rendered text apart by it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Marks:
     found: frozenset[str]
 
     def parts(self, rendered: str) -> Iterator[tuple[str, bool]]:
-        """The text between the marks, in order, with whether it is a marked token. A mark that a template tore off still parts the text.
+        """The text between the marks, in order, with whether it is a marked token. A mark that a
+        template tore off still parts the text.
 
         One after the other, so that other threads come in between.
         """
@@ -53,12 +55,15 @@ class ControlTokens:
         self._beginnings = re.compile(
             "|".join(sorted({re.escape(content[:2]) for content in self._contents})) or "(?!)"
         )
-        # A tokenizer without a vocabulary of its own knows nothing but these, and says where they are.
+        # A tokenizer without a vocabulary of its own knows nothing but these, and says where they
+        # are.
         self._finder = tokenizers.Tokenizer(tokenizers.models.BPE())
         self._finder.add_tokens([AddedToken(content, normalized=False) for content in self._contents])
 
     def find(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """Where tokens stand in each text, the longest first where several begin. Raises InvalidInput for a lone surrogate."""
+        """Where tokens stand in each text, the longest first where several begin. Raises
+        InvalidInput for a lone surrogate.
+        """
         found: dict[int, list[tuple[int, int]]] = {}
         hard = []
         for number, text in enumerate(texts):
@@ -75,7 +80,9 @@ class ControlTokens:
         return [found.get(number, []) for number in range(len(texts))]
 
     def _few(self, text: str) -> list[tuple[int, int]] | None:
-        """Where tokens stand in a text with few places that look like the beginning of one, which most have; None for many."""
+        """Where tokens stand in a text with few places that look like the beginning of one, which
+        most have; None for many.
+        """
         found: list[tuple[int, int]] = []
         looked, behind = 0, 0
         for first in self._candidates(text):
@@ -92,7 +99,9 @@ class ControlTokens:
         return found
 
     def _many(self, text: str) -> list[tuple[int, int]]:
-        """Where tokens stand in any text. A window at a time: the library takes a hundred bytes for each of the text's."""
+        """Where tokens stand in any text. A window at a time: the library takes a hundred bytes for
+        each of the text's.
+        """
         found: list[tuple[int, int]] = []
         window = 0
         while window < len(text):
@@ -106,7 +115,9 @@ class ControlTokens:
         return found
 
     def _candidates(self, text: str) -> Iterator[int]:
-        """Where something begins as a token does. A window at a time, so that other threads come in between."""
+        """Where something begins as a token does. A window at a time, so that other threads come in
+        between.
+        """
         for window in range(0, len(text), _WINDOW):
             behind = window + _WINDOW
             for place in self._beginnings.finditer(text, window, behind + 1):
@@ -114,7 +125,9 @@ class ControlTokens:
                     yield place.start()
 
     def mark(self, texts: Sequence[str]) -> tuple[list[str], Marks | None]:
-        """The texts with their tokens marked; None for the marks where no text holds any. Raises InvalidInput where no characters are left for it."""
+        """The texts with their tokens marked; None for the marks where no text holds any. Raises
+        InvalidInput where no characters are left for it.
+        """
         places = self.find(texts)
         if not any(places):
             return list(texts), None

@@ -1,7 +1,8 @@
 """Which tokens end a job.
 
-Owns putting together what config.json, generation_config.json and the tokenizer's files say of it, and the sentences for a person where they
-disagree. It does not know how a job ends; config reads the answer into `ModelConfig.eos_ids`, which door and engine both take.
+Owns putting together what config.json, generation_config.json and the tokenizer's files say of it,
+and the sentences for a person where they disagree. It does not know how a job ends; config reads
+the answer into `ModelConfig.eos_ids`, which door and engine both take.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .tokenizer_files import tokenizer_settings
 
 @dataclass(frozen=True, slots=True)
 class TokenizerEnd:
-    """The tokenizer's end token. `of_class`: the class that names it, where no file of the tokenizer does; else "".
+    """The tokenizer's end token. `of_class`: the class that names it, where no file of the
+    tokenizer does; else "".
 
     `id` may be a token that the model does not have.
     """
@@ -34,7 +36,8 @@ class TokenizerEnd:
 
 @dataclass(frozen=True, slots=True)
 class StatedEnds:
-    """What each source says. `config` None: config.json leaves the field out; (): it says that there is none.
+    """What each source says. `config` None: config.json leaves the field out; (): it says that
+    there is none.
 
     `family` is what Transformers takes where a config.json of this family says nothing.
     """
@@ -54,7 +57,9 @@ class Ends:
 
 
 def choose_ends(stated: StatedEnds, vocab_size: int) -> Ends:
-    """All that any file names: fine-tunes often write a new one to one file only, and a job that misses it never ends."""
+    """All that any file names: fine-tunes often write a new one to one file only, and a job that
+    misses it never ends.
+    """
     config = stated.config or ()
     remarks = []
     end = stated.tokenizer
@@ -77,7 +82,9 @@ def choose_ends(stated: StatedEnds, vocab_size: int) -> Ends:
 
 
 def _unnamed(taken: Mapping[int, str]) -> str:
-    """A sentence where no file names an end token. `taken`: those that end a job nevertheless, and who says so."""
+    """A sentence where no file names an end token. `taken`: those that end a job nevertheless, and
+    who says so.
+    """
     if not taken:
         return "No file of the model names an end token: jobs end at max_new_tokens or a stop string. Set eos_token_id in generation_config.json."
     said = "; ".join(f"{token} is taken, by {source}" for token, source in sorted(taken.items()))
@@ -87,7 +94,9 @@ def _unnamed(taken: Mapping[int, str]) -> str:
 def _disagreement(
     config: tuple[int, ...], generation: tuple[int, ...], tokenizer: TokenizerEnd | None, ids: set[int]
 ) -> list[str]:
-    """A sentence where the file that decides in Transformers lacks an end token that another file names."""
+    """A sentence where the file that decides in Transformers lacks an end token that another file
+    names.
+    """
     if ids == set(generation or config):
         return []
     said = [
@@ -102,7 +111,8 @@ def _disagreement(
 
 
 def tokenizer_end(folder: Path, config: Mapping[str, Any]) -> TokenizerEnd | None:
-    """The tokenizer's end token: its files' word, and where they leave it out that of its class, which `config`, config.json, may name.
+    """The tokenizer's end token: its files' word, and where they leave it out that of its class,
+    which `config`, config.json, may name.
 
     None where there is none. Raises InvalidModel for a file that is no JSON object.
     """

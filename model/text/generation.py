@@ -1,7 +1,8 @@
 """How a model's makers want it to be sampled.
 
-Owns the reading of generation_config.json but for its end tokens: what is obeyed as a default of requests, and what a person is told of the rest. It
-imports no torch, because the door uses it. `serving/tokenizers.py` calls it.
+Owns the reading of generation_config.json but for its end tokens: what is obeyed as a default of
+requests, and what a person is told of the rest. It imports no torch, because the door uses it.
+`serving/tokenizers.py` calls it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """What a request leaves out: its `sampling`, and the cap `max_new_tokens` (None: the file names none). `remarks`: what the file asks in vain."""
+    """What a request leaves out: its `sampling`, and the cap `max_new_tokens` (None: the file names
+    none). `remarks`: what the file asks in vain.
+    """
 
     sampling: SamplingParams
     max_new_tokens: int | None
@@ -59,7 +62,9 @@ class Recommended:
 
 
 def sampling_defaults(folder: str | Path) -> SamplingParams:
-    """Sampling of a request that says nothing about it; what the file asks in vain is logged. Raises InvalidModel naming the field."""
+    """Sampling of a request that says nothing about it; what the file asks in vain is logged.
+    Raises InvalidModel naming the field.
+    """
     found = recommended(folder)
     for remark in found.remarks:
         log.warning("%s", remark)
@@ -69,8 +74,8 @@ def sampling_defaults(folder: str | Path) -> SamplingParams:
 def recommended(folder: str | Path) -> Recommended:
     """As the file says where it says something, else the whole distribution at temperature 1.
 
-    A file that says `do_sample: false` asks for the most likely token, whatever it says of filters; `top_p: 0` keeps that token alone.
-    Raises InvalidModel naming the field.
+    A file that says `do_sample: false` asks for the most likely token, whatever it says of filters;
+    `top_p: 0` keeps that token alone. Raises InvalidModel naming the field.
     """
     raw = read_json(Path(folder), FILE, required=False)
     said: dict[str, Any] = {name: raw[name] for name in _FIELDS if raw.get(name) is not None}

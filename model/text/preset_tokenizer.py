@@ -1,7 +1,7 @@
 """A tokenizer for random models, made on the spot.
 
-Owns the training of a byte-level BPE tokenizer on Python's own documentation, and its special tokens. It knows no model; presets writes it beside the
-weights.
+Owns the training of a byte-level BPE tokenizer on Python's own documentation, and its special
+tokens. It knows no model; presets writes it beside the weights.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ _DOCUMENTED_MODULES = (
 
 
 def train_tokenizer(vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer of exactly `vocab_size` tokens; a text too small for that is filled up with reserved special tokens."""
+    """A byte-level BPE tokenizer of exactly `vocab_size` tokens; a text too small for that is
+    filled up with reserved special tokens.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -105,7 +107,9 @@ def train_tokenizer(vocab_size: int) -> Tokenizer:
 
 
 def _training_text() -> Iterator[str]:
-    """Python's language reference, which every installation carries for `help()`, and the docstrings of some of its modules."""
+    """Python's language reference, which every installation carries for `help()`, and the
+    docstrings of some of its modules.
+    """
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
@@ -114,14 +118,17 @@ def _training_text() -> Iterator[str]:
         module = importlib.import_module(name)
         for member in _documented(module):
             for documented in (member, *(_documented(member) if isinstance(member, type) else ())):
-                # Looked up without asking the object: some of typing's answer with a deprecation warning.
+                # Looked up without asking the object: some of typing's answer with a deprecation
+                # warning.
                 doc = inspect.getattr_static(documented, "__doc__", None)
                 if isinstance(doc, str):
                     yield doc
 
 
 def _documented(owner: object) -> list[object]:
-    """Classes and routines by name, and nothing else: submodules and caches come and go with what else this process did."""
+    """Classes and routines by name, and nothing else: submodules and caches come and go with what
+    else this process did.
+    """
     members = [member for _, member in sorted(vars(owner).items())]
     kinds = (type, property, classmethod, staticmethod)
     return [member for member in members if isinstance(member, kinds) or inspect.isroutine(member)]

@@ -1,11 +1,13 @@
 """Renders conversations in a process that may die of it.
 
-Owns the template's process: started when it is first needed, asked over two pipes, killed and started again when a rendering takes too much time
-or memory. The caller gets a typed error then, and nothing else is hurt. It does not know what a template says; template_process does. tokenizer
+Owns the template's process: started when it is first needed, asked over two pipes, killed and
+started again when a rendering takes too much time or memory. The caller gets a typed error then,
+and nothing else is hurt. It does not know what a template says; template_process does. tokenizer
 holds one renderer, from threads of the door or from `LLM`.
 
-The process ends with its standard input, or by its own alarm, so it outlives neither this object nor this process. It is not tied to the thread that
-started it (as the kernel's death signal would be): a thread of a pool may go at any time.
+The process ends with its standard input, or by its own alarm, so it outlives neither this object
+nor this process. It is not tied to the thread that started it (as the kernel's death signal would
+be): a thread of a pool may go at any time.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ class _Ended(Exception):
 
 
 class Renderer:
-    """The renderings of one template, one at a time; thread-safe. `special` are the names of tokens that the template may use."""
+    """The renderings of one template, one at a time; thread-safe. `special` are the names of tokens
+    that the template may use.
+    """
 
     def __init__(self, source: str, special: Mapping[str, str], bounds: RenderBounds) -> None:
         self._bounds = bounds
@@ -91,15 +95,18 @@ class Renderer:
         return not running and self._broken is None and not self._closed
 
     def start(self) -> None:
-        """Have the template compiled. Raises InvalidInput when it does not compile, or not within its bounds, Unavailable where `render` does."""
+        """Have the template compiled. Raises InvalidInput when it does not compile, or not within
+        its bounds, Unavailable where `render` does.
+        """
         with self._turn:
             self._ready_process()
 
     def render(self, messages: Sequence[Mapping[str, Any]], most_characters: int = MOST_CHARACTERS) -> str:
         """The prompt's text, up to where the answer begins.
 
-        Raises InvalidInput when the template does not compile, refuses the conversation or goes beyond its bounds, RenderedTooLong when it makes
-        more than `most_characters`, Unavailable when no process can be started, or it is killed from outside or by `close`.
+        Raises InvalidInput when the template does not compile, refuses the conversation or goes
+        beyond its bounds, RenderedTooLong when it makes more than `most_characters`, Unavailable
+        when no process can be started, or it is killed from outside or by `close`.
         """
         # A message at a time, so that other threads come in between.
         listed = ", ".join([json.dumps(message) for message in messages])
@@ -134,7 +141,8 @@ class Renderer:
             raise self._no_chat()
         try:
             process = subprocess.Popen(
-                # -P: a module of the folder that the server was started in must not pass for one of Python's.
+                # -P: a module of the folder that the server was started in must not pass for one of
+                # Python's.
                 [sys.executable, "-P", "-m", PROCESS_MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -176,7 +184,9 @@ class Renderer:
     def _ask(
         self, process: subprocess.Popen[bytes], request: bytes, within_s: float, *, starting: bool = False
     ) -> Frame:
-        """Write a request and read the answer. Raises BeyondBounds or Unavailable, with the process gone, when none comes in time."""
+        """Write a request and read the answer. Raises BeyondBounds or Unavailable, with the process
+        gone, when none comes in time.
+        """
         until_ns = self._clock.now_ns() + int(within_s * 1e9)
         assert process.stdin is not None and process.stdout is not None
         try:

@@ -1,12 +1,15 @@
 """The process in which a model's chat template runs.
 
-Owns the bounds that the kernel holds: memory, processor time, no further files, no cores, and an alarm that ends the process when a rendering goes on
-after its parent has gone. A template is foreign code: it may loop for ever or ask for all memory, within the C code of one operation too, where
-nothing but the end of its process stops it. It imports jinja2, and neither torch nor tokenizers. It knows no model; `renderer` starts it as
-`python -P -m`, writes requests to its standard input and reads answers from its standard output.
+Owns the bounds that the kernel holds: memory, processor time, no further files, no cores, and an
+alarm that ends the process when a rendering goes on after its parent has gone. A template is
+foreign code: it may loop for ever or ask for all memory, within the C code of one operation too,
+where nothing but the end of its process stops it. It imports jinja2, and neither torch nor
+tokenizers. It knows no model; `renderer` starts it as `python -P -m`, writes requests to its
+standard input and reads answers from its standard output.
 
-A frame is a kind (one byte), a length (four bytes) and as many bytes. The first request (JSON) is the template with its bounds, those after it are
-conversations. An answer is text or a sentence, by its kind. `model/text/renderer.py` has the other end.
+A frame is a kind (one byte), a length (four bytes) and as many bytes. The first request (JSON) is
+the template with its bounds, those after it are conversations. An answer is text or a sentence, by
+its kind. `model/text/renderer.py` has the other end.
 """
 
 from __future__ import annotations
@@ -56,7 +59,9 @@ def main() -> None:
 
 
 def _answer(work: Callable[[], tuple[Kind, str]], time_s: float) -> None:
-    """Do it within the time, and write what came of it. Exits after a lack of memory: what is left of it is in pieces."""
+    """Do it within the time, and write what came of it. Exits after a lack of memory: what is left
+    of it is in pieces.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = math.ceil(used.ru_utime + used.ru_stime + time_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))

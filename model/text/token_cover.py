@@ -1,8 +1,10 @@
 """How much text one token can stand for, at most.
 
-Owns a lower bound on the tokens of a text that costs no encoding: a long text is refused by it in the time that it takes to count its bytes.
-The bound is never more than the text really has. Where a tokenizer may swallow text without bound (a pattern replaced by nothing, unknown characters
-that become one token), there is none, and only encoding tells. It knows tokenizer.json, no folder; tokenizer asks it.
+Owns a lower bound on the tokens of a text that costs no encoding: a long text is refused by it in
+the time that it takes to count its bytes. The bound is never more than the text really has. Where a
+tokenizer may swallow text without bound (a pattern replaced by nothing, unknown characters that
+become one token), there is none, and only encoding tells. It knows tokenizer.json, no folder;
+tokenizer asks it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from tokenizers import AddedToken
 _PIECE = 2**18
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _COMPOSED = 6.0
-"""Bytes of text per byte of its composed form: at most four characters of four bytes become one of three, or three of them one of two."""
+"""Bytes of text per byte of its composed form: at most four characters of four bytes become one of
+three, or three of them one of two.
+"""
 _LOWERED = 4.0
 _SHRINKS = {"NFC": _COMPOSED, "NFKC": _COMPOSED, "NFD": _COMPOSED, "NFKD": _COMPOSED, "Lowercase": _LOWERED}
 _KEEPS = {"Prepend", "ByteLevel", "Metaspace", "Digits", "UnicodeScripts"}
@@ -26,7 +30,9 @@ _SPACELESS = {"Strip", "Whitespace", "WhitespaceSplit", "BertPreTokenizer"}
 
 @dataclass(frozen=True, slots=True)
 class TokenCover:
-    """`most_bytes` of text (UTF-8) lie behind a token at most; None: there is no bound. `spaces_free`: white space is not counted."""
+    """`most_bytes` of text (UTF-8) lie behind a token at most; None: there is no bound.
+    `spaces_free`: white space is not counted.
+    """
 
     most_bytes: float | None
     spaces_free: bool = False
@@ -97,7 +103,9 @@ def cover_of(raw: Mapping[str, Any], matched: Iterable[AddedToken]) -> TokenCove
 
 
 def _longest(model: Mapping[str, Any], *, byte_level: bool) -> int | None:
-    """Bytes of the longest token of the vocabulary; None where unknown characters have no token each."""
+    """Bytes of the longest token of the vocabulary; None where unknown characters have no token
+    each.
+    """
     vocab = model["vocab"]
     tokens = set(vocab) if isinstance(vocab, dict) else {entry[0] for entry in vocab}
     kind = model.get("type")
@@ -115,7 +123,9 @@ def _longest(model: Mapping[str, Any], *, byte_level: bool) -> int | None:
 
 
 def byte_letters() -> dict[str, int]:
-    """The letter that byte-level BPE writes for each byte (GPT-2): printable Latin-1 as itself, the others from U+0100 on, in order."""
+    """The letter that byte-level BPE writes for each byte (GPT-2): printable Latin-1 as itself, the
+    others from U+0100 on, in order.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

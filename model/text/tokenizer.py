@@ -1,8 +1,9 @@
 """Text to token ids and back, for the model in a folder.
 
-Owns encoding, the bytes behind every token id, and chat prompts. Special tokens written in a user's text stay text: nobody ends a turn or forges a
-role by typing its marker. A text that cannot fit is refused before it is encoded, and what is encoded leaves the interpreter to other threads
-meanwhile. It does not import torch, because the door uses it.
+Owns encoding, the bytes behind every token id, and chat prompts. Special tokens written in a user's
+text stay text: nobody ends a turn or forges a role by typing its marker. A text that cannot fit is
+refused before it is encoded, and what is encoded leaves the interpreter to other threads meanwhile.
+It does not import torch, because the door uses it.
 """
 
 from __future__ import annotations
@@ -45,14 +46,19 @@ class Rendered:
 
 
 class ModelTokenizer:
-    """The tokenizer of one model; thread-safe. `token_bytes[id]` is b"" for special tokens and ids that the tokenizer does not know."""
+    """The tokenizer of one model; thread-safe. `token_bytes[id]` is b"" for special tokens and ids
+    that the tokenizer does not know.
+    """
 
     def __init__(self, folder: str | Path, bounds: RenderBounds | None = None) -> None:
-        """`bounds` are those of a template's rendering. Raises InvalidModel for a folder whose config or tokenizer cannot be used."""
+        """`bounds` are those of a template's rendering. Raises InvalidModel for a folder whose
+        config or tokenizer cannot be used.
+        """
         path = Path(folder)
         config = load_config(path)
         files = read_tokenizer_files(path, config.vocab_size)
-        # One instance takes special tokens in the text for text, the other one for what they are; flags of a shared one would race.
+        # One instance takes special tokens in the text for text, the other one for what they are;
+        # flags of a shared one would race.
         self._plain, self._aware = files.build(), files.build()
         self._plain.encode_special_tokens = True
         self._aware.encode_special_tokens = files.split_special
@@ -77,7 +83,8 @@ class ModelTokenizer:
             self._renderers.put(renderer)
 
     def _check_known(self) -> None:
-        """Raise InvalidModel for tokens of the vocabulary, or around every prompt, that the model does not have.
+        """Raise InvalidModel for tokens of the vocabulary, or around every prompt, that the model
+        does not have.
 
         An added token may lie beyond: it is refused where a prompt holds it.
         """
@@ -95,32 +102,40 @@ class ModelTokenizer:
         return self._plain.id_to_token(token)
 
     def check_size(self, text: str, most_tokens: int) -> None:
-        """Without encoding it: raise NeverFits for a text that has more tokens however it is encoded, InvalidInput for a lone surrogate."""
+        """Without encoding it: raise NeverFits for a text that has more tokens however it is
+        encoded, InvalidInput for a lone surrogate.
+        """
         self._refuse_long(self._cover, text, most_tokens, "text")
 
     def encode(self, text: str, most_tokens: int | None = None) -> list[int]:
         """Token ids of a prompt, with the begin token where the model has one.
 
-        Raises InvalidInput for text that is no valid Unicode, NeverFits for more than `most_tokens`.
+        Raises InvalidInput for text that is no valid Unicode, NeverFits for more than
+        `most_tokens`.
         """
         self._refuse_long(self._cover, text, most_tokens, "text")
         (encoding,) = _encoded(self._plain, [text], "text", add_special_tokens=True)
         return _ids([encoding], most_tokens, "text")
 
     def encode_chat(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> list[int]:
-        """Token ids of a conversation by the model's template, up to where the answer begins. Raises as `render` and `encode_rendered` do."""
+        """Token ids of a conversation by the model's template, up to where the answer begins.
+        Raises as `render` and `encode_rendered` do.
+        """
         return self.encode_rendered(self.render(messages, most_tokens), most_tokens)
 
     def check_chat(self) -> None:
-        """Have the template compiled. Raises InvalidInput saying why there is no chat, Unavailable when no process can be started."""
+        """Have the template compiled. Raises InvalidInput saying why there is no chat, Unavailable
+        when no process can be started.
+        """
         with self._renderer() as renderer:
             renderer.start()
 
     def render(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> Rendered:
         """A conversation by the model's template, in a process of its own.
 
-        Raises InvalidInput when the model has no template, or the template refuses the conversation or goes beyond its bounds, NeverFits for more
-        text than `most_tokens` can be, Unavailable when no process can be started now.
+        Raises InvalidInput when the model has no template, or the template refuses the conversation
+        or goes beyond its bounds, NeverFits for more text than `most_tokens` can be, Unavailable
+        when no process can be started now.
         """
         if not self._all_renderers:
             raise InvalidInput(self._no_chat, field="messages")
@@ -144,7 +159,9 @@ class ModelTokenizer:
             raise too_long(most_tokens + 1, most_tokens + 1, "messages", at_least=True) from None
 
     def encode_rendered(self, rendered: Rendered, most_tokens: int | None = None) -> list[int]:
-        """Token ids of a rendered conversation. Raises InvalidInput for text that is no valid Unicode, NeverFits for more than `most_tokens`."""
+        """Token ids of a rendered conversation. Raises InvalidInput for text that is no valid
+        Unicode, NeverFits for more than `most_tokens`.
+        """
         if rendered.marks is None:
             self._refuse_long(self._chat_cover, rendered.text, most_tokens, "messages")
             found = _encoded(self._aware, [rendered.text], "messages", add_special_tokens=False)
@@ -168,7 +185,9 @@ class ModelTokenizer:
         return ids
 
     def _encoded_parts(self, texts: list[str], *, first: bool) -> list[list[int]]:
-        """Ids of parts from the middle of a text, but for the `first`, with what the template wrote for what it is."""
+        """Ids of parts from the middle of a text, but for the `first`, with what the template wrote
+        for what it is.
+        """
         guard, guard_ids = self._guard
         guarded = [text if first and not at else guard + text for at, text in enumerate(texts)]
         found = [encoding.ids for encoding in _encoded(self._aware, guarded, "messages", add_special_tokens=False)]
@@ -211,7 +230,9 @@ class ModelTokenizer:
         return other
 
     def _give_back(self, renderer: Renderer) -> None:
-        """At once, or when its process has started anew: a conversation takes what is ready, and none waits for the start while another is."""
+        """At once, or when its process has started anew: a conversation takes what is ready, and
+        none waits for the start while another is.
+        """
         if not renderer.waits_to_start:
             self._renderers.put(renderer)
             return
@@ -229,13 +250,17 @@ class ModelTokenizer:
             self._renderers.put(renderer)
 
     def _refuse_long(self, cover: TokenCover, text: str, most_tokens: int | None, field: str) -> None:
-        """Raise NeverFits for a text that has too many tokens however it is encoded, InvalidInput for a lone surrogate."""
+        """Raise NeverFits for a text that has too many tokens however it is encoded, InvalidInput
+        for a lone surrogate.
+        """
         if most_tokens is not None and (fewest := _fewest(cover, text, field)) > most_tokens:
             raise too_long(fewest, most_tokens + 1, field, at_least=True)
 
     @cached_property
     def _guard(self) -> tuple[str, list[int]]:
-        """A character that takes the space put before a text, so that a text from the middle gets none, and its ids; "" where none is put."""
+        """A character that takes the space put before a text, so that a text from the middle gets
+        none, and its ids; "" where none is put.
+        """
         if not self._adds_prefix:
             return "", []
         letters = {chr(byte): letter for letter, byte in byte_letters().items()} if self._byte_level else {}
@@ -314,7 +339,9 @@ def _ids(encodings: Sequence[tokenizers.Encoding], most_tokens: int | None, fiel
 
 
 def _control_tokens(files: TokenizerFiles, added: Sequence[tokenizers.AddedToken]) -> ControlTokens:
-    """Tokens that a user must not be able to write: the special ones, and others that the template itself writes."""
+    """Tokens that a user must not be able to write: the special ones, and others that the template
+    itself writes.
+    """
     special = {token.content for token in added if token.special}
     others = {token.content for token in added if not token.special and not token.content.isspace()}
     if files.template is not None and others:
@@ -325,7 +352,9 @@ def _control_tokens(files: TokenizerFiles, added: Sequence[tokenizers.AddedToken
 
 
 def _is_byte_level(raw: Mapping[str, Any]) -> bool:
-    """True for byte-level BPE, false for sentencepiece with byte fallback. Raises InvalidModel for anything else."""
+    """True for byte-level BPE, false for sentencepiece with byte fallback. Raises InvalidModel for
+    anything else.
+    """
     decoder = raw.get("decoder") or {}
     parts = decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []
     kinds = {part.get("type") for part in parts if isinstance(part, dict)}

@@ -1,8 +1,9 @@
 """What a tokenizer's class changes in its tokenizer.json.
 
-Owns the rule by which Transformers chooses a class for a folder, and the four classes that serve the families here and bring a pipeline of their own:
-they take vocabulary and merges from tokenizer.json and leave its normaliser, pre-tokenizer and decoder. With every other class the file is used as it
-stands. It knows JSON alone; tokenizer_files calls it.
+Owns the rule by which Transformers chooses a class for a folder, and the four classes that serve
+the families here and bring a pipeline of their own: they take vocabulary and merges from
+tokenizer.json and leave its normaliser, pre-tokenizer and decoder. With every other class the file
+is used as it stands. It knows JSON alone; tokenizer_files calls it.
 """
 
 from __future__ import annotations
@@ -21,16 +22,22 @@ _QWEN_SPLIT = (
 
 @dataclass(frozen=True, slots=True)
 class TokenizerClass:
-    """A class with a pipeline of its own. `tokens` are its named special tokens where the folder names none."""
+    """A class with a pipeline of its own. `tokens` are its named special tokens where the folder
+    names none.
+    """
 
     name: str
     tokens: Mapping[str, str]
     pipeline: Callable[[JsonObject, Mapping[str, Any], Mapping[str, str]], JsonObject]
-    """Of tokenizer.json, tokenizer_config.json and the named special tokens: the four parts as the class makes them."""
+    """Of tokenizer.json, tokenizer_config.json and the named special tokens: the four parts as the
+    class makes them.
+    """
     adds_named: bool = False  # named tokens become special ones whatever the files say
 
     def applied(self, raw: JsonObject, settings: Mapping[str, Any], named: Mapping[str, str]) -> JsonObject:
-        """tokenizer.json with the pipeline of the class; the added tokens are left to be added again."""
+        """tokenizer.json with the pipeline of the class; the added tokens are left to be added
+        again.
+        """
         parts = self.pipeline(raw, settings, named)
         model = {**parts.pop("model"), "type": "BPE", "dropout": None}
         model |= {"vocab": raw["model"].get("vocab"), "merges": raw["model"].get("merges", [])}

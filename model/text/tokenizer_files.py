@@ -1,7 +1,8 @@
 """The tokenizer files of a model folder, as Transformers 5 reads them.
 
-Owns which file wins: named special tokens of tokenizer_config.json and special_tokens_map.json, added tokens, the chat template's places, and the
-pipeline that a tokenizer's class makes. It bounds them before anything is built of them. It does not encode; tokenizer does, of what this reads.
+Owns which file wins: named special tokens of tokenizer_config.json and special_tokens_map.json,
+added tokens, the chat template's places, and the pipeline that a tokenizer's class makes. It bounds
+them before anything is built of them. It does not encode; tokenizer does, of what this reads.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class TokenizerFiles:
     _text: str
 
     def build(self) -> tokenizers.Tokenizer:
-        """The tokenizer, with every added token, without truncation and padding. Raises InvalidModel."""
+        """The tokenizer, with every added token, without truncation and padding. Raises
+        InvalidModel.
+        """
         try:
             tokenizer = tokenizers.Tokenizer.from_str(self._text)
             tokenizer.no_truncation()
@@ -71,7 +74,9 @@ class TokenizerFiles:
 
 
 def read_tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
-    """Read and bound them, for a model of so many tokens. Raises InvalidModel naming the file and what to do."""
+    """Read and bound them, for a model of so many tokens. Raises InvalidModel naming the file and
+    what to do.
+    """
     raw = read_json(folder, "tokenizer.json")
     settings = tokenizer_settings(folder)
     _check_sizes(raw, settings, vocab_size)
@@ -100,7 +105,9 @@ def read_tokenizer_files(folder: Path, vocab_size: int) -> TokenizerFiles:
 
 
 def tokenizer_settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json with special_tokens_map.json: the latter wins, but beside an added_tokens_decoder it only fills what is missing."""
+    """tokenizer_config.json with special_tokens_map.json: the latter wins, but beside an
+    added_tokens_decoder it only fills what is missing.
+    """
     settings = read_json(folder, "tokenizer_config.json", required=False)
     tokens = read_json(folder, "special_tokens_map.json", required=False)
     if isinstance(settings.get("added_tokens_decoder"), dict):
@@ -134,7 +141,9 @@ def _check_sizes(raw: Mapping[str, Any], settings: Mapping[str, Any], vocab_size
 def _named_tokens(
     settings: Mapping[str, Any], raw: Mapping[str, Any], kind: TokenizerClass | None
 ) -> Iterator[tuple[str, AddedToken]]:
-    """The special tokens that have a name: the standard ones, what else is called ..._token, and extra ones given with names."""
+    """The special tokens that have a name: the standard ones, what else is called ..._token, and
+    extra ones given with names.
+    """
     defaults: dict[str, Any] = dict(kind.tokens) if kind is not None else {}
     padding = raw.get("padding")
     if isinstance(padding, dict):
@@ -149,7 +158,9 @@ def _named_tokens(
 
 
 def _token(value: object, *, special: bool) -> AddedToken | None:
-    """An added token as the files write it: text, or an object with its flags. None for anything else."""
+    """An added token as the files write it: text, or an object with its flags. None for anything
+    else.
+    """
     if isinstance(value, str):
         return AddedToken(value, special=special) if value else None
     if not isinstance(value, dict) or not isinstance(value.get("content"), str) or not value["content"]:
@@ -170,7 +181,9 @@ def _texts(value: object) -> list[str]:
 def _added_tokens(
     folder: Path, raw: Mapping[str, Any], settings: Mapping[str, Any], named: Mapping[str, str]
 ) -> list[AddedToken]:
-    """Added tokens in the order of their ids: those of tokenizer_config.json where it has any, else added_tokens.json's and tokenizer.json's."""
+    """Added tokens in the order of their ids: those of tokenizer_config.json where it has any, else
+    added_tokens.json's and tokenizer.json's.
+    """
     by_id: dict[int, AddedToken] = {}
     decoder = settings.get("added_tokens_decoder")
     if isinstance(decoder, dict):
@@ -203,7 +216,9 @@ def _marked_special(tokens: list[AddedToken], named: Mapping[str, str]) -> Itera
 
 
 def _chat_template(folder: Path, settings: Mapping[str, Any]) -> tuple[str | None, str]:
-    """The template and "", or None and why there is none: chat is off then and everything else goes on. Raises InvalidModel for a damaged file."""
+    """The template and "", or None and why there is none: chat is off then and everything else goes
+    on. Raises InvalidModel for a damaged file.
+    """
     source: object = settings.get("chat_template")
     files = sorted((folder / _TEMPLATE_FOLDER).glob("*.jinja")) if (folder / _TEMPLATE_FOLDER).is_dir() else []
     if (folder / _TEMPLATE_FILE).is_file():

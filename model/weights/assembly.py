@@ -1,7 +1,8 @@
 """From the tensors of a folder to the weights of a decoder.
 
-Owns which tensors a config implies, whether the head is the embedding, fusing query, key and value into one product and gate and up into another,
-and the refusal of tensors that nobody used: they mean another model than config.json says. It computes nothing with them. loading calls it.
+Owns which tensors a config implies, whether the head is the embedding, fusing query, key and value
+into one product and gate and up into another, and the refusal of tensors that nobody used: they
+mean another model than config.json says. It computes nothing with them. loading calls it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class TensorSource(Protocol):
 
 
 class Assembler:
-    """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises InvalidModel naming the tensor.
+    """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises
+    InvalidModel naming the tensor.
 
     `remarks` are sentences for a person about what was assembled.
     """
@@ -91,7 +93,9 @@ class Assembler:
         return weights
 
     def _embedding_and_head(self) -> tuple[Tensor, Tensor]:
-        """Both [vocab, width]: one tensor where config.json says so and the file does not contradict, as in Transformers."""
+        """Both [vocab, width]: one tensor where config.json says so and the file does not
+        contradict, as in Transformers.
+        """
         shape = (self._config.vocab_size, self._config.embedding_width)
         embedding_name, head_name = f"{self._names.embedding}.weight", f"{self._names.head}.weight"
         stored = self._stored
@@ -182,7 +186,8 @@ class Assembler:
                 weights.append(self._tensor(f"{name}.weight", (outputs, inputs)))
             if bias:
                 biases.append(self._tensor(f"{name}.bias", (outputs,)))
-        # A single part is laid out as it lies in the file: a copy before that would be one for nothing.
+        # A single part is laid out as it lies in the file: a copy before that would be one for
+        # nothing.
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         return Linear(weight, torch.cat(biases) if bias else None)
 
@@ -199,7 +204,9 @@ class Assembler:
         return served
 
     def _stored_names(self) -> dict[str, str]:
-        """What a tensor is called in the row -> what it is called in the file, without what nobody needs."""
+        """What a tensor is called in the row -> what it is called in the file, without what nobody
+        needs.
+        """
         stored: dict[str, str] = {}
         for name in sorted(self._checkpoint.names):
             if name.startswith(self._family.other_parts) or name.endswith(self._family.ignored):
@@ -235,10 +242,11 @@ def _pieces(tensor: Tensor) -> Sequence[Tensor]:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are; most tensors say so by their sum, which reads them once and makes no other. On `meta` there are none.
+    """Whether all numbers are; most tensors say so by their sum, which reads them once and makes no
+    other. On `meta` there are none.
 
-    The sum is of the tensor's own dtype: asked for a wider one, torch first copies the whole tensor to it on a CPU. Where that overflows, each is
-    looked at.
+    The sum is of the tensor's own dtype: asked for a wider one, torch first copies the whole tensor
+    to it on a CPU. Where that overflows, each is looked at.
     """
     return tensor.is_meta or bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 

@@ -1,7 +1,8 @@
 """The tensors of a model folder, from safetensors files only.
 
-Owns finding the shards, checking every header against its file before a byte is believed, and reading single tensors. It does not know which
-tensors a model needs; weights asks for them by name. Pickle files are refused: loading one runs code.
+Owns finding the shards, checking every header against its file before a byte is believed, and
+reading single tensors. It does not know which tensors a model needs; weights asks for them by name.
+Pickle files are refused: loading one runs code.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from ...core.errors import InvalidModel
 from ..model_json import read_json
 
 MAX_HEADER_BYTES = 4 * 2**20
-"""Of one file. A model of a thousand layers has 2 MiB; larger ones cost seconds and hundreds of megabytes to parse."""
+"""Of one file. A model of a thousand layers has 2 MiB; larger ones cost seconds and hundreds of
+megabytes to parse.
+"""
 MAX_DIMENSIONS = 8
 _MAX_NUMBERS = 2**48
 _SERVED = ("F64", "F32", "F16", "BF16")
@@ -43,7 +46,8 @@ class TensorEntry:
 
 
 class Checkpoint:
-    """All tensors of a folder by name. Raises InvalidModel, naming the file and the tensor, for anything not as its header says.
+    """All tensors of a folder by name. Raises InvalidModel, naming the file and the tensor, for
+    anything not as its header says.
 
     `remarks` are sentences for a person about files that are left unread.
     """
@@ -76,7 +80,9 @@ class Checkpoint:
         return math.prod(self._entries[name].shape)
 
     def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor on the CPU, in the file's dtype. Raises InvalidModel when it is missing or has another shape."""
+        """The tensor on the CPU, in the file's dtype. Raises InvalidModel when it is missing or has
+        another shape.
+        """
         entry = self._entries.get(name)
         if entry is None:
             raise InvalidModel(f"The weights lack the tensor {name}. {_BELONGS}", field=name)
@@ -165,7 +171,9 @@ def _check_index(index: dict[str, str], entries: dict[str, TensorEntry]) -> None
 
 
 def _read_header(path: Path) -> dict[str, TensorEntry]:
-    """Names, shapes and types, checked: sizes match shapes, tensors lie back to back, and the file ends where the last one does."""
+    """Names, shapes and types, checked: sizes match shapes, tensors lie back to back, and the file
+    ends where the last one does.
+    """
     try:
         size = path.stat().st_size
         header, length = _header(path, size)
@@ -214,7 +222,9 @@ def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object none of whose names stands there twice: two tensors of one name are a trick or an accident."""
+    """An object none of whose names stands there twice: two tensors of one name are a trick or an
+    accident.
+    """
     named = dict(pairs)
     if len(named) != len(pairs):
         raise ValueError("a name stands there twice")

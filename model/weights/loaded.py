@@ -1,7 +1,7 @@
 """A model's tensors, fused and laid out for the device they run on.
 
-Owns `ModelWeights` and `LoadedModel`, and the names of devices and precisions. It does not read files (assembly.py fills it in) and does not compute
-anything; the decoder does.
+Owns `ModelWeights` and `LoadedModel`, and the names of devices and precisions. It does not read
+files (assembly.py fills it in) and does not compute anything; the decoder does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 
 @dataclass(frozen=True, slots=True)
 class NormWeights:
-    """`weight` is what is multiplied with, an offset of the family added; float32 where it must not be rounded first. `bias`: layer norms' only."""
+    """`weight` is what is multiplied with, an offset of the family added; float32 where it must not
+    be rounded first. `bias`: layer norms' only.
+    """
 
     weight: Tensor
     bias: Tensor | None = None
@@ -28,10 +30,12 @@ class NormWeights:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One layer. `qkv` gives [q heads | k heads | v heads] * head_dim, `gate_up` gives [gate | up], or what is activated where there is no gate.
+    """One layer. `qkv` gives [q heads | k heads | v heads] * head_dim, `gate_up` gives [gate | up],
+    or what is activated where there is no gate.
 
-    `query_norm` and `key_norm` [head_dim] are of each head; `after_attention_norm` and `after_mlp_norm` are of what the halves give before it is
-    added. None: the family has no such norm.
+    `query_norm` and `key_norm` [head_dim] are of each head; `after_attention_norm` and
+    `after_mlp_norm` are of what the halves give before it is added. None: the family has no such
+    norm.
     """
 
     attention_norm: NormWeights
@@ -48,9 +52,11 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
-    """embedding[vocab, width], learned positions[max_context_tokens, hidden], the layers, the last norm and the head (width -> vocab).
+    """embedding[vocab, width], learned positions[max_context_tokens, hidden], the layers, the last
+    norm and the head (width -> vocab).
 
-    `embedding_in` (width -> hidden) and `embedding_out` (hidden -> width) stand where the embedding is narrower than the decoder.
+    `embedding_in` (width -> hidden) and `embedding_out` (hidden -> width) stand where the embedding
+    is narrower than the decoder.
     """
 
     embedding: Tensor

@@ -1,7 +1,8 @@
 """A model folder becomes a model that can run.
 
-Owns `load_model`: the order of config, file headers, the question whether there is memory for it, and weights, and the warnings about a folder that
-is served otherwise than it says. It does not know how a tensor is read or laid out. Servers, `skipjoin.LLM`, the profiler and tests call it.
+Owns `load_model`: the order of config, file headers, the question whether there is memory for it,
+and weights, and the warnings about a folder that is served otherwise than it says. It does not know
+how a tensor is read or laid out. Servers, `skipjoin.LLM`, the profiler and tests call it.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ def load_model(
     dtype: torch.dtype | str = "float32",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LoadedModel:
-    """Load a Hugging Face folder of a known architecture. `progress` hears how many bytes of how many are read, in the precision served.
+    """Load a Hugging Face folder of a known architecture. `progress` hears how many bytes of how
+    many are read, in the precision served.
 
-    Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the memory that is free, InvalidInput for an unknown
-    device or precision.
+    Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the
+    memory that is free, InvalidInput for an unknown device or precision.
     """
     device = parse_device(device) if isinstance(device, str) else device
     dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype

@@ -1,7 +1,7 @@
 """How much memory there is, and whether a model fits into it.
 
-Owns asking the machine. It does not know what a model is made of; loading asks before it reads a byte of the weights, capacity when it sizes the
-pools.
+Owns asking the machine. It does not know what a model is made of; loading asks before it reads a
+byte of the weights, capacity when it sizes the pools.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from ...core.errors import InvalidModel
 
 
 def refuse_too_large(needed_bytes: int, device: torch.device, dtype: torch.dtype) -> None:
-    """Raise InvalidModel when weights of so many bytes do not fit into what is free on the device now."""
+    """Raise InvalidModel when weights of so many bytes do not fit into what is free on the device
+    now.
+    """
     if needed_bytes > _free_bytes(device):
         raise not_enough(needed_bytes, device, dtype)
 

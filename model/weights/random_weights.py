@@ -1,7 +1,8 @@
 """Random numbers for every tensor that a config implies.
 
-Owns how large they are, so that greedy outputs wander and depend on the whole context. Which tensors there are it learns from `Assembler`, by being
-read as a checkpoint is; so it knows no family. presets writes what comes of it, or keeps it in memory.
+Owns how large they are, so that greedy outputs wander and depend on the whole context. Which
+tensors there are it learns from `Assembler`, by being read as a checkpoint is; so it knows no
+family. presets writes what comes of it, or keeps it in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ BIAS_GAIN = 0.1
 
 
 class _Listening:
-    """A checkpoint that holds everything: it remembers what is asked for, and answers tensors without numbers."""
+    """A checkpoint that holds everything: it remembers what is asked for, and answers tensors
+    without numbers.
+    """
 
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -57,7 +60,9 @@ class _Drawing:
 
 
 def implied_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Hugging Face name -> shape of every tensor, in the order in which `random_tensors` gives them."""
+    """Hugging Face name -> shape of every tensor, in the order in which `random_tensors` gives
+    them.
+    """
     listening = _Listening()
     Assembler(config, listening, torch.device("meta"), torch.float32).assemble()
     # The head last, wherever it is read.
@@ -66,10 +71,12 @@ def implied_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def random_tensors(config: ModelConfig, seed: int, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor, by name, on the CPU. The same config and seed give the same numbers, drawn in float32 and rounded to `dtype`.
+    """Every tensor, by name, on the CPU. The same config and seed give the same numbers, drawn in
+    float32 and rounded to `dtype`.
 
-    Products keep their input's scale (1 / sqrt(inputs)); queries, keys and the head are twice as large, so that attention and sampling choose.
-    Norms do nothing yet. The config must not tie the head to the embedding: that would make a random model repeat its last token.
+    Products keep their input's scale (1 / sqrt(inputs)); queries, keys and the head are twice as
+    large, so that attention and sampling choose. Norms do nothing yet. The config must not tie the
+    head to the embedding: that would make a random model repeat its last token.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, shape in implied_shapes(config).items():
@@ -77,7 +84,9 @@ def random_tensors(config: ModelConfig, seed: int, dtype: torch.dtype) -> Iterat
 
 
 def random_weights_on(config: ModelConfig, seed: int, device: torch.device, dtype: torch.dtype) -> ModelWeights:
-    """Weights as large as those of `random_tensors`, drawn in `dtype` on the device one after the other and laid out there: other numbers."""
+    """Weights as large as those of `random_tensors`, drawn in `dtype` on the device one after the
+    other and laid out there: other numbers.
+    """
     return Assembler(config, _Drawing(config, seed, device, dtype), device, dtype).assemble()
 
 

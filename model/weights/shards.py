@@ -1,7 +1,8 @@
 """Tensors into the safetensors files of a model folder.
 
-Owns which tensor stands in which file, the files' names and the index over them, as Hugging Face lays them out. It does not know what the tensors
-are; presets writes random ones through it, checkpoint reads what comes of it.
+Owns which tensor stands in which file, the files' names and the index over them, as Hugging Face
+lays them out. It does not know what the tensors are; presets writes random ones through it,
+checkpoint reads what comes of it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ def write_shards(
     shard_bytes: int,
     written: Callable[[str], None],
 ) -> None:
-    """Take every tensor of `sizes` (bytes by name) from `tensors`, which gives them in that order, and write them.
+    """Take every tensor of `sizes` (bytes by name) from `tensors`, which gives them in that order,
+    and write them.
 
-    One file where all of them fit into `shard_bytes`, else several and an index; a tensor that is larger by itself has a file of its own. A file's
-    tensors are held until it is written, and no others. Raises OSError, SafetensorError.
+    One file where all of them fit into `shard_bytes`, else several and an index; a tensor that is
+    larger by itself has a file of its own. A file's tensors are held until it is written, and no
+    others. Raises OSError, SafetensorError.
     """
     groups = _groups(sizes, shard_bytes)
     names = [SINGLE] if len(groups) == 1 else [_name(at, len(groups)) for at in range(1, len(groups) + 1)]

@@ -1,4 +1,5 @@
-"""What is timed on the machine itself: iterations of a live executor (`sweep`), and memory, matrices and link (`device`).
+"""What is timed on the machine itself: iterations of a live executor (`sweep`), and memory,
+matrices and link (`device`).
 
 `profile measure`, `profile roofline` and a server without a profile call it.
 """

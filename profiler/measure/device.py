@@ -1,7 +1,7 @@
 """Speeds of a device: how fast memory is read, matrices are multiplied and the host is reached.
 
-Owns the three timings and the way from a model folder and flags to an estimated profile. The formula is `roofline`'s; `profile roofline` and a server
-with `--profile roofline` call `estimate`.
+Owns the three timings and the way from a model folder and flags to an estimated profile. The
+formula is `roofline`'s; `profile roofline` and a server with `--profile roofline` call `estimate`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def estimate(
     gemm_tflops: float | None = None,
     link_gbps: float | None = None,
 ) -> Profile:
-    """A profile for the model in `folder`, whose weights are not read. What is None of the speeds is measured on `device`; with both speeds given
-    nothing is, and `device` is only a name.
+    """A profile for the model in `folder`, whose weights are not read. What is None of the speeds
+    is measured on `device`; with both speeds given nothing is, and `device` is only a name.
 
     Raises InvalidModel, InvalidInput, InvalidProfile.
     """
@@ -83,7 +83,9 @@ def _decoder(config: ModelConfig, number_bytes: int) -> Decoder:
 
 
 def measured_copy(device: torch.device, clock: Clock) -> float:
-    """GB/s that memory moves while one tensor is copied into another: every byte is read once and written once."""
+    """GB/s that memory moves while one tensor is copied into another: every byte is read once and
+    written once.
+    """
     size = COPY_BYTES[device.type]
     if device.type == "cuda":
         # Beside the weights and pools of a server there may be little left; two tensors are made.

@@ -1,7 +1,7 @@
 """What a device allows a model at most: its linear layers alone, and reading its weights alone.
 
-Owns the timing of both, the layers packed by oneDNN whatever the engine multiplies with. It knows shapes, no batch, attention or sampler;
-`bench engine` sets the engines' rates beside it.
+Owns the timing of both, the layers packed by oneDNN whatever the engine multiplies with. It knows
+shapes, no batch, attention or sampler; `bench engine` sets the engines' rates beside it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class LinearRoof:
         return self._median(lambda: self._products(rows, rows))
 
     def prompt_ns(self, rows: int, sampled: int) -> int:
-        """Median time of all products of a prompt pass over `rows` tokens of which `sampled` reach the head."""
+        """Median time of all products of a prompt pass over `rows` tokens of which `sampled` reach
+        the head.
+        """
         whole, rest = divmod(rows, PROMPT_ROWS_AT_ONCE)
         pieces = [PROMPT_ROWS_AT_ONCE] * whole + ([rest] if rest else [])
 
@@ -89,7 +91,9 @@ def _packed_like(linear: Linear) -> Linear:
 
 
 def linears_of(layer: object) -> Iterator[Linear]:
-    """The products of a layer (or of what stands around the layers), whatever its family calls them. `layer` is a dataclass."""
+    """The products of a layer (or of what stands around the layers), whatever its family calls
+    them. `layer` is a dataclass.
+    """
     for field in fields(layer):  # type: ignore[arg-type]
         value = getattr(layer, field.name)
         if isinstance(value, Linear):

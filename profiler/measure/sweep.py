@@ -1,7 +1,9 @@
-"""Sweeps a live executor: iterations of many shapes, timed by the executor's own stamps, and the link both ways.
+"""Sweeps a live executor: iterations of many shapes, timed by the executor's own stamps, and the
+link both ways.
 
-Owns the plans of the sweep, which obey every rule of core/plan.py, so that any Executor can be measured. It does not know models or devices and
-needs no torch; `profile measure` and the coarse profile at start call it before an engine uses the executor.
+Owns the plans of the sweep, which obey every rule of core/plan.py, so that any Executor can be
+measured. It does not know models or devices and needs no torch; `profile measure` and the coarse
+profile at start call it before an engine uses the executor.
 """
 
 from __future__ import annotations
@@ -50,11 +52,13 @@ def measure(
     budget_s: float = 10.0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Sweep:
-    """Sweep prompt lengths, batch sizes, contexts and mixtures for about `budget_s` seconds, the cheap shapes first.
+    """Sweep prompt lengths, batch sizes, contexts and mixtures for about `budget_s` seconds, the
+    cheap shapes first.
 
-    The two shortest lengths at batch 1 and 2 are measured whatever they take; anything else only if it is expected to end in time. The executor
-    must be started and idle, and is left empty. `progress` hears shares from 0 to 1. Raises InvalidProfile when pool or context are too
-    small to tell the coefficients apart, ExecutorLost.
+    The two shortest lengths at batch 1 and 2 are measured whatever they take; anything else only if
+    it is expected to end in time. The executor must be started and idle, and is left empty.
+    `progress` hears shares from 0 to 1. Raises InvalidProfile when pool or context are too small to
+    tell the coefficients apart, ExecutorLost.
     """
     sizes = [1 << power for power in range(max(max_batch, 2).bit_length()) if 1 << power <= max(max_batch, 2)]
     growth = (1 + _REPEATS) * len(sizes) + sizes[-1]
@@ -75,7 +79,9 @@ def measure(
 
 
 def profile_of(sweep: Sweep, facts: ExecutorFacts, *, model_name: str, device: str, dtype: str) -> Profile:
-    """The fitted profile of an executor. Raises InvalidProfile when the sweep cannot tell the coefficients apart."""
+    """The fitted profile of an executor. Raises InvalidProfile when the sweep cannot tell the
+    coefficients apart.
+    """
     return fitted_profile(
         sweep.rows,
         model_name=model_name,
@@ -91,7 +97,9 @@ def profile_of(sweep: Sweep, facts: ExecutorFacts, *, model_name: str, device: s
 
 
 def _lengths(facts: ExecutorFacts, growth: int) -> list[int]:
-    """Prompt lengths, a factor of four apart, of which at least two jobs and their growth fit into the pool."""
+    """Prompt lengths, a factor of four apart, of which at least two jobs and their growth fit into
+    the pool.
+    """
     room = (facts.device_pages // 2) * facts.page_tokens
     longest = min(room, facts.max_context_tokens or room) - growth
     if longest < 2 * _SHORTEST:
@@ -117,7 +125,9 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _TimedChunk:
-    """A chunk (tokens, context before) and the neighbours that decoded beside it, with their contexts."""
+    """A chunk (tokens, context before) and the neighbours that decoded beside it, with their
+    contexts.
+    """
 
     chunk: tuple[int, int]
     jobs: int
@@ -147,7 +157,9 @@ class _Sweeper:
         return int(self._token_ns * tokens)
 
     def at_length(self, length: int, sizes: Sequence[int], end_ns: int) -> Iterator[SweepRow]:
-        """Rows around prompts of `length`: prefills alone and beside decoding neighbours, decodes at every batch size that fits."""
+        """Rows around prompts of `length`: prefills alone and beside decoding neighbours, decodes
+        at every batch size that fits.
+        """
         first, _ = self._prefilled(length)  # not counted: whatever a new shape costs once
         self._drop([first])
         members: list[_Job] = []

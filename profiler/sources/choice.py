@@ -1,7 +1,8 @@
 """Which of the files behind a source are meant, and what to say where that is not clear.
 
-Owns `single`, the words about what lies there (devices and models, as files are named) and about parts of a set that are not there. It reads headers
-only; the formats ask for their files, `detect` for the sentences.
+Owns `single`, the words about what lies there (devices and models, as files are named) and about
+parts of a set that are not there. It reads headers only; the formats ask for their files, `detect`
+for the sentences.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ Part = tuple[str, tuple[str, ...]]
 
 
 def single(found: Sequence[Path], what: str, choose: str | None = None) -> Path:
-    """The one file of a kind; `choose` says how one of several is chosen. Raises InvalidProfile for none and for several."""
+    """The one file of a kind; `choose` says how one of several is chosen. Raises InvalidProfile for
+    none and for several.
+    """
     if len(found) == 1:
         return found[0]
     if not found:

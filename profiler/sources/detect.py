@@ -42,7 +42,8 @@ _SETS: tuple[tuple[Part, ...], ...] = (
 
 
 def read_source(source: str, wish: Wish, form: str | None = None) -> Profile:
-    """The profile in `source`: a file, a folder, or what the paths of several files begin with. `form` None: told by the files.
+    """The profile in `source`: a file, a folder, or what the paths of several files begin with.
+    `form` None: told by the files.
 
     Raises InvalidProfile naming file, line and field, or what there is to choose from.
     """

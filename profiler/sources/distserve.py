@@ -1,10 +1,13 @@
-"""DistServe's fitted coefficients: one JSON file of model -> tensor parallel -> three lines, milliseconds.
+"""DistServe's fitted coefficients: one JSON file of model -> tensor parallel -> three lines,
+milliseconds.
 
-Owns their meaning: `prefill` is a + b tokens + c sum of squared prompt lengths, `decoding_smallbs` and `decoding_largebs` are a + b contexts +
-c members below and from `decoding_large_small_bs_threshold`. It knows no other format; `detect` calls it.
+Owns their meaning: `prefill` is a + b tokens + c sum of squared prompt lengths, `decoding_smallbs`
+and `decoding_largebs` are a + b contexts + c members below and from
+`decoding_large_small_bs_threshold`. It knows no other format; `detect` calls it.
 
-One formula cannot hold three constants, so the decode line's is taken for all (an iteration of both kinds is a decode iteration with more work) and
-prompts alone are off by the difference; members above the threshold follow the line below it. The errors by region say how much that costs.
+One formula cannot hold three constants, so the decode line's is taken for all (an iteration of both
+kinds is a decode iteration with more work) and prompts alone are off by the difference; members
+above the threshold follow the line below it. The errors by region say how much that costs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """From measured points to complete tables: gaps filled, noise taken out, iterations put together.
 
-Owns `curve_of`, `grid_of`, `designed_rows`, `profile_of_rows`, the fit that all table formats share, and `profile_of_halves` for those without mixed
-batches. It reads no file; the formats bring points in nanoseconds.
+Owns `curve_of`, `grid_of`, `designed_rows`, `profile_of_rows`, the fit that all table formats
+share, and `profile_of_halves` for those without mixed batches. It reads no file; the formats bring
+points in nanoseconds.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from .reading import Wish
 
 MOST_PLACES = 12
 THIN = 1.04
-"""Places of an axis are at least this factor apart: a sweep in equal steps says no more than that at its far end."""
+"""Places of an axis are at least this factor apart: a sweep in equal steps says no more than that
+at its far end.
+"""
 Points = Mapping[tuple[int, int], float]
 
 
 def curve_of(points: Mapping[int, float], field: str) -> Curve:
-    """A curve that never falls: more work is not quicker, so a dip is noise. Raises InvalidProfile without points."""
+    """A curve that never falls: more work is not quicker, so a dip is noise. Raises InvalidProfile
+    without points.
+    """
     if not points:
         raise InvalidProfile(f"The source has no measurement for {field}.", field=field, limit="1 or more")
     at = sorted(points)
@@ -34,7 +39,8 @@ def curve_of(points: Mapping[int, float], field: str) -> Curve:
 
 
 def grid_of(points: Points, field: str) -> Grid:
-    """A grid that falls along neither axis. A place nobody measured lies on the line between its row's neighbours, or on the row's last slope.
+    """A grid that falls along neither axis. A place nobody measured lies on the line between its
+    row's neighbours, or on the row's last slope.
 
     Raises InvalidProfile without points.
     """
@@ -74,7 +80,8 @@ def _rising(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def designed_rows(tables: TableCostModel, kv_tokens: int) -> list[SweepRow]:
-    """Iterations of every region at the tables' own places, as the tables say they take: for the fit where no whole iteration was measured.
+    """Iterations of every region at the tables' own places, as the tables say they take: for the
+    fit where no whole iteration was measured.
 
     At most `MOST_PLACES` of each axis; none needs more than `kv_tokens`.
     """
@@ -109,10 +116,12 @@ def profile_of_rows(
     token_bytes: int,
     source: str,
 ) -> Profile:
-    """Coefficients fitted to `rows` beside `tables`, both with their errors on those rows that fit the device.
+    """Coefficients fitted to `rows` beside `tables`, both with their errors on those rows that fit
+    the device.
 
-    `rows` None: the tables are all that was measured. Coefficients are fitted to them, and of the tables no error is known.
-    Raises InvalidProfile when the rows cannot tell the coefficients apart.
+    `rows` None: the tables are all that was measured. Coefficients are fitted to them, and of the
+    tables no error is known. Raises InvalidProfile when the rows cannot tell the coefficients
+    apart.
     """
     measured = designed_rows(tables, kv_tokens) if rows is None else rows
     room = [row for row in measured if row.decode_contexts + sum(sum(chunk) for chunk in row.chunks) <= kv_tokens]
@@ -142,7 +151,8 @@ def profile_of_halves(
     tensor_parallel: int,
     source: str,
 ) -> Profile:
-    """The profile of a source that measured chunks and decodes apart: `attention` of both, beside each other what they take alone.
+    """The profile of a source that measured chunks and decodes apart: `attention` of both, beside
+    each other what they take alone.
 
     `file` is named for the device where the flags do not say it. Raises InvalidProfile.
     """

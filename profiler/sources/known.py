@@ -1,4 +1,5 @@
-"""Shapes of the models and names of the devices that published tables are about, which the tables themselves leave out.
+"""Shapes of the models and names of the devices that published tables are about, which the tables
+themselves leave out.
 
 Owns both lists. It reads no file; the formats look up what a file's name or a flag says.
 """
@@ -55,7 +56,9 @@ DEVICES = {
 
 
 def plain_name(name: str) -> str:
-    """A model's name without its maker and its ornaments: `meta-llama/Meta-Llama-3-8B` is `llama-3-8b`, as is `Llama-3-8B-Instruct`."""
+    """A model's name without its maker and its ornaments: `meta-llama/Meta-Llama-3-8B` is
+    `llama-3-8b`, as is `Llama-3-8B-Instruct`.
+    """
     plain = name.lower().rsplit("/", 1)[-1].removeprefix("meta-")
     plain = re.sub(r"-(hf|instruct|chat)\b", "", plain)
     return re.sub(r"^llama(\d)(\d)-", r"llama-\1.\2-", plain)
@@ -86,7 +89,9 @@ def check_model(wish: Wish, found: str) -> None:
 
 
 def device_of(wish: Wish, files: list[str]) -> str:
-    """The flag's device, else the one that the files are named for. Raises InvalidProfile when neither says."""
+    """The flag's device, else the one that the files are named for. Raises InvalidProfile when
+    neither says.
+    """
     if wish.device is not None:
         return wish.device
     for file in files:
@@ -97,7 +102,9 @@ def device_of(wish: Wish, files: list[str]) -> str:
 
 
 def kv_room(wish: Wish) -> int:
-    """The flag's room for KV. Raises InvalidProfile when it is missing: operator tables do not say what fits beside the weights."""
+    """The flag's room for KV. Raises InvalidProfile when it is missing: operator tables do not say
+    what fits beside the weights.
+    """
     if wish.kv_tokens is None:
         raise InvalidProfile(
             "The source does not say how much KV fits; give --kv-tokens.", field="kv_tokens", limit="1 or more tokens"

@@ -1,13 +1,16 @@
-"""LLMServingSim's tables of vLLM operators: dense, per_sequence and attention, microseconds a layer.
+"""LLMServingSim's tables of vLLM operators: dense, per_sequence and attention, microseconds a
+layer.
 
-Owns their columns and how operators add up to an iteration. It knows no other format; `detect` calls it.
+Owns their columns and how operators add up to an iteration. It knows no other format; `detect`
+calls it.
 
 * dense         layer, tokens, time_us: what works on every token; `embedding` and `final_layernorm` once, others in every layer, `layernorm` twice
 * per_sequence  layer, sequences, time_us: logits and sampler, once
 * attention     prefill_chunk, kv_prefill, n_decode, kv_decode, time_us: one layer, a chunk behind its context beside decodes of equal context
 * skew          regime (pure, mixed), n, t_mean_us, t_skew_us: the same for n decodes of equal and of unequal context with the same mean; optional
 
-A real batch is never of equal contexts, so where the last table is there every attention time is taken times the median of t_skew / t_mean.
+A real batch is never of equal contexts, so where the last table is there every attention time is
+taken times the median of t_skew / t_mean.
 """
 
 from __future__ import annotations
@@ -185,7 +188,9 @@ def _tables(tokens: Curve, sequences: Curve, measured: Attention, wish: Wish, to
 
 
 def _rows(tokens: Curve, sequences: Curve, measured: Attention) -> Iterator[SweepRow]:
-    """Whole iterations with their attention as measured, for the fit and for the error of the tables."""
+    """Whole iterations with their attention as measured, for the fit and for the error of the
+    tables.
+    """
     for (chunk, before, jobs, context), ns in measured.items():
         rest = tokens(chunk + jobs) + sequences(jobs + bool(chunk))
         chunks = ((chunk, before),) if chunk else ()

@@ -1,6 +1,7 @@
 """LLMServingSim's older tables: every layer of a model over 1 to 2048 tokens, nanoseconds.
 
-Owns their columns. It knows of the attention sweep only that it has Vidur's form; `detect` calls it.
+Owns their columns. It knows of the attention sweep only that it has Vidur's form; `detect` calls
+it.
 
 * layers     layer_name, input, kv_cache, tp_size, latency(ns): all operators, `attn` for prompts without context
 * attention  Vidur's form; optional. Without it attention over a context is estimated: of chunks by the pairs of tokens of the longest measured
@@ -108,7 +109,9 @@ def _tokens(parts: Parts, layers: int) -> Curve:
 
 
 def _estimated(prompts: dict[int, float], shape: Shape, ranks: int, one_token_ns: float) -> tuple[Points, Points]:
-    """Attention over contexts that nobody measured; `one_token_ns` is an iteration that reads every weight once."""
+    """Attention over contexts that nobody measured; `one_token_ns` is an iteration that reads every
+    weight once.
+    """
     longest = max(prompts)
     pair_ns = prompts[longest] / (longest * (longest + 1) / 2)
     lengths = [at for at in sorted(prompts) if at & (at - 1) == 0 or at == longest]

@@ -1,7 +1,7 @@
 """Rows of a published CSV, each value checked, each error with file, line and column.
 
-Owns `Row`, `read_rows` and how files are found behind what a person typed. It knows no format; the modules beside it ask for their
-columns, and `choice` says which of the files are meant.
+Owns `Row`, `read_rows` and how files are found behind what a person typed. It knows no format; the
+modules beside it ask for their columns, and `choice` says which of the files are meant.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ LARGEST = 1e12
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the flags say beside the source: which model and degree of parallelism, and what no source tells.
+    """What the flags say beside the source: which model and degree of parallelism, and what no
+    source tells.
 
-    `kv_tokens` is the device's room for KV, `link_gbps` GB (10^9 bytes) a second to the host and back; None: not said.
+    `kv_tokens` is the device's room for KV, `link_gbps` GB (10^9 bytes) a second to the host and
+    back; None: not said.
     """
 
     model: str | None = None
@@ -73,7 +75,9 @@ class Row:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Every row of `path`, which must have `columns`; others are ignored. Raises InvalidProfile, also for a file without rows."""
+    """Every row of `path`, which must have `columns`; others are ignored. Raises InvalidProfile,
+    also for a file without rows.
+    """
     rows: list[Row] = []
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -108,7 +112,9 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def header(path: Path) -> tuple[str, ...]:
-    """The names in the first line; () for what is no text. Raises InvalidProfile when it cannot be read."""
+    """The names in the first line; () for what is no text. Raises InvalidProfile when it cannot be
+    read.
+    """
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             line = stream.readline(1 << 16)
@@ -118,7 +124,9 @@ def header(path: Path) -> tuple[str, ...]:
 
 
 def files_behind(source: str) -> tuple[Path, ...]:
-    """The files of a folder, one file, or all files whose path begins with `source`. Raises InvalidProfile when there are none."""
+    """The files of a folder, one file, or all files whose path begins with `source`. Raises
+    InvalidProfile when there are none.
+    """
     if not source.strip():
         raise InvalidProfile("SOURCE is empty; it names a file, a folder or what paths begin with.", field="source")
     path = Path(source)

@@ -1,13 +1,15 @@
-"""Vidur's sweeps: operators over tokens, attention over batches, collectives over sizes, milliseconds.
+"""Vidur's sweeps: operators over tokens, attention over batches, collectives over sizes,
+milliseconds.
 
-Owns their columns and how they add up to an iteration. It knows no other format, but LLMServingSim's older tables share its attention sweep: `detect`
-and `llmservingsim_layers` call it.
+Owns their columns and how they add up to an iteration. It knows no other format, but
+LLMServingSim's older tables share its attention sweep: `detect` and `llmservingsim_layers` call it.
 
 * operators    `time_stats.<op>.median` over num_tokens and num_tensor_parallel_workers, one layer; the model is in the file's name
 * attention    attn_prefill over (prefill_chunk_size, kv_cache_size), attn_decode over (batch_size, kv_cache_size), one layer
 * collectives  all_reduce over size in bytes and num_workers; a layer has two of them when there is more than one rank
 
-Nothing was measured of logits, sampling and mixed batches: the first two cost nothing here, and a mixed batch is the sum of its halves.
+Nothing was measured of logits, sampling and mixed batches: the first two cost nothing here, and a
+mixed batch is the sum of its halves.
 """
 
 from __future__ import annotations
@@ -151,9 +153,11 @@ def _all_reduce(path: Path, ranks: int, hidden: int) -> Curve:
 
 
 def attention_points(path: Path, ranks: int, shape: tuple[int, int], layers: int) -> tuple[Points, Points]:
-    """Attention of all layers in ns, of chunks over (chunk, context before) and of decodes over (members, context).
+    """Attention of all layers in ns, of chunks over (chunk, context before) and of decodes over
+    (members, context).
 
-    `shape` is (hidden, KV heads) of the model. Raises InvalidProfile when the sweep is about another one.
+    `shape` is (hidden, KV heads) of the model. Raises InvalidProfile when the sweep is about
+    another one.
     """
     prefill: dict[tuple[int, int], list[float]] = {}
     decode: dict[tuple[int, int], list[float]] = {}

@@ -1,7 +1,8 @@
 """Where jobs of one kind stand together: the cells of the adaptive ladder.
 
-Owns the cells, who waits in each by arrival, how many live there, and each cell's level and price, so that new hazards cost the cells in use and
-not the jobs. It does not know why a job is in a cell nor how cells are ranked; `policy` moves jobs, `head_start` gives head starts.
+Owns the cells, who waits in each by arrival, how many live there, and each cell's level and price,
+so that new hazards cost the cells in use and not the jobs. It does not know why a job is in a cell
+nor how cells are ranked; `policy` moves jobs, `head_start` gives head starts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _HALF_STEP = math.sqrt(0.5)
 
 
 class Kind(NamedTuple):
-    """What the jobs of a cell have in common. `prompt_class` COLD: nothing is learned, and `age_bin` is the level they stand on."""
+    """What the jobs of a cell have in common. `prompt_class` COLD: nothing is learned, and
+    `age_bin` is the level they stand on.
+    """
 
     prompt_class: int
     quarters: int
@@ -33,7 +36,9 @@ COLD = -1
 
 
 def rung_of(index_ns: int, base_ns: int) -> int:
-    """1 for an index of about the base, one more for each doubling: 1 + round(log2(index / base)), in exact steps."""
+    """1 for an index of about the base, one more for each doubling: 1 + round(log2(index / base)),
+    in exact steps.
+    """
     mantissa, exponent = math.frexp(index_ns / base_ns)
     return exponent - (mantissa < _HALF_STEP) + 1
 
@@ -41,8 +46,9 @@ def rung_of(index_ns: int, base_ns: int) -> int:
 class Cell:
     """Jobs of one kind. `place` numbers the cells of a policy in the order of their first use.
 
-    `rung` is the level, but goes on below 1: the expected demand of a job may be less than one iteration, for it shares it with others.
-    `start` is the head start in units of W, for W at `step` of its grid. `priced` says by which of the tables.
+    `rung` is the level, but goes on below 1: the expected demand of a job may be less than one
+    iteration, for it shares it with others. `start` is the head start in units of W, for W at
+    `step` of its grid. `priced` says by which of the tables.
     """
 
     __slots__ = ("expected_ns", "kind", "live", "place", "priced", "rung", "start", "step", "waiting")
@@ -70,7 +76,9 @@ class Cell:
 
 
 class Cells:
-    """The cells of one policy. `work_ns` of all live jobs is the sum over cells of live jobs times expected demand; the owner keeps it."""
+    """The cells of one policy. `work_ns` of all live jobs is the sum over cells of live jobs times
+    expected demand; the owner keeps it.
+    """
 
     def __init__(self, table: DemandTable, base_ns: int) -> None:
         self._table = table
@@ -118,7 +126,8 @@ class Cells:
         cell.step, cell.priced = None, self._table.made
         prompt_class, quarters, age_bin, score = cell.kind
         if prompt_class == COLD:
-            # Lomax lives of shape 1.5 have twice as much to come as they had; the level's quantum stands for that.
+            # Lomax lives of shape 1.5 have twice as much to come as they had; the level's quantum
+            # stands for that.
             cell.rung, cell.expected_ns = age_bin, 2 * (self._base_ns << (age_bin - 1))
         else:
             price = self._table.price(prompt_class, quarters, age_bin, score)

@@ -1,7 +1,8 @@
 """What a job still asks of the machine.
 
-Owns the price of tokens to come: prefill at its own time, a decode token at its share of the iteration. It knows the cost model and two
-capacities as numbers, no job and no page; policies that rank by remaining cost use it.
+Owns the price of tokens to come: prefill at its own time, a decode token at its share of the
+iteration. It knows the cost model and two capacities as numbers, no job and no page; policies that
+rank by remaining cost use it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from ...core.errors import InvalidSettings
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Prices under a batch of at most `max_batch` jobs whose contexts sum to at most `room_tokens` (None: no bound).
+    """Prices under a batch of at most `max_batch` jobs whose contexts sum to at most `room_tokens`
+    (None: no bound).
 
-    A decode token at context c costs `A * max(1 / max_batch, c / room_tokens)` for the larger of the two shares it blocks, plus what it
-    adds itself (the dominant share of Ghodsi et al., NSDI 2011, over batch slots and KV room). Whole nanoseconds.
-    Raises InvalidSettings for a capacity below 1.
+    A decode token at context c costs `A * max(1 / max_batch, c / room_tokens)` for the larger of
+    the two shares it blocks, plus what it adds itself (the dominant share of Ghodsi et al., NSDI
+    2011, over batch slots and KV room). Whole nanoseconds. Raises InvalidSettings for a capacity
+    below 1.
     """
 
     cost: CostModel
@@ -35,7 +38,9 @@ class Demand:
         return self.cost.chunk_ns(tokens, context_before) if tokens else 0
 
     def decode_ns(self, tokens: int, context: int) -> int:
-        """The next `tokens` decode tokens of a job whose context is `context` now; priced at the mean context."""
+        """The next `tokens` decode tokens of a job whose context is `context` now; priced at the
+        mean context.
+        """
         if tokens <= 0:
             return 0
         middle = context + (tokens + 1) // 2

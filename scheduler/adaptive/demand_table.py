@@ -1,7 +1,9 @@
-"""What jobs of one kind still ask of the machine, at every age: the expected demand, its Gittins index, and the head start that it deserves.
+"""What jobs of one kind still ask of the machine, at every age: the expected demand, its Gittins
+index, and the head start that it deserves.
 
-Owns the tables made of hazards and prices and the rule of prompt classes. It does not know jobs, levels or who counts;
-`cells` asks it for the price of a cell, and everything is made anew when hazards are.
+Owns the tables made of hazards and prices and the rule of prompt classes. It does not know jobs,
+levels or who counts; `cells` asks it for the price of a cell, and everything is made anew when
+hazards are.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _CLASSES_PER_OCTAVE = 4
 CLASS_EDGES: tuple[int, ...] = tuple(
     sorted({int(2 ** (step / _CLASSES_PER_OCTAVE)) for step in range(20 * _CLASSES_PER_OCTAVE + 1)})
 )
-"""Prompt lengths at which classes begin; every power of two is one of them, so that a class lies in one bucket of `Lengths`."""
+"""Prompt lengths at which classes begin; every power of two is one of them, so that a class lies in
+one bucket of `Lengths`.
+"""
 
 _ALIKE = 0.01
 """Prices that differ by less are left as they are."""
@@ -40,15 +44,17 @@ _LARGEST_EXPONENT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Whole nanoseconds: the Gittins index of a cell's remaining demand, and what is expected of such prompts at such an age."""
+    """Whole nanoseconds: the Gittins index of a cell's remaining demand, and what is expected of
+    such prompts at such an age.
+    """
 
     index_ns: int
     expected_ns: int
 
 
 class _Life:
-    """Of those who begin an age bin, for each bin from there on: `alive` behind it, `gone` by its end, who `ends` in it, and the
-    `shares` of it that are lived through.
+    """Of those who begin an age bin, for each bin from there on: `alive` behind it, `gone` by its
+    end, who `ends` in it, and the `shares` of it that are lived through.
     """
 
     __slots__ = ("alive", "ends", "gone", "shares")
@@ -74,11 +80,13 @@ class Curves(Protocol):
 
 
 class DemandTable:
-    """Prices by (prompt class, quarters of the prompt left, age bin, score), made when asked for and kept until the hazards change.
+    """Prices by (prompt class, quarters of the prompt left, age bin, score), made when asked for
+    and kept until the hazards change.
 
-    The index is the least ratio of demand to success over all horizons (Gittins 1979; Aalto, Ayesta and Righter, "On the Gittins index in the
-    M/G/1 queue", 2009): min over m >= k of (prefill left + expected demand in bins k..m) / P(the job ends in bins k..m). A job that ends within a
-    bin is charged half of it.
+    The index is the least ratio of demand to success over all horizons (Gittins 1979; Aalto, Ayesta
+    and Righter, "On the Gittins index in the M/G/1 queue", 2009): min over m >= k of (prefill left
+    + expected demand in bins k..m) / P(the job ends in bins k..m). A job that ends within a bin is
+    charged half of it.
     """
 
     def __init__(self, demand: Demand, curves: Curves) -> None:
@@ -93,7 +101,9 @@ class DemandTable:
         """How often everything was made anew."""
 
     def clear(self) -> None:
-        """The hazards are new, and where the cost model was corrected meanwhile so are the prices: classes must be priced alike."""
+        """The hazards are new, and where the cost model was corrected meanwhile so are the prices:
+        classes must be priced alike.
+        """
         self.made += 1
         self._rows.clear()
         self._lives.clear()
@@ -114,7 +124,8 @@ class DemandTable:
             prefill_ns = self._prefill_ns(prompt_class, quarters)
             costs, success = self._row(prompt_class, age_bin, score)
             index_ns = float(((prefill_ns + costs) / success).min())
-            # Sums of the expectation scale the head starts of all: they go by prompts, so that no score can move them.
+            # Sums of the expectation scale the head starts of all: they go by prompts, so that no
+            # score can move them.
             expected_ns = prefill_ns + float(self._row(prompt_class, age_bin, NO_SCORE)[0][-1])
             found = Price(max(round(index_ns), 1), max(round(expected_ns), 1))
             self._prices[cell] = found
@@ -123,11 +134,13 @@ class DemandTable:
     def head_start(
         self, prompt_class: int, quarters: int, age_bin: int, score: int = NO_SCORE, *, width_ns: float
     ) -> float:
-        """Of the jobs of one cell, in units of the width W: ln max_m E[exp(S/W); S ends in a bin up to m] / E[exp(min(S, m)/W) - 1], 0 at least.
+        """Of the jobs of one cell, in units of the width W: ln max_m E[exp(S/W); S ends in a bin up
+        to m] / E[exp(min(S, m)/W) - 1], 0 at least.
 
-        S is the demand to come. This is the Gittins index under a discount rate of -1/W, which minimises the tail of response times where sizes
-        are not known (Harlev, Yu and Scully, "A Gittins policy for optimizing tail latency", POMACS 2025); for a known S it is the boost
-        ln 1 / (1 - exp(-S/W)).
+        S is the demand to come. This is the Gittins index under a discount rate of -1/W, which
+        minimises the tail of response times where sizes are not known (Harlev, Yu and Scully, "A
+        Gittins policy for optimizing tail latency", POMACS 2025); for a known S it is the boost ln
+        1 / (1 - exp(-S/W)).
         """
         life = self._life(prompt_class, age_bin, score)
         steps = self._bins(prompt_class)[age_bin:] / width_ns
@@ -162,7 +175,9 @@ class DemandTable:
         return bin_costs
 
     def _row(self, prompt_class: int, age_bin: int, score: int) -> tuple[Floats, Floats]:
-        """For m from `age_bin` on: expected demand until the end of bin m of a job that begins the first, and its chance to end by then."""
+        """For m from `age_bin` on: expected demand until the end of bin m of a job that begins the
+        first, and its chance to end by then.
+        """
         found = self._rows.get((prompt_class, age_bin, score))
         if found is None:
             life = self._life(prompt_class, age_bin, score)

@@ -1,7 +1,7 @@
 """Who stands in which cell: the jobs of the adaptive ladder, counted and in line.
 
-Owns the moves of a job between cells and what hangs on them: its line, how many of a cell run, the sum of the demand. It does not know why
-a job moves nor what learns; `adaptive` says where to.
+Owns the moves of a job between cells and what hangs on them: its line, how many of a cell run, the
+sum of the demand. It does not know why a job moves nor what learns; `adaptive` says where to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from .head_start import OutstandingWork
 
 
 class AdaptiveJob(MlfqJob):
-    """A job in a cell. `level` and `spent_before_ns` are the ladder's while nothing is learned; `age_bin` is the last bin that was counted."""
+    """A job in a cell. `level` and `spent_before_ns` are the ladder's while nothing is learned;
+    `age_bin` is the last bin that was counted.
+    """
 
     __slots__ = ("age_bin", "cell", "life", "prompt_class")
 

@@ -49,17 +49,22 @@ from .occupancy import AdaptiveJob, Occupancy
 
 SPARE_TOKENS = 48
 SPARE_SHARE = 8
-"""Room for growth per chosen job: so many tokens, and no more than an eighth of a job's fair share of the room, or a small pool would stand empty."""
+"""Room for growth per chosen job: so many tokens, and no more than an eighth of a job's fair share
+of the room, or a small pool would stand empty.
+"""
 
 MOVES_SPARED = 120
-"""A runner's place is worth so many copies of its KV: who would have to be copied out and in is not passed for little."""
+"""A runner's place is worth so many copies of its KV: who would have to be copied out and in is not
+passed for little.
+"""
 
 
 class AdaptivePolicy(NoOffers):
-    """Level = round(log2 of the Gittins index of the remaining demand); rank = arrival - head start of the cell - bonus of a runner.
+    """Level = round(log2 of the Gittins index of the remaining demand); rank = arrival - head start
+    of the cell - bonus of a runner.
 
-    Levels rise and fall with what is learned. While no hazard is made of counts, a job joins and drops as under `skipjoin`. `tail` is the dial:
-    1 holds the tail, 0 the mean.
+    Levels rise and fall with what is learned. While no hazard is made of counts, a job joins and
+    drops as under `skipjoin`. `tail` is the dial: 1 holds the tail, 0 the mean.
     """
 
     name = "adaptive"
@@ -102,7 +107,8 @@ class AdaptivePolicy(NoOffers):
         self._outstanding.turn(tail)
         self._reorder(tick)
 
-    # events ---------------------------------------------------------------------------------------------------
+    # events
+    # ---------------------------------------------------------------------------------------------------
     def submitted(self, facts: JobFacts, tick: Tick) -> Level:
         """Join the cell of the prompt."""
         entry = self.ladder.entry_level(facts.entry_ns)
@@ -164,7 +170,9 @@ class AdaptivePolicy(NoOffers):
         self._reorder(tick)
 
     def advance(self, tick: Tick) -> Sequence[LevelChanged]:
-        """Whoever left a bin, or used up a quantum while nothing is learned, goes where it belongs now."""
+        """Whoever left a bin, or used up a quantum while nothing is learned, goes where it belongs
+        now.
+        """
         crossings = self._crossings
         if crossings.next_ns is None or crossings.next_ns > tick.decode_ns:
             return ()
@@ -183,7 +191,8 @@ class AdaptivePolicy(NoOffers):
             self._reorder(tick)
         return changes
 
-    # questions ------------------------------------------------------------------------------------------------
+    # questions
+    # ------------------------------------------------------------------------------------------------
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """Runners and the heads of all cells, merged by boosted arrival."""
         boosts: dict[int, int] = {}  # of the cells of runners, which are fewer than they
@@ -239,7 +248,8 @@ class AdaptivePolicy(NoOffers):
         hold(sum(cell.live for cell in occupancy.cells.used.values()) == len(self._jobs), "cells count their jobs")
         hold(len(self._crossings) <= len(self._jobs), "the calendar holds live jobs")
 
-    # inside ---------------------------------------------------------------------------------------------------
+    # inside
+    # ---------------------------------------------------------------------------------------------------
     def _runs_at_ns(self, job: AdaptiveJob, boost_ns: int, tick: Tick) -> int:
         """The rank of a job that runs, whose cell has this head start."""
         facts = job.facts
@@ -271,7 +281,9 @@ class AdaptivePolicy(NoOffers):
             self.version += 1  # who ranks better in silence runs anyway
 
     def _watch(self, job: AdaptiveJob, tick: Tick) -> None:
-        """Enter when the job leaves its bin, by the pace of its own iterations; while nothing is learned, when it uses up its quantum."""
+        """Enter when the job leaves its bin, by the pace of its own iterations; while nothing is
+        learned, when it uses up its quantum.
+        """
         handle = job.facts.handle
         left_ns = None
         if not self._learned:
@@ -287,7 +299,9 @@ class AdaptivePolicy(NoOffers):
             self._crossings.set(handle, tick.decode_ns + left_ns)
 
     def _learn(self, tick: Tick) -> None:
-        """Hazards are made anew; the first time, everybody leaves the ladder of quanta for the cells."""
+        """Hazards are made anew; the first time, everybody leaves the ladder of quanta for the
+        cells.
+        """
         first = not self._learned
         self.forecast.rebuild()
         self._table.clear()

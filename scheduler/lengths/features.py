@@ -1,7 +1,7 @@
 """What is known of a job on arrival that may say how long its answer will be: keys of features.
 
-Owns which features there are and how each becomes a place in a table of fixed size. It does not know what is learned of them: `length_score` keeps a
-weight per place.
+Owns which features there are and how each becomes a place in a table of fixed size. It does not
+know what is learned of them: `length_score` keeps a weight per place.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from hashlib import blake2b
 from ...core.policy import JobFacts
 
 PLACES = 1 << 13
-"""Of the table. Features that share one are told apart by the others that come with them; more tenants than places cost accuracy, no memory."""
+"""Of the table. Features that share one are told apart by the others that come with them; more
+tenants than places cost accuracy, no memory.
+"""
 
 LONGEST_SALT = 64
 """Bytes that the hash takes as a key."""
 
 
 def keys_of(facts: JobFacts, salt: bytes) -> tuple[int, ...]:
-    """The places of a job's features: everybody, half octave of the prompt, tenant, tenant and octave, last answer of the conversation.
+    """The places of a job's features: everybody, half octave of the prompt, tenant, tenant and
+    octave, last answer of the conversation.
 
-    The salt keeps a tenant from choosing a name that shares its place with another's (Weinberger et al., "Feature hashing for large scale
-    multitask learning", 2009, of hashing into one table).
+    The salt keeps a tenant from choosing a name that shares its place with another's (Weinberger et
+    al., "Feature hashing for large scale multitask learning", 2009, of hashing into one table).
     """
     prompt, earlier = facts.prompt_tokens, facts.earlier_output_tokens
     features = (

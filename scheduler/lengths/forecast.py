@@ -1,7 +1,9 @@
-"""How long jobs will run still: the hazards that the adaptive ladder prices, and everything that they are learned from.
+"""How long jobs will run still: the hazards that the adaptive ladder prices, and everything that
+they are learned from.
 
-Owns the counts by prompt, the guess of a length on arrival, the counts by guess and the guard between the two. It knows no order, no time and no
-cost, and outlives a policy: `adaptive` tells it of lives and reads curves, engine/assemble keeps one, `learned` writes it down.
+Owns the counts by prompt, the guess of a length on arrival, the counts by guess and the guard
+between the two. It knows no order, no time and no cost, and outlives a policy: `adaptive` tells it
+of lives and reads curves, engine/assemble keeps one, `learned` writes it down.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from .score_table import ScoreTable, score_bucket
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What a job's length is judged by from its arrival to its end: the bucket of its prompt, and its guess, if there is one."""
+    """What a job's length is judged by from its arrival to its end: the bucket of its prompt, and
+    its guess, if there is one.
+    """
 
     bucket: int
     score: int = NO_SCORE
@@ -29,10 +33,12 @@ class Life:
 
 
 class Forecast:
-    """A job's curve is the mixture of two: that of its prompt bucket and that of its score bucket, by survival, weighted by the guard.
+    """A job's curve is the mixture of two: that of its prompt bucket and that of its score bucket,
+    by survival, weighted by the guard.
 
-    The score only chooses a table; which hazards stand in it is counted, and a job that outlives its guess is judged by those who did so too.
-    Without `score` the curve is the prompt bucket's. O(bins) an event, O(buckets * bins) a rebuild, bounded memory.
+    The score only chooses a table; which hazards stand in it is counted, and a job that outlives
+    its guess is judged by those who did so too. Without `score` the curve is the prompt bucket's.
+    O(bins) an event, O(buckets * bins) a rebuild, bounded memory.
     """
 
     def __init__(self, learning: LengthParams | None = None, score: Score | None = None) -> None:
@@ -66,7 +72,9 @@ class Forecast:
         self.lengths.passed(life.bucket, first, last)
 
     def ended(self, life: Life, age_bin: int, tokens: int) -> bool:
-        """It had all its tokens, the last in this bin; answers whether hazards are due to be made anew."""
+        """It had all its tokens, the last in this bin; answers whether hazards are due to be made
+        anew.
+        """
         if self.score is not None:
             self.guard.ended(life.score, life.bucket, age_bin)
             self.table.counts.ended(life.score, age_bin)
@@ -87,7 +95,9 @@ class Forecast:
         return self.lengths.bucket(prompt_tokens)
 
     def curve(self, bucket: int, score: int) -> Floats:
-        """float64[bins]: hazards of jobs with prompts and scores of these buckets, as of the last rebuild; NO_SCORE: of all such prompts."""
+        """float64[bins]: hazards of jobs with prompts and scores of these buckets, as of the last
+        rebuild; NO_SCORE: of all such prompts.
+        """
         if score == NO_SCORE or not self.rebuilds:
             return self.lengths.curve(bucket)
         curve = self._curves.get((bucket, score))
@@ -105,5 +115,7 @@ def mixture(a: Floats, b: Floats, weight: float) -> Floats:
 
 
 def _survival(hazards: Floats) -> Floats:
-    """Alive at the beginning of each bin; a rest of one in a million survives each, so that nobody is divided by nobody."""
+    """Alive at the beginning of each bin; a rest of one in a million survives each, so that nobody
+    is divided by nobody.
+    """
     return np.concatenate(([1.0], np.cumprod(1.0 - np.minimum(hazards[:-1], 1.0 - 1e-6))))

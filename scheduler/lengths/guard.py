@@ -1,7 +1,8 @@
 """How far to believe one of two forecasts of the same lives: by how well each has foretold lately.
 
-Owns the lead of the one over the other and the weight that follows from it. It knows two tables of hazards and events in them, no jobs; `forecast`
-tells it of every bin that was passed or ended in, before that is counted.
+Owns the lead of the one over the other and the weight that follows from it. It knows two tables of
+hazards and events in them, no jobs; `forecast` tells it of every bin that was passed or ended in,
+before that is counted.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from .life_counts import Floats
 MEMORY = 150.0
 SHARPNESS = 0.25
 LARGEST_LEAD = 24.0
-"""Beyond, the weight is 1 or 0 as good as exactly; a lead that grew further would only take longer to lose when a forecast goes bad."""
+"""Beyond, the weight is 1 or 0 as good as exactly; a lead that grew further would only take longer
+to lose when a forecast goes bad.
+"""
 _LEAST = 1e-3
 """No event is thought less likely: one surprise does not settle the matter."""
 
 
 class Guard:
-    """The difference of the log-likelihoods of events under table `a` and under table `b`, fading by 1/150 with every life that ends.
+    """The difference of the log-likelihoods of events under table `a` and under table `b`, fading
+    by 1/150 with every life that ends.
 
-    Mixing forecasts by the likelihood of what came is Bayes' rule over two experts; fading it lets the better one change (Herbster and Warmuth,
-    "Tracking the best expert", 1998). Bins are events, so jobs that still run have their say. O(1) an event.
+    Mixing forecasts by the likelihood of what came is Bayes' rule over two experts; fading it lets
+    the better one change (Herbster and Warmuth, "Tracking the best expert", 1998). Bins are events,
+    so jobs that still run have their say. O(1) an event.
     """
 
     def __init__(self) -> None:
@@ -58,7 +63,9 @@ class Guard:
 
 
 def _logarithms(hazards: Floats) -> tuple[Floats, Floats]:
-    """Log of the chance to be alive at the beginning of each bin, and of ending in each once it is reached."""
+    """Log of the chance to be alive at the beginning of each bin, and of ending in each once it is
+    reached.
+    """
     bounded = np.clip(hazards, _LEAST, 1.0 - _LEAST)
     alive: Floats = np.zeros_like(bounded)
     np.cumsum(np.log1p(-bounded[:, :-1]), axis=1, out=alive[:, 1:])

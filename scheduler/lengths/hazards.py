@@ -1,11 +1,13 @@
 """Output lengths, learned while jobs run: the hazard of ending at an age, for every size of prompt.
 
-Owns the bins of age, the buckets of prompts, the counts and the hazards made of them. It does not know jobs, times or costs: `adaptive` says who
-passed a bin and who ended in one, and `demand_table` prices what it answers.
+Owns the bins of age, the buckets of prompts, the counts and the hazards made of them. It does not
+know jobs, times or costs: `adaptive` says who passed a bin and who ended in one, and `demand_table`
+prices what it answers.
 
-A bin is counted when a job leaves it, alive or not. So a job that is still running, or was cancelled, has said all it can say and nothing more:
-right-censored lives enter a hazard without bias (the life table of Kaplan and Meier, 1958, on binned ages), where a histogram of finished jobs is
-short for as long as the long ones run.
+A bin is counted when a job leaves it, alive or not. So a job that is still running, or was
+cancelled, has said all it can say and nothing more: right-censored lives enter a hazard without
+bias (the life table of Kaplan and Meier, 1958, on binned ages), where a histogram of finished jobs
+is short for as long as the long ones run.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ FIRST_EDGE, EDGE_RATIO, LAST_EDGE = 8, 1.25, 1 << 17
 
 
 def age_edges() -> tuple[int, ...]:
-    """Output ages in tokens at which bins begin: 0, then every 8 tokens, later each 1.25 times the one before."""
+    """Output ages in tokens at which bins begin: 0, then every 8 tokens, later each 1.25 times the
+    one before.
+    """
     edges = [0, FIRST_EDGE]
     while edges[-1] < LAST_EDGE:
         edges.append(max(edges[-1] + FIRST_EDGE, int(edges[-1] * EDGE_RATIO)))
@@ -46,10 +50,12 @@ def bin_of(tokens: int) -> int:
 class LengthParams:
     """How lengths are learned.
 
-    A bucket's hazard counts the hazard of all prompts as `shrinkage` jobs, and that one the cold start as one job. What was counted fades by
-    1/`memory` with every job that ends. Prompts of up to 2^(first_bucket + 1) tokens are the first bucket, each next one twice as long. A Lomax
-    distribution of this `shape` and `scale` (tokens) stands for lengths before any was seen: under it what is left grows with what was had, which
-    is what makes a ladder of levels double its quanta. Hazards are made anew after `rebuild_every` ends.
+    A bucket's hazard counts the hazard of all prompts as `shrinkage` jobs, and that one the cold
+    start as one job. What was counted fades by 1/`memory` with every job that ends. Prompts of up
+    to 2^(first_bucket + 1) tokens are the first bucket, each next one twice as long. A Lomax
+    distribution of this `shape` and `scale` (tokens) stands for lengths before any was seen: under
+    it what is left grows with what was had, which is what makes a ladder of levels double its
+    quanta. Hazards are made anew after `rebuild_every` ends.
     """
 
     shrinkage: float = 20.0
@@ -62,7 +68,9 @@ class LengthParams:
 
 
 class Lengths:
-    """Counts by (prompt bucket, age bin) and the hazards of the last rebuild. O(1) a count, O(buckets * bins) a rebuild."""
+    """Counts by (prompt bucket, age bin) and the hazards of the last rebuild. O(1) a count,
+    O(buckets * bins) a rebuild.
+    """
 
     def __init__(self, params: LengthParams | None = None) -> None:
         self._params = params = params or LengthParams()
@@ -106,7 +114,9 @@ class Lengths:
         return curve
 
     def expected_tokens(self, bucket: int, age_bin: int) -> float:
-        """Tokens that a job at the beginning of a bin has before it, those who end in a bin ending in its middle."""
+        """Tokens that a job at the beginning of a bin has before it, those who end in a bin ending
+        in its middle.
+        """
         tokens = 0.0
         for hazard, width in zip(self.hazards[bucket, age_bin:][::-1], _WIDTHS[age_bin:][::-1], strict=True):
             tokens = width * (1.0 - hazard / 2.0) + (1.0 - hazard) * tokens

@@ -1,7 +1,8 @@
-"""What was learned, as bytes that outlive the process: one line of JSON with a version and a checksum.
+"""What was learned, as bytes that outlive the process: one line of JSON with a version and a
+checksum.
 
-Owns the form, both ways, and every check of what is read. It knows no file: whoever keeps the bytes hands them in, and starts cold with
-`Forecast()` of a fresh salt when they are refused.
+Owns the form, both ways, and every check of what is read. It knows no file: whoever keeps the bytes
+hands them in, and starts cold with `Forecast()` of a fresh salt when they are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _LARGEST_WEIGHT = 1e3
 
 
 def fresh(salt: bytes = b"") -> Forecast:
-    """Nothing learned. `salt` hashes tenants into the table of features: random where it serves, fixed where it must repeat."""
+    """Nothing learned. `salt` hashes tenants into the table of features: random where it serves,
+    fixed where it must repeat.
+    """
     return Forecast(score=LengthScore(salt))
 
 
@@ -56,7 +59,9 @@ def write(forecast: Forecast) -> bytes:
 
 
 def read(data: bytes) -> Forecast:
-    """The forecast that was written. Raises InvalidInput for another version, a torn or changed text, numbers out of bounds."""
+    """The forecast that was written. Raises InvalidInput for another version, a torn or changed
+    text, numbers out of bounds.
+    """
     state = _state(data)
     try:
         salt = bytes.fromhex(state["salt"])

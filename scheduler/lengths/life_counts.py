@@ -1,7 +1,7 @@
 """Lives counted by row and age bin, older ones for less.
 
-Owns two tables of counts, who left a bin alive and who ended in it, and how they fade. It does not know what a row stands for: `lengths` keeps one
-by prompt bucket, `score_table` one by score bucket.
+Owns two tables of counts, who left a bin alive and who ended in it, and how they fade. It does not
+know what a row stands for: `lengths` keeps one by prompt bucket, `score_table` one by score bucket.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ _LARGEST_WEIGHT = 1e6
 
 
 class LifeCounts:
-    """float64[rows, bins] of those who passed and of those who ended. O(bins) a count, O(1) a fading."""
+    """float64[rows, bins] of those who passed and of those who ended. O(bins) a count, O(1) a
+    fading.
+    """
 
     def __init__(self, rows: int, bins: int, memory: float) -> None:
         """Counts fade by 1/`memory` at every call of `fade`."""

@@ -1,7 +1,8 @@
 """A guess at the logarithm of an output length, learned one answer at a time.
 
-Owns the weights of the features and how far guesses were off lately. It does not know hazards, ages or who asks: `forecast` turns a guess into the
-choice of a table, so a guess that is off by a constant does no harm.
+Owns the weights of the features and how far guesses were off lately. It does not know hazards, ages
+or who asks: `forecast` turns a guess into the choice of a table, so a guess that is off by a
+constant does no harm.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from .life_counts import Floats
 
 RATE = 0.5
 CLIP = 1.0
-"""An answer e times longer or shorter than the guess teaches as much as one that is further off: a few wild ones do not throw the weights about."""
+"""An answer e times longer or shorter than the guess teaches as much as one that is further off: a
+few wild ones do not throw the weights about.
+"""
 FIRST_MU = 5.0
 FIRST_SD = 1.0
 SPREAD_MEMORY = 200.0
@@ -41,15 +44,19 @@ class Score(Protocol):
         ...
 
     def learn(self, keys: tuple[int, ...], guessed: float, tokens: int) -> None:
-        """A job with these keys, whose guess on arrival was `guessed`, had this many tokens and was not cut off."""
+        """A job with these keys, whose guess on arrival was `guessed`, had this many tokens and was
+        not cut off.
+        """
         ...
 
 
 class LengthScore:
-    """Linear in hashed features, by AdaGrad (Duchi, Hazan and Singer, 2011) on the clipped error of the logarithm. O(features) a job.
+    """Linear in hashed features, by AdaGrad (Duchi, Hazan and Singer, 2011) on the clipped error of
+    the logarithm. O(features) a job.
 
-    AdaGrad takes large steps for what was seen seldom and small ones for what was seen often, so a new tenant is learned from its first answers
-    while the weights that all share rest. `weights` and `squares` are float64[PLACES].
+    AdaGrad takes large steps for what was seen seldom and small ones for what was seen often, so a
+    new tenant is learned from its first answers while the weights that all share rest. `weights`
+    and `squares` are float64[PLACES].
     """
 
     def __init__(self, salt: bytes = b"") -> None:

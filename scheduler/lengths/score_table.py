@@ -1,7 +1,8 @@
 """Hazards by score: how lives went whose length was guessed alike.
 
-Owns the score buckets, their counts and the hazards made of them. It does not know where guesses come from nor whether they are any good: `forecast`
-mixes these hazards with those of the prompt's bucket by how well each has foretold.
+Owns the score buckets, their counts and the hazards made of them. It does not know where guesses
+come from nor whether they are any good: `forecast` mixes these hazards with those of the prompt's
+bucket by how well each has foretold.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def score_bucket(mu: float) -> int:
 
 
 class ScoreTable:
-    """Counts by (score bucket, age bin): each bucket starts from a lognormal around its guess, counted as 20 lives. O(1) a count."""
+    """Counts by (score bucket, age bin): each bucket starts from a lognormal around its guess,
+    counted as 20 lives. O(1) a count.
+    """
 
     def __init__(self, edges: tuple[int, ...], memory: float) -> None:
         self._edges = edges
@@ -35,7 +38,9 @@ class ScoreTable:
         self._guessed: tuple[int, Floats] = (-1, np.zeros(0))
 
     def hazards(self, sd: float) -> Floats:
-        """float64[buckets, bins], for guesses that are off by `sd`: (ended + 20 h) / (ended + passed + 20), h of the lognormal."""
+        """float64[buckets, bins], for guesses that are off by `sd`: (ended + 20 h) / (ended +
+        passed + 20), h of the lognormal.
+        """
         ended, passed = self.counts.read()
         prior = self._prior(sd)
         hazards: Floats = np.clip((ended + PRIOR_LIVES * prior) / (ended + passed + PRIOR_LIVES), 1e-6, 1.0)
@@ -51,7 +56,9 @@ class ScoreTable:
 
 
 def lognormal_hazards(mu: float, sd: float, edges: tuple[int, ...]) -> list[float]:
-    """The share of those who reach a bin that end in it, of lengths with normal logarithms; where hardly anybody is left, that of the bin before."""
+    """The share of those who reach a bin that end in it, of lengths with normal logarithms; where
+    hardly anybody is left, that of the bin before.
+    """
     alive = [1.0, *(0.5 * math.erfc((math.log(edge) - mu) / (sd * math.sqrt(2.0))) for edge in edges[1:])]
     hazards: list[float] = []
     for now, then in pairwise(alive):

@@ -1,1 +1,3 @@
-"""The door: jobs from their submission to their last token, the stores and streams behind them, the engine kept alive."""
+"""The door: jobs from their submission to their last token, the stores and streams behind them, the
+engine kept alive.
+"""

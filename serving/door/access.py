@@ -1,7 +1,8 @@
 """Who may call: tokens and their tenants.
 
-Owns the tokens file and the comparison, in constant time, of what a caller shows with what is known. It keeps digests only and never says which part
-was wrong. The gRPC and HTTP doors ask it once per call.
+Owns the tokens file and the comparison, in constant time, of what a caller shows with what is
+known. It keeps digests only and never says which part was wrong. The gRPC and HTTP doors ask it
+once per call.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Known tokens as (tenant, SHA-256 digest). None of them: an open door, everybody is the default tenant."""
+    """Known tokens as (tenant, SHA-256 digest). None of them: an open door, everybody is the
+    default tenant.
+    """
 
     known: tuple[tuple[TenantId, bytes], ...] | None = None
 
@@ -37,7 +40,9 @@ class Access:
         return frozenset({DEFAULT_TENANT} if self.known is None else (tenant for tenant, _ in self.known))
 
     def tenant(self, authorization: str | None, sent_as: str = BY_METADATA) -> TenantId:
-        """The tenant of an `authorization` ("Bearer TOKEN"); `sent_as` tells a caller without one how to send it. Raises Unauthenticated."""
+        """The tenant of an `authorization` ("Bearer TOKEN"); `sent_as` tells a caller without one
+        how to send it. Raises Unauthenticated.
+        """
         if self.known is None:
             return DEFAULT_TENANT
         scheme, _, token = (authorization or "").partition(" ")
@@ -56,7 +61,9 @@ class Access:
 
 
 def read_tokens(path: Path | None) -> Access:
-    """Access from a tokens file: a line per token, `TENANT SHA256-IN-HEX`, `#` for remarks. Raises InvalidSettings naming the line."""
+    """Access from a tokens file: a line per token, `TENANT SHA256-IN-HEX`, `#` for remarks. Raises
+    InvalidSettings naming the line.
+    """
     if path is None:
         return Access()
     try:

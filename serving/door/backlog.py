@@ -1,7 +1,7 @@
 """How many jobs wait or run, and when to come back if that is too many.
 
-Owns the count of unfinished jobs, by tenant, and the rate at which they end. It knows no job; jobs.py asks before it stores one, the journal tells
-of ends, the sweep sets it right.
+Owns the count of unfinished jobs, by tenant, and the rate at which they end. It knows no job;
+jobs.py asks before it stores one, the journal tells of ends, the sweep sets it right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _MAX_RETRY_S = 60.0
 
 
 class Backlog:
-    """A bounded count; `shares` is the bound, with what was stored before. `on_full` hears of every refusal."""
+    """A bounded count; `shares` is the bound, with what was stored before. `on_full` hears of every
+    refusal.
+    """
 
     def __init__(self, shares: Shares, clock: Clock, on_full: Callable[[], None] = lambda: None) -> None:
         self._shares = shares
@@ -34,7 +36,9 @@ class Backlog:
         return self._shares.total
 
     def admit(self, tenant: TenantId) -> None:
-        """Count one job in. Raises Overloaded with a hint when the queue is full, or all of it that this tenant can have."""
+        """Count one job in. Raises Overloaded with a hint when the queue is full, or all of it that
+        this tenant can have.
+        """
         if not self._shares.fits(tenant):
             self.on_full()
             whole = self.open_jobs >= self._shares.limit

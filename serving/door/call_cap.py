@@ -1,7 +1,7 @@
 """The server's own end of a call that has lasted for too long.
 
-Owns the bound and the knowledge that it was the bound which ended the call. A door whose clients can
-follow their jobs again runs its calls within `capped`; `following` asks `capped_out`, because a
+Owns the bound and the knowledge that it was the bound which ended the call. A door whose clients
+can follow their jobs again runs its calls within `capped`; `following` asks `capped_out`, because a
 client whose call the server ended has not gone.
 """
 

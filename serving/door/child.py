@@ -1,8 +1,10 @@
 """A process that the door started, from its start to the moment it is reaped.
 
-Owns waiting for its end, killing it and the words for how it ended. It does not know what the process does. The door's engine and spare are such
-processes. Reaping happens in one place, on the event loop, so that a signal can never reach another process that got the same number, and nobody
-else collects the end first: asyncio's and subprocess' own ways race with each other, and the loser reports an unknown child.
+Owns waiting for its end, killing it and the words for how it ended. It does not know what the
+process does. The door's engine and spare are such processes. Reaping happens in one place, on the
+event loop, so that a signal can never reach another process that got the same number, and nobody
+else collects the end first: asyncio's and subprocess' own ways race with each other, and the loser
+reports an unknown child.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 
 class Child:
-    """A child of this process. Made by `spawn`, or from the number of one that became a child; `watch` it on the event loop at once."""
+    """A child of this process. Made by `spawn`, or from the number of one that became a child;
+    `watch` it on the event loop at once.
+    """
 
     def __init__(self, pid: int, popen: subprocess.Popen[bytes] | None = None) -> None:
         self.pid = pid
@@ -33,7 +37,9 @@ class Child:
         return cls(popen.pid, popen)
 
     def watch(self) -> None:
-        """Notice its end from now on. Raises OSError when there is no thread to be had; the child is then killed and reaped."""
+        """Notice its end from now on. Raises OSError when there is no thread to be had; the child
+        is then killed and reaped.
+        """
         self._ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         try:

@@ -1,7 +1,8 @@
 """From the pool to the engine: which stored jobs the engine is told of, and with what.
 
-Owns the bounds on claimed jobs and their prompts, the resubmission to a restarted engine, and the crash marks (docs/operations.md). It does not rank:
-it claims oldest first, and the engine decides. Supervisor and door call it on the event loop.
+Owns the bounds on claimed jobs and their prompts, the resubmission to a restarted engine, and the
+crash marks (docs/operations.md). It does not rank: it claims oldest first, and the engine decides.
+Supervisor and door call it on the event loop.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Claims:
         journal.end_observers.append(lambda live, _: self._released(live))
         store.on_change.append(self._store_changed)
 
-    # the pool ---------------------------------------------------------------------------------------------------
+    # the pool
+    # ---------------------------------------------------------------------------------------------------
     def kick(self) -> None:
         """There may be something to claim, or room for it."""
         self._kick.set()
@@ -98,7 +100,8 @@ class Claims:
         self._prompt_used(live)
         self.kick()
 
-    # the engine -------------------------------------------------------------------------------------------------
+    # the engine
+    # -------------------------------------------------------------------------------------------------
     async def engine_started(self, facts: EngineFacts, send: Send) -> None:
         """A new engine knows nothing: tell it of every live job, then claim on."""
         self._facts, self._send = facts, send
@@ -196,9 +199,12 @@ class Claims:
         for live in self._table.jobs.values():
             live.parked = live.parked or not live.ending
 
-    # crashes ----------------------------------------------------------------------------------------------------
+    # crashes
+    # ----------------------------------------------------------------------------------------------------
     async def count_crash(self, in_flight: frozenset[int]) -> None:
-        """Mark jobs of the plan in flight that logged no token since the engine started; fail one that was alone. Call before engine_ended."""
+        """Mark jobs of the plan in flight that logged no token since the engine started; fail one
+        that was alone. Call before engine_ended.
+        """
         suspects = [
             live
             for handle in sorted(in_flight)

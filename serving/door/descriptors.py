@@ -1,7 +1,7 @@
 """File descriptors of the door.
 
-Owns the raise of the soft limit at start and how many descriptors connections may take of it: what the store, the engine and the operator's socket
-need is kept back. wiring calls it.
+Owns the raise of the soft limit at start and how many descriptors connections may take of it: what
+the store, the engine and the operator's socket need is kept back. wiring calls it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import resource
 
 KEPT_BACK = 128
-"""Kept back for the job pool's files, the engine's socket and start, the operator, logs and imports."""
+"""Kept back for the job pool's files, the engine's socket and start, the operator, logs and
+imports.
+"""
 WANTED = 65_536
 
 
@@ -27,5 +29,7 @@ def raise_limit() -> int:
 
 
 def room_for_connections(limit: int) -> int:
-    """Connections that one of the two doors may hold under a limit of open files: half of what is not kept back."""
+    """Connections that one of the two doors may hold under a limit of open files: half of what is
+    not kept back.
+    """
     return max(16, (limit - KEPT_BACK) // 2)

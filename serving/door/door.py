@@ -1,7 +1,7 @@
 """The door process: what it starts, what it waits for, how it ends.
 
-Owns the life of one server: listeners, background tasks, health, the sweep, the drain. It decides nothing about a job. `serving/command.py` runs it
-with the parts that wiring made.
+Owns the life of one server: listeners, background tasks, health, the sweep, the drain. It decides
+nothing about a job. `serving/command.py` runs it with the parts that wiring made.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ PUBLIC_SERVICE = "skipjoin.v1.JobPoolService"
 _STEP_S = 0.05
 _CANCELS_S = 1.0
 _SWITCH_S = 0.001
-"""So long may a thread keep the interpreter from the event loop, which takes it many times for one answer."""
+"""So long may a thread keep the interpreter from the event loop, which takes it many times for one
+answer.
+"""
 
 
 class SideDoor(Protocol):
@@ -63,9 +65,11 @@ class Door:
     _limit_s: float | None = None
 
     async def run(self, *, check: bool = False) -> bool:
-        """Serve until a signal or `begin_drain`; with `check`, only until the engine was ready. Answers whether it ever was.
+        """Serve until a signal or `begin_drain`; with `check`, only until the engine was ready.
+        Answers whether it ever was.
 
-        Raises what ended a background task: the first engine's own failure, a lost job pool, a broken log.
+        Raises what ended a background task: the first engine's own failure, a lost job pool, a
+        broken log.
         """
         sys.setswitchinterval(_SWITCH_S)
         loop = asyncio.get_running_loop()
@@ -105,7 +109,9 @@ class Door:
                 loop.remove_signal_handler(number)
 
     async def _try_chat(self) -> None:
-        """Have the model's chat template made ready, and say where there is no chat: text and token ids are taken all the same."""
+        """Have the model's chat template made ready, and say where there is no chat: text and token
+        ids are taken all the same.
+        """
         try:
             await self.jobs.intake.check_chat()
         except SkipjoinError as why:
@@ -113,7 +119,8 @@ class Door:
         except Exception:
             log.exception("whether conversations can be taken is not known, which is a fault of the server's own")
 
-    # the end ----------------------------------------------------------------------------------------------------
+    # the end
+    # ----------------------------------------------------------------------------------------------------
     @property
     def draining(self) -> bool:
         """Whether newcomers are refused because the server is going."""
@@ -175,7 +182,9 @@ class Door:
         await self.jobs.store.close()
 
     async def _cancels_stored(self) -> None:
-        """Jobs that are being stored, and cancels of those whose client went, are in the pool or had their time; streams are closed by now."""
+        """Jobs that are being stored, and cancels of those whose client went, are in the pool or
+        had their time; streams are closed by now.
+        """
         try:
             async with asyncio.timeout(_CANCELS_S):
                 for following in self.followings:
@@ -185,7 +194,8 @@ class Door:
                 "some jobs are not stored, or not cancelled although their client went: the job pool takes too long"
             )
 
-    # what happens meanwhile -------------------------------------------------------------------------------------
+    # what happens meanwhile
+    # -------------------------------------------------------------------------------------
     @property
     def serving(self) -> bool:
         """What health says: there is an engine, newcomers are taken and can be stored."""

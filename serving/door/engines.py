@@ -1,7 +1,8 @@
 """Where the next engine process comes from.
 
-Owns the choice between a copy of the spare and a process started from nothing, the spare's own restarts, and the descriptors that both need. It does
-not listen to engines and counts no back-off; the supervisor asks for one engine after the other.
+Owns the choice between a copy of the spare and a process started from nothing, the spare's own
+restarts, and the descriptors that both need. It does not listen to engines and counts no back-off;
+the supervisor asks for one engine after the other.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Engines:
         return self._spare is not None and self._spare.ready and self._spare.usable
 
     async def next(self, heard: Callable[[str], None]) -> tuple[Child, DoorEnd]:
-        """A new engine process that waits for its Hello, and the link to it. `heard` is called with the step of a spare that still imports.
+        """A new engine process that waits for its Hello, and the link to it. `heard` is called with
+        the step of a spare that still imports.
 
         Raises OSError when no process can be had.
         """
@@ -70,7 +72,9 @@ class Engines:
         return started
 
     def give_up(self) -> None:
-        """The engine that `next` is waiting for takes too long: the spare is killed, and `next` raises."""
+        """The engine that `next` is waiting for takes too long: the spare is killed, and `next`
+        raises.
+        """
         self._given_up = True
         if self._spare is not None:
             self._let_go(self._spare)
@@ -123,7 +127,8 @@ class Engines:
         with self._reserve.lent():
             ours, theirs = link_pair()
             try:
-                # -P: a module of the folder that the server was started in must not pass for one of Python's.
+                # -P: a module of the folder that the server was started in must not pass for one of
+                # Python's.
                 command = (sys.executable, "-P", "-m", ENGINE_MODULE, str(theirs.fileno()))
                 child = Child.spawn(command, fds=[theirs.fileno()])
                 child.watch()
@@ -134,14 +139,17 @@ class Engines:
                 theirs.close()
         return child, await DoorEnd.open(ours)
 
-    # the spare's own life ---------------------------------------------------------------------------------------
+    # the spare's own life
+    # ---------------------------------------------------------------------------------------
     def _let_go(self, spare: Spare) -> None:
         if self._spare is spare:
             self._spare = None
         spare.kill()
 
     def _ended(self, spare: Spare) -> None:
-        """It died beside a living engine: another is started after a while, so that one that always dies takes little from the engine."""
+        """It died beside a living engine: another is started after a while, so that one that always
+        dies takes little from the engine.
+        """
         if self._spare is not spare:
             return
         self._spare = None

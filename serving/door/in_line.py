@@ -1,8 +1,9 @@
 """Work of which one piece, or a few, is done at a time, while the tenants take turns.
 
-Owns who is next, and the refusal of what would wait too long. One tenant's five hundred long bodies stand before another's one for the time of one.
-It does not know what the work is: `openai.py` reads long bodies in it, `messages.py` parses long messages, `lanes.py` hands prompts to its threads.
-Only the event loop's thread uses it.
+Owns who is next, and the refusal of what would wait too long. One tenant's five hundred long bodies
+stand before another's one for the time of one. It does not know what the work is: `openai.py` reads
+long bodies in it, `messages.py` parses long messages, `lanes.py` hands prompts to its threads. Only
+the event loop's thread uses it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ _TYPICAL_OF = 5
 
 
 class InLine:
-    """The line, for `places` pieces of work at a time. `wait_s` is how long work may be expected to wait in it.
+    """The line, for `places` pieces of work at a time. `wait_s` is how long work may be expected to
+    wait in it.
 
-    `on_full` hears of every refusal, which says of `others` what is done with them, and names the `field` that is theirs.
+    `on_full` hears of every refusal, which says of `others` what is done with them, and names the
+    `field` that is theirs.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class InLine:
 
     @asynccontextmanager
     async def turn(self, tenant: TenantId) -> AsyncIterator[None]:
-        """The tenant's turn, until the block ends. Raises Overloaded where too much stands before it, Unavailable after `close`."""
+        """The tenant's turn, until the block ends. Raises Overloaded where too much stands before
+        it, Unavailable after `close`.
+        """
         await self.take(tenant)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -78,7 +83,9 @@ class InLine:
         self._next()
 
     def close(self) -> None:
-        """Tell those that wait that the server is going down; what has its turn keeps it. Idempotent."""
+        """Tell those that wait that the server is going down; what has its turn keeps it.
+        Idempotent.
+        """
         self._closed = True
         lines, self._lines = self._lines, {}
         for line in lines.values():

@@ -1,8 +1,9 @@
 """What a client asks, checked and made into a job.
 
-Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what was left out and digests the body. What
-takes long of it runs on the threads of `serving/lanes.py`. It does not store: `serving/jobs.py` does. Everything here answers before the engine
-has heard of the request.
+Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what
+was left out and digests the body. What takes long of it runs on the threads of `serving/lanes.py`.
+It does not store: `serving/jobs.py` does. Everything here answers before the engine has heard of
+the request.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ MAX_NAME = 256
 ROLES = frozenset({"system", "user", "assistant"})
 _AT_ONCE = 4096
 _COUNTED = 2**16
-"""Characters of an earlier answer that are counted: a policy asks how long answers are here, and from there on they are long."""
+"""Characters of an earlier answer that are counted: a policy asks how long answers are here, and
+from there on they are long.
+"""
 _JOB_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -54,7 +57,9 @@ def check_job_id(job_id: str) -> JobId:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A spec in tokens: the prompt as int32[n], what is asked with nothing left open, the length of the newest earlier answer in it."""
+    """A spec in tokens: the prompt as int32[n], what is asked with nothing left open, the length of
+    the newest earlier answer in it.
+    """
 
     prompt: Int32s
     asked: Asked
@@ -170,12 +175,16 @@ class Intake:
         return Prepared(prompt, resolved, min(earlier, len(prompt)))
 
     def _count(self, answer: str) -> int:
-        """Tokens of an answer. Only after the prompt was found to fit, so this costs no more than it."""
+        """Tokens of an answer. Only after the prompt was found to fit, so this costs no more than
+        it.
+        """
         begin_tokens = len(self._tokenizer.encode(""))  # what every text begins with, where the model wants that
         return len(self._tokenizer.encode(answer)) - begin_tokens
 
     async def check_chat(self) -> None:
-        """Have the chat template made ready. Raises InvalidInput saying why there is no chat, Unavailable."""
+        """Have the chat template made ready. Raises InvalidInput saying why there is no chat,
+        Unavailable.
+        """
         await self._lanes.chats.run(DEFAULT_TENANT, self._tokenizer.check_chat)
 
     def close(self) -> None:
@@ -201,7 +210,9 @@ class Intake:
 
 
 def check_tokens(ids: Sequence[int], facts: EngineFacts, *, field: str = "token_ids") -> Int32s:
-    """int32[n] of a prompt's token ids. Raises InvalidInput for none or an unknown one, NeverFits for too many."""
+    """int32[n] of a prompt's token ids. Raises InvalidInput for none or an unknown one, NeverFits
+    for too many.
+    """
     if len(ids) == 0:
         raise InvalidInput("The prompt is empty; give at least one token.", field=field, limit="1 token at least")
     if len(ids) >= facts.job_tokens:
@@ -262,7 +273,9 @@ def _check_unicode(text: str, field: str) -> None:
 
 
 def body_digest(asked: Asked, spec: JobSpec, prompt: Int32s) -> bytes:
-    """SHA-256 of what was asked, before anything was drawn or filled in: equal bodies have equal digests."""
+    """SHA-256 of what was asked, before anything was drawn or filled in: equal bodies have equal
+    digests.
+    """
     said: tuple[object, ...] = (
         tuple(getattr(asked.sampling, field.name) for field in fields(asked.sampling)),
         spec.timeout_ns,

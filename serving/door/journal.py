@@ -1,7 +1,8 @@
 """The token log before anyone sees a token.
 
-Owns the way of effects: checked against the live table, grouped, committed to the pool in one write, and only then published. It does not know
-who reads; streams watch the table, metrics and records are observers. The supervisor feeds it and waits for room, which is how the engine pauses.
+Owns the way of effects: checked against the live table, grouped, committed to the pool in one
+write, and only then published. It does not know who reads; streams watch the table, metrics and
+records are observers. The supervisor feeds it and waits for room, which is how the engine pauses.
 """
 
 from __future__ import annotations
@@ -75,9 +76,12 @@ class Journal:
         self.commit_observers: list[CommitObserver] = []
         self.lost: Exception | None = None
 
-    # in ---------------------------------------------------------------------------------------------------------
+    # in
+    # ---------------------------------------------------------------------------------------------------------
     def feed(self, turn: TurnEffects) -> None:
-        """Queue one turn of the engine. Raises InvariantViolation when a token does not go behind the log."""
+        """Queue one turn of the engine. Raises InvariantViolation when a token does not go behind
+        the log.
+        """
         tails: dict[LiveJob, _Tail] = {}
         size = _JOB_BYTES + self._take_tokens(turn, tails)
         for effect in turn.effects:
@@ -134,14 +138,17 @@ class Journal:
         self._settled.clear()
         self._work.set()
 
-    # back-pressure ----------------------------------------------------------------------------------------------
+    # back-pressure
+    # ----------------------------------------------------------------------------------------------
     @property
     def full(self) -> bool:
         """Whether more bytes wait for the disk than the bound allows."""
         return self._pending_bytes >= self._limit_bytes
 
     def check_writable(self) -> None:
-        """Raise Unavailable while the log cannot be written or is behind: nothing new is accepted then."""
+        """Raise Unavailable while the log cannot be written or is behind: nothing new is accepted
+        then.
+        """
         if self.lost is not None:
             raise Unavailable("This server has lost its job pool to another one.")
         if self._store.failing is not None:
@@ -158,9 +165,12 @@ class Journal:
         """Wait until everything fed so far is durable and published."""
         await self._settled.wait()
 
-    # out --------------------------------------------------------------------------------------------------------
+    # out
+    # --------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
-        """Commit and publish for ever. Ends only by WrongState or InvariantViolation of the pool: another owner, or a broken log."""
+        """Commit and publish for ever. Ends only by WrongState or InvariantViolation of the pool:
+        another owner, or a broken log.
+        """
         while True:
             await self._work.wait()
             self._work.clear()

@@ -1,7 +1,8 @@
 """Threads for what takes a prompt long to become tokens.
 
-Owns a bounded number of threads with a line each for rendering conversations, for short texts and for long ones, so that a short prompt never waits
-behind a long one, and the tenants take turns in each. Work that has not begun when its client goes is dropped. It does not know what it runs; intake
+Owns a bounded number of threads with a line each for rendering conversations, for short texts and
+for long ones, so that a short prompt never waits behind a long one, and the tenants take turns in
+each. Work that has not begun when its client goes is dropped. It does not know what it runs; intake
 hands it over. Only the event loop's thread calls `run`.
 """
 
@@ -24,7 +25,9 @@ LONG_TEXT = 2**16
 
 
 class Lane:
-    """Some threads and their line. `wait_s` is how long work may be expected to wait for one of them."""
+    """Some threads and their line. `wait_s` is how long work may be expected to wait for one of
+    them.
+    """
 
     def __init__(self, name: str, threads: int, wait_s: float) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"skipjoin-{name}")
@@ -33,7 +36,8 @@ class Lane:
     async def run(self, tenant: TenantId, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What a tenant's work answers or raises, from one of the threads.
 
-        Raises Overloaded where too much stands before it, Unavailable after close. A thread that has begun keeps its turn until it is done.
+        Raises Overloaded where too much stands before it, Unavailable after close. A thread that
+        has begun keeps its turn until it is done.
         """
         await self._line.take(tenant)
         loop = asyncio.get_running_loop()

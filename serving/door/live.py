@@ -1,7 +1,8 @@
 """The jobs that this door owns and has not seen end.
 
-Owns `LiveJob` (its log in memory, its standing with the engine) and `LiveTable`, by job id and by the engine's handle, with those who watch. It
-neither stores nor schedules; journal, claims, streams and supervisor share it on one event loop.
+Owns `LiveJob` (its log in memory, its standing with the engine) and `LiveTable`, by job id and by
+the engine's handle, with those who watch. It neither stores nor schedules; journal, claims, streams
+and supervisor share it on one event loop.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ MAX_EVENTS = 256
 class LiveJob:
     """A claimed job.
 
-    `tokens` is the log as far as it is durable; `received` counts what the engine has sent, so `received - len(tokens)` wait for their commit.
-    `handle` is the current engine's, None while there is none. `progressed`: a token was logged since this engine started.
+    `tokens` is the log as far as it is durable; `received` counts what the engine has sent, so
+    `received - len(tokens)` wait for their commit. `handle` is the current engine's, None while
+    there is none. `progressed`: a token was logged since this engine started.
     """
 
     record: JobRecord
@@ -56,7 +58,9 @@ class LiveJob:
 
     @property
     def wants_logprobs(self) -> bool:
-        """Whether log-probabilities are logged with its tokens; they are read from the pool, never held here."""
+        """Whether log-probabilities are logged with its tokens; they are read from the pool, never
+        held here.
+        """
         return self.record.job.asked.sampling.logprobs is not None
 
     def generated(self) -> Int32s:

@@ -1,7 +1,8 @@
 """Figures for Prometheus.
 
-Owns every metric of the server, its name and its buckets: `skipjoin_` prefix, base units, counters instead of rates, no label that a client or a job
-could choose. It reads the one effect stream and the ends in the log, after they are durable; gauges are set when somebody scrapes. It is the only
+Owns every metric of the server, its name and its buckets: `skipjoin_` prefix, base units, counters
+instead of rates, no label that a client or a job could choose. It reads the one effect stream and
+the ends in the log, after they are durable; gauges are set when somebody scrapes. It is the only
 module that knows prometheus_client.
 """
 
@@ -63,7 +64,9 @@ class DoorState:
 
 
 class Metrics:
-    """All metrics of one server, in a registry of its own. `page_bytes` turns moved pages into bytes; the door sets it with the engine's facts."""
+    """All metrics of one server, in a registry of its own. `page_bytes` turns moved pages into
+    bytes; the door sets it with the engine's facts.
+    """
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -163,9 +166,12 @@ class Metrics:
         self._payload = self._gauge("payload_bytes", "Bytes of requests that are being taken in.")
         self._uptime = self._gauge("uptime_seconds", "Time since the server started.")
 
-    # the stream -------------------------------------------------------------------------------------------------
+    # the stream
+    # -------------------------------------------------------------------------------------------------
     def engine_changed(self) -> None:
-        """An engine ended or began: the next handle 1 is another job, and a new engine starts from the profile again."""
+        """An engine ended or began: the next handle 1 is another job, and a new engine starts from
+        the profile again.
+        """
         self.worst.engine_ended()
         self._correction = OnlineCorrection()
 
@@ -180,7 +186,8 @@ class Metrics:
         if stats.predicted_ns is not None:
             self._predicted.inc(stats.predicted_ns * _NS)
             if stats.measured_ns is not None:
-                # The pairs that the engine learned from, in its order, so this is the factor that it has.
+                # The pairs that the engine learned from, in its order, so this is the factor that
+                # it has.
                 self._correction.observe_corrected(stats.predicted_ns, stats.measured_ns)
         self._prefill_tokens.inc(stats.prefill_tokens)
         if stats.pages_out:
@@ -237,7 +244,8 @@ class Metrics:
         """A bound of `LIMITS` was reached: a request or a connection was turned away for it."""
         self._limits.labels(limit).inc()
 
-    # the scrape -------------------------------------------------------------------------------------------------
+    # the scrape
+    # -------------------------------------------------------------------------------------------------
     def set_engine(self, snapshot: SnapshotGiven | None) -> None:
         """Queues and KV now; None when no engine can say: then no stale figure is shown."""
         for level in self._levels:

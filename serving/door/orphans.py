@@ -1,8 +1,10 @@
-"""Ended processes that the door adopted and did not start: a compiler's own children, when the compiler was killed.
+"""Ended processes that the door adopted and did not start: a compiler's own children, when the
+compiler was killed.
 
-Owns their reaping. The door adopts grandchildren so that an engine is its child, and whatever else loses its parent becomes one too; ended, each
-holds a number of the system until it is waited for. It leaves alone what others wait for: `child.py` collects an end within a moment, so what lies
-there at two looks in a row is waited for by none. The door asks it now and then.
+Owns their reaping. The door adopts grandchildren so that an engine is its child, and whatever else
+loses its parent becomes one too; ended, each holds a number of the system until it is waited for.
+It leaves alone what others wait for: `child.py` collects an end within a moment, so what lies there
+at two looks in a row is waited for by none. The door asks it now and then.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ LOOK_S = 5.0
 
 
 class Orphans:
-    """Those of this process; `reap` is a look. Where the system does not list children there are none."""
+    """Those of this process; `reap` is a look. Where the system does not list children there are
+    none.
+    """
 
     def __init__(self) -> None:
         self._lay: frozenset[int] = frozenset()

@@ -1,7 +1,8 @@
 """Whether the event loop had time to rest.
 
-Owns the selector of the door's loop, which sees what the loop itself cannot say: that it waited because there was nothing to do. The command makes
-the loop with it; `waiting.py` sets its count right by it.
+Owns the selector of the door's loop, which sees what the loop itself cannot say: that it waited
+because there was nothing to do. The command makes the loop with it; `waiting.py` sets its count
+right by it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Callable
 from ...core.clock import Clock
 
 REST_NS = 50_000_000
-"""A wait this long is a rest. While calls stand in line gRPC's thread wakes the loop far sooner, also on a busy machine."""
+"""A wait this long is a rest. While calls stand in line gRPC's thread wakes the loop far sooner,
+also on a busy machine.
+"""
 
 
 class Pauses(selectors.DefaultSelector):

@@ -1,7 +1,8 @@
 """Bytes of requests that are being taken in, over all calls of all doors.
 
-Owns the bound on them: a request reserves its bytes before they are read or unpacked, and gives them back when its job is stored or refused. It reads
-nothing itself; the HTTP door and the gRPC servicers reserve.
+Owns the bound on them: a request reserves its bytes before they are read or unpacked, and gives
+them back when its job is stored or refused. It reads nothing itself; the HTTP door and the gRPC
+servicers reserve.
 
     with payloads.reserve(tenant, 4096) as payload:
         payload.grow(4096)
@@ -50,7 +51,9 @@ class Payloads:
         )
 
     def reserve(self, tenant: TenantId, nbytes: int = 0) -> Payload:
-        """Bytes of one request, to be released when it is stored or refused. Raises Overloaded when there is no room."""
+        """Bytes of one request, to be released when it is stored or refused. Raises Overloaded when
+        there is no room.
+        """
         payload = Payload(self, tenant)
         payload.grow(nbytes)
         return payload

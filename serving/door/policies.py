@@ -1,6 +1,7 @@
 """Which policies a live server may have, and with what dial.
 
-Owns the list and the check of what an operator asks for, at start or live. It makes no policy; settings and the operator's service ask here.
+Owns the list and the check of what an operator asks for, at start or live. It makes no policy;
+settings and the operator's service ask here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def check_policy(name: str) -> None:
 
 
 def dial_of(policy: str, asked: float | None, configured: float) -> float | None:
-    """Where the policy's dial is to stand: as asked, else as configured, None where it has none. Raises InvalidInput."""
+    """Where the policy's dial is to stand: as asked, else as configured, None where it has none.
+    Raises InvalidInput.
+    """
     if policy not in DIAL_NAMES:
         if asked is not None:
             raise InvalidInput(

@@ -1,7 +1,8 @@
 """Questions to the engine and who waits for the answers.
 
-Owns the numbering of AccountAsked and SnapshotAsked and their futures. It does not know what is done with an answer; the admin service and
-metrics ask, the supervisor delivers, and a dead engine answers None.
+Owns the numbering of AccountAsked and SnapshotAsked and their futures. It does not know what is
+done with an answer; the admin service and metrics ask, the supervisor delivers, and a dead engine
+answers None.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Descriptors kept for what must not fail when clients have taken all others.
 
-Owns a few open descriptors, given up for as long as something is opened in their place. It does not know for what: the door lends them to the start
-of an engine.
+Owns a few open descriptors, given up for as long as something is opened in their place. It does not
+know for what: the door lends them to the start of an engine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Reserve:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """Free descriptors for the code within; do not await there, or the event loop gives them to a client."""
+        """Free descriptors for the code within; do not await there, or the event loop gives them to
+        a client.
+        """
         self.close()
         try:
             yield

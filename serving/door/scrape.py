@@ -1,7 +1,7 @@
 """A page of metrics, asked for.
 
-Owns the gathering behind `/metrics`: the engine's snapshot, the pool's depth and the door's own state, at most once a second however many
-ask. It knows no metric's name; `metrics.py` does.
+Owns the gathering behind `/metrics`: the engine's snapshot, the pool's depth and the door's own
+state, at most once a second however many ask. It knows no metric's name; `metrics.py` does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Scrape:
         self._asked_ns: int | None = None
 
     async def page(self) -> bytes:
-        """The metrics. Counters are those of now; what engine and pool must be asked for is at most a second old."""
+        """The metrics. Counters are those of now; what engine and pool must be asked for is at most
+        a second old.
+        """
         async with self._one_at_a_time:
             if self._asked_ns is None or self._clock.now_ns() - self._asked_ns >= _FRESH_NS:
                 self._asked_ns = self._clock.now_ns()

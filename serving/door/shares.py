@@ -1,7 +1,8 @@
 """A bound that all tenants share, of which each keeps a part that no other can take.
 
-Owns who holds how much: half of the bound is for all comers, the other half is divided among the known tenants. It does not know what is
-counted; the backlog counts jobs with it, the HTTP door open calls, `payloads.py` bytes.
+Owns who holds how much: half of the bound is for all comers, the other half is divided among the
+known tenants. It does not know what is counted; the backlog counts jobs with it, the HTTP door open
+calls, `payloads.py` bytes.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from ...core.ids import TenantId
 class Shares:
     """Amounts held by tenants under one bound.
 
-    With one tenant, or none known, the whole bound is for all comers. A tenant that is not known (its token is gone, its jobs are not) has no part of
-    its own.
+    With one tenant, or none known, the whole bound is for all comers. A tenant that is not known
+    (its token is gone, its jobs are not) has no part of its own.
     """
 
     def __init__(self, limit: int, tenants: Iterable[TenantId] = ()) -> None:
         self.limit = limit
         self._known = frozenset(tenants)
         several = len(self._known) > 1
-        # A bound so tight that half of it gives some tenant nothing still gives each tenant one, where it has as many.
+        # A bound so tight that half of it gives some tenant nothing still gives each tenant one,
+        # where it has as many.
         at_least = 1 if limit >= len(self._known) else 0
         self.own = max(at_least, limit // (2 * len(self._known))) if several else 0
         self._common = limit - self.own * (len(self._known) if several else 0)

@@ -1,7 +1,9 @@
-"""The door's side of the spare: a process with an engine's imports done, from which engines are forked.
+"""The door's side of the spare: a process with an engine's imports done, from which engines are
+forked.
 
-Owns starting it, asking it for a copy, and noticing that it died or does not answer. It does not know what an engine does; `engines` takes copies
-from it, and `engine_spare` is what runs there. Where it cannot be had, engines are started from nothing.
+Owns starting it, asking it for a copy, and noticing that it died or does not answer. It does not
+know what an engine does; `engines` takes copies from it, and `engine_spare` is what runs there.
+Where it cannot be had, engines are started from nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ ANSWER_S = 2.0
 
 
 class Spare:
-    """One spare process. `begin` needs no event loop, so that it can be importing while the door still does."""
+    """One spare process. `begin` needs no event loop, so that it can be importing while the door
+    still does.
+    """
 
     def __init__(self, child: Child, control: socket.socket) -> None:
         self._child = child
@@ -40,12 +44,15 @@ class Spare:
 
     @classmethod
     def begin(cls, arguments: Sequence[str]) -> Spare | None:
-        """Start one with `arguments` (see `engine_spare.main`); None where this system has no adoption of grandchildren. Raises OSError."""
+        """Start one with `arguments` (see `engine_spare.main`); None where this system has no
+        adoption of grandchildren. Raises OSError.
+        """
         if not adopt_grandchildren():
             return None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            # -P: a module of the folder that the server was started in must not pass for one of Python's.
+            # -P: a module of the folder that the server was started in must not pass for one of
+            # Python's.
             command = [sys.executable, "-P", "-m", SPARE_MODULE, str(theirs.fileno()), str(os.getpid()), *arguments]
             # numpy's own threads would not survive the fork, and the engine has no use for them.
             child = Child.spawn(command, fds=[theirs.fileno()], environ={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
@@ -58,7 +65,9 @@ class Spare:
         return cls(child, ours)
 
     def watch(self, on_end: Callable[[], None]) -> None:
-        """Listen to it, on the running event loop; `on_end` is called when it is gone. Raises OSError."""
+        """Listen to it, on the running event loop; `on_end` is called when it is gone. Raises
+        OSError.
+        """
         self._child.watch()
         self._child.on_end += [self._close, on_end]
         asyncio.get_running_loop().add_reader(self._control.fileno(), self._read)
@@ -74,9 +83,11 @@ class Spare:
         return self._child.said_of_end
 
     async def copy(self, link: int, heard: Callable[[str], None]) -> int:
-        """Fork an engine that inherits the socket `link`; its pid, a child of this process. `heard` is called with the step while it still imports.
+        """Fork an engine that inherits the socket `link`; its pid, a child of this process. `heard`
+        is called with the step while it still imports.
 
-        Raises OSError: with a number when it cannot fork now, without when it is gone or does not answer.
+        Raises OSError: with a number when it cannot fork now, without when it is gone or does not
+        answer.
         """
         while not self.ready:
             await self._wait()
@@ -146,7 +157,9 @@ def spare_for(settings: ServeSettings) -> Spare | None:
 
 
 def _compiled_for(settings: ServeSettings) -> str:
-    """The precision whose CPU kernels the engine will look for, where that can be told without asking a driver: the spare must not touch a device."""
+    """The precision whose CPU kernels the engine will look for, where that can be told without
+    asking a driver: the spare must not touch a device.
+    """
     if settings.executor != "torch":
         return "none"
     has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))

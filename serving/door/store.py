@@ -1,8 +1,9 @@
 """The job pool behind threads, for an event loop.
 
-Owns the only thread that writes to the pool (the port's rule), two that only read and wait for no write, the group commit of submits (all that arrive
-while one commit runs go into the next), and what is known of the pool's health: while it cannot be written nothing is asked of it but whether it can
-be again. It does not know what is stored. Door, journal, claims and streams await it.
+Owns the only thread that writes to the pool (the port's rule), two that only read and wait for no
+write, the group commit of submits (all that arrive while one commit runs go into the next), and
+what is known of the pool's health: while it cannot be written nothing is asked of it but whether it
+can be again. It does not know what is stored. Door, journal, claims and streams await it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class _Lane:
 
     @classmethod
     async def beside(cls, pool: JobPool, writer: ThreadPoolExecutor, name: str) -> _Lane:
-        """A thread of its own where the pool has a reader for it, else the writer's. Raises StoreUnavailable."""
+        """A thread of its own where the pool has a reader for it, else the writer's. Raises
+        StoreUnavailable.
+        """
         thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         reader = await asyncio.get_running_loop().run_in_executor(thread, pool.reader)
         if reader is not None:
@@ -105,24 +108,34 @@ class Store:
             raise
         return cls(thread, pool, lanes, max_group)
 
-    # questions --------------------------------------------------------------------------------------------------
+    # questions
+    # --------------------------------------------------------------------------------------------------
     async def read(self, method: Callable[[JobReader], T]) -> T:
-        """`method(reader)`, of one job: it waits for no write and for no list. Raises what it raises."""
+        """`method(reader)`, of one job: it waits for no write and for no list. Raises what it
+        raises.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._points.thread, method, self._points.reader)
 
     async def scan(self, method: Callable[[JobReader], T]) -> T:
-        """`method(reader)`, over many jobs: behind other lists, before no write and no question of one job."""
+        """`method(reader)`, over many jobs: behind other lists, before no write and no question of
+        one job.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._scans.thread, method, self._scans.reader)
 
     async def first_of(self, job: NewJob) -> JobRecord | None:
-        """The job that an earlier submit stored under the same request_id; nothing is stored now. Raises Conflict, StoreUnavailable."""
+        """The job that an earlier submit stored under the same request_id; nothing is stored now.
+        Raises Conflict, StoreUnavailable.
+        """
         return None if job.request_id is None else await self.read(lambda reader: reader.first_of(job))
 
-    # writes -----------------------------------------------------------------------------------------------------
+    # writes
+    # -----------------------------------------------------------------------------------------------------
     async def call(self, method: Callable[Concatenate[JobPool, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`method(pool, ...)` on the pool's thread. A caller that is cancelled does not undo what the pool already does.
+        """`method(pool, ...)` on the pool's thread. A caller that is cancelled does not undo what
+        the pool already does.
 
-        Raises what it raises, and StoreUnavailable at once while the pool is known to take no write.
+        Raises what it raises, and StoreUnavailable at once while the pool is known to take no
+        write.
         """
         if self.failing is not None:
             raise StoreUnavailable(self.failing.message)
@@ -156,7 +169,9 @@ class Store:
                     self._surprised(error)
 
     def _surprised(self, error: Exception) -> None:
-        """Nothing that a look or a probe raises may end the looking; the first is said, with where it came from."""
+        """Nothing that a look or a probe raises may end the looking; the first is said, with where
+        it came from.
+        """
         if not self._was_surprised:
             self._was_surprised = True
             log.error("the job pool cannot be looked at; the server goes on asking", exc_info=error)
@@ -172,7 +187,9 @@ class Store:
         self.failing = error
 
     async def _probe(self) -> None:
-        """Ask until a write goes through. The pause between two questions grows until a write of somebody's has gone through, too."""
+        """Ask until a write goes through. The pause between two questions grows until a write of
+        somebody's has gone through, too.
+        """
         while True:
             await asyncio.sleep(self._probe_s)
             self._probe_s = min(_LAST_PROBE_S, 2 * self._probe_s)
@@ -200,7 +217,9 @@ class Store:
         return await waiting.answer
 
     def _write_submits(self) -> None:
-        """Send a group to the pool's thread. A call back instead of a task: a submit that is alone waits for nothing but the pool."""
+        """Send a group to the pool's thread. A call back instead of a task: a submit that is alone
+        waits for nothing but the pool.
+        """
         group, self._submits = self._submits[: self._max_group], self._submits[self._max_group :]
         self._idle.clear()
         loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
 """What a follower of a job sees, from any offset on.
 
-Owns the way from the token log to `Chunk`s. A follower pulls: it has no queue that could grow, and one that reads slowly gets all it missed in
-one chunk, from the log. It never speaks to the engine; live jobs are read from the live table, others from the pool.
+Owns the way from the token log to `Chunk`s. A follower pulls: it has no queue that could grow, and
+one that reads slowly gets all it missed in one chunk, from the log. It never speaks to the engine;
+live jobs are read from the live table, others from the pool.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Streams:
     ) -> AsyncGenerator[Chunk | JobEvent]:
         """Chunks from `offset` on until the job is final; the last one carries the finish.
 
-        `tenant` None is the operator. Raises NotFound, OffsetOutOfRange, and Unavailable when the server goes: come back with the offset reached.
+        `tenant` None is the operator. Raises NotFound, OffsetOutOfRange, and Unavailable when the
+        server goes: come back with the offset reached.
         """
         watch = self._table.watch(job_id, with_events=with_events)
         self.open += 1

@@ -1,8 +1,8 @@
 """The engine process, kept alive.
 
-Owns incarnations, back-off, the watch over an engine that starts or computes, and what is done when one dies: its socket is read to the end, that is
-committed, crash marks are counted, and a new engine is told of every live job. It does not know what jobs are; claims and journal do, and `engines`
-knows where processes come from. The door runs it.
+Owns incarnations, back-off, the watch over an engine that starts or computes, and what is done when one dies: its
+socket is read to the end, that is committed, crash marks are counted, and a new engine is told of every live job. It
+does not know what jobs are; claims and journal do, and `engines` knows where processes come from. The door runs it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from .silence import Silence
 log = logging.getLogger("skipjoin.door")
 
 HANGS_AFTER_S = 2.5
-"""An engine that says nothing for so long is not called serving. It speaks every second, also when it has nothing to do."""
+"""An engine that says nothing for so long is not called serving. It speaks every second, also when it has nothing to
+do.
+"""
 _LOOK_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _HEALTHY_NS = 5_000_000_000
@@ -39,7 +41,9 @@ _DIES_WITHIN_S = 10.0
 _ENDS_ITSELF_S = 1.0
 """An engine that closes its link is about to exit, and its code says why."""
 _FRAMES_AHEAD = 8
-"""Frames that are read before the ones before them are dealt with: few, for a full token log pauses the engine by their not being read."""
+"""Frames that are read before the ones before them are dealt with: few, for a full token log pauses the engine by
+their not being read.
+"""
 
 
 class Supervisor:
@@ -100,7 +104,9 @@ class Supervisor:
 
     # life -------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
-        """Keep an engine until `stop`. Raises the engine's own error, or what became of it, when the very first one cannot start."""
+        """Keep an engine until `stop`. Raises the engine's own error, or what became of it, when the very first one
+        cannot start.
+        """
         backoff_s = 0.0
         while not self._stopping:
             self.incarnation += 1
@@ -153,7 +159,9 @@ class Supervisor:
         return ready_ns
 
     async def _read(self, link: DoorEnd, frames: asyncio.Queue[FromEngine | InvariantViolation | None]) -> None:
-        """Read ahead of what is done about it: an engine is heard, or is silent, also while the door waits for it to take something."""
+        """Read ahead of what is done about it: an engine is heard, or is silent, also while the door waits for it to
+        take something.
+        """
         frame: FromEngine | InvariantViolation | None = None
         try:
             while True:
@@ -231,7 +239,9 @@ class Supervisor:
                 self._questions.answered(effect)
 
     async def _ended(self) -> None:
-        """The link has been read to its end: no process stays, what came is committed, and the dead one's jobs are free again."""
+        """The link has been read to its end: no process stays, what came is committed, and the dead one's jobs are
+        free again.
+        """
         was_ready = self.ready
         if was_ready:
             self._left_ns = self._clock.now_ns()
@@ -290,7 +300,9 @@ class Supervisor:
 
     # watch ------------------------------------------------------------------------------------------------------
     async def _watch(self) -> None:
-        """Kill an engine that starts and makes no progress, or says nothing; a rank may hang for ever in a collective."""
+        """Kill an engine that starts and makes no progress, or says nothing; a rank may hang for ever in a
+        collective.
+        """
         silence = self._silence = Silence(int(_LOOK_S * 1e9), self._clock.now_ns())
         while True:
             await asyncio.sleep(_LOOK_S)

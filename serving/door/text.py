@@ -1,7 +1,8 @@
 """Between text and tokens, at the door.
 
-Owns the `Tokenizer` port that the door needs and the byte tokenizer of the simulated executor. It does not know models; wiring puts the model's
-own tokenizer in its place. Intake encodes with it, streams decode with `token_bytes`.
+Owns the `Tokenizer` port that the door needs and the byte tokenizer of the simulated executor. It
+does not know models; wiring puts the model's own tokenizer in its place. Intake encodes with it,
+streams decode with `token_bytes`.
 """
 
 from __future__ import annotations
@@ -40,22 +41,28 @@ class Tokenizer(Protocol):
         ...
 
     def check_size(self, text: str, most_tokens: int) -> None:
-        """Raise NeverFits for a text of which can be told without encoding it that it has more tokens."""
+        """Raise NeverFits for a text of which can be told without encoding it that it has more
+        tokens.
+        """
         ...
 
     def encode(self, text: str, most_tokens: int | None = None) -> Sequence[int]:
-        """Token ids of a prompt; special tokens written in the text are text. Raises InvalidInput, NeverFits for more than `most_tokens`."""
+        """Token ids of a prompt; special tokens written in the text are text. Raises InvalidInput,
+        NeverFits for more than `most_tokens`.
+        """
         ...
 
     def encode_chat(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> Sequence[int]:
-        """Token ids of a conversation by the model's chat template: `render` and `encode_rendered` in one."""
+        """Token ids of a conversation by the model's chat template: `render` and `encode_rendered`
+        in one.
+        """
         ...
 
     def render(self, messages: Sequence[ChatMessage], most_tokens: int | None = None) -> Any:
         """A conversation by the model's chat template; it has a `text`.
 
-        Raises InvalidInput when there is no template, or it refuses or takes too long, NeverFits where the text cannot be `most_tokens` only,
-        Unavailable when it cannot be rendered now.
+        Raises InvalidInput when there is no template, or it refuses or takes too long, NeverFits
+        where the text cannot be `most_tokens` only, Unavailable when it cannot be rendered now.
         """
         ...
 
@@ -64,7 +71,9 @@ class Tokenizer(Protocol):
         ...
 
     def check_chat(self) -> None:
-        """Have the chat template made ready. Raises InvalidInput saying why there is no chat, Unavailable."""
+        """Have the chat template made ready. Raises InvalidInput saying why there is no chat,
+        Unavailable.
+        """
         ...
 
     def close(self) -> None:
@@ -80,7 +89,9 @@ class PlainText:
 
 
 class ByteTokenizer:
-    """A token per byte of UTF-8, and one that ends: for the simulated executor, which knows no model."""
+    """A token per byte of UTF-8, and one that ends: for the simulated executor, which knows no
+    model.
+    """
 
     def __init__(self) -> None:
         self.vocab_size = BYTE_VOCABULARY

@@ -1,7 +1,8 @@
 """What the log hears of a job pool that cannot be written.
 
-Owns the pace: the begin of a trouble is said at once, that it lasts after one minute, two, four and so on, its end once; one that comes and goes is
-said once a minute. It writes log lines and decides nothing; the store tells it.
+Owns the pace: the begin of a trouble is said at once, that it lasts after one minute, two, four and
+so on, its end once; one that comes and goes is said once a minute. It writes log lines and decides
+nothing; the store tells it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Whose turn it is on the event loop.
 
-Owns the order of work that comes due for many at once: a thousand followers of one job, five hundred submits of one commit, a page of a thousand
-jobs. A few of them work in an iteration of the loop, so that what else is due waits for those and not for all: above all a call that arrives. It
+Owns the order of work that comes due for many at once: a thousand followers of one job, five
+hundred submits of one commit, a page of a thousand jobs. A few of them work in an iteration of the
+loop, so that what else is due waits for those and not for all: above all a call that arrives. It
 does not know what the work is.
 """
 
@@ -17,7 +18,9 @@ SLICE = 10
 ANSWERS = "answers"
 LISTS = "lists"
 ANSWERS_AT_A_TIME = 8
-"""Answers in an iteration: beside other threads one takes milliseconds however little it does, and a hundred answers must not need a hundred."""
+"""Answers in an iteration: beside other threads one takes milliseconds however little it does, and
+a hundred answers must not need a hundred.
+"""
 LINES_AT_A_TIME = 4
 """Other lines that have a turn in the same iteration."""
 HAND_OVER = 5
@@ -28,9 +31,11 @@ B = TypeVar("B")
 
 
 class Turns:
-    """Gives a few turns in an iteration of the loop. Who asks names its line; the lines take turns, each in the order of asking.
+    """Gives a few turns in an iteration of the loop. Who asks names its line; the lines take turns,
+    each in the order of asking.
 
-    While `calls_wait`, a turn is given as often as gRPC can hand over a call, but for ANSWERS: what they wait for is less work.
+    While `calls_wait`, a turn is given as often as gRPC can hand over a call, but for ANSWERS: what
+    they wait for is less work.
     """
 
     def __init__(self, calls_wait: Callable[[], bool] = lambda: False) -> None:
@@ -90,7 +95,9 @@ class Turns:
 
 
 async def in_turns(items: Sequence[A], change: Callable[[A], B], turns: Turns) -> AsyncIterator[B]:
-    """`change` of each item, a few in a turn: a page of a thousand jobs takes the loop for no longer than a single one."""
+    """`change` of each item, a few in a turn: a page of a thousand jobs takes the loop for no
+    longer than a single one.
+    """
     for at in range(0, len(items), SLICE):
         await turns.take(LISTS)
         for item in items[at : at + SLICE]:

@@ -1,7 +1,8 @@
 """The worst that happened to any job of this server.
 
-Owns the longest wait and the largest slowdown since the start, from the one effect stream and the ends in the log. It knows no metric's name;
-`metrics.py` shows it, because a mean hides the job that starved.
+Owns the longest wait and the largest slowdown since the start, from the one effect stream and the
+ends in the log. It knows no metric's name; `metrics.py` shows it, because a mean hides the job that
+starved.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ AloneNs = Callable[[int, int], int]
 
 
 class Worst:
-    """Only ever grows. A wait is one stretch outside the batch; slowdown is completion time / the profile's time of the job alone."""
+    """Only ever grows. A wait is one stretch outside the batch; slowdown is completion time / the
+    profile's time of the job alone.
+    """
 
     def __init__(self) -> None:
         self.wait_ns = 0

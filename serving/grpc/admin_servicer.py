@@ -1,6 +1,7 @@
 """AdminService: the operator's calls, on a unix socket of their own.
 
-Owns the way between admin messages and the door's parts. It sees every tenant; the socket's file rights are its guard. `skipjoin admin` calls it.
+Owns the way between admin messages and the door's parts. It sees every tenant; the socket's file
+rights are its guard. `skipjoin admin` calls it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ MAX_LIVE = 100
 
 @dataclass(frozen=True, slots=True)
 class AdminServicer:
-    """`begin_drain(seconds | None)` starts the end; `tail` is the configured dial, of a policy that is switched to without one."""
+    """`begin_drain(seconds | None)` starts the end; `tail` is the configured dial, of a policy that
+    is switched to without one.
+    """
 
     jobs: Jobs
     supervisor: Supervisor

@@ -1,8 +1,9 @@
 """Which calls the gRPC door takes in, and which it refuses before it has read them.
 
-Owns the bound on open calls over all connections, which the tenants share as they share every bound, and the order to refuse while the door is
-behind with its work: a call that is refused at once costs a fraction of one that waits. It knows no method and no message. `rpc.py` asks it
-with a call's headers at hand; clients are told when to come back.
+Owns the bound on open calls over all connections, which the tenants share as they share every
+bound, and the order to refuse while the door is behind with its work: a call that is refused at
+once costs a fraction of one that waits. It knows no method and no message. `rpc.py` asks it with a
+call's headers at hand; clients are told when to come back.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from ...core.ids import DEFAULT_TENANT, TenantId
 from ..door.shares import Shares
 
 SPARE = 8
-"""One place in eight more is there for connections that hold none: one connection alone cannot shut the others out."""
+"""One place in eight more is there for connections that hold none: one connection alone cannot shut
+the others out.
+"""
 
 FEW = 2
-"""Unanswered calls that a connection may have while the door is behind: a client that asks one thing at a time is served whatever others do."""
+"""Unanswered calls that a connection may have while the door is behind: a client that asks one
+thing at a time is served whatever others do.
+"""
 
 
 class Admission:
-    """Places for calls. `wait_ns` says how long a call that comes now will wait, given the unanswered ones: beyond `max_wait_ms` the door is behind.
+    """Places for calls. `wait_ns` says how long a call that comes now will wait, given the
+    unanswered ones: beyond `max_wait_ms` the door is behind.
 
-    One connection has `max_connection_calls` open at most. `on_full` hears of every refusal, by the setting that bound.
+    One connection has `max_connection_calls` open at most. `on_full` hears of every refusal, by the
+    setting that bound.
     """
 
     def __init__(
@@ -51,7 +58,9 @@ class Admission:
 
     @contextmanager
     def place(self, peer: str, tenant: TenantId = DEFAULT_TENANT) -> Iterator[Place]:
-        """A place for one call of a tenant's connection, until the block ends. Raises Overloaded when there is none."""
+        """A place for one call of a tenant's connection, until the block ends. Raises Overloaded
+        when there is none.
+        """
         shared = self._check(peer, tenant)
         place = Place(self, peer)
         if shared:

@@ -1,7 +1,7 @@
 """Whether the server serves, for gRPC's health protocol.
 
-Owns the status and those who watch it: `grpc.health.v1.Health` as other calls are made, so that its watchers have places and its errors details. It
-decides nothing; the door says.
+Owns the status and those who watch it: `grpc.health.v1.Health` as other calls are made, so that its
+watchers have places and its errors details. It decides nothing; the door says.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from ...core.errors import NotFound
 from .rpc import Caller, Streaming, Unary
 
 MAX_CALLS = 100
-"""Watchers that are open at a time, and as many other calls; places of their own, for they need no token."""
+"""Watchers that are open at a time, and as many other calls; places of their own, for they need no
+token.
+"""
 MAX_BYTES = 4096
 """The longest message: it holds the name of a service."""
 
@@ -61,7 +63,9 @@ class Health:
         return answer
 
     async def watch(self, request: pb.HealthCheckRequest, caller: Caller) -> AsyncIterator[pb.HealthCheckResponse]:
-        """The status now and whenever it changes; SERVICE_UNKNOWN for a service that is not here, as the protocol wants."""
+        """The status now and whenever it changes; SERVICE_UNKNOWN for a service that is not here,
+        as the protocol wants.
+        """
         caller.taken_in()
         if request.service not in self._names:
             yield pb.HealthCheckResponse(status=pb.HealthCheckResponse.SERVICE_UNKNOWN)

@@ -1,7 +1,7 @@
 """JobPoolService: the public calls over gRPC.
 
-Owns the way between messages and `Jobs`. It checks nothing that `Jobs` checks, and what a broken stream means is `Following`'s. The door registers
-it on the public port.
+Owns the way between messages and `Jobs`. It checks nothing that `Jobs` checks, and what a broken
+stream means is `Following`'s. The door registers it on the public port.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class JobServicer:
         return convert.spec_from_wire(request.spec, self._defaults)
 
     def _check_lengths(self, spec: pb.JobSpec) -> None:
-        """Raise for more ids or messages than there may be before they are taken out one by one: four megabytes hold millions."""
+        """Raise for more ids or messages than there may be before they are taken out one by one:
+        four megabytes hold millions.
+        """
         ids, messages = len(spec.token_ids.ids), len(spec.messages.messages)
         most = self._jobs.engine().job_tokens
         if ids >= most:

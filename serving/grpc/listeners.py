@@ -1,6 +1,7 @@
 """The gRPC listeners: the public port and the operator's socket.
 
-Owns server options, TLS, binding and the socket file's rights. It knows no method. wiring makes the listeners, the door starts and stops them.
+Owns server options, TLS, binding and the socket file's rights. It knows no method. wiring makes the
+listeners, the door starts and stops them.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from ..settings import ServeSettings
 from .rpc import MAX_METADATA_BYTES
 
 SPARE_CALLS = 32
-"""Calls that a connection may have open beyond its places: they are there to be refused. What is beyond those, a client of gRPC keeps to itself."""
+"""Calls that a connection may have open beyond its places: they are there to be refused. What is
+beyond those, a client of gRPC keeps to itself.
+"""
 
 _PENDING_CALLS = 16_384
-"""Calls that gRPC holds until they are taken in. Beyond its own default, 1000, it breaks calls off at random and without a word."""
+"""Calls that gRPC holds until they are taken in. Beyond its own default, 1000, it breaks calls off
+at random and without a word.
+"""
 
 OPERATORS = 64
 """Connections of the operator's socket."""
@@ -57,7 +62,9 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
 
 
 def operator_listener(path: Path, settings: ServeSettings) -> grpc.aio.Server:
-    """A server on a unix socket that only its owner can open, without handlers yet. Raises InvalidSettings."""
+    """A server on a unix socket that only its owner can open, without handlers yet. Raises
+    InvalidSettings.
+    """
     if len(os.fsencode(path)) > 100:
         raise InvalidSettings("The path of the admin socket is too long.", field="admin_socket", limit="100 bytes")
     try:
@@ -98,15 +105,18 @@ def _options(settings: ServeSettings, connections: int) -> list[tuple[str, int]]
         # Without this, two servers could share a port and each would get half of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
-        # A message that unpacks to a thousand times its size passes that bound; rpc.py unpacks, within it.
+        # A message that unpacks to a thousand times its size passes that bound; rpc.py unpacks,
+        # within it.
         ("grpc.per_message_decompression", 0),
-        # rpc.py refuses too much metadata with details; this is for what nobody should have to read.
+        # rpc.py refuses too much metadata with details; this is for what nobody should have to
+        # read.
         ("grpc.max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", min(settings.max_connection_calls, settings.max_streams) + SPARE_CALLS),
         ("grpc.server.max_pending_requests", _PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
-        # Otherwise it lets clients send ever more of messages that were not asked for, as the link allows.
+        # Otherwise it lets clients send ever more of messages that were not asked for, as the link
+        # allows.
         ("grpc.http2.bdp_probe", 0),
         # It resets streams of a client that is within its bound, and without a word.
         ("grpc.http.overload_protection", 0),
@@ -121,7 +131,9 @@ def _options(settings: ServeSettings, connections: int) -> list[tuple[str, int]]
 
 
 def tls_context(settings: ServeSettings) -> ssl.SSLContext | None:
-    """The server's side of TLS for asyncio, None without. Raises InvalidSettings for files that are no certificate and its key."""
+    """The server's side of TLS for asyncio, None without. Raises InvalidSettings for files that are
+    no certificate and its key.
+    """
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,7 +1,8 @@
 """How a gRPC call's message is received: within bounds of bytes, time and fields.
 
-Owns the wait for the bytes, the room that a slow message needs, the unpacking and the parsing. A long message is parsed by itself, the tenants in
-turn. It knows no method and no headers; `rpc.py` has judged those when it asks for the message.
+Owns the wait for the bytes, the room that a slow message needs, the unpacking and the parsing. A
+long message is parsed by itself, the tenants in turn. It knows no method and no headers; `rpc.py`
+has judged those when it asks for the message.
 """
 
 from __future__ import annotations
@@ -25,18 +26,24 @@ from .wire_fields import has_more_fields
 AT_ONCE_S = 0.05
 """A message that is not there after this time is slow or long, and needs room."""
 LATE_S = 0.01
-"""When the event loop looks so much later than it was to look, the message may be there and nothing has read it."""
+"""When the event loop looks so much later than it was to look, the message may be there and nothing
+has read it.
+"""
 AGAIN_S = 0.02
 """So long after a late look follows another."""
 LARGE_BYTES = 64 * 1024
-"""From here on a message is parsed by itself: its fields are counted first, and others have turns before and after."""
+"""From here on a message is parsed by itself: its fields are counted first, and others have turns
+before and after.
+"""
 _BREATHS = 5  # iterations of the loop, in which gRPC hands over a call
 _GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
 class MessageBounds:
-    """What a message may be: bytes, seconds until it is there, fields of a long one, and slow ones of a connection while there is little room."""
+    """What a message may be: bytes, seconds until it is there, fields of a long one, and slow ones
+    of a connection while there is little room.
+    """
 
     max_bytes: int
     timeout_s: float = 20.0
@@ -52,7 +59,9 @@ class Sender(Protocol):
 
 
 class Messages:
-    """Receives messages. Long ones are parsed in `line`; `on_limit` hears of every refusal, by the setting that bound."""
+    """Receives messages. Long ones are parsed in `line`; `on_limit` hears of every refusal, by the
+    setting that bound.
+    """
 
     def __init__(
         self,
@@ -68,7 +77,9 @@ class Messages:
         self._slow = SlowMessages(payloads, bounds.max_bytes, bounds.max_slow, lambda: on_limit("max_slow_messages"))
 
     async def read(self, sender: Sender, payload: Payload, kind: type[Message]) -> Message:
-        """The call's message. Raises InvalidInput for bytes that are none, Overloaded, DeadlineExceeded when it does not arrive."""
+        """The call's message. Raises InvalidInput for bytes that are none, Overloaded,
+        DeadlineExceeded when it does not arrive.
+        """
         data = await self.read_bytes(sender, payload)
         if data is grpc.aio.EOF:
             raise InvalidInput("The call has no message.", field="request")
@@ -95,7 +106,9 @@ class Messages:
             )
 
     async def read_bytes(self, sender: Sender, payload: Payload) -> Any:
-        """The message's bytes, or EOF. What is not there at once must have room for as much as a message may hold."""
+        """The message's bytes, or EOF. What is not there at once must have room for as much as a
+        message may hold.
+        """
         refusals: list[SkipjoinError] = []
         loop = asyncio.get_running_loop()
         try:
@@ -152,7 +165,8 @@ async def _breath() -> None:
 
 
 def _unpacked(data: bytes, most: int) -> bytes:
-    """A message that was packed with gzip. gRPC would unpack whatever it becomes; no message begins with gzip's first byte.
+    """A message that was packed with gzip. gRPC would unpack whatever it becomes; no message begins
+    with gzip's first byte.
 
     Raises InvalidInput when it is none, or becomes too large.
     """

@@ -1,9 +1,11 @@
 """Room for gRPC messages that are slow or long.
 
-Owns who of them has room, and who gives it up. How much of a message has come is not known before it is there whole, so each needs room for the
-largest. Where there is no room, a newcomer gets that of the one of its tenant that has had it for longest, first of the connection that has most:
-eight connections that announce messages and send none keep a tenant's others out for a second and not until their time is over. Between tenants
-`payloads.py` shares. It reads nothing; `messages.py` does, on the event loop's thread.
+Owns who of them has room, and who gives it up. How much of a message has come is not known before
+it is there whole, so each needs room for the largest. Where there is no room, a newcomer gets that
+of the one of its tenant that has had it for longest, first of the connection that has most: eight
+connections that announce messages and send none keep a tenant's others out for a second and not
+until their time is over. Between tenants `payloads.py` shares. It reads nothing; `messages.py`
+does, on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class _Slow:
 
 
 class SlowMessages:
-    """Those that have room, `nbytes` each. A connection has `most` of them while half of the room is taken; `on_full` hears of that refusal."""
+    """Those that have room, `nbytes` each. A connection has `most` of them while half of the room
+    is taken; `on_full` hears of that refusal.
+    """
 
     def __init__(self, payloads: Payloads, nbytes: int, most: int, on_full: Callable[[], None] = lambda: None) -> None:
         self._payloads = payloads
@@ -40,7 +44,9 @@ class SlowMessages:
         self._slow: dict[Payload, _Slow] = {}  # in the order of their coming
 
     def begin(self, payload: Payload, peer: str, end: Callable[[SkipjoinError], None], now_s: float) -> None:
-        """Room for a message that is not there at once; `end` may be called until `done` is. Raises Overloaded."""
+        """Room for a message that is not there at once; `end` may be called until `done` is. Raises
+        Overloaded.
+        """
         if self._of_peer[peer] >= self._most and self._payloads.half_full:
             self._on_full()
             raise self._payloads.refusal()

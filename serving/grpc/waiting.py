@@ -1,9 +1,11 @@
 """How many calls gRPC holds that it has not handed over yet.
 
-Owns that count. gRPC's asyncio server takes in one call at a time, in the order of their arrival and whoever sent them, so a client that sends two
-thousand at once is in front of everybody, and nothing in the server's own code can see them wait. gRPC's channelz counts the calls that have
-arrived; what was handed over is counted here. It refuses nothing; `admission.py` asks. channelz is reached through gRPC's own module: a version of
-gRPC that answers otherwise is logged once, and nothing is known to wait from then on.
+Owns that count. gRPC's asyncio server takes in one call at a time, in the order of their arrival
+and whoever sent them, so a client that sends two thousand at once is in front of everybody, and
+nothing in the server's own code can see them wait. gRPC's channelz counts the calls that have
+arrived; what was handed over is counted here. It refuses nothing; `admission.py` asks. channelz is
+reached through gRPC's own module: a version of gRPC that answers otherwise is logged once, and
+nothing is known to wait from then on.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ LOOK_EVERY = 16
 FIRST_GUESS_NS = 1_000_000
 SLOWEST_NS = 5_000_000
 SUSPECT = 32
-"""So many that wait, though the event loop had time to rest, were broken off before they were handed over. Fewer must be the same at two rests."""
+"""So many that wait, though the event loop had time to rest, were broken off before they were
+handed over. Fewer must be the same at two rests.
+"""
 
 
 class Waiting:
     """Counts the calls of one server.
 
-    `arrived` says how many have come since its start, `rested` whether the event loop had nothing to do since it was last asked.
+    `arrived` says how many have come since its start, `rested` whether the event loop had nothing
+    to do since it was last asked.
     """
 
     def __init__(self, arrived: Callable[[], int], rested: Callable[[], bool], clock: Clock) -> None:
@@ -51,7 +56,9 @@ class Waiting:
         return max(0, self._known_arrived - self._handed_over)
 
     def wait_ns(self, unanswered: int = 0) -> int:
-        """How long a call that comes now will wait behind those and `unanswered` ones that were handed over, at the pace of the last ones."""
+        """How long a call that comes now will wait behind those and `unanswered` ones that were
+        handed over, at the pace of the last ones.
+        """
         return (self.count() + unanswered) * self._each_ns
 
     def _look(self) -> None:
@@ -66,14 +73,17 @@ class Waiting:
         # More cannot have been handed over than arrived: calls that were forgotten below did wait.
         self._handed_over = min(self._handed_over, self._known_arrived)
         rested, left = self._rested(), self.count()
-        # Calls that wait come to an end when the loop has time: as many as at its last rest are none that wait.
+        # Calls that wait come to an end when the loop has time: as many as at its last rest are
+        # none that wait.
         if rested and (left >= SUSPECT or left == self._left_at_rest):
             self._handed_over = self._known_arrived
         self._left_at_rest = left if rested else None
 
 
 def newest_server() -> int | None:
-    """The number by which channelz knows the server that was made last in this process; None, and a warning, where channelz does not say."""
+    """The number by which channelz knows the server that was made last in this process; None, and a
+    warning, where channelz does not say.
+    """
     number, more = 0, True
     try:
         while more:
@@ -88,7 +98,9 @@ def newest_server() -> int | None:
 
 
 def arrivals(number: int | None) -> Callable[[], int]:
-    """What says how many calls have come to a server; always 0 from when channelz does not say, and for no number."""
+    """What says how many calls have come to a server; always 0 from when channelz does not say, and
+    for no number.
+    """
     known = number is not None
 
     def arrived() -> int:

@@ -1,7 +1,8 @@
 """How many fields a message has, from its bytes.
 
-Owns the walk along the lengths that are written in them. To parse a message makes an object of each message inside, and four megabytes hold two
-million that are empty: the walk stops at the limit and makes none. It knows no message of ours and judges no content; `rpc.py` asks before it parses.
+Owns the walk along the lengths that are written in them. To parse a message makes an object of each
+message inside, and four megabytes hold two million that are empty: the walk stops at the limit and
+makes none. It knows no message of ours and judges no content; `rpc.py` asks before it parses.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _MOST_TAG = 2**32
 
 
 def has_more_fields(data: bytes, kind: Descriptor, most: int) -> bool:
-    """Whether a message of this kind has more fields, those of messages inside it among them. Raises InvalidInput where the bytes are none."""
+    """Whether a message of this kind has more fields, those of messages inside it among them.
+    Raises InvalidInput where the bytes are none.
+    """
     count = at = 0
     end, inside = len(data), _messages(kind)
     around: list[tuple[int, dict[int, Descriptor]]] = []

@@ -1,7 +1,9 @@
-"""Bodies of HTTP requests: what kinds are taken, how long they may take, and how many bytes are in the taking.
+"""Bodies of HTTP requests: what kinds are taken, how long they may take, and how many bytes are in
+the taking.
 
-Owns everything between a request's head and the bytes of its body. Nothing is read before the head is found to be in order, and nothing is ever
-unpacked. It knows no JSON; `openai/calls.py` reads with it, after the caller is known.
+Owns everything between a request's head and the bytes of its body. Nothing is read before the head
+is found to be in order, and nothing is ever unpacked. It knows no JSON; `openai/calls.py` reads
+with it, after the caller is known.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """Reads bodies of at most `max_bytes` within `timeout_s`, as far as `payloads` has room for them."""
+    """Reads bodies of at most `max_bytes` within `timeout_s`, as far as `payloads` has room for
+    them.
+    """
 
     payloads: Payloads
     max_bytes: int
@@ -31,7 +35,9 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: web.BaseRequest, tenant: TenantId) -> AsyncIterator[bytearray]:
-        """The body. Its bytes count as in the taking until the block ends. Raises InvalidInput, Overloaded, Refused."""
+        """The body. Its bytes count as in the taking until the block ends. Raises InvalidInput,
+        Overloaded, Refused.
+        """
         _check_head(request)
         with self.payloads.reserve(tenant) as payload:
             yield await self._arrived(request, payload)

@@ -1,7 +1,9 @@
-"""One HTTP connection: how long it may take to say what it wants, and what it is told that says it wrongly.
+"""One HTTP connection: how long it may take to say what it wants, and what it is told that says it
+wrongly.
 
-Owns the deadline of a request's head, that of a connection between requests, the bound on bytes sent ahead of their turn, and the JSON shape of every
-answer that aiohttp makes without asking a handler. It knows no route and counts nothing; `connections.py` makes one per accepted socket.
+Owns the deadline of a request's head, that of a connection between requests, the bound on bytes
+sent ahead of their turn, and the JSON shape of every answer that aiohttp makes without asking a
+handler. It knows no route and counts nothing; `connections.py` makes one per accepted socket.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ _CRUMB_BYTES = 256
 _CRUMB = re.compile(rb"\r\n0*[0-9A-Fa-f]{1,2}(?:;[^\r\n]*)?\r\n")
 _FEW_LINES = 16
 _END = b"\r\n\r\n"
-# aiohttp writes a traceback for every malformed request, which anybody can send; our own errors are logged by the handlers.
+# aiohttp writes a traceback for every malformed request, which anybody can send; our own errors are
+# logged by the handlers.
 _QUIET = logging.getLogger("skipjoin.http")
 _QUIET.setLevel(logging.CRITICAL)
 _LINGER_S = 2.0
@@ -40,7 +43,9 @@ _LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: for the head of a request, for the next request on a connection that has had one, and for a TLS handshake."""
+    """Seconds: for the head of a request, for the next request on a connection that has had one,
+    and for a TLS handshake.
+    """
 
     head_s: float
     idle_s: float
@@ -57,7 +62,9 @@ class Owner(Protocol):
 
 
 class HttpConnection(web.RequestHandler):
-    """aiohttp's protocol with deadlines of ours. Between `begin` and `end` a handler has the request."""
+    """aiohttp's protocol with deadlines of ours. Between `begin` and `end` a handler has the
+    request.
+    """
 
     __slots__ = (
         "_bytes", "_crumbs", "_deadline", "_deaf", "_early", "_first_line", "_head", "_head_end", "_last", "_over", "_owner",
@@ -91,7 +98,8 @@ class HttpConnection(web.RequestHandler):
         self._over = asyncio.Event()
         self.peer = ""
 
-    # life -------------------------------------------------------------------------------------------------------
+    # life
+    # -------------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is there, and TLS is agreed on."""
         peer = transport.get_extra_info("peername")
@@ -143,7 +151,9 @@ class HttpConnection(web.RequestHandler):
         return False
 
     def _chunks_fit(self, data: bytes) -> bool:
-        """Whether a body does not come in crumbs: each chunk costs some microseconds, however little is in it."""
+        """Whether a body does not come in crumbs: each chunk costs some microseconds, however
+        little is in it.
+        """
         self._bytes += len(data)
         if data.count(b"\r\n") > _FEW_LINES:
             self._crumbs += len(_CRUMB.findall(data))
@@ -162,7 +172,9 @@ class HttpConnection(web.RequestHandler):
         self._owner.works(self)
 
     def end(self) -> None:
-        """The handler is done; the answer goes out, what is left of the body is thrown away, the next request may come."""
+        """The handler is done; the answer goes out, what is left of the body is thrown away, the
+        next request may come.
+        """
         if self._request is not None and not self._request.content.is_eof():
             self._last = True
         self._request, self._crumbs, self._bytes = None, 0, 0
@@ -202,7 +214,9 @@ class HttpConnection(web.RequestHandler):
         self._hang_up()
 
     def _hang_up(self) -> None:
-        """Say nothing more, and throw away what still comes: a socket closed over unread bytes would take the answer with it."""
+        """Say nothing more, and throw away what still comes: a socket closed over unread bytes
+        would take the answer with it.
+        """
         self._last = self._deaf = True
         if self.transport is not None and self.transport.can_write_eof():
             self.transport.write_eof()
@@ -212,7 +226,8 @@ class HttpConnection(web.RequestHandler):
         """The client says nothing more. Returning None closes the socket."""
         self._over.set()
 
-    # answers without a handler ----------------------------------------------------------------------------------
+    # answers without a handler
+    # ----------------------------------------------------------------------------------
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -220,7 +235,9 @@ class HttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What aiohttp answers by itself: requests that it cannot read, and what a handler let through."""
+        """What aiohttp answers by itself: requests that it cannot read, and what a handler let
+        through.
+        """
         if request.writer.output_size > 0:
             raise ConnectionResetError("The answer has begun.")
         refused = (

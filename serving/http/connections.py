@@ -1,7 +1,8 @@
 """All HTTP connections: accepted, bounded, and ended when others need their room.
 
-Owns the accept loop, the bound on connections, and who goes when it is reached: the connection that has rested longest, of the
-address that has most of them. It knows no request but whether one is being handled. `door.py` starts and stops it.
+Owns the accept loop, the bound on connections, and who goes when it is reached: the connection that
+has rested longest, of the address that has most of them. It knows no request but whether one is
+being handled. `door.py` starts and stops it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class _Silent:
 
 
 class HttpConnections(web.Server):
-    """At most `most` connections. `refused` hears of errors that were answered below any handler, `on_full` of each connection that had to go."""
+    """At most `most` connections. `refused` hears of errors that were answered below any handler,
+    `on_full` of each connection that had to go.
+    """
 
     def __init__(
         self,
@@ -88,10 +91,13 @@ class HttpConnections(web.Server):
 
     @property
     def most(self) -> int:
-        """Connections that may be open now: fewer than allowed for a while after the system had no room for one."""
+        """Connections that may be open now: fewer than allowed for a while after the system had no
+        room for one.
+        """
         return self._most
 
-    # accepting ----------------------------------------------------------------------------------------------------
+    # accepting
+    # ----------------------------------------------------------------------------------------------------
     def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Accept from now on, until `end`."""
         listening.setblocking(False)
@@ -180,7 +186,8 @@ class HttpConnections(web.Server):
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("a connection could not be taken", exc_info=problem)
 
-    # what the connections tell -----------------------------------------------------------------------------------
+    # what the connections tell
+    # -----------------------------------------------------------------------------------
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """One more."""
         self._made += 1
@@ -222,7 +229,8 @@ class HttpConnections(web.Server):
         finally:
             connection.end()
 
-    # room -------------------------------------------------------------------------------------------------------
+    # room
+    # -------------------------------------------------------------------------------------------------------
     def _make_room(self) -> bool:
         """End one, for the bound on all of them is reached. False when all have a request."""
         log.warning(
@@ -232,7 +240,9 @@ class HttpConnections(web.Server):
         return self._end_one()
 
     def _end_one(self) -> bool:
-        """End the connection that has rested longest, of the peer that has most of them; else the oldest that still agrees on TLS."""
+        """End the connection that has rested longest, of the peer that has most of them; else the
+        oldest that still agrees on TLS.
+        """
         self._on_full()
         if self._resting:
             of_peer: dict[_Silent | HttpConnection, None] = max(self._resting.values(), key=len)
@@ -259,9 +269,11 @@ class HttpConnections(web.Server):
         accepted.close()
 
     def _out_of_room(self, error: OSError, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Fewer connections must do for a while, so that the rest of the server has descriptors again.
+        """Fewer connections must do for a while, so that the rest of the server has descriptors
+        again.
 
-        Where this process's own limit is reached, ending some helps at once. Else, or when that was in vain, nothing is accepted for a moment.
+        Where this process's own limit is reached, ending some helps at once. Else, or when that was
+        in vain, nothing is accepted for a moment.
         """
         self._most = max(min(_FEWEST, self._limit), min(self._limit, self.count - _KEPT_FREE))
         log.error("no connection can be accepted: %s; at most %d are held for now", error.strerror, self._most)
@@ -290,7 +302,9 @@ class HttpConnections(web.Server):
 
 
 def _first_byte(spoken: socket.socket) -> bytes | None:
-    """The first byte that there is to read, left there; empty at the end, None when it is not there yet."""
+    """The first byte that there is to read, left there; empty at the end, None when it is not there
+    yet.
+    """
     try:
         return spoken.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

@@ -1,7 +1,7 @@
 """The HTTP listener: completions, models, health, metrics and the document of all of them.
 
-Owns binding, TLS, the table of routes and the order of what happens around every call. It knows no job; `openai/calls.py` does.
-The door starts and stops it beside its gRPC servers.
+Owns binding, TLS, the table of routes and the order of what happens around every call. It knows no
+job; `openai/calls.py` does. The door starts and stops it beside its gRPC servers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BACKLOG = 4096
 _CUT_OFF_S = 0.05
 _SPARE = 16
-"""Connections beyond those of open calls: health is answered and a refusal said when all calls are in use."""
+"""Connections beyond those of open calls: health is answered and a refusal said when all calls are
+in use.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,9 @@ class HttpDoor:
         self._started = False
 
     def _table(self) -> dict[str, dict[str, Route]]:
-        """What is at which path. The public ones say nothing of what this server computes, and for whom."""
+        """What is at which path. The public ones say nothing of what this server computes, and for
+        whom.
+        """
         return {
             "/v1/completions": {"POST": Route(self._calls.completions)},
             "/v1/chat/completions": {"POST": Route(self._calls.chat)},
@@ -136,7 +140,8 @@ class HttpDoor:
             await self._connections.end(_CUT_OFF_S)
         self._socket.close()
 
-    # small calls ------------------------------------------------------------------------------------------------
+    # small calls
+    # ------------------------------------------------------------------------------------------------
     async def _models(self, request: web.BaseRequest) -> web.StreamResponse:
         return json_answer(self._calls.models())
 

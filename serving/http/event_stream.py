@@ -1,7 +1,8 @@
 """Server-sent events of one answer.
 
-Owns the bytes of events, the comments that keep a waiting stream alive, and the end, also of a stream that broke off. It knows nothing of what the
-events say; `openai/calls.py` and `middlewares/errors.py` send them.
+Owns the bytes of events, the comments that keep a waiting stream alive, and the end, also of a
+stream that broke off. It knows nothing of what the events say; `openai/calls.py` and
+`middlewares/errors.py` send them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _DONE = b"data: [DONE]\n\n"
 class EventStream:
     """An open stream.
 
-    As a context manager it sends a comment whenever nothing else was sent for `comment_s` seconds, or up to half as long again.
+    As a context manager it sends a comment whenever nothing else was sent for `comment_s` seconds,
+    or up to half as long again.
     """
 
     def __init__(self, response: web.StreamResponse, comment_s: float) -> None:

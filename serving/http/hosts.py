@@ -1,7 +1,8 @@
 """The names under which the HTTP door may be called.
 
-Owns the check of a request's Host: a page in a browser whose name was rebound to this machine shows its own name there, and a listener that only this
-machine can reach answers to its own names alone. `middlewares/known_host.py` asks it first of all.
+Owns the check of a request's Host: a page in a browser whose name was rebound to this machine shows
+its own name there, and a listener that only this machine can reach answers to its own names alone.
+`middlewares/known_host.py` asks it first of all.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ class Hosts:
     """Allowed names of one listener."""
 
     def __init__(self, listener: str, allowed: Sequence[str]) -> None:
-        """`listener` is the host that is listened on. Beyond loopback any name will do, unless `allowed` names some."""
+        """`listener` is the host that is listened on. Beyond loopback any name will do, unless
+        `allowed` names some.
+        """
         own = {*_LOOPBACK, *([listener] if is_loopback(listener) else [])}
         self._allowed = frozenset(_plain(name) for name in (*own, *allowed))
         self._any = ANY in self._allowed or (not is_loopback(listener) and not allowed)
 
     def check(self, said: Sequence[str], target: str) -> None:
-        """Raise PermissionDenied unless every Host header and the host of a target like http://HOST/PATH are allowed. HTTP/1.0 may say none."""
+        """Raise PermissionDenied unless every Host header and the host of a target like
+        http://HOST/PATH are allowed. HTTP/1.0 may say none.
+        """
         if self._any:
             return
         named = list(said)

@@ -1,6 +1,7 @@
 """The document of the HTTP door in the form of OpenAPI 3.1.
 
-Owns which calls it lists, with what headers and statuses. The schemas are the ones that requests are checked with. `door.py` serves it.
+Owns which calls it lists, with what headers and statuses. The schemas are the ones that requests
+are checked with. `door.py` serves it.
 """
 
 from __future__ import annotations

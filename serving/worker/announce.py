@@ -1,7 +1,8 @@
 """An executor that tells the door what it is about to compute.
 
-Owns one decoration of the Executor port: before a plan with another batch than the last is carried out, its jobs go over the link. It does
-not know why; the door counts a crash only against jobs that were in a plan in flight (docs/operations.md).
+Owns one decoration of the Executor port: before a plan with another batch than the last is carried
+out, its jobs go over the link. It does not know why; the door counts a crash only against jobs that
+were in a plan in flight (docs/operations.md).
 """
 
 from __future__ import annotations

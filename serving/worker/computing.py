@@ -16,8 +16,10 @@ ROOFLINE = "roofline"
 
 @dataclass(frozen=True, slots=True)
 class Computing:
-    """`cost` is the profile's, uncorrected; `device`, `dtype` and `profile` are words for the start line and the log. `at_once`: a plan is computed
-    when it is submitted; else the host goes on beside it."""
+    """`cost` is the profile's, uncorrected; `device`, `dtype` and `profile` are words for the start
+    line and the log. `at_once`: a plan is computed when it is submitted; else the host goes on
+    beside it.
+    """
 
     executor: Executor
     facts: ExecutorFacts

@@ -1,7 +1,8 @@
-"""The cost model of a server: a profile that was given, one estimated from the device's speeds, one measured before, or one measured now.
+"""The cost model of a server: a profile that was given, one estimated from the device's speeds, one
+measured before, or one measured now.
 
-Owns the cache of coarse profiles, by model, device, dtype, threads and computing code. It neither measures nor fits; profiler does. torch_parts asks
-once at start, before the engine exists.
+Owns the cache of coarse profiles, by model, device, dtype, threads and computing code. It neither
+measures nor fits; profiler does. torch_parts asks once at start, before the engine exists.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def cost_profile(
     dtype: str,
     code: str,
 ) -> tuple[Profile, str]:
-    """The profile to plan with, and words about where it comes from. `executor` has started and holds no job.
-    `code` names the code that computes: times of other code are measured again.
+    """The profile to plan with, and words about where it comes from. `executor` has started and
+    holds no job. `code` names the code that computes: times of other code are measured again.
 
-    Raises InvalidProfile for a profile that is another model's, or when the pool is too small to measure.
+    Raises InvalidProfile for a profile that is another model's, or when the pool is too small to
+    measure.
     """
     if settings.profile == ROOFLINE:
         assert settings.folder is not None, "settings ask for a model with this executor"

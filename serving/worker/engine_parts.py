@@ -1,7 +1,8 @@
 """What an engine process is made of, from the settings.
 
-Owns the construction of executor, cost model and turn. It runs nothing; engine_process calls `build_engine` once. Torch is imported only for the
-torch executor, so that a simulated one starts in a moment.
+Owns the construction of executor, cost model and turn. It runs nothing; engine_process calls
+`build_engine` once. Torch is imported only for the torch executor, so that a simulated one starts
+in a moment.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Engine:
 def build_engine(
     settings: ServeSettings, incarnation: int, link: EngineEnd | None, clock: Clock, pulse: Pulse | None = None
 ) -> Engine:
-    """Load, allocate, join; with a `link` the door is told of launches, and what is learned is kept. `pulse` says how far it is.
+    """Load, allocate, join; with a `link` the door is told of launches, and what is learned is
+    kept. `pulse` says how far it is.
 
     Raises InvalidModel, InvalidProfile, InvalidSettings, InvalidInput, ExecutorLost.
     """

@@ -1,7 +1,8 @@
 """The engine process: the turn and the executor, with no event loop and no gRPC.
 
-Owns the loop drain, step, send, and the wait when there is nothing to do. It does not know clients or stores. The supervisor starts it with the
-number of an inherited socket; it ends when that socket does.
+Owns the loop drain, step, send, and the wait when there is nothing to do. It does not know clients
+or stores. The supervisor starts it with the number of an inherited socket; it ends when that socket
+does.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ OUT_OF_MEMORY = (
 
 
 def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int, pulse: Pulse) -> None:
-    """Turn after turn until the door closes the link. Raises LinkClosed then, or what the turn raises."""
+    """Turn after turn until the door closes the link. Raises LinkClosed then, or what the turn
+    raises.
+    """
     turn = engine.turn
     while True:
         engine.keep(clock.now_ns())
@@ -70,9 +73,12 @@ def _hello(link: EngineEnd) -> Hello:
 
 
 def main(argv: list[str]) -> int:
-    """Run on the socket whose number is the only argument; the exit code is 0 when the door ended it."""
+    """Run on the socket whose number is the only argument; the exit code is 0 when the door ended
+    it.
+    """
     die_with_parent()
-    # Ctrl-C and a group's SIGTERM go to the door, which drains; the link's end is this process's signal.
+    # Ctrl-C and a group's SIGTERM go to the door, which drains; the link's end is this process's
+    # signal.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     link = EngineEnd(socket.socket(fileno=int(argv[0])))

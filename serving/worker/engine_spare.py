@@ -1,10 +1,13 @@
-"""The spare: a process that has imported all that an engine needs, and becomes one by forking when it is told to.
+"""The spare: a process that has imported all that an engine needs, and becomes one by forking when
+it is told to.
 
-Owns the imports, the kernels compiled meanwhile, and the fork. It holds no weights, no KV and no device, so that it costs little memory beside an
-engine, which shares its pages. The door's `spare` starts it and asks it; the copies run `engine_process.main`.
+Owns the imports, the kernels compiled meanwhile, and the fork. It holds no weights, no KV and no
+device, so that it costs little memory beside an engine, which shares its pages. The door's `spare`
+starts it and asks it; the copies run `engine_process.main`.
 
-It sends one JSON object a packet: `{"step": ...}` while it imports, `{"ready": true}`, then for each request `{"pid": ...}` or `{"errno": ...}`. A
-request is one packet with the engine's end of a link.
+It sends one JSON object a packet: `{"step": ...}` while it imports, `{"ready": true}`, then for
+each request `{"pid": ...}` or `{"errno": ...}`. A request is one packet with the engine's end of a
+link.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ _LOOK_S = 0.25
 
 
 def main(argv: list[str]) -> int:
-    """`argv`: number of the control socket, the door's pid, the executor's name, the precision to compile CPU kernels for or `none`, and the log's
-    level and form.
+    """`argv`: number of the control socket, the door's pid, the executor's name, the precision to
+    compile CPU kernels for or `none`, and the log's level and form.
 
     Returns only in the copies, with the engine's exit code; the spare itself ends with its door.
     """
@@ -45,7 +48,8 @@ def main(argv: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     try:
         engine_main = _prepare(_Reports(control), executor, compiled_for)
-        # What is there now stays in the pages that the copies share: collecting would write to all of them.
+        # What is there now stays in the pages that the copies share: collecting would write to all
+        # of them.
         gc.collect()
         gc.freeze()
         _send(control, {READY: True})
@@ -107,7 +111,9 @@ def _prepare(reports: _Reports, executor: str, compiled_for: str) -> Callable[[l
 
 
 def _compiling(precision: str) -> threading.Thread | None:
-    """The CPU's kernels are in their cache when the engine looks; what keeps them from it the engine finds and says itself."""
+    """The CPU's kernels are in their cache when the engine looks; what keeps them from it the
+    engine finds and says itself.
+    """
     from ...kernels.native.build import CannotBuild, built
     from ...kernels.native.precisions import DEFINES, processor_asked
 
@@ -127,7 +133,8 @@ def _compiling(precision: str) -> threading.Thread | None:
 def _copy(control: socket.socket, link: int, door_pid: int) -> list[str] | None:
     """Fork an engine that is the door's child, not this process's; in the engine: its arguments.
 
-    There is a process in between that ends at once, so that the door, which adopts, is the engine's parent: it reaps it, and its end is the engine's.
+    There is a process in between that ends at once, so that the door, which adopts, is the engine's
+    parent: it reaps it, and its end is the engine's.
     """
     out, into = os.pipe()
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """Whether imports go on.
 
-Owns a finder that finds nothing and is asked before every import. It does not know what is imported; engine and spare tell the door by it that a
-long import is no hang.
+Owns a finder that finds nothing and is asked before every import. It does not know what is
+imported; engine and spare tell the door by it that a long import is no hang.
 """
 
 from __future__ import annotations

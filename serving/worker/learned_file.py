@@ -1,7 +1,8 @@
 """What an engine learned, kept beside the job pool from one life of the server to the next.
 
-Owns the file, its place, and how often it is written. It does not know what is learned: the bytes are engine/state's, `scheduler.learned` says if
-they can be read. engine_process loads it once, and writes it now and then and at the end.
+Owns the file, its place, and how often it is written. It does not know what is learned: the bytes
+are engine/state's, `scheduler.learned` says if they can be read. engine_process loads it once, and
+writes it now and then and at the end.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def place_of(pool_path: Path | None) -> Path | None:
 
 
 class LearnedFile:
-    """One file, replaced whole. What cannot be read or written is said once in the log and costs what was learned, nothing else."""
+    """One file, replaced whole. What cannot be read or written is said once in the log and costs
+    what was learned, nothing else.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path

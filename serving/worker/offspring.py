@@ -1,7 +1,9 @@
-"""What a process of ours does to end with the one that it belongs to, and to be told apart from the others.
+"""What a process of ours does to end with the one that it belongs to, and to be told apart from the
+others.
 
-Owns the calls to Linux for that: death signal of the parent, adoption of grandchildren, command line. Elsewhere they do nothing, and the end of a
-socket tells of the parent's. Engine and spare call them, and the door adopts.
+Owns the calls to Linux for that: death signal of the parent, adoption of grandchildren, command
+line. Elsewhere they do nothing, and the end of a socket tells of the parent's. Engine and spare
+call them, and the door adopts.
 """
 
 from __future__ import annotations
@@ -19,20 +21,26 @@ _ARG_START = 48
 
 
 def die_with_parent() -> None:
-    """Linux kills this process when its parent ends, even while it computes; elsewhere the end of the link does, a turn later."""
+    """Linux kills this process when its parent ends, even while it computes; elsewhere the end of
+    the link does, a turn later.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def adopt_grandchildren() -> bool:
-    """Let processes whose parent ends become children of this one instead of the system's first process; whether that can be had."""
+    """Let processes whose parent ends become children of this one instead of the system's first
+    process; whether that can be had.
+    """
     if sys.platform != "linux":
         return False
     return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def show_as(words: list[str]) -> None:
-    """Make `words` what the system shows as this process's command line, as far as there is room in the one it was started with."""
+    """Make `words` what the system shows as this process's command line, as far as there is room in
+    the one it was started with.
+    """
     if sys.platform != "linux":
         return
     try:

@@ -1,8 +1,9 @@
 """What an engine says of itself while it has nothing else to say.
 
-Owns the frames by which the door tells a long start, a long iteration or a lack of work from a hang: the code that does the work sends each, so they
-stop when it does. It does not know what the steps are. engine_parts and torch_parts name the steps of a start; loading, kernels, sweep and decoder
-say that they go on.
+Owns the frames by which the door tells a long start, a long iteration or a lack of work from a
+hang: the code that does the work sends each, so they stop when it does. It does not know what the
+steps are. engine_parts and torch_parts name the steps of a start; loading, kernels, sweep and
+decoder say that they go on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ _EVERY_NS = 250_000_000
 
 
 class Pulse:
-    """The engine's own reports. Without a link (`skipjoin.LLM`) nobody listens, and nothing is sent."""
+    """The engine's own reports. Without a link (`skipjoin.LLM`) nobody listens, and nothing is
+    sent.
+    """
 
     def __init__(self, link: EngineEnd | None, incarnation: int, clock: Clock) -> None:
         self._link = link
@@ -31,7 +34,9 @@ class Pulse:
         self._starting(0, 0)
 
     def advanced(self, done: int, total: int) -> None:
-        """`done` of `total` of the present step, in its own unit; sent four times a second at most. Raises LinkClosed."""
+        """`done` of `total` of the present step, in its own unit; sent four times a second at most.
+        Raises LinkClosed.
+        """
         if self._clock.now_ns() - self._sent_ns >= _EVERY_NS:
             self._starting(done, total)
 

@@ -1,7 +1,7 @@
 """A real model behind the Executor port, from the settings.
 
-Owns the order of loading (device, weights, pools, cost profile) and the log's line of each. It imports no torch itself; executor and profiler do.
-engine_parts calls it for `--executor torch`.
+Owns the order of loading (device, weights, pools, cost profile) and the log's line of each. It
+imports no torch itself; executor and profiler do. engine_parts calls it for `--executor torch`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ Progress = Callable[[int, int], None]
 
 
 def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock, pulse: Pulse) -> Computing:
-    """Load the model and start its executor. Raises InvalidModel, InvalidInput, InvalidProfile, ExecutorLost."""
+    """Load the model and start its executor. Raises InvalidModel, InvalidInput, InvalidProfile,
+    ExecutorLost.
+    """
     assert settings.folder is not None, "settings ask for a model with this executor"
     use_threads(settings.threads)
     device = resolve_device(settings.device)

@@ -1,8 +1,9 @@
 """What README and docs say, held against the product.
 
-Owns a check for each kind of statement that a machine can compare: links, metrics, settings, parameters, error codes, commands and Python
-blocks. A check takes text and what the product says and answers sentences, one per offence, none when all is well. The tables are written in
-Markdown by hand; `default` and `bounds` give the one form in which a value stands in them.
+Owns a check for each kind of statement that a machine can compare: links, metrics, settings,
+parameters, error codes, commands and Python blocks. A check takes text and what the product says
+and answers sentences, one per offence, none when all is well. The tables are written in Markdown by
+hand; `default` and `bounds` give the one form in which a value stands in them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def blocks(text: str, *languages: str) -> list[str]:
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading, without its two head lines; no rows when there is no such table."""
+    """The cells of the first table below a heading, without its two head lines; no rows when there
+    is no such table.
+    """
     _, found, behind = text.partition(f"\n{heading}\n")
     lines: list[str] = []
     for line in behind.splitlines() if found else ():
@@ -46,7 +49,8 @@ def rows(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-# links --------------------------------------------------------------------------------------------------------------
+# links
+# --------------------------------------------------------------------------------------------------------------
 def anchors(text: str) -> set[str]:
     """What a link behind # may name, as forges make it of headings."""
     heads = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
@@ -68,7 +72,8 @@ def check_links(file: Path, root: Path) -> list[str]:
     return offences
 
 
-# files --------------------------------------------------------------------------------------------------------------
+# files
+# --------------------------------------------------------------------------------------------------------------
 def check_files(text: str, root: Path) -> list[str]:
     """Every code file that the prose names is there.
 
@@ -86,9 +91,12 @@ def check_files(text: str, root: Path) -> list[str]:
     return offences
 
 
-# metrics ------------------------------------------------------------------------------------------------------------
+# metrics
+# ------------------------------------------------------------------------------------------------------------
 def check_metrics(text: str, exported: Iterable[str]) -> list[str]:
-    """Every exported metric is told of, and none that there is not. A histogram's series count as itself."""
+    """Every exported metric is told of, and none that there is not. A histogram's series count as
+    itself.
+    """
     told, there = set(METRIC.findall(text)), set(exported)
     series = {f"{name}_{part}" for name in there for part in ("bucket", "sum", "count")}
     return [f"{name} is not told of" for name in sorted(there - told)] + [
@@ -96,7 +104,8 @@ def check_metrics(text: str, exported: Iterable[str]) -> list[str]:
     ]
 
 
-# settings and parameters --------------------------------------------------------------------------------------------
+# settings and parameters
+# --------------------------------------------------------------------------------------------
 def default(value: object) -> str:
     """A default as a table shows it: - for none, whole floats without a point."""
     if value is None or value in ("", ()):
@@ -115,7 +124,9 @@ def bounds(metadata: Iterable[Any]) -> str:
 
 
 def check_table(table: list[list[str]], fields: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """A row for every field, first its name, then exactly the given cells; and no row without a field."""
+    """A row for every field, first its name, then exactly the given cells; and no row without a
+    field.
+    """
     told = {row[0].strip("`"): tuple(cell.strip("`") for cell in row[1:]) for row in table}
     offences = [f"{name} has no row" for name in fields if name not in told]
     offences += [f"{name} is a row and there is no such field" for name in told if name not in fields]
@@ -125,12 +136,15 @@ def check_table(table: list[list[str]], fields: Mapping[str, tuple[str, ...]]) -
     return offences
 
 
-# commands -----------------------------------------------------------------------------------------------------------
+# commands
+# -----------------------------------------------------------------------------------------------------------
 Parsers = Mapping[str, argparse.ArgumentParser]
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """The words behind `skipjoin` wherever a document shows a command: in code spans and at the start of a line of a shell block."""
+    """The words behind `skipjoin` wherever a document shows a command: in code spans and at the
+    start of a line of a shell block.
+    """
     found = [span for span in SPAN.findall(prose(text)) if span.startswith("skipjoin ")]
     for block in blocks(text, "bash", "sh", "console"):
         for line in block.replace("\\\n", " ").splitlines():
@@ -194,7 +208,8 @@ def check_flags(text: str, flags: set[str]) -> list[str]:
     return [f"{flag} is a flag of no command" for flag in sorted(named) if flag.partition("=")[0] not in flags]
 
 
-# Python -------------------------------------------------------------------------------------------------------------
+# Python
+# -------------------------------------------------------------------------------------------------------------
 def check_python(text: str) -> list[str]:
     """Python blocks parse, and what they import from the product is there."""
     offences = []

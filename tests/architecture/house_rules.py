@@ -1,7 +1,8 @@
 """The house rules: who may import whom, and what may stand where.
 
-Owns the tables (floors, third parties, places) and a check for each; a check takes modules and answers sentences, one per offence, none when
-all is well. It knows no file of the product beyond the names in the tables. The tests here run the checks on the checkout and on planted offences.
+Owns the tables (floors, third parties, places) and a check for each; a check takes modules and
+answers sentences, one per offence, none when all is well. It knows no file of the product beyond
+the names in the tables. The tests here run the checks on the checkout and on planted offences.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ FLOORS: dict[str, float] = {
     "bench": 6,
     "": 7,
 }
-"""Component -> floor; the longest prefix counts, "" is the root (`__init__` and `cli`). Imports go to lower floors or stay in their component."""
+"""Component -> floor; the longest prefix counts, "" is the root (`__init__` and `cli`). Imports go
+to lower floors or stay in their component.
+"""
 
 SAME_FLOOR: set[tuple[str, str]] = set()
 """The pairs that may look sideways: none."""
@@ -84,7 +87,9 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "ctranslate2": ("bench.peers",),
     "vllm": ("bench.peers",),
 }
-"""Third party -> where it may be imported: a component or module with all below it, or `*.NAME` for modules of that name anywhere."""
+"""Third party -> where it may be imported: a component or module with all below it, or `*.NAME` for
+modules of that name anywhere.
+"""
 
 NOT_IN: dict[str, tuple[str, ...]] = {"numpy": ("client",), "torch": ("model.text", "model.source")}
 """Exceptions to the table above."""
@@ -109,7 +114,9 @@ NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
 def component(name: str) -> str:
-    """The entry of FLOORS that a module belongs to; a folder nobody put into the table is its own component, without a floor."""
+    """The entry of FLOORS that a module belongs to; a folder nobody put into the table is its own
+    component, without a floor.
+    """
     parts = name.split(".") if name else []
     for size in range(len(parts), 0, -1):
         if (prefix := ".".join(parts[:size])) in FLOORS:
@@ -220,7 +227,9 @@ def _calls(module: Module) -> Iterator[tuple[ast.Call, str]]:
 
 
 def check_unsafe(modules: list[Module]) -> list[str]:
-    """Nothing that runs data: no pickle, eval, shell, nor collectives that pickle behind one's back."""
+    """Nothing that runs data: no pickle, eval, shell, nor collectives that pickle behind one's
+    back.
+    """
     offences = []
     for module in modules:
         for imported in module.imports:
@@ -267,7 +276,9 @@ def check_shape(modules: list[Module]) -> list[str]:
 
 
 def _too_long(module: Module, node: ast.AST) -> list[str]:
-    """A function or class beyond its cap. A file has none: splitting a file by its length makes parts that share a hidden state."""
+    """A function or class beyond its cap. A file has none: splitting a file by its length makes
+    parts that share a hidden state.
+    """
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         most = LONGEST_FUNCTION_LINES
     elif isinstance(node, ast.ClassDef):

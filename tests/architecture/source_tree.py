@@ -1,6 +1,7 @@
 """The product's source as data: modules, what they import, and their syntax trees.
 
-Owns the walk over a checkout and the resolving of import statements, wherever in a file they stand. It judges nothing; `house_rules` does.
+Owns the walk over a checkout and the resolving of import statements, wherever in a file they stand.
+It judges nothing; `house_rules` does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ OUTSIDE = {"tests", "tools", "docs", "examples", "build", "dist"}
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One imported name: `target` is an absolute module (or module.attribute), `typing_only` if under TYPE_CHECKING."""
+    """One imported name: `target` is an absolute module (or module.attribute), `typing_only` if
+    under TYPE_CHECKING.
+    """
 
     target: str
     line: int
@@ -27,7 +30,9 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A file of the product. `name` is relative to the package: "" is the root `__init__`, "core.plan", "kvstore" is a package."""
+    """A file of the product. `name` is relative to the package: "" is the root `__init__`,
+    "core.plan", "kvstore" is a package.
+    """
 
     name: str
     path: Path
@@ -38,7 +43,9 @@ class Module:
 
 
 def product_files(root: Path) -> Iterator[Path]:
-    """Every file of the package below `root`, relative to it; hidden folders, caches and what is not product are left out."""
+    """Every file of the package below `root`, relative to it; hidden folders, caches and what is
+    not product are left out.
+    """
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
         hidden = any(part.startswith(".") or part == "__pycache__" or part.endswith(".egg-info") for part in parts)
@@ -97,10 +104,11 @@ def _is_typing_guard(node: ast.AST) -> bool:
 
 
 def own_target(imported: Import, names: set[str]) -> str | None:
-    """The product module an import reaches (`names` are all there are), or None if it is somebody else's.
+    """The product module an import reaches (`names` are all there are), or None if it is somebody
+    else's.
 
-    A module that does not exist is answered as it was written: its folder has a floor all the same. The version is a constant that every
-    floor may say, not a dependency on the root.
+    A module that does not exist is answered as it was written: its folder has a floor all the same.
+    The version is a constant that every floor may say, not a dependency on the root.
     """
     if imported.target == f"{PACKAGE}.__version__":
         return None
@@ -114,7 +122,9 @@ def own_target(imported: Import, names: set[str]) -> str | None:
 
 
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of nodes that reach each other (strongly connected, two or more), by Tarjan's algorithm without recursion."""
+    """Groups of nodes that reach each other (strongly connected, two or more), by Tarjan's
+    algorithm without recursion.
+    """
     order: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []

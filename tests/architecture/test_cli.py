@@ -1,6 +1,8 @@
-"""`skipjoin --help` is light, and the command line answers errors, Ctrl-C and closed pipes as it says.
+"""`skipjoin --help` is light, and the command line answers errors, Ctrl-C and closed pipes as it
+says.
 
-Runs the real command in processes of its own; commands for the failing cases are made from real modules put into the table.
+Runs the real command in processes of its own; commands for the failing cases are made from real
+modules put into the table.
 """
 
 from __future__ import annotations

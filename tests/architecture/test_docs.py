@@ -1,6 +1,7 @@
 """README and docs say what is so, and each check of that can fail.
 
-Runs every check of `doc_rules` on the documents of the checkout against the product itself, and on planted texts that break exactly one rule.
+Runs every check of `doc_rules` on the documents of the checkout against the product itself, and on
+planted texts that break exactly one rule.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def _errors() -> dict[str, tuple[str, ...]]:
     }
 
 
-# the product's documents --------------------------------------------------------------------------------------------
+# the product's documents
+# --------------------------------------------------------------------------------------------
 def test_links_lead_somewhere(checkout: Path) -> None:
     _no([offence for path in _documents(checkout) for offence in rules.check_links(path, checkout)])
 
@@ -136,7 +138,8 @@ def test_something_was_read(checkout: Path) -> None:
     assert min(len(_metrics()), len(_settings()), len(_errors())) > 20
 
 
-# planted offences ---------------------------------------------------------------------------------------------------
+# planted offences
+# ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("link", "says"),
     [("gone.md", "leads nowhere"), ("../../outside.md", "leads nowhere"), ("there.md#no-such", "a heading"), ("#no", "a heading")],

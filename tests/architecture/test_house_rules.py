@@ -1,6 +1,7 @@
 """The house rules hold for the product, and each of them can fail.
 
-Runs every check of `house_rules` on the checkout, and on small planted trees that break exactly one rule each.
+Runs every check of `house_rules` on the checkout, and on small planted trees that break exactly one
+rule each.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a part of the product loads when it is imported, everything behind it included.
 
-The table in `house_rules` says who may name a library; this says who may end up with it in memory. Each case runs in a process of its own.
+The table in `house_rules` says who may name a library; this says who may end up with it in memory.
+Each case runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ CASES = {
     "jobpool": {"torch", "grpc", "prometheus_client"},
     "admin": {"torch", "prometheus_client"},
 }
-"""Folder -> what must not be loaded after importing all its modules (sub-folders are on floors of their own)."""
+"""Folder -> what must not be loaded after importing all its modules (sub-folders are on floors of
+their own).
+"""
 
 IMPORT_ALL = "import importlib, json, sys\nfor m in sys.argv[1:]: importlib.import_module(m)\nprint(json.dumps(list(sys.modules)))"
 

@@ -1,9 +1,9 @@
 """How many files a field of a request touches, counted by one that there is: the priority.
 
 Counted are the files of the product in which the word `priority` stands in code: as a name, an
-attribute, a keyword argument or in a string (a key, a column, a message), and .proto files that have
-it outside comments. Not counted are docstrings, comments, generated messages, and the two tables that
-know the policy of the same name. Clients, doors, stores and records that go through
+attribute, a keyword argument or in a string (a key, a column, a message), and .proto files that
+have it outside comments. Not counted are docstrings, comments, generated messages, and the two
+tables that know the policy of the same name. Clients, doors, stores and records that go through
 `core.asked.OPTIONS` do not count, because they take in a new field without an edit.
 """
 

@@ -1,6 +1,7 @@
 """No file of the repository names a place on somebody's machine.
 
-Reads every tracked text file; outside a checkout of git (an unpacked archive) it reads the product's files.
+Reads every tracked text file; outside a checkout of git (an unpacked archive) it reads the
+product's files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 from source_tree import product_files
 
-# Absolute paths below folders that are somebody's own; `https://host/home/` and `a/tmp/b` are not such paths.
+# Absolute paths below folders that are somebody's own; `https://host/home/` and `a/tmp/b` are not
+# such paths.
 PRIVATE = re.compile(r"(?<![\w./~-])/(?:home|root|Users|tmp|work|farm|mnt)/[\w.-]+")
 
 

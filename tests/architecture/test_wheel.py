@@ -1,7 +1,8 @@
 """What is installed is what stands in the tree.
 
-Builds a wheel from a copy of the checkout under another name, so that nothing is written into the checkout and nothing left over from an earlier
-build gets in, and compares it file by file. Also holds the lower bounds of the dependencies against the generated code.
+Builds a wheel from a copy of the checkout under another name, so that nothing is written into the
+checkout and nothing left over from an earlier build gets in, and compares it file by file. Also
+holds the lower bounds of the dependencies against the generated code.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def test_version_is_said_once(wheel: zipfile.ZipFile) -> None:
 
 
 def test_lower_bounds_satisfy_the_generated_code(checkout: Path) -> None:
-    """protoc's output refuses older runtimes than its own; the declared bounds must not promise them."""
+    """protoc's output refuses older runtimes than its own; the declared bounds must not promise
+    them.
+    """
     project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
     floors = {}
     for line in project["dependencies"]:

@@ -1,4 +1,6 @@
-"""What the tests of measurements share: a real server on the simulated executor, and somebody to report to."""
+"""What the tests of measurements share: a real server on the simulated executor, and somebody to
+report to.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from skipjoin.cost.schema import render_profile
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    """One server for all tests of the folder: four jobs in a batch, KV for two or three, and moves that cost less than prompts."""
+    """One server for all tests of the folder: four jobs in a batch, KV for two or three, and moves
+    that cost less than prompts.
+    """
     folder = tmp_path_factory.mktemp("server")
     known = load_profile("opt-13b-a100")
     slow_prompts = replace(known, model=replace(known.model, prefill_token_ns=1e7))

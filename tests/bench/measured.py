@@ -1,6 +1,7 @@
 """Values and targets for the tests of measurements.
 
-Owns a target that lives in virtual time, a reporter that remembers, and small workloads and results. It knows no server.
+Owns a target that lives in virtual time, a reporter that remembers, and small workloads and
+results. It knows no server.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def workload(
 
 
 class VirtualTarget:
-    """A `Target` that answers as `answer` says: the first token 2 ms and the last 10 ms after it was asked, unless told otherwise.
+    """A `Target` that answers as `answer` says: the first token 2 ms and the last 10 ms after it
+    was asked, unless told otherwise.
 
     It moves 100 bytes a request and keeps who asked when.
     """

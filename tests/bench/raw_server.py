@@ -1,6 +1,7 @@
 """An HTTP server that says exactly what a test wants, for what a well-behaved one never would.
 
-Owns a listening socket on a thread. It knows no protocol beyond the end of a request's head and body.
+Owns a listening socket on a thread. It knows no protocol beyond the end of a request's head and
+body.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Whether a machine is quiet, told from what is read of it; and the yardstick that figures are told in."""
+"""Whether a machine is quiet, told from what is read of it; and the yardstick that figures are told
+in.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""A door for the SDK's tests: a real gRPC server over a small pool in memory, and a TCP relay that can be cut.
+"""A door for the SDK's tests: a real gRPC server over a small pool in memory, and a TCP relay that
+can be cut.
 
-Owns `FakeDoor`, which keeps the service's promises (idempotent submits, streams from any offset) and misbehaves on demand, and `Relay`.
+Owns `FakeDoor`, which keeps the service's promises (idempotent submits, streams from any offset)
+and misbehaves on demand, and `Relay`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class FakeJob:
 
 
 class FakeDoor(JobPoolServiceServicer):
-    """The service on a loopback port. `fail` maps a method to errors (or callables) for its next calls."""
+    """The service on a loopback port. `fail` maps a method to errors (or callables) for its next
+    calls.
+    """
 
     def __init__(self, jobs: dict[str, FakeJob] | None = None) -> None:
         self.jobs = {} if jobs is None else jobs
@@ -57,7 +61,8 @@ class FakeDoor(JobPoolServiceServicer):
         self._server: grpc.Server | None = None
         self.port = 0
 
-    # the server ---------------------------------------------------------------------------------------------------
+    # the server
+    # ---------------------------------------------------------------------------------------------------
     def start(self, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> str:
         self._server = grpc.server(futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
         add_JobPoolServiceServicer_to_server(self, self._server)
@@ -87,7 +92,8 @@ class FakeDoor(JobPoolServiceServicer):
                 job.released = tokens
             self.changed.notify_all()
 
-    # the methods --------------------------------------------------------------------------------------------------
+    # the methods
+    # --------------------------------------------------------------------------------------------------
     def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitResponse:  # noqa: N802
         self._called("Submit", request, context)
         return pb.SubmitResponse(job=convert.job_to_wire(self._submit(request, context, "Submit").view))
@@ -133,7 +139,8 @@ class FakeDoor(JobPoolServiceServicer):
             else:
                 yield pb.GenerateResponse(chunk=convert.chunk_to_wire(item))
 
-    # what they share ----------------------------------------------------------------------------------------------
+    # what they share
+    # ----------------------------------------------------------------------------------------------
     def _called(self, method: str, request: Any, context: Any) -> None:
         self.calls.append((method, request))
         self.metadata.append(dict(context.invocation_metadata()))
@@ -243,7 +250,9 @@ class SyncDriver:
     client = Client
 
     def use(self, work: Callable[[Any], Any], targets: Any, **settings: Any) -> Any:
-        """Give a client to `work`, which answers a value, or a list of calls on it as (method, args)."""
+        """Give a client to `work`, which answers a value, or a list of calls on it as (method,
+        args).
+        """
         with Client(targets, retry=settings.pop("retry", QUICK), **settings) as client:
             return work(client)
 

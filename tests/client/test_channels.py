@@ -1,4 +1,6 @@
-"""Channels of a client: another one before one is full, the first with room again afterwards, and a bound on them."""
+"""Channels of a client: another one before one is full, the first with room again afterwards, and a
+bound on them.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""`skipjoin-client`: the client alone, installed where there is neither torch nor numpy nor anything else of the server.
+"""`skipjoin-client`: the client alone, installed where there is neither torch nor numpy nor
+anything else of the server.
 
-The wheel is built from this tree and unpacked into an environment of its own, beside the dependencies that it declares (taken from the environment
-of the tests, so that nothing is downloaded) and no other. `tools/first_token.sh` installs it with pip.
+The wheel is built from this tree and unpacked into an environment of its own, beside the
+dependencies that it declares (taken from the environment of the tests, so that nothing is
+downloaded) and no other. `tools/first_token.sh` installs it with pip.
 """
 
 from __future__ import annotations

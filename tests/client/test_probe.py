@@ -1,4 +1,6 @@
-"""Clients that speak the wrong protocol, or to the wrong port, hear at once what to do; they do not try again until their time is over."""
+"""Clients that speak the wrong protocol, or to the wrong port, hear at once what to do; they do not
+try again until their time is over.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The values a client sees: what is stored comes out as its owner may see it, and bad ones cannot be made."""
+"""The values a client sees: what is stored comes out as its owner may see it, and bad ones cannot
+be made.
+"""
 
 from __future__ import annotations
 

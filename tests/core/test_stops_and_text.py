@@ -1,4 +1,6 @@
-"""Stop strings and text: whatever divides the bytes, the answer is the one a plain search over all bytes gives."""
+"""Stop strings and text: whatever divides the bytes, the answer is the one a plain search over all
+bytes gives.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def text_after(
 
 
 def plain_text(data: bytes, stops: tuple[str, ...], *, final: bool) -> str:
-    """Text by the definition: cut at the stop, hold back what may begin one, drop an incomplete last character."""
+    """Text by the definition: cut at the stop, hold back what may begin one, drop an incomplete
+    last character.
+    """
     match = plain_match(data, stops)
     if match is not None:
         data = data[: match.start]
@@ -73,7 +77,8 @@ def is_incomplete(tail: bytes) -> bool:
     for fill in (b"\x80", b"\x90", b"\xa0", b"\x8f", b"\x9f", b"\xbf"):
         rest = (fill + b"\x80\x80")[: need - len(tail)]
         try:
-            # The decoder waits for the third byte of an encoded surrogate before it calls it an error.
+            # The decoder waits for the third byte of an encoded surrogate before it calls it an
+            # error.
             (tail + rest).decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             continue

@@ -90,7 +90,9 @@ def test_an_iteration_that_took_next_to_nothing_hides_no_error() -> None:
 
 
 def test_an_engine_that_tells_its_own_predictions_does_not_run_away() -> None:
-    """A prediction holds the factor already; taken for the base's it would be learned twice and end at the root of the truth."""
+    """A prediction holds the factor already; taken for the base's it would be learned twice and end
+    at the root of the truth.
+    """
     correction = OnlineCorrection()
     model = CorrectedCostModel(BASE, correction)
     truth_ns = 2 * BASE.decode_ns(8, 8_000)

@@ -1,4 +1,6 @@
-"""Profiles of every version that there was, kept in tests/golden/formats, are read with every value as it was written."""
+"""Profiles of every version that there was, kept in tests/golden/formats, are read with every value
+as it was written.
+"""
 
 from __future__ import annotations
 

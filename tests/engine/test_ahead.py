@@ -1,4 +1,6 @@
-"""An engine that runs ahead: two plans in flight while nothing changes, the same tokens, and nothing decided on what is not known yet."""
+"""An engine that runs ahead: two plans in flight while nothing changes, the same tokens, and
+nothing decided on what is not known yet.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ class World:
         self.ends: dict[int, Finished] = {}
         self.told: list[TurnEffects] = []
 
-    # the executor that the engine sees ------------------------------------------------------------------------
+    # the executor that the engine sees
+    # ------------------------------------------------------------------------
     def start(self) -> ExecutorFacts:
         return self.facts
 
@@ -98,7 +101,8 @@ class World:
     def close(self) -> None:
         self.executor.close()
 
-    # what happens ---------------------------------------------------------------------------------------------
+    # what happens
+    # ---------------------------------------------------------------------------------------------
     def job(self, handle: int, new: int, *, prompt: int = 20) -> Event:
         sampling = SamplingParams(max_new_tokens=new, seed=handle)
         return Submitted(
@@ -172,7 +176,8 @@ def test_steady_iterations_leave_the_executor_nothing_to_wait_for() -> None:
     world = World()
     world.step(world.job(0, 60), world.job(1, 60))
     world.until_ahead()
-    # The clock stands while the engine thinks; busy from one answer to the next, iteration after iteration.
+    # The clock stands while the engine thinks; busy from one answer to the next, iteration after
+    # iteration.
     for _ in range(30):
         world.step()
         assert world.unanswered == 1

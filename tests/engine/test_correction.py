@@ -1,4 +1,6 @@
-"""A live engine corrects its cost model by what iterations take: later predictions only, never a quantum, never a charge."""
+"""A live engine corrects its cost model by what iterations take: later predictions only, never a
+quantum, never a charge.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,8 @@ def test_charges_are_what_was_predicted_at_launch_and_never_what_was_measured() 
         # The factor of the launch: what this very iteration taught has no part in its charge.
         assert charged_ns == effects.stats.predicted_ns
         assert charged_ns < effects.stats.measured_ns
-        # two tokens of context for each member, one way or the other, are nothing beside a thousandth
+        # two tokens of context for each member, one way or the other, are nothing beside a
+        # thousandth
         plain_ns = PROFILE.decode_ns(effects.stats.decode_jobs, world.state.planner.books.running.context_sum)
         assert charged_ns == pytest.approx(plain_ns * factor, rel=1e-3)
         factors.add(factor)

@@ -1,4 +1,6 @@
-"""The dial of a policy is turned live: nothing that was learned is forgotten, a snapshot says where it stands, and a record keeps it."""
+"""The dial of a policy is turned live: nothing that was learned is forgotten, a snapshot says where
+it stands, and a record keeps it.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,9 @@ def test_a_record_replays(tmp_path: Path) -> None:
 
 
 def test_a_record_says_what_each_iteration_held_and_took(tmp_path: Path) -> None:
-    """The executor takes what the model says, and nothing passes between turns: every row's time is the model's."""
+    """The executor takes what the model says, and nothing passes between turns: every row's time is
+    the model's.
+    """
     path = tmp_path / "run.jsonl"
     record_a_run(path)
     cost = load_profile("opt-13b-a100").model

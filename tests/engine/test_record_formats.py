@@ -1,6 +1,8 @@
-"""Records that older versions wrote, kept in tests/golden/formats, are read with every value as it was written.
+"""Records that older versions wrote, kept in tests/golden/formats, are read with every value as it
+was written.
 
-Whether they replay with identical effects is not asked: a scheduler may decide otherwise than its older self.
+Whether they replay with identical effects is not asked: a scheduler may decide otherwise than its
+older self.
 """
 
 from __future__ import annotations

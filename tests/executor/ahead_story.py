@@ -1,4 +1,6 @@
-"""Stories of jobs as plans tell them, and a reader that lags behind: what an executor is given when plans run ahead of their answers."""
+"""Stories of jobs as plans tell them, and a reader that lags behind: what an executor is given when
+plans run ahead of their answers.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ SAMPLINGS = {
 
 @dataclass
 class Member:
-    """A job as whoever plans knows it: `had` tokens were read of `launched`; it left in the turn `left`."""
+    """A job as whoever plans knows it: `had` tokens were read of `launched`; it left in the turn
+    `left`.
+    """
 
     handle: int
     place: int
@@ -80,8 +84,9 @@ class Ahead:
 class Story:
     """Plans that follow from a seed alone.
 
-    Jobs come whole or in chunks, decode in changing company, sit out, are dropped while a token of theirs is in flight, and come again with all
-    their tokens `depth` plans later, when those can be known; others take their rows and pages at once.
+    Jobs come whole or in chunks, decode in changing company, sit out, are dropped while a token of
+    theirs is in flight, and come again with all their tokens `depth` plans later, when those can be
+    known; others take their rows and pages at once.
     """
 
     def __init__(self, samplings, seed, depth):
@@ -119,7 +124,9 @@ class Story:
         ahead.submit(members, dropped=dropped, admits=admits, tables=tables, decode=self.decode, prefills=prefills)
 
     def drop(self):
-        """Whoever is full, and now and then somebody else, whether or not all that was launched for it has been read."""
+        """Whoever is full, and now and then somebody else, whether or not all that was launched for
+        it has been read.
+        """
         full = PAGES_EACH * PAGE_TOKENS - 2
         leaving = [member for member in self.present if self.random.random() < 0.06 or member.length >= full]
         for member in leaving:
@@ -160,7 +167,9 @@ class Story:
 
 
 def told(model, names, seed, depth, read_at, plans=90, **options):
-    """(story, tokens by job, log-probabilities by job) of the story that allows for `depth`, with `read_at` plans in flight."""
+    """(story, tokens by job, log-probabilities by job) of the story that allows for `depth`, with
+    `read_at` plans in flight.
+    """
     story, ahead = Story([SAMPLINGS[name] for name in names], seed, depth), Ahead(model, read_at, **options)
     for _ in range(plans):
         story.turn(ahead)

@@ -1,7 +1,9 @@
-"""A small stand-in for engine and planner: makes plans that run given jobs in a given manner, and collects their tokens.
+"""A small stand-in for engine and planner: makes plans that run given jobs in a given manner, and
+collects their tokens.
 
-It allocates pages at random, so that no test passes by pages lying in order, and lets a test choose chunking, batch size, preemption
-(pages moved to the host and back, at every turn if wanted) and recompute.
+It allocates pages at random, so that no test passes by pages lying in order, and lets a test choose
+chunking, batch size, preemption (pages moved to the host and back, at every turn if wanted) and
+recompute.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Job:
 
 
 class PlanDriver:
-    """Runs jobs on an executor. `swap`: whoever leaves the batch goes to the host; `recompute`: its pages are dropped instead."""
+    """Runs jobs on an executor. `swap`: whoever leaves the batch goes to the host; `recompute`: its
+    pages are dropped instead.
+    """
 
     def __init__(
         self, executor, *, max_batch=8, chunk=10**9, swap=False, recompute=False, rotate=False, shuffle_seed=0

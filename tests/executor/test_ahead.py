@@ -1,4 +1,6 @@
-"""Plans that are submitted before earlier ones were read: every job's tokens are what they are when each plan is read at once."""
+"""Plans that are submitted before earlier ones were read: every job's tokens are what they are when
+each plan is read at once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def test_tokens_are_those_of_one_plan_at_a_time(tiny64, name, depth, kernels):
 
 
 class AtOnce:
-    """A device whose copies are over when they are launched, on which staging can so be tried where there is no other."""
+    """A device whose copies are over when they are launched, on which staging can so be tried where
+    there is no other.
+    """
 
     def staging(self, size):
         return torch.empty(size, dtype=torch.uint8)
@@ -57,7 +61,9 @@ class Spoiling(UploadRing):
 
 @pytest.mark.parametrize("kernels", [None, REFERENCE], ids=["quickest", "reference"])
 def test_nothing_is_kept_that_was_brought_for_one_iteration(tiny64, monkeypatch, kernels):
-    """The way that a GPU's arrays go, here on a CPU: the tokens of arrays that are not staged at all."""
+    """The way that a GPU's arrays go, here on a CPU: the tokens of arrays that are not staged at
+    all.
+    """
     _, tokens, logprobs = told(tiny64, list(SAMPLINGS), 12, 2, 2, kernels=kernels, checked=True)
     monkeypatch.setattr(runner, "upload_for", lambda device: Spoiling(device, AtOnce()))
     _, staged, beside = told(tiny64, list(SAMPLINGS), 12, 2, 2, kernels=kernels, checked=True)
@@ -82,7 +88,9 @@ def test_control_what_is_kept_in_an_iterations_memory_is_seen(tiny64, monkeypatc
 
 
 def test_penalties_have_something_to_go_by(tiny64):
-    """Without them the same stories have other tokens: what is compared above depends on the counts."""
+    """Without them the same stories have other tokens: what is compared above depends on the
+    counts.
+    """
     _, plain, _ = told(tiny64, ["greedy"], 21, 2, 1)
     for name in ("repetition", "frequency"):
         _, penalised, _ = told(tiny64, [name], 21, 2, 1)

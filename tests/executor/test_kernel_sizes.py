@@ -1,4 +1,6 @@
-"""The sizes that a user measured: found where they lie, used, and refused by file and key when they are wrong."""
+"""The sizes that a user measured: found where they lie, used, and refused by file and key when they
+are wrong.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tokens are Transformers' and do not depend on how a job is run. Everything in float64, where rounding decides no argmax."""
+"""Tokens are Transformers' and do not depend on how a job is run. Everything in float64, where
+rounding decides no argmax.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ VOCABULARY = PRESETS["tiny"].vocab_size
 
 
 def in_float64(reference):
-    """Transformers rounds every norm to float32, even in a float64 model; torch's own norm does not."""
+    """Transformers rounds every norm to float32, even in a float64 model; torch's own norm does
+    not.
+    """
     for parent in list(reference.modules()):
         for name, child in list(parent.named_children()):
             if type(child).__name__ == "LlamaRMSNorm":
@@ -35,7 +39,9 @@ def in_float64(reference):
 
 @torch.inference_mode()
 def assert_greedy(reference, jobs):
-    """Each job's tokens are the reference's greedy choice, one after the other: by induction its whole greedy output."""
+    """Each job's tokens are the reference's greedy choice, one after the other: by induction its
+    whole greedy output.
+    """
     for job in jobs:
         known = job.prompt + job.tokens
         best = reference(input_ids=torch.tensor([known[:-1]])).logits[0, len(job.prompt) - 1 :].argmax(-1)
@@ -158,7 +164,9 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_that_transformers_wrote(tmp_path, variant):
-    """Folders from Transformers' own save, in shards with an index; random biases, so that a forgotten one shows."""
+    """Folders from Transformers' own save, in shards with an index; random biases, so that a
+    forgotten one shows.
+    """
     torch.manual_seed(3)
     shape = {
         "hidden_size": 64,
@@ -185,7 +193,9 @@ def test_variants_that_transformers_wrote(tmp_path, variant):
 
 
 def test_older_config_spelling(tiny_folder, tmp_path, expected):
-    """rope_theta with rope_scaling "type", as files before Transformers 5 have it, is the same model."""
+    """rope_theta with rope_scaling "type", as files before Transformers 5 have it, is the same
+    model.
+    """
     shutil.copytree(tiny_folder, tmp_path / "old")
     raw = json.loads((tmp_path / "old" / "config.json").read_text())
     raw["rope_scaling"] = {"type": "default"}

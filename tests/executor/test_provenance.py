@@ -1,4 +1,6 @@
-"""The digest of the computing code: equal for equal code, another one where something else computes."""
+"""The digest of the computing code: equal for equal code, another one where something else
+computes.
+"""
 
 from __future__ import annotations
 

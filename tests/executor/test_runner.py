@@ -131,7 +131,9 @@ def test_a_plan_of_chunks_alone_emits_nothing(executor):
 
 
 def test_the_order_of_the_tokens(executor):
-    """Decode members in batch order, whatever their contexts are, then the last chunks in plan order."""
+    """Decode members in batch order, whatever their contexts are, then the last chunks in plan
+    order.
+    """
     turn = Turns(executor)
     turn(
         admits=(admit(1, [1]), admit(2, range(9)), admit(3, [2, 3])),
@@ -180,7 +182,9 @@ def test_moves_go_on_beside_a_forward_pass(executor):
 
 
 def test_plans_may_be_submitted_ahead(executor):
-    """Depth two: the second plan's input token is the first one's output, which nobody has read yet; penalties count it too."""
+    """Depth two: the second plan's input token is the first one's output, which nobody has read
+    yet; penalties count it too.
+    """
     sampling = SamplingParams(temperature=0.0, frequency_penalty=1.9, repetition_penalty=1.3)
     setup = {
         "admits": (admit(1, [4, 5, 6], sampling), admit(2, [4, 5], GREEDY)),
@@ -297,7 +301,9 @@ def test_a_plan_that_contradicts_itself_is_our_bug_and_says_so(executor, parts):
 
 @pytest.mark.parametrize("kernels", [None, REFERENCE])
 def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
-    """An embedding row of NaN: the job that speaks that token fails, its neighbours' tokens are what they were, also in its old pages."""
+    """An embedding row of NaN: the job that speaks that token fails, its neighbours' tokens are
+    what they were, also in its old pages.
+    """
     poisoned = tiny64.weights.embedding.clone()
     poisoned[300] = math.nan
     model = dataclasses.replace(tiny64, weights=dataclasses.replace(tiny64.weights, embedding=poisoned))
@@ -324,7 +330,9 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
 
 
 def test_a_full_device_is_told_apart_from_a_broken_one(tiny64):
-    """The first asks for other settings, which the engine's process names; the second for another device."""
+    """The first asks for other settings, which the engine's process names; the second for another
+    device.
+    """
     failure = torch.OutOfMemoryError("none is left")
 
     def sample(*_):
@@ -339,7 +347,9 @@ def test_a_full_device_is_told_apart_from_a_broken_one(tiny64):
 
 
 def test_checked_refuses_a_page_that_the_pool_does_not_have(executor):
-    """The table of handles refuses such plans; behind its back, checked mode does before anything is read or written."""
+    """The table of handles refuses such plans; behind its back, checked mode does before anything
+    is read or written.
+    """
     turn = Turns(executor)
     turn(
         admits=(admit(1, [1, 2, 3, 4, 5]),),

@@ -1,4 +1,6 @@
-"""The sampler against a slow one that works on one job with plain numbers; draws; and independence from the neighbours."""
+"""The sampler against a slow one that works on one job with plain numbers; draws; and independence
+from the neighbours.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def sample(kernels, logits, table, rows, positions, seen):
 
 
 def jobs_on(table, rows):
-    """As the batch builder makes them; here a job's handle is the row it has, or nobody asks for it."""
+    """As the batch builder makes them; here a job's handle is the row it has, or nobody asks for
+    it.
+    """
     return sampled_jobs(table, rows, rows, *stay(rows))
 
 
@@ -126,7 +130,9 @@ params_of_a_job = st.builds(
 
 
 def table_of(jobs, pending=0):
-    """(params, prompt, output, seed) each; the last `pending` output tokens are not in the history yet."""
+    """(params, prompt, output, seed) each; the last `pending` output tokens are not in the history
+    yet.
+    """
     table = HandleTable()
     for handle, (params, prompt, output, seed) in enumerate(jobs):
         tokens = np.array(prompt + output[: len(output) - pending], np.int32)
@@ -199,7 +205,9 @@ def test_frequencies_follow_the_distribution(kernels):
 
 @SETS
 def test_top_p_over_a_large_vocabulary_takes_the_full_sort_where_it_must(kernels):
-    """A flat distribution needs more than the first look; beside a peaked job the answer is the same."""
+    """A flat distribution needs more than the first look; beside a peaked job the answer is the
+    same.
+    """
     torch.manual_seed(0)
     flat, peaked = torch.randn(4000) * 0.01, torch.randn(4000) * 8
     params = SamplingParams(temperature=1.0, top_p=0.9)
@@ -240,7 +248,9 @@ def test_a_tiny_temperature_is_greedy_not_broken(kernels):
 
 @SETS
 def test_columns_are_kept_while_the_jobs_are_the_same(kernels):
-    """Steps of one batch, then another job on a row that was used before, other members, another order: the tokens of a fresh sampler each time."""
+    """Steps of one batch, then another job on a row that was used before, other members, another
+    order: the tokens of a fresh sampler each time.
+    """
     torch.manual_seed(0)
     params = [SamplingParams(temperature=heat, top_k=k) for heat, k in ((1.0, 0), (0.0, 0), (2.0, 5))]
     table, _, rows = table_of([(one, [1], [], 50 + i) for i, one in enumerate(params)])

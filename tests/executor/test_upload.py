@@ -1,4 +1,6 @@
-"""What is sent arrives as it was when it was sent, however late the device copies and whatever is sent behind it."""
+"""What is sent arrives as it was when it was sent, however late the device copies and whatever is
+sent behind it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ KINDS = (np.int64, np.int32, np.float64, np.bool_)
 
 
 class LateDevice:
-    """A device that does nothing before somebody waits for it: launches queue up, in order, as they do on a stream."""
+    """A device that does nothing before somebody waits for it: launches queue up, in order, as they
+    do on a stream.
+    """
 
     def __init__(self, careless=False):
         self.queue, self.done, self.waits, self.staged = [], 0, 0, []
@@ -61,7 +65,9 @@ def draw(source, most):
 
 
 def iterations(ring, device, count, most, seed=0):
-    """What reads launched in each iteration found, beside what was sent: (sent, found), and kept tensors with what they are to hold."""
+    """What reads launched in each iteration found, beside what was sent: (sent, found), and kept
+    tensors with what they are to hold.
+    """
     source, seen, kept = random.Random(seed), [], []
     for _ in range(count):
         ring.begin()

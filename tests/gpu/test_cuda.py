@@ -1,4 +1,6 @@
-"""Parity, sampling, preemption and offload on CUDA: what the CPU tests show, on the device, with copies beside the forward pass."""
+"""Parity, sampling, preemption and offload on CUDA: what the CPU tests show, on the device, with
+copies beside the forward pass.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +156,8 @@ def test_smaller_precisions_stay_near(gpu_folder, model, dtype, tolerance):
         assert all(abs(first[token] - second[token]) <= tolerance * max(1.0, abs(first[token])) for token in shared)
 
 
-# moves ------------------------------------------------------------------------------------------------------------
+# moves
+# ------------------------------------------------------------------------------------------------------------
 
 
 def new_pools():
@@ -183,7 +186,9 @@ def wait_all(mover):
 
 
 def test_the_host_pool_is_pinned_to_the_byte():
-    """torch's own pinned memory would be a power of two. Given back: the second one may lie where the first one lay, and registering twice fails."""
+    """torch's own pinned memory would be a power of two. Given back: the second one may lie where
+    the first one lay, and registering twice fails.
+    """
     layout = KvLayout(layers=8, kv_heads=8, page_tokens=16, head_dim=64)
     before = torch.cuda.host_memory_stats().get("allocated_bytes.current", 0)
     for _ in range(2):
@@ -216,7 +221,9 @@ def test_a_round_trip_beside_computation_changes_no_byte():
 
 
 def test_a_move_waits_for_the_work_launched_before_it():
-    """The forward pass that writes the page is still running when the move starts; the copy must hold what it writes."""
+    """The forward pass that writes the page is still running when the move starts; the copy must
+    hold what it writes.
+    """
     pools = new_pools()
     mover = StreamMover(pools)
     torch.cuda._sleep(SLEEP_CYCLES)
@@ -229,7 +236,9 @@ def test_a_move_waits_for_the_work_launched_before_it():
 
 
 def test_control_a_page_reused_before_its_copy_is_done_is_caught():
-    """The planted fault: the copy stream is held back while the page gets a new owner. The checksum must not agree."""
+    """The planted fault: the copy stream is held back while the page gets a new owner. The checksum
+    must not agree.
+    """
     pools = new_pools()
     mover = StreamMover(pools)
     before = checksums(pools.device, [5, 6])
@@ -256,7 +265,9 @@ def test_void_tickets_never_answer():
 
 
 def test_poll_does_not_wait_when_it_must_not(model):
-    """With the stream held back, a poll of zero answers nothing; the outcome comes later and is the right one."""
+    """With the stream held back, a poll of zero answers nothing; the outcome comes later and is the
+    right one.
+    """
     executor = TorchExecutor(model, PoolShape(50, 0))
     driver = PlanDriver(executor, max_batch=1)
     job = make_jobs(1, 3)[0]

@@ -1,4 +1,6 @@
-"""Decodes replayed as CUDA graphs give the tokens of launched ones, whatever else the device does; what was sampled comes without a wait."""
+"""Decodes replayed as CUDA graphs give the tokens of launched ones, whatever else the device does;
+what was sampled comes without a wait.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def test_log_probabilities_are_near(model):
 
 
 def test_recorded_under_load_and_preempted_in_between(model, launched):
-    """Another thread keeps the device busy on a stream of its own, from before the recording until after the last token."""
+    """Another thread keeps the device busy on a stream of its own, from before the recording until
+    after the last token.
+    """
     over, begun = threading.Event(), threading.Event()
 
     def load():
@@ -107,7 +111,9 @@ def test_recorded_under_load_and_preempted_in_between(model, launched):
 
 
 def test_bfloat16_is_recorded_too(gpu_folder):
-    """Products of bfloat16 may round by the number of rows, so that tokens may differ; numbers that are none would fail a job."""
+    """Products of bfloat16 may round by the number of rows, so that tokens may differ; numbers that
+    are none would fail a job.
+    """
     jobs, replays = run(load_model(gpu_folder, "cuda", "bfloat16"), ROWS, max_batch=30)
     assert replays > 20
     assert all(job.failed is None and len(job.tokens) == job.wanted for job in jobs)
@@ -115,7 +121,9 @@ def test_bfloat16_is_recorded_too(gpu_folder):
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device alone")
 def test_a_device_that_is_not_the_current_one(gpu_folder, launched):
-    """Triton launches on the thread's device and takes its stream from there, whatever device a tensor lies on."""
+    """Triton launches on the thread's device and takes its stream from there, whatever device a
+    tensor lies on.
+    """
     assert torch.cuda.current_device() == 0
     jobs, replays = run(load_model(gpu_folder, "cuda:1", "float32"), ROWS, max_batch=30)
     assert replays > 20
@@ -125,7 +133,9 @@ def test_a_device_that_is_not_the_current_one(gpu_folder, launched):
 
 @pytest.mark.parametrize("logprobs", [None, 3])
 def test_an_answer_is_read_without_waiting_for_the_device(model, logprobs):
-    """Once the event behind an iteration has come, `poll` may not make the host wait: torch raises at whatever would."""
+    """Once the event behind an iteration has come, `poll` may not make the host wait: torch raises
+    at whatever would.
+    """
     executor = TorchExecutor(model, PoolShape(60, 0), graph_rows=4)
     driver = PlanDriver(executor, max_batch=4)
     poll, answers = executor.poll, []

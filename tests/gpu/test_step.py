@@ -1,4 +1,6 @@
-"""`skipjoin bench step` on CUDA: marks in the order of the device's work, two plans in flight, copies over the link beside them."""
+"""`skipjoin bench step` on CUDA: marks in the order of the device's work, two plans in flight,
+copies over the link beside them.
+"""
 
 from __future__ import annotations
 

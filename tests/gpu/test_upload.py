@@ -1,4 +1,6 @@
-"""What is sent to a device arrives as it was sent, however far behind the device is; nothing on the way there makes the host wait."""
+"""What is sent to a device arrives as it was sent, however far behind the device is; nothing on the
+way there makes the host wait.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ BEHIND_CYCLES = 20_000_000  # some hundredths of a second
 
 
 def test_staging_is_page_locked_and_written_again_only_behind_its_copy():
-    """Twenty iterations, the later ones large enough for slabs to grow, given to a device that is busy with something else."""
+    """Twenty iterations, the later ones large enough for slabs to grow, given to a device that is
+    busy with something else.
+    """
     ring = upload_for(DEVICE)
     assert isinstance(ring, UploadRing)
     assert all(slab._staging.is_pinned() for slab in ring._slabs)
@@ -50,7 +54,9 @@ SAMPLINGS = {
 @pytest.mark.parametrize("graph_rows", [0, 8])
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_a_plan_is_taken_without_waiting_for_the_device(gpu_folder, name, graph_rows):
-    """With the device behind: torch raises at whatever would make the host wait, and plans have not ended when `submit` returns."""
+    """With the device behind: torch raises at whatever would make the host wait, and plans have not
+    ended when `submit` returns.
+    """
     executor = TorchExecutor(load_model(gpu_folder, "cuda", "float32"), PoolShape(200, 0), graph_rows=graph_rows)
     driver, submit, early = PlanDriver(executor, max_batch=6, chunk=30), executor.submit, []
     jobs = [Job(i, [3, 4, 5 + i] * (4 * i + 1), 12 + i, SAMPLINGS[name], seed=i) for i in range(8)]
@@ -78,7 +84,9 @@ def test_a_plan_is_taken_without_waiting_for_the_device(gpu_folder, name, graph_
     "names", [["greedy"], ["seeded", "log-probabilities"], ["repetition", "frequency", "everything"]]
 )
 def test_two_plans_in_flight_give_the_tokens_of_one(gpu_folder, names, graph_rows):
-    """The device is held back, so that the second is submitted, and the first's answer on its way, while nothing has been computed."""
+    """The device is held back, so that the second is submitted, and the first's answer on its way,
+    while nothing has been computed.
+    """
     model = load_model(gpu_folder, "cuda", "float32")
     _, tokens, logprobs = told(model, names, 31, 2, 1, graph_rows=graph_rows)
     unread = []

@@ -1,7 +1,7 @@
 """Pools to test: every implementation, in a folder of the test's own.
 
-Owns the fixtures only; `job_pools.py` makes jobs and holds the model. A new implementation of the port adds its name to IMPLEMENTATIONS and
-passes the same suite.
+Owns the fixtures only; `job_pools.py` makes jobs and holds the model. A new implementation of the
+port adds its name to IMPLEMENTATIONS and passes the same suite.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick_folder() -> Iterator[Path]:
-    """A folder in memory where there is one: a process that is killed leaves the same there as on a disk, and syncing costs nothing."""
+    """A folder in memory where there is one: a process that is killed leaves the same there as on a
+    disk, and syncing costs nothing.
+    """
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
         yield Path(folder)

@@ -1,7 +1,8 @@
 """A pool's owner that lives until it is killed: a process of its own for the kill tests.
 
-Writes to the pool as a door does, and tells on standard output what the pool has acknowledged, a line per call, only after the call returned. It
-never checks anything: the test that kills it does. With a number of bytes as its last word it cuts the pool's `-shm` off to them in the middle of a
+Writes to the pool as a door does, and tells on standard output what the pool has acknowledged, a
+line per call, only after the call returned. It never checks anything: the test that kills it does.
+With a number of bytes as its last word it cuts the pool's `-shm` off to them in the middle of a
 transaction, which kills it as well.
 """
 
@@ -28,7 +29,9 @@ def tell(line: str) -> None:
 
 
 def cut_index_off_in_the_next_transaction(pool: SqliteJobPool, path: str, size: int) -> None:
-    """Between a BEGIN and its COMMIT: SQLite has mapped the file into memory, and touches what is gone."""
+    """Between a BEGIN and its COMMIT: SQLite has mapped the file into memory, and touches what is
+    gone.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pool._database.connection.set_trace_callback(
         lambda statement: os.truncate(f"{path}-shm", size) if statement == "COMMIT" else None

@@ -1,7 +1,8 @@
-"""What a disk gives back wrong is never taken for what was stored: it is computed again, or said to be lost, and no other job is hurt.
+"""What a disk gives back wrong is never taken for what was stored: it is computed again, or said to
+be lost, and no other job is hurt.
 
-A file at rest gets one bit flipped in a page, page after page, and in every page at once. Whatever the place, what a reader and the next owner are
-told is true or a typed error.
+A file at rest gets one bit flipped in a page, page after page, and in every page at once. Whatever
+the place, what a reader and the next owner are told is true or a typed error.
 """
 
 from __future__ import annotations

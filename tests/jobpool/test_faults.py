@@ -219,7 +219,9 @@ def test_a_new_pool_on_a_full_disk(path: Path) -> None:
 
 
 def test_writes_that_fail_in_the_file_system(path: Path) -> None:
-    """A file size limit of the process makes write() fail for real (EFBIG): an I/O error to SQLite, in the log or at a checkpoint."""
+    """A file size limit of the process makes write() fail for real (EFBIG): an I/O error to SQLite,
+    in the log or at a checkpoint.
+    """
     program = f"""
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -260,7 +262,9 @@ print(length, refused, said)
 
 
 def test_read_only(path: Path) -> None:
-    """query_only makes SQLite answer SQLITE_READONLY to writes, which file rights cannot do to root."""
+    """query_only makes SQLite answer SQLITE_READONLY to writes, which file rights cannot do to
+    root.
+    """
     pool = SqliteJobPool(path)
     epoch = pool.open_epoch("a")
     submit_one(pool, new_job(1))
@@ -313,7 +317,9 @@ def test_a_file_that_another_program_locks(path: Path) -> None:
 
 
 def test_an_owner_without_the_lock_is_fenced_by_its_epoch(path: Path) -> None:
-    """Who removes the lock file can open the pool twice; the epoch still lets only the newest owner write."""
+    """Who removes the lock file can open the pool twice; the epoch still lets only the newest owner
+    write.
+    """
     old = SqliteJobPool(path)
     epoch = old.open_epoch("a")
     submit_one(old, new_job(1))

@@ -1,4 +1,6 @@
-"""A pool's file goes away, is cut off or written into under its open pool: nothing is acknowledged that a restart would not find."""
+"""A pool's file goes away, is cut off or written into under its open pool: nothing is acknowledged
+that a restart would not find.
+"""
 
 from __future__ import annotations
 
@@ -211,7 +213,9 @@ def test_another_program_may_read_back_up_and_write_with_sqlite(path: Path) -> N
 
 
 class _AtCommit:
-    """Does something when the pool is about to commit: in the moment between its look before and its look behind."""
+    """Does something when the pool is about to commit: in the moment between its look before and
+    its look behind.
+    """
 
     def __init__(self, pool: SqliteJobPool, act: Callable[[], object], at: str = "COMMIT") -> None:
         self._connection = pool._database.connection
@@ -262,7 +266,9 @@ def test_a_pool_that_was_deleted_in_a_submit_acknowledges_nothing(path: Path) ->
 
 
 def _in_file(pool: SqliteJobPool) -> None:
-    """All pages are in the file, and its time is none that a write of the next milliseconds could have too."""
+    """All pages are in the file, and its time is none that a write of the next milliseconds could
+    have too.
+    """
     pool._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     submit_one(pool, new_job(500))
     time.sleep(0.02)

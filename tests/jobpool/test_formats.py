@@ -1,7 +1,8 @@
-"""Pools that older versions wrote, kept as SQL in tests/golden/formats, are opened with every value as it was acknowledged.
+"""Pools that older versions wrote, kept as SQL in tests/golden/formats, are opened with every value
+as it was acknowledged.
 
-The files were written by those versions' own code. The newest format has one too: a number or a word that changes its meaning in the store would be
-read wrong from every pool there is.
+The files were written by those versions' own code. The newest format has one too: a number or a
+word that changes its meaning in the store would be read wrong from every pool there is.
 """
 
 from __future__ import annotations

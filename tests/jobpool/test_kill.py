@@ -48,7 +48,8 @@ class Told:
         """All of it is there, and no log has a token that is not its own."""
         for number, least in self.lengths.items():
             record = pool.get(job_id(number))
-            # Between the commit and the word of it the owner may die: more than was told is right, less never is.
+            # Between the commit and the word of it the owner may die: more than was told is right,
+            # less never is.
             assert record.output_tokens >= least, f"job {number}: {record.output_tokens} of {least} tokens"
             if number in self.ended:
                 assert (record.state, record.output_tokens) == (JobState.SUCCEEDED, least)
@@ -59,7 +60,9 @@ class Told:
 
 
 def _lines_until_killed(path: Path, first: int, seed: int, rng: random.Random) -> list[str]:
-    """Let an owner work for a random number of acknowledgements and a random moment more, kill it, answer all it said."""
+    """Let an owner work for a random number of acknowledgements and a random moment more, kill it,
+    answer all it said.
+    """
     owner = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("owner.py")), str(path), str(first), str(seed)],
         stdout=subprocess.PIPE,
@@ -113,7 +116,9 @@ def test_nothing_acknowledged_is_lost(quick_folder: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 4096])
 def test_an_index_that_is_cut_off_in_a_transaction_ends_the_owner_and_loses_nothing(path: Path, size: int) -> None:
-    """SQLite has the `-shm` mapped into memory, and the system ends who touches what is not there any more."""
+    """SQLite has the `-shm` mapped into memory, and the system ends who touches what is not there
+    any more.
+    """
     told = Told()
     for seed in range(3):
         owner = subprocess.run(
@@ -141,7 +146,9 @@ def test_an_index_that_is_cut_off_in_a_transaction_ends_the_owner_and_loses_noth
 
 
 def test_a_torn_write_is_undone_to_a_commit(path: Path, tmp_path: Path) -> None:
-    """A power cut may leave any part of what was not synced yet: the file then says what it said after some commit."""
+    """A power cut may leave any part of what was not synced yet: the file then says what it said
+    after some commit.
+    """
     pool = SqliteJobPool(path)
     epoch = pool.open_epoch("a")
     pool.submit([new_job(1), new_job(2)])

@@ -1,4 +1,6 @@
-"""`skipjoin pool check` and `export`: beside an open pool, on every format, and on damaged files; they change nothing."""
+"""`skipjoin pool check` and `export`: beside an open pool, on every format, and on damaged files;
+they change nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Random lives of a pool beside an obvious model of one.
 
-The model is a dictionary of plain values. Every implementation is driven through submits, claims, commits, takeovers, cancels, sweeps and,
-where there is a file, reopening; after every step the pool must say what the model says.
+The model is a dictionary of plain values. Every implementation is driven through submits, claims,
+commits, takeovers, cancels, sweeps and, where there is a file, reopening; after every step the pool
+must say what the model says.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        # In memory where there is such a folder: thousands of synced commits are not what this test is about.
+        # In memory where there is such a folder: thousands of synced commits are not what this test
+        # is about.
         self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
         self.pool = self.opened()
         self.jobs: dict[int, Model] = {}
@@ -185,7 +187,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool = self.opened()
         self.take_over()
 
-    # what must be true --------------------------------------------------------------------------------------------
+    # what must be true
+    # --------------------------------------------------------------------------------------------
     def same(self, record: JobRecord, job: Model) -> None:
         assert (record.state, record.epoch, record.output_tokens, record.crashes, record.cancel_requested) == (
             job.state,

@@ -1,4 +1,6 @@
-"""What a CPU computes, in plain torch and compiled from C, against the references: windows, caps, scales, decodes beside chunks, foreign pages."""
+"""What a CPU computes, in plain torch and compiled from C, against the references: windows, caps,
+scales, decodes beside chunks, foreign pages.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def kernels(name, dtype=torch.float64):
 
 
 def world(members, seed, dtype=torch.float64, layout=LAYOUT, heads=HEADS):
-    """(pool, batch, queries) for (context, rows) of each sequence; the pages of nobody are NaN, numbers behind a context are foreign."""
+    """(pool, batch, queries) for (context, rows) of each sequence; the pages of nobody are NaN,
+    numbers behind a context are foreign.
+    """
     torch.manual_seed(seed)
     contexts, counts = (np.array(column) for column in zip(*members, strict=True))
     pages = pages_of(contexts, layout.page_tokens)
@@ -128,7 +132,9 @@ def test_smaller_precisions_stay_near(name, dtype, tolerance, softcap):
 @NATIVE
 @pytest.mark.parametrize("threads", [1, 2])
 def test_company_changes_no_bit(threads):
-    """A decode's numbers, and a chunk's, are the same alone and in company, on one thread and on several."""
+    """A decode's numbers, and a chunk's, are the same alone and in company, on one thread and on
+    several.
+    """
     torch.set_num_threads(threads)
     try:
         members = [(500, 1), (3, 1), (260, 90), (1, 1), (80, 80)]

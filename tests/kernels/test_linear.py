@@ -1,4 +1,6 @@
-"""Products of every form equal plain ones, for every batch size and with a bias; ours are the same to the bit in any company."""
+"""Products of every form equal plain ones, for every batch size and with a bias; ours are the same
+to the bit in any company.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_product(form, dtype, biased, rows):
 @example(rows=29, out=1, depth=2600, biased=True, threads=2)
 @example(rows=300, out=65, depth=2600, biased=True, threads=5)
 def test_any_size_on_any_number_of_threads(dtype, rows, out, depth, biased, threads):
-    """Outputs that fill no panel, depths that are cut, rows that lie as they are and rows that are turned; nothing beside x is read or written."""
+    """Outputs that fill no panel, depths that are cut, rows that lie as they are and rows that are
+    turned; nothing beside x is read or written.
+    """
     torch.manual_seed(rows)
     weight, bias = torch.randn(out, depth, dtype=dtype), torch.randn(out, dtype=dtype) if biased else None
     wide = torch.full((rows, depth + 3), math.nan, dtype=dtype)
@@ -110,7 +114,9 @@ print("as alone")
 @COMPILED
 @pytest.mark.parametrize("come", [1, 2])
 def test_shares_of_threads_that_never_come_are_taken_by_the_others(come):
-    """Work is dealt to five, of whom OpenMP gives us one or two: as if the others had lost their processors for as long as a product takes."""
+    """Work is dealt to five, of whom OpenMP gives us one or two: as if the others had lost their
+    processors for as long as a product takes.
+    """
     ran = subprocess.run(
         [sys.executable, "-c", STARVED, str(come)],
         env=os.environ | {"OMP_THREAD_LIMIT": str(come), "OMP_DYNAMIC": "false"},

@@ -1,4 +1,6 @@
-"""Paged attention against dense attention, one sequence at a time, in float64; and a neighbour's bad numbers stay with the neighbour."""
+"""Paged attention against dense attention, one sequence at a time, in float64; and a neighbour's
+bad numbers stay with the neighbour.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ torch.set_num_threads(1)
 
 
 def dense(queries, keys, values):
-    """softmax(q k^T / sqrt(d)) v for one sequence whose last n tokens are the queries: [n, heads, d], keys [context, kv_heads, d]."""
+    """softmax(q k^T / sqrt(d)) v for one sequence whose last n tokens are the queries: [n, heads,
+    d], keys [context, kv_heads, d].
+    """
     n, heads, width = queries.shape
     context, kv_heads, _ = keys.shape
     out = torch.empty_like(queries)
@@ -32,7 +36,9 @@ def dense(queries, keys, values):
 
 
 class World:
-    """A pool with foreign numbers everywhere, and sequences whose keys and values lie in random pages."""
+    """A pool with foreign numbers everywhere, and sequences whose keys and values lie in random
+    pages.
+    """
 
     def __init__(self, layout, heads, contexts, seed):
         self.layout, self.heads = layout, heads

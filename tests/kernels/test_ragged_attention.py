@@ -21,7 +21,9 @@ HEADS = 4
 
 
 def world(contexts, counts, seed):
-    """(pool, batch, queries): every page but those of the tables is NaN, and so is what lies behind a context."""
+    """(pool, batch, queries): every page but those of the tables is NaN, and so is what lies behind
+    a context.
+    """
     torch.manual_seed(seed)
     widths = [-(-context // LAYOUT.page_tokens) for context in contexts]
     order = torch.randperm(sum(widths) + 2)

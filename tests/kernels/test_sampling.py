@@ -1,4 +1,6 @@
-"""The sampler compiled from C gives the tokens of the one in plain torch, for every mix of parameters in one batch."""
+"""The sampler compiled from C gives the tokens of the one in plain torch, for every mix of
+parameters in one batch.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ NOTHING = {
 
 @pytest.fixture(scope="module", autouse=True, params=["native", "avx2", "sse2"])
 def vectors(request):
-    """As wide as this processor's, or as on an older one: the passes over a vocabulary are other code for each."""
+    """As wide as this processor's, or as on an older one: the passes over a vocabulary are other
+    code for each.
+    """
     before = os.environ.get(SWITCH)
     os.environ[SWITCH] = request.param
     library.cache_clear()
@@ -122,7 +126,9 @@ def test_tokens_are_the_plain_ones(vectors, dtype, penalised, rows, vocab, size,
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_company_changes_no_token(threads):
-    """More logits than one thread takes alone; each row once more by itself, and out of a wider tensor."""
+    """More logits than one thread takes alone; each row once more by itself, and out of a wider
+    tensor.
+    """
     rows, vocab = 130, 5000
     source = random.Random(3)
     torch.manual_seed(3)
@@ -160,7 +166,9 @@ BORDERS = [
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("asked", "scores", "kept"), BORDERS)
 def test_what_may_be_drawn(dtype, asked, scores, kept):
-    """Ties at a filter's border stay in together; the best that stands first is greedy's. Token 0 was said twice."""
+    """Ties at a filter's border stay in together; the best that stands first is greedy's. Token 0
+    was said twice.
+    """
     rows = 400
     logits = torch.tensor([scores], dtype=dtype).repeat(rows, 1)
     output = torch.tensor([[2, 0, 0, 0]], dtype=torch.int32).repeat(rows, 1)
@@ -198,7 +206,9 @@ def test_rows_that_are_not_finite_say_so_and_hurt_nobody(dtype, bad, place, temp
 
 
 def test_a_penalty_next_to_nothing_is_not_finite_either():
-    """A logit divided by 1e-320 is no number any more; the token must still be one of the vocabulary."""
+    """A logit divided by 1e-320 is no number any more; the token must still be one of the
+    vocabulary.
+    """
     logits = torch.tensor([[1.0, 2.0, 3.0]]).repeat(3, 1)
     output = torch.tensor([[0, 1, 0]], dtype=torch.int32).repeat(3, 1)
     asked = [{"repetition": 1e-320, "temperature": heat} for heat in (0.0, 1.0)]
@@ -211,7 +221,9 @@ def test_half_precisions_stay_with_torch():
 
 
 def test_columns_are_looked_at_again_when_one_of_them_is_another():
-    """The sampler keeps where they lie; an equal object of other tensors, a column put in, or fewer rows must not be taken for what it knows."""
+    """The sampler keeps where they lie; an equal object of other tensors, a column put in, or fewer
+    rows must not be taken for what it knows.
+    """
     torch.manual_seed(0)
     draw, logits = native(torch.float32), torch.randn(6, 500)
 

@@ -1,4 +1,6 @@
-"""The reference of the fused write does what its two steps do one token at a time, and leaves keys and values where they came from."""
+"""The reference of the fused write does what its two steps do one token at a time, and leaves keys
+and values where they came from.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whatever decodes an iteration has, its standing form cuts them as they are, and everything else in it does nothing."""
+"""Whatever decodes an iteration has, its standing form cuts them as they are, and everything else
+in it does nothing.
+"""
 
 from __future__ import annotations
 

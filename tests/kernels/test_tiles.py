@@ -1,4 +1,6 @@
-"""A cut covers every key that a row may see once, whatever the batch, and depends on a sequence's own positions alone."""
+"""A cut covers every key that a row may see once, whatever the batch, and depends on a sequence's
+own positions alone.
+"""
 
 from __future__ import annotations
 

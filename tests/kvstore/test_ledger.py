@@ -1,4 +1,6 @@
-"""The ledger under random events: after every step the books balance, and in the end nothing is left."""
+"""The ledger under random events: after every step the books balance, and in the end nothing is
+left.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Every field that a config.json of a family can hold, with values that ask for another model.
 
-The fields are those of Transformers' own config classes, so that a release with a new one is tried without a word here.
+The fields are those of Transformers' own config classes, so that a release with a new one is tried
+without a word here.
 """
 
 from __future__ import annotations
@@ -177,7 +178,9 @@ def own_fields(model_type):
 
 
 def every_field():
-    """What any family has, aliases, and what older files and other families write: each is tried on each family."""
+    """What any family has, aliases, and what older files and other families write: each is tried on
+    each family.
+    """
     names = set(_ANY)
     for model_type in SHAPES:
         names |= own_fields(model_type) | set(config_class(model_type).attribute_map)

@@ -38,7 +38,9 @@ REFUSALS = (
 
 @torch.inference_mode()
 def answer_of_transformers(folder, prompt, new_tokens):
-    """(logits of the prompt and of `new_tokens` greedy ones by the cache, those tokens); None where it does not load the folder as it is."""
+    """(logits of the prompt and of `new_tokens` greedy ones by the cache, those tokens); None where
+    it does not load the folder as it is.
+    """
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
@@ -89,7 +91,9 @@ def our_logits(folder, tokens):
 
 
 def compare(folder):
-    """ "same", "refused", "no answer" of Transformers, or what is wrong with our reading of the folder."""
+    """ "same", "refused", "no answer" of Transformers, or what is wrong with our reading of the
+    folder.
+    """
     try:
         limit = load_config(folder).max_context_tokens
         prompt = _PROMPT[: limit - NEW_TOKENS]

@@ -1,7 +1,9 @@
-"""A small model hub on this machine: the two requests that a download makes, and the ways in which a hub fails.
+"""A small model hub on this machine: the two requests that a download makes, and the ways in which
+a hub fails.
 
-Owns an aiohttp server in a thread of its own, over a folder of repositories. It answers as the real one does: a listing with sizes and hashes,
-files behind a redirect to another address. `Hub.faults` says what goes wrong; `asked` is what was asked for.
+Owns an aiohttp server in a thread of its own, over a folder of repositories. It answers as the real
+one does: a listing with sizes and hashes, files behind a redirect to another address. `Hub.faults`
+says what goes wrong; `asked` is what was asked for.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Hub:
         self.url = ""
         self.silence = asyncio.Event()
 
-    # what it answers ------------------------------------------------------------------------------------------------
+    # what it answers
+    # ------------------------------------------------------------------------------------------------
     async def info(self, request: web.Request) -> web.StreamResponse:
         """What `HfApi.model_info` asks."""
         repo, revision = request.match_info["repo"], request.match_info["revision"]
@@ -133,7 +136,8 @@ class Hub:
         if f"{where} broken" in self.faults:
             raise web.HTTPInternalServerError
 
-    # life ---------------------------------------------------------------------------------------------------------
+    # life
+    # ---------------------------------------------------------------------------------------------------------
     @contextmanager
     def running(self) -> Iterator[Hub]:
         """Answer on a free port of this machine until left."""

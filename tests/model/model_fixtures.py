@@ -1,4 +1,6 @@
-"""A tiny model folder, made once, and quiet from Transformers: fixtures for the tests of model, executor and gpu."""
+"""A tiny model folder, made once, and quiet from Transformers: fixtures for the tests of model,
+executor and gpu.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def quiet_transformers():
-    """It warns of most of what is wrong with a folder on purpose, and draws a bar for each one that it loads."""
+    """It warns of most of what is wrong with a folder on purpose, and draws a bar for each one that
+    it loads.
+    """
     transformers.utils.logging.disable_progress_bar()
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)

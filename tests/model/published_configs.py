@@ -1,4 +1,6 @@
-"""How the makers of well-known models spell config.json: every field as published, shapes and token ids made small."""
+"""How the makers of well-known models spell config.json: every field as published, shapes and token
+ids made small.
+"""
 
 from __future__ import annotations
 
@@ -447,7 +449,9 @@ FIRST_PHI3_128K = _PHI3 | {
     "rope_scaling": _LONG | {"type": "su"},
     "sliding_window": 262144,
 }
-"""Transformers 5 refuses its own older spelling, unless the original context stands in rope_scaling, where no published file has it."""
+"""Transformers 5 refuses its own older spelling, unless the original context stands in
+rope_scaling, where no published file has it.
+"""
 
 
 def small(raw):

@@ -1,6 +1,7 @@
 """Folders with small tokenizers of every kind that is served.
 
-Owns their training, on a few sentences, and the writing of the folder. It knows no test; test_tokenizer_keys changes what it wrote.
+Owns their training, on a few sentences, and the writing of the folder. It knows no test;
+test_tokenizer_keys changes what it wrote.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def _byte_tokens() -> list[str]:
 
 
 def sentencepiece_bpe(pipeline: str = "legacy") -> Tokenizer:
-    """SentencePiece-like BPE with byte fallback; the pipeline is legacy (a normaliser prepends), always, first, never, or none (no prefix at all)."""
+    """SentencePiece-like BPE with byte fallback; the pipeline is legacy (a normaliser prepends),
+    always, first, never, or none (no prefix at all).
+    """
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=True)
     trainer = trainers.BpeTrainer(vocab_size=150, show_progress=False)
@@ -113,7 +116,9 @@ KINDS = {
 
 
 def write_folder(folder: Path, config: dict[str, Any], kind: str) -> None:
-    """A folder with that tokenizer; `config` is a model's config.json, whose size of vocabulary is made to fit."""
+    """A folder with that tokenizer; `config` is a model's config.json, whose size of vocabulary is
+    made to fit.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = KINDS[kind]()
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -1,7 +1,8 @@
-"""Every field of config.json is obeyed as in Transformers, refused, or without effect on both: none is ignored in silence.
+"""Every field of config.json is obeyed as in Transformers, refused, or without effect on both: none
+is ignored in silence.
 
-Each is changed, one at a time, on a small random model of each family, and both are asked for the same logits: those of a prompt, and of greedy
-tokens by the cache.
+Each is changed, one at a time, on a small random model of each family, and both are asked for the
+same logits: those of a prompt, and of greedy tokens by the cache.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Sweep:
         self.plain = load_config(self.folder)
 
     def run(self, names, count):
-        """Change each field to its first `count` values; the fields that we leave unread all at once."""
+        """Change each field to its first `count` values; the fields that we leave unread all at
+        once.
+        """
         together = {}
         for name in names:
             for value in mutations.values_for(self.model_type, name)[:count]:

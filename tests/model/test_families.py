@@ -1,4 +1,6 @@
-"""Every model family is Transformers' own: the same greedy tokens in float64, the same logits to rounding in float32."""
+"""Every model family is Transformers' own: the same greedy tokens in float64, the same logits to
+rounding in float32.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def reference_logits(reference, tokens):
 
 
 def test_greedy_tokens(family):
-    """Chunked prefill and decode in one batch, odd pages, contexts beyond every window; each token is the reference's choice."""
+    """Chunked prefill and decode in one batch, odd pages, contexts beyond every window; each token
+    is the reference's choice.
+    """
     folder, reference = family
     source = random.Random(3)
     prompts = [[source.randrange(3, VOCABULARY) for _ in range(length)] for length in (1, 9, 30, 47, 60, 71)]
@@ -56,7 +60,9 @@ def test_greedy_tokens(family):
 
 @torch.inference_mode()
 def our_logits(folder, dtype, tokens):
-    """All rows' logits: a first chunk, a second one over its pages, the last token as a decode; shuffled pages."""
+    """All rows' logits: a first chunk, a second one over its pages, the last token as a decode;
+    shuffled pages.
+    """
     model = load_model(folder, "cpu", dtype)
     config, page_tokens = model.config, 4
     layout = KvLayout(config.layers, config.kv_heads, page_tokens, config.head_dim)
@@ -94,7 +100,9 @@ def test_logits_in_float64(family, sentence):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_logits_to_rounding(family, sentence, dtype):
-    """No further from float64 than Transformers itself is in that precision, but for the luck of roundings."""
+    """No further from float64 than Transformers itself is in that precision, but for the luck of
+    roundings.
+    """
     folder, reference = family
     wanted = reference_logits(reference, sentence)
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="eager")

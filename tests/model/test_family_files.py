@@ -1,4 +1,6 @@
-"""What the families' files look like beyond the plain case: other names for the same tensors, parts that are not served, fields of older releases."""
+"""What the families' files look like beyond the plain case: other names for the same tensors, parts
+that are not served, fields of older releases.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +164,9 @@ def windows(folder):
 
 @pytest.mark.parametrize("folder", ["gemma3"], indirect=True)
 def test_gemma3_as_it_was_first_written(folder):
-    """rope_theta and rope_scaling for the full layers, rope_local_base_freq for the others, a pattern instead of a list."""
+    """rope_theta and rope_scaling for the full layers, rope_local_base_freq for the others, a
+    pattern instead of a list.
+    """
     new = load_config(folder)
     assert windows(folder) == [24] * 5 + [None, 24] and [layer.rope for layer in new.attention] == [1] * 5 + [0, 1]
     change(

@@ -1,4 +1,6 @@
-"""Every field of generation_config.json is a default of requests, named in a warning, or known to change no token."""
+"""Every field of generation_config.json is a default of requests, named in a warning, or known to
+change no token.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which tensor of a file is the head, and what files call their tensors: as in Transformers, or refused; never another model in silence."""
+"""Which tensor of a file is the head, and what files call their tensors: as in Transformers, or
+refused; never another model in silence.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files made to cost time or memory, or to reach elsewhere, are refused by name before they are parsed; a hub cache's links go on working."""
+"""Files made to cost time or memory, or to reach elsewhere, are refused by name before they are
+parsed; a hub cache's links go on working.
+"""
 
 from __future__ import annotations
 

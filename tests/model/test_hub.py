@@ -1,6 +1,8 @@
-"""A model of the hub becomes a folder: once, whole, checked, pinned; and a hub that fails says what to do, in time.
+"""A model of the hub becomes a folder: once, whole, checked, pinned; and a hub that fails says what
+to do, in time.
 
-Against a stand-in of the hub on this machine (`hub_stand_in.py`), through the hub's own library in the process that downloads.
+Against a stand-in of the hub on this machine (`hub_stand_in.py`), through the hub's own library in
+the process that downloads.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from skipjoin.model.source.model_place import find_model, names_of
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of repositories: `org/tiny`, as one with files that are not wanted, and one with pickles only."""
+    """A folder of repositories: `org/tiny`, as one with files that are not wanted, and one with
+    pickles only.
+    """
     root = tmp_path_factory.mktemp("hub")
     tiny = root / "org" / "tiny"
     init_model(tiny, "tiny", seed=5)

@@ -1,4 +1,6 @@
-"""A model folder that is foreign, broken or dangerous is refused by name, before a byte of it is believed."""
+"""A model folder that is foreign, broken or dangerous is refused by name, before a byte of it is
+believed.
+"""
 
 from __future__ import annotations
 
@@ -302,7 +304,9 @@ def test_no_end_token_is_told(folder, nothing):
 
 
 def of_llama_class(folder):
-    """The folder with a tokenizer whose files name no end token and whose class does, and that token's id."""
+    """The folder with a tokenizer whose files name no end token and whose class does, and that
+    token's id.
+    """
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "</s>"]
     parts = ("pre_tokenizer", "normalizer")

@@ -1,4 +1,6 @@
-"""The row that the docs show is one that works: registered by hand, and brought by an installed package."""
+"""The row that the docs show is one that works: registered by hand, and brought by an installed
+package.
+"""
 
 from __future__ import annotations
 

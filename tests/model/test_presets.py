@@ -1,4 +1,6 @@
-"""`skipjoin model init`: same seed, same bytes; a folder in use is left alone; Transformers loads it."""
+"""`skipjoin model init`: same seed, same bytes; a folder in use is left alone; Transformers loads
+it.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def test_small_is_as_stated(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("tiny-")])
 def test_a_preset_of_each_family_is_transformers_own(name, tmp_path):
-    """Nothing is missing, and greedy tokens, which wander, are the same: each field of config.json means to both what it says."""
+    """Nothing is missing, and greedy tokens, which wander, are the same: each field of config.json
+    means to both what it says.
+    """
     init_model(tmp_path, name, seed=2)
     assert load_config(tmp_path).remarks == (), "a folder of ours says nothing in vain"
     theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
@@ -84,7 +88,9 @@ def test_a_preset_of_each_family_is_transformers_own(name, tmp_path):
 
 @pytest.fixture
 def little_llama(monkeypatch):
-    """`llama-3-8b`, narrow and short: the same precision, the same vocabulary beyond the tokenizer's, the same rotary base."""
+    """`llama-3-8b`, narrow and short: the same precision, the same vocabulary beyond the
+    tokenizer's, the same rotary base.
+    """
     name = "little-llama"
     wide = PRESETS["llama-3-8b"]
     little = replace(
@@ -95,7 +101,9 @@ def little_llama(monkeypatch):
 
 
 def test_the_shape_of_llama_3_8b():
-    """8.03 billion numbers, https://huggingface.co/meta-llama/Meta-Llama-3-8B: config.json and the size of its index."""
+    """8.03 billion numbers, https://huggingface.co/meta-llama/Meta-Llama-3-8B: config.json and the
+    size of its index.
+    """
     shape = PRESETS["llama-3-8b"]
     config = shape.config
     assert shape.weight_bytes == 16_060_522_496
@@ -188,7 +196,9 @@ print(wide.weight_bytes, most() - before)
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_looking_at_the_numbers_makes_no_wider_copy_of_them(dtype):
-    """For the embedding of Llama 3 8B that would be 2 GiB, and the look takes some ten times as long."""
+    """For the embedding of Llama 3 8B that would be 2 GiB, and the look takes some ten times as
+    long.
+    """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as told:
         model = random_model("tiny", "cpu", dtype)
     largest = max(event.self_cpu_memory_usage for event in told.events())

@@ -1,4 +1,6 @@
-"""The config.json of well-known models is understood as Transformers understands it, or refused with the true reason."""
+"""The config.json of well-known models is understood as Transformers understands it, or refused
+with the true reason.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Chat templates in their process: as Transformers renders them, and whatever a hostile one asks for, an answer comes and the next one renders."""
+"""Chat templates in their process: as Transformers renders them, and whatever a hostile one asks
+for, an answer comes and the next one renders.
+"""
 
 from __future__ import annotations
 

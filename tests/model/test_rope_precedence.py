@@ -1,4 +1,6 @@
-"""Which of the many places of config.json says how rotary embeddings turn: the same one as in Transformers, for random mixtures of them."""
+"""Which of the many places of config.json says how rotary embeddings turn: the same one as in
+Transformers, for random mixtures of them.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def some_config(source, model_type):
 
 
 def theirs(model_type, raw):
-    """(inverse frequencies, magnitude) of Transformers for full and windowed layers; None where it refuses."""
+    """(inverse frequencies, magnitude) of Transformers for full and windowed layers; None where it
+    refuses.
+    """
     module = importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
     stem = SHAPES[model_type][0].removesuffix("Text")
     copied = {name: dict(value) if isinstance(value, dict) else value for name, value in raw.items()}

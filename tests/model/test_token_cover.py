@@ -1,4 +1,6 @@
-"""The bound on a text's tokens: never more than it has, whatever the pipeline does to it, and sharp enough to refuse a long one unencoded."""
+"""The bound on a text's tokens: never more than it has, whatever the pipeline does to it, and sharp
+enough to refuse a long one unencoded.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Text round trips, special tokens in a user's text stay text, and foreign templates stay in their sandbox."""
+"""Text round trips, special tokens in a user's text stay text, and foreign templates stay in their
+sandbox.
+"""
 
 from __future__ import annotations
 
@@ -276,7 +278,9 @@ def test_what_cannot_fit_is_refused_and_what_can_is_not(tokenizer):
 
 
 def test_special_tokens_are_found_wherever_they_stand(tokenizer):
-    """By a few looks in most texts, by the library in windows where there are many: both find the same."""
+    """By a few looks in most texts, by the library in windows where there are many: both find the
+    same.
+    """
     control = tokenizer._control
     few = "<|end|>" + "x" * (2**17 - 3) + "<|end|><|<|user|>" + "<" * 50
     many = few * 3 + "<|" * 100 + "<|system|>"

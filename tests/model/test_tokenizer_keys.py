@@ -1,4 +1,6 @@
-"""Every key of the tokenizer files is obeyed as in Transformers 5: each is changed, and encodings, decoded text and rendered chats compared."""
+"""Every key of the tokenizer files is obeyed as in Transformers 5: each is changed, and encodings,
+decoded text and rendered chats compared.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +164,8 @@ def test_special_tokens_map_beside_added_tokens_decoder_fills_what_is_missing(fo
     change(folder, "tokenizer_config.json", added_tokens_decoder={"3": EXTRA | {"content": "<|mark|>"}})
     change(folder, "special_tokens_map.json", bos_token="<|mark|>")
     compare(folder)
-    # Transformers leaves the file alone here, and a template without its begin token is nobody's wish.
+    # Transformers leaves the file alone here, and a template without its begin token is nobody's
+    # wish.
     change(folder, "tokenizer_config.json", bos_token=...)
     tokenizer = ModelTokenizer(folder)
     assert tokenizer.encode_chat([ChatMessage("user", "hi")])[0] == 3
@@ -272,7 +275,8 @@ def test_a_special_token_in_a_text_is_text_without_spaces_around_it(folder_of, k
     assert f"[user] {content} [assistant]" in said
     assert not {1, 2, 3} & set(ids[1:-1])
     messages = [{"role": "user", "content": content}]
-    # Transformers encodes a part behind a line feed, which one of its own beside it spoils, and gives up where a model's text is the token itself.
+    # Transformers encodes a part behind a line feed, which one of its own beside it spoils, and
+    # gives up where a model's text is the token itself.
     if "\n" not in content and kind != "unigram":
         expected = theirs.apply_chat_template(messages, add_generation_prompt=True, sanitize_control_tokens=True)
         assert ids == expected["input_ids"]
@@ -280,7 +284,9 @@ def test_a_special_token_in_a_text_is_text_without_spaces_around_it(folder_of, k
 
 
 def test_where_templates_stand(folder_of):
-    """A file wins over tokenizer_config.json, files of other names turn it off, and chat_template.json is the last."""
+    """A file wins over tokenizer_config.json, files of other names turn it off, and
+    chat_template.json is the last.
+    """
     folder = folder_of("byte-level")
 
     def rendered():

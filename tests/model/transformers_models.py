@@ -1,7 +1,9 @@
-"""Small models of every family as Transformers makes and saves them, with random weights, and Transformers' own answers in float64.
+"""Small models of every family as Transformers makes and saves them, with random weights, and
+Transformers' own answers in float64.
 
-Transformers rounds every RMS norm and the softmax to float32, even in a float64 model; `exact` puts the same formulas without the rounding in their
-place, so that no argmax hangs on it. Masks, windows, scales and caps stay what Transformers hands over.
+Transformers rounds every RMS norm and the softmax to float32, even in a float64 model; `exact` puts
+the same formulas without the rounding in their place, so that no argmax hangs on it. Masks,
+windows, scales and caps stay what Transformers hands over.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ _LONG = {
 
 @dataclass
 class Family:
-    """`stem` is the name before `Config`; `model` the class that is saved; `fields` go to the config."""
+    """`stem` is the name before `Config`; `model` the class that is saved; `fields` go to the
+    config.
+    """
 
     stem: str
     model: str
@@ -146,9 +150,11 @@ FAMILIES = {
 
 
 def make(name):
-    """The model in float32, every norm and bias moved off its neutral value so that a forgotten one shows.
+    """The model in float32, every norm and bias moved off its neutral value so that a forgotten one
+    shows.
 
-    An embedding that is the head as well is made small: next to it the layers' own words would be lost, and the model would repeat its last token.
+    An embedding that is the head as well is made small: next to it the layers' own words would be
+    lost, and the model would repeat its last token.
     """
     family = FAMILIES[name]
     torch.manual_seed(5)
@@ -188,7 +194,9 @@ AttentionMaskInterface.register("exact", eager_mask)
 
 
 def exact(model):
-    """The model in float64, nothing rounded to float32 but the rotary angles, which are float32 by definition."""
+    """The model in float64, nothing rounded to float32 but the rotary angles, which are float32 by
+    definition.
+    """
     model = model.to(torch.float64)
     model.set_attn_implementation("exact")
     for parent in list(model.modules()):

@@ -1,7 +1,9 @@
-"""A client in a process of its own that keeps asking a server while a test attacks it, and the memory of the server's door meanwhile.
+"""A client in a process of its own that keeps asking a server while a test attacks it, and the
+memory of the server's door meanwhile.
 
-Owns both watchers. The process shares no interpreter with the test, so what it waits for is the server and not the attack's own Python.
-It uses nothing of the product but its wire. Tests of attacks run it around the attack and judge `longest_s`, `failures` and `grown_bytes`.
+Owns both watchers. The process shares no interpreter with the test, so what it waits for is the
+server and not the attack's own Python. It uses nothing of the product but its wire. Tests of
+attacks run it around the attack and judge `longest_s`, `failures` and `grown_bytes`.
 
     with bystander(server, "health") as seen, door_memory(server.pid) as memory:
         attack()
@@ -39,8 +41,9 @@ _KEPT = 5
 class Seen:
     """What the bystander saw; filled in when the `with` block ends.
 
-    `longest_s` is the longest wait for an answer, one still open at the end included, connecting included. `late_s` is how late the process itself
-    woke at worst: on a machine without a free core that much of any wait is nobody's fault. `reasons` are the first failures in words.
+    `longest_s` is the longest wait for an answer, one still open at the end included, connecting
+    included. `late_s` is how late the process itself woke at worst: on a machine without a free
+    core that much of any wait is nobody's fault. `reasons` are the first failures in words.
     """
 
     count: int = 0
@@ -74,10 +77,12 @@ def bystander(
     fresh: bool | None = None,
     patience_s: float = 60.0,
 ) -> Iterator[Seen]:
-    """Ask from a process of its own, every 20 ms, until the block ends. It has had one answer when the block begins.
+    """Ask from a process of its own, every 20 ms, until the block ends. It has had one answer when
+    the block begins.
 
-    "health" is GET /health, "completion" one token over HTTP, "submit" Submit and Stream of one token over gRPC. `fresh`: a connection for every
-    ask; HTTP has that unless told otherwise, gRPC has one channel. `token` is shown with every ask. With `ca`, a file of PEM, it speaks TLS.
+    "health" is GET /health, "completion" one token over HTTP, "submit" Submit and Stream of one
+    token over gRPC. `fresh`: a connection for every ask; HTTP has that unless told otherwise, gRPC
+    has one channel. `token` is shown with every ask. With `ca`, a file of PEM, it speaks TLS.
     """
     from http_client import http_port
 
@@ -134,7 +139,8 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-# the process ----------------------------------------------------------------------------------------------------
+# the process
+# ----------------------------------------------------------------------------------------------------
 class _Asking:
     """Asks in a loop on one thread; another reads the figures, also while an answer is still out."""
 

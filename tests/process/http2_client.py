@@ -1,7 +1,8 @@
 """A client that writes HTTP/2 frames as it likes, for tests of what no gRPC client does.
 
-Owns the frames and a connection that throws away what it is sent. It knows as much of HPACK as a call's headers take, uses nothing of the product but
-its wire, and judges nothing. Tests of floods use it.
+Owns the frames and a connection that throws away what it is sent. It knows as much of HPACK as a
+call's headers take, uses nothing of the product but its wire, and judges nothing. Tests of floods
+use it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def call_and_reset(block: bytes, streams: range) -> bytes:
 
 
 def flood(port: int, seconds: float, pieces: Callable[[], Iterator[bytes]]) -> int:
-    """Send the pieces of one connection after the other, and connect again when the server closes; how many were sent."""
+    """Send the pieces of one connection after the other, and connect again when the server closes;
+    how many were sent.
+    """
     sent, until = 0, time.monotonic() + seconds
     while time.monotonic() < until:
         try:

@@ -1,7 +1,8 @@
 """A client's own book of what it was promised, independent of the server's.
 
-Owns one file per test: each line is written and fsynced before a call goes out and after its answer came, so that whatever dies, the book says what
-was acknowledged and which tokens were seen. `check` compares it with what the server says at the end. It knows nothing of the product but the wire.
+Owns one file per test: each line is written and fsynced before a call goes out and after its answer
+came, so that whatever dies, the book says what was acknowledged and which tokens were seen. `check`
+compares it with what the server says at the end. It knows nothing of the product but the wire.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Ledger:
         return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
 
     def check(self, stub: JobPoolServiceStub) -> dict[str, int]:
-        """Compare with the server, which must be idle now; answers counts. Raises AssertionError on any broken promise."""
+        """Compare with the server, which must be idle now; answers counts. Raises AssertionError on
+        any broken promise.
+        """
         asked: dict[str, dict[str, Any]] = {}
         acked: dict[str, str] = {}
         seen: dict[str, list[int]] = defaultdict(list)

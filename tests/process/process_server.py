@@ -1,7 +1,7 @@
 """A real server in processes of its own, for tests: started, found, killed, started again.
 
-Owns the door's process and its files; it finds the engine as the door's child. It uses nothing of the product but its command line and its
-wire, so that what it sees is what a user sees.
+Owns the door's process and its files; it finds the engine as the door's child. It uses nothing of
+the product but its command line and its wire, so that what it sees is what a user sees.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _PORT = re.compile(r"gRPC \S+?:(\d+)")
 
 
 class Server:
-    """`skipjoin serve` with a simulated executor, unless flags say otherwise; files live in `folder`."""
+    """`skipjoin serve` with a simulated executor, unless flags say otherwise; files live in
+    `folder`.
+    """
 
     def __init__(self, folder: Path, *flags: str, simulated: bool = True) -> None:
         self.folder = folder
@@ -43,7 +45,8 @@ class Server:
         self.start_line = ""
         self.log = folder / "log.txt"
 
-    # life -------------------------------------------------------------------------------------------------------
+    # life
+    # -------------------------------------------------------------------------------------------------------
     def start(self) -> Server:
         """Start and wait for the start line."""
         with self.log.open("a") as log:
@@ -148,7 +151,8 @@ class Server:
             self._process.kill()
             self._reap(10)
 
-    # wire -------------------------------------------------------------------------------------------------------
+    # wire
+    # -------------------------------------------------------------------------------------------------------
     @contextmanager
     def stub(self) -> Iterator[JobPoolServiceStub]:
         """A client on a channel of its own."""

@@ -1,7 +1,8 @@
 """Clients that never give up, for the kill tests.
 
-Owns threads that submit jobs by request_id and follow their streams by offset through every failure, and note all of it in a ledger. A client asks
-where the server is each time, for a restarted one has another port.
+Owns threads that submit jobs by request_id and follow their streams by offset through every
+failure, and note all of it in a ledger. A client asks where the server is each time, for a
+restarted one has another port.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ RETRIED = {
 
 
 class Client(threading.Thread):
-    """One after the other, jobs of random length until told to stop; the job at hand is always followed to its end."""
+    """One after the other, jobs of random length until told to stop; the job at hand is always
+    followed to its end.
+    """
 
     def __init__(self, name: str, where: Callable[[], int], ledger: Ledger, *, longest: int, seed: int) -> None:
         super().__init__(name=name, daemon=True)

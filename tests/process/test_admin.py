@@ -26,7 +26,9 @@ NOBODY = "0" * 32
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server whose four slots are taken by long jobs of slow iterations; the ladder of quanta sends them down."""
+    """One server whose four slots are taken by long jobs of slow iterations; the ladder of quanta
+    sends them down.
+    """
     flags = ("--policy", "skipjoin", "--simulated-scale", "3", "--max-batch", "4")
     made = Server(tmp_path_factory.mktemp("admin"), *flags).start()
     yield made

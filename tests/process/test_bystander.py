@@ -1,4 +1,6 @@
-"""The bystander sees what it is there to see: a server that stalls, one that refuses, and memory that grows."""
+"""The bystander sees what it is there to see: a server that stalls, one that refuses, and memory
+that grows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""SIGTERM: newcomers are refused, running jobs finish or are parked, the process ends in time and keeps everything."""
+"""SIGTERM: newcomers are refused, running jobs finish or are parked, the process ends in time and
+keeps everything.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Clients that ask for more than a server can do at once: every call ends with a typed answer, and a bystander is served meanwhile."""
+"""Clients that ask for more than a server can do at once: every call ends with a typed answer, and
+a bystander is served meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 Serve = Callable[..., Server]
 LONGEST_S = 0.5
 FLOOD_S = 1.0
-"""A Submit and a Stream stand behind 160 calls of the flood each, those among them that are taken in are answered first, and all share two cores."""
+"""A Submit and a Stream stand behind 160 calls of the flood each, those among them that are taken
+in are answered first, and all share two cores.
+"""
 GROWN_BYTES = 200 << 20
 
 

@@ -1,4 +1,6 @@
-"""What no gRPC client sends, in floods: a bystander is served meanwhile, an operator is answered, and the door keeps its memory."""
+"""What no gRPC client sends, in floods: a bystander is served meanwhile, an operator is answered,
+and the door keeps its memory.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One bad job or reader hurts only itself: jobs that kill the engine, readers that do not read, a client that cannot be waited for."""
+"""One bad job or reader hurts only itself: jobs that kill the engine, readers that do not read, a
+client that cannot be waited for.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ Serve = Callable[..., Server]
 
 
 def test_a_job_that_kills_the_engine_is_failed_alone_and_its_neighbour_ends(serve: Serve) -> None:
-    # Its prefill takes a second or two, and each time it is in flight the engine dies: what a crashing job looks like from the door.
+    # Its prefill takes a second or two, and each time it is in flight the engine dies: what a
+    # crashing job looks like from the door.
     server = serve("--simulated-scale", "8", "--max-batch", "2", "--restart-backoff-s", "0.1")
     with server.stub() as stub:
         neighbour = stub.Generate(pb.GenerateRequest(spec=spec("n", 40)))

@@ -1,4 +1,6 @@
-"""Attacks on the HTTP door, with a bystander in a process of its own: its longest wait and the door's memory are what is judged."""
+"""Attacks on the HTTP door, with a bystander in a process of its own: its longest wait and the
+door's memory are what is judged.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +173,9 @@ def test_large_prompts_of_many_are_bounded_and_their_memory_is_given_back(serve:
 
 
 def _costly(values: int) -> Sequence[bytes]:
-    """Bodies of which a byte costs much: values by the million, strings of escapes, numbers of thousands of digits."""
+    """Bodies of which a byte costs much: values by the million, strings of escapes, numbers of
+    thousands of digits.
+    """
     return (
         b'{"prompt":[' + b"1," * (values // 2) + b"1]}",
         b'{"prompt":[' + b"[]," * (values // 3) + b"1]}",

@@ -1,4 +1,6 @@
-"""A thousand bodies that no client should send, against a real server: each gets its JSON error or a completion, and none a 5xx."""
+"""A thousand bodies that no client should send, against a real server: each gets its JSON error or
+a completion, and none a 5xx.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the HTTP door says to bytes that are no good request: always its own JSON, whoever finds the fault, and never Python's words."""
+"""What the HTTP door says to bytes that are no good request: always its own JSON, whoever finds the
+fault, and never Python's words.
+"""
 
 from __future__ import annotations
 

@@ -117,7 +117,8 @@ def test_a_stop_string_ends_the_job_and_is_not_shown(serve: Serve) -> None:
 
 
 def test_cancel_ends_a_running_job_and_frees_its_pages(serve: Serve) -> None:
-    # One job's worth of pages: the second can only run when the first has given all of its pages back.
+    # One job's worth of pages: the second can only run when the first has given all of its pages
+    # back.
     server = serve("--kv-tokens", "1024", "--host-kv-tokens", "0", "--policy", "fcfs", "--simulated-scale", "1")
     with server.stub() as stub:
         long = stub.Submit(pb.SubmitRequest(spec=spec("x" * 500, 500))).job

@@ -1,4 +1,6 @@
-"""`--json` means one thing in every command: JSON on standard output, a document or a line each, and nothing else there."""
+"""`--json` means one thing in every command: JSON on standard output, a document or a line each,
+and nothing else there.
+"""
 
 from __future__ import annotations
 

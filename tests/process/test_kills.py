@@ -1,4 +1,6 @@
-"""kill -9 of engine and door: nothing acknowledged is lost, no token is skipped or sent twice, and nobody stays behind."""
+"""kill -9 of engine and door: nothing acknowledged is lost, no token is skipped or sent twice, and
+nobody stays behind.
+"""
 
 from __future__ import annotations
 

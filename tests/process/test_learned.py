@@ -1,4 +1,6 @@
-"""A server that is started again goes on with the lengths that it learned, and its record says what it began with."""
+"""A server that is started again goes on with the lengths that it learned, and its record says what
+it began with.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a caller says is urgent, and how long the last answer of a conversation was, on their way through a real server."""
+"""What a caller says is urgent, and how long the last answer of a conversation was, on their way
+through a real server.
+"""
 
 from __future__ import annotations
 

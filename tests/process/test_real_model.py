@@ -1,4 +1,6 @@
-"""A real model behind the door, in float64, where token-identical is exact: kills, preemption and batching change no token."""
+"""A real model behind the door, in float64, where token-identical is exact: kills, preemption and
+batching change no token.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ def test_tables_serve_a_correction_is_learned_and_shown_and_the_run_replays(serv
     assert 1.3 < after["skipjoin_cost_correction_ratio"] <= 2
     assert 0 < after["skipjoin_cost_error_ratio"] < 0.5
     assert after["skipjoin_cost_observations"] == after["skipjoin_iteration_seconds_count"] > 50
-    # Slowdowns are against the profile as it is: nobody has the machine to himself twice as fast because it was learned to be slow.
+    # Slowdowns are against the profile as it is: nobody has the machine to himself twice as fast
+    # because it was learned to be slow.
     assert after["skipjoin_worst_slowdown_ratio"] > 1
     assert server.terminate() == 0
     header = json.loads(record.read_text().splitlines()[0])

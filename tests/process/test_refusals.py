@@ -1,4 +1,6 @@
-"""What a server answers to what it must not take: malformed bytes, foreign tenants, bad settings, taken ports."""
+"""What a server answers to what it must not take: malformed bytes, foreign tenants, bad settings,
+taken ports.
+"""
 
 from __future__ import annotations
 

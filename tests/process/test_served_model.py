@@ -1,4 +1,6 @@
-"""What a server serves and by which names: a folder, or a model of the hub whose commit stays the same over every restart of the engine."""
+"""What a server serves and by which names: a folder, or a model of the hub whose commit stays the
+same over every restart of the engine.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def test_a_model_of_the_hub_is_pinned_over_a_restart_of_the_engine(
         port = http_port(server)
         assert [card["id"] for card in call(port, "/v1/models").json["data"]] == ["org/tiny", "tiny"]
         assert COMMIT in server.log.read_text()
-        # The hub moves on to a commit that no engine could start with; one that starts again must not follow.
+        # The hub moves on to a commit that no engine could start with; one that starts again must
+        # not follow.
         hub.commit = "beef" + "1" * 36
         (repos / "org" / "tiny" / "tokenizer.json").write_text("{}")
         asked = len(hub.asked)

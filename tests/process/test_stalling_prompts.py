@@ -1,4 +1,5 @@
-"""Prompts made to stall the door: long ones, ones that are hard to encode, special tokens by the thousand, a template that takes all time or memory.
+"""Prompts made to stall the door: long ones, ones that are hard to encode, special tokens by the
+thousand, a template that takes all time or memory.
 
 Each gets a typed answer, and a client in another process never waits.
 """

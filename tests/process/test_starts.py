@@ -1,4 +1,6 @@
-"""Engines that start badly, hang or leave no trace of themselves: each is noticed, replaced, and nothing stays behind."""
+"""Engines that start badly, hang or leave no trace of themselves: each is noticed, replaced, and
+nothing stays behind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A running server whose job pool is locked, goes away, is full, or is asked for long lists: what clients, health and the log are told."""
+"""A running server whose job pool is locked, goes away, is full, or is asked for long lists: what
+clients, health and the log are told.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def _until(holds: Callable[[], bool], what: str) -> None:
 
 
 def _healthy(server: Server) -> bool:
-    """Both doors say the same; it may change between two questions, so one is asked before and behind the other."""
+    """Both doors say the same; it may change between two questions, so one is asked before and
+    behind the other.
+    """
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         health = HealthStub(channel)
 
@@ -127,7 +131,8 @@ def test_a_file_that_is_overwritten_behind_a_checkpoint_is_never_said_to_work_ag
     pool = server.folder / "jobs.sqlite"
     with server.stub() as stub:
         job = stub.Submit(pb.SubmitRequest(spec=spec("first", 2), request_id="r-1")).job.job_id
-        # To its end: what the server commits behind the checkpoint would be in the log, which may then hold all pages still.
+        # To its end: what the server commits behind the checkpoint would be in the log, which may
+        # then hold all pages still.
         assert list(stub.Stream(pb.StreamRequest(job_id=job)))[-1].chunk.HasField("finish")
         other = sqlite3.connect(pool, isolation_level=None)
         other.execute("PRAGMA wal_checkpoint(FULL)").fetchall()

@@ -1,7 +1,7 @@
 """Small files in the forms of the published sources, of our own making.
 
-Owns their text: times come from one known formula, so that tests know what an import must find. Tests of `profiler/sources` and of the fidelity
-command write them.
+Owns their text: times come from one known formula, so that tests know what an import must find.
+Tests of `profiler/sources` and of the fidelity command write them.
 """
 
 from __future__ import annotations

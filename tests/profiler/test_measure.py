@@ -1,4 +1,6 @@
-"""The sweep drives any executor by legal plans, and its rows give back the costs that a simulated one was built from."""
+"""The sweep drives any executor by legal plans, and its rows give back the costs that a simulated
+one was built from.
+"""
 
 from __future__ import annotations
 

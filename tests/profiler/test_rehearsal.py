@@ -47,7 +47,8 @@ def test_a_rehearsal_mixes_batches_moves_pages_and_times_both() -> None:
     fitted = rehearsed(profile, sweep.rows, rows)
     for name in ("fixed_ns", "prefill_token_ns", "prefill_pair_ns"):
         assert getattr(fitted.model, name) == pytest.approx(getattr(TRUTH, name), rel=0.05), name
-    # A job more in a batch costs a fiftieth of an iteration: what counts is what it makes of the whole.
+    # A job more in a batch costs a fiftieth of an iteration: what counts is what it makes of the
+    # whole.
     for jobs in (1, 4):
         assert fitted.model.decode_ns(jobs, 100 * jobs) == pytest.approx(TRUTH.decode_ns(jobs, 100 * jobs), rel=0.03)
     assert fitted.model.move_token_ns == profile.model.move_token_ns
@@ -92,7 +93,9 @@ def test_an_interruption_counts_in_the_sum_and_hardly_in_the_shape() -> None:
 
 
 def test_prompts_and_decodes_take_each_what_they_took() -> None:
-    """A line fits neither kind: what is right in the sum of all must not be wrong for work of mostly prompts."""
+    """A line fits neither kind: what is right in the sum of all must not be wrong for work of
+    mostly prompts.
+    """
     rows = [
         SweepRow((), jobs, jobs * context, round(TRUTH.decode_ns(jobs, jobs * context) * (1.3 if jobs > 4 else 1.0)))
         for jobs in range(1, 9)
@@ -130,5 +133,6 @@ def test_the_executor_is_left_empty() -> None:
     executor, sweep = swept(clock)
     profile = profile_of(sweep, FACTS, model_name="m", device="cpu", dtype="float32")
     rehearse(executor, FACTS, profile.model, clock, max_batch=4, seconds=5.0)
-    # A strict executor refuses pages that somebody still holds: a second rehearsal needs every one of them.
+    # A strict executor refuses pages that somebody still holds: a second rehearsal needs every one
+    # of them.
     rehearse(executor, FACTS, profile.model, clock, max_batch=4, seconds=5.0)

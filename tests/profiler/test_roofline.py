@@ -1,4 +1,6 @@
-"""The estimate from speeds: what the roof says at both ends, the command with given and with measured speeds, and what is refused."""
+"""The estimate from speeds: what the roof says at both ends, the command with given and with
+measured speeds, and what is refused.
+"""
 
 from __future__ import annotations
 

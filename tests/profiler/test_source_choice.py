@@ -1,4 +1,6 @@
-"""What `profile import` says where it is not clear which files are meant: several sets, several formats, a part of a set, nothing."""
+"""What `profile import` says where it is not clear which files are meant: several sets, several
+formats, a part of a set, nothing.
+"""
 
 from __future__ import annotations
 

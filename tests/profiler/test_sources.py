@@ -1,4 +1,6 @@
-"""Published measurements become profiles: the numbers that the files hold, the format told from them, and every malformed one refused by place."""
+"""Published measurements become profiles: the numbers that the files hold, the format told from
+them, and every malformed one refused by place.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from skipjoin.profiler.sources.reading import Wish
 ROOM = Wish(kv_tokens=60_000)
 
 
-# the numbers --------------------------------------------------------------------------------------------------------
+# the numbers
+# --------------------------------------------------------------------------------------------------------
 def test_coefficients_are_the_published_ones(tmp_path: Path) -> None:
     profile = read_source(str(write_coefficients(tmp_path)), Wish(model="opt-13b"))
     model = profile.model
@@ -40,7 +43,8 @@ def test_coefficients_are_the_published_ones(tmp_path: Path) -> None:
     regions = dict(profile.fit.regions)
     assert regions["decode_small"].worst < 1e-6  # that line is the formula's own
     assert regions["prefill_short"].mean > regions["prefill_long"].mean > 0.001  # 18 ms there, 20 ms here
-    # 256 members of 64 tokens by the line above the threshold, 7 + 9.8304 + 0.16 * 256, against 20 + 9.8304 + 0.04 * 256
+    # 256 members of 64 tokens by the line above the threshold, 7 + 9.8304 + 0.16 * 256, against 20
+    # + 9.8304 + 0.04 * 256
     assert regions["decode_large"].worst == pytest.approx((7 + 40.96 - 20 - 10.24) / (7 + 9.8304 + 40.96), rel=1e-3)
     assert "mixed" not in regions
 
@@ -126,7 +130,8 @@ def test_the_default_degree_is_the_smallest_of_operators_and_attention(tmp_path:
     assert caught.value.field == "tensor_parallel"
 
 
-# detection and command ----------------------------------------------------------------------------------------------
+# detection and command
+# ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("write", "form", "flags"),
     [
@@ -169,7 +174,8 @@ def test_files_of_no_format_are_refused_and_so_is_nothing(tmp_path: Path) -> Non
         read_source(str(tmp_path / "gone"), Wish())
 
 
-# malformed ----------------------------------------------------------------------------------------------------------
+# malformed
+# ----------------------------------------------------------------------------------------------------------
 def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         path = folder / file
@@ -252,7 +258,8 @@ def test_bad_flags_are_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert flags[0].lstrip("-") in capsys.readouterr().err
 
 
-# the data itself ----------------------------------------------------------------------------------------------------
+# the data itself
+# ----------------------------------------------------------------------------------------------------
 @pytest.mark.data
 def test_the_published_files_are_read(tmp_path: Path) -> None:
     folder = Path(os.environ["SKIPJOIN_BENCH_DATA"]) / "gpu_profiles"

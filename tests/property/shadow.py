@@ -1,7 +1,8 @@
 """An executor that remembers what every slot holds and lets nothing pass.
 
-Each cell of each page knows whose KV of which position it holds; every decode and every chunk looks for all of its job's own KV. Moves land late,
-in any order, and read their source only when they land: a slot freed too early is found out. Every rule of core/plan.py is asserted.
+Each cell of each page knows whose KV of which position it holds; every decode and every chunk looks
+for all of its job's own KV. Moves land late, in any order, and read their source only when they
+land: a slot freed too early is found out. Every rule of core/plan.py is asserted.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class ShadowExecutor:
     def close(self) -> None:
         self.queue.clear()
 
-    # submit ---------------------------------------------------------------------------------------------------
+    # submit
+    # ---------------------------------------------------------------------------------------------------
     def submit(self, plan: IterationPlan) -> None:
         assert plan.generation == self.generation
         self.plans.append(plan)
@@ -145,7 +147,8 @@ class ShadowExecutor:
             cell = self.device[pages[position // size]][position % size]
             assert cell == (handle, position), f"job {handle} finds {cell} in place of its KV at {position}"
 
-    # poll -----------------------------------------------------------------------------------------------------
+    # poll
+    # -----------------------------------------------------------------------------------------------------
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
         plan, handles, tokens, failed = self.queue.pop(0)
         started = self.clock.now_ns()

@@ -1,4 +1,6 @@
-"""What a policy may ask of admission: room for growth, and nobody new below a job that waits to come back."""
+"""What a policy may ask of admission: room for growth, and nobody new below a job that waits to
+come back.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def asking(admission: Admission, *, device_pages: int, host_pages: int) -> World
 
 @pytest.mark.parametrize(("spare_tokens", "entered"), [(0, 10), (1, 8), (16, 5), (32, 3), (4000, 1)])
 def test_whoever_enters_finds_room_for_the_growth_of_all_before_it_and_its_own(spare_tokens: int, entered: int) -> None:
-    """40 pages of 4 tokens, prompts of 4 pages: the n-th is admitted when 4n pages and n times the spare ones are there."""
+    """40 pages of 4 tokens, prompts of 4 pages: the n-th is admitted when 4n pages and n times the
+    spare ones are there.
+    """
     world = asking(Admission(spare_tokens=spare_tokens), device_pages=40, host_pages=0)
     world.step([job(handle, 13, 3) for handle in range(10)])
     assert len(members(world)[0]) == entered  # the first has the pool to itself

@@ -1,6 +1,7 @@
 """What a caller asks comes whole through every form of a request.
 
-The forms are messages, the job pool, a record and the callers' arguments. A new field of `Asked` needs a value here, and fails where it is lost.
+The forms are messages, the job pool, a record and the callers' arguments. A new field of `Asked`
+needs a value here, and fails where it is lost.
 """
 
 from __future__ import annotations

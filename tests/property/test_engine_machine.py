@@ -1,4 +1,6 @@
-"""Random event streams against every policy: after every turn all books agree, in the end every job ended and nothing is left."""
+"""Random event streams against every policy: after every turn all books agree, in the end every job
+ended and nothing is left.
+"""
 
 from __future__ import annotations
 

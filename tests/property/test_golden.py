@@ -1,6 +1,7 @@
 """A few small scenarios with every effect pinned: a change of any decision shows here first.
 
-Each line is a turn: iteration time, who was in the batch, pages out and in, then the rare effects in order.
+Each line is a turn: iteration time, who was in the batch, pages out and in, then the rare effects
+in order.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def run(name: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_effects_are_as_pinned(name: str) -> None:
-    """After a wanted change: read the difference line by line, then write what `run` gives into the file."""
+    """After a wanted change: read the difference line by line, then write what `run` gives into the
+    file.
+    """
     pinned = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     assert run(name).splitlines() == pinned.splitlines()

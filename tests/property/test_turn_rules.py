@@ -175,7 +175,9 @@ def test_when_everybody_is_short_the_worst_is_recomputed_and_all_end() -> None:
 
 
 def test_the_shadow_sees_an_early_free() -> None:
-    """The control of all of these tests: a page given back while its job still needs it is found out."""
+    """The control of all of these tests: a page given back while its job still needs it is found
+    out.
+    """
     world = World("fcfs", params(3), device_pages=12, host_pages=0)
     world.step([job(0, 10, 20)])
     world.step()

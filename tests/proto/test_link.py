@@ -1,4 +1,6 @@
-"""The door-engine link: every event and effect survives, broken bytes are refused, frames come out whole whatever cuts them."""
+"""The door-engine link: every event and effect survives, broken bytes are refused, frames come out
+whole whatever cuts them.
+"""
 
 from __future__ import annotations
 

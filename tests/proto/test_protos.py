@@ -1,4 +1,6 @@
-"""The protos keep buf's STANDARD rules (but PACKAGE_DIRECTORY_MATCH), and the checked-in code is what protoc makes of them."""
+"""The protos keep buf's STANDARD rules (but PACKAGE_DIRECTORY_MATCH), and the checked-in code is
+what protoc makes of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Errors survive the wire with class, field, limit and hint; statuses of strangers become the nearest class."""
+"""Errors survive the wire with class, field, limit and hint; statuses of strangers become the
+nearest class.
+"""
 
 from __future__ import annotations
 

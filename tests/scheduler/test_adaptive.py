@@ -1,4 +1,6 @@
-"""What the adaptive ladder promises: the paper's levels while nothing is learned, then levels of what is left, and head starts that are bounded."""
+"""What the adaptive ladder promises: the paper's levels while nothing is learned, then levels of
+what is left, and head starts that are bounded.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +156,9 @@ def test_prices_are_the_least_ratio_of_demand_to_success_over_all_horizons() -> 
 
 
 def lived(ends: list[int], bucket: int) -> Lengths:
-    """Lives that ended after so many tokens each, counted until what was believed before no longer shows."""
+    """Lives that ended after so many tokens each, counted until what was believed before no longer
+    shows.
+    """
     lengths = Lengths(LengthParams(rebuild_every=1, shrinkage=1e-9, memory=1e9))
     for tokens in ends:
         lengths.passed(bucket, 0, bin_of(tokens - 1))
@@ -178,7 +182,9 @@ def test_the_head_start_of_a_known_length_is_the_boost_of_its_demand(width_ms: f
 
 
 def test_a_head_start_is_the_best_discounted_reward_over_all_horizons() -> None:
-    """By definition, life by life: E[exp(S/W) of those who end by m] over E[exp(min(S, m)/W) - 1], at the best m."""
+    """By definition, life by life: E[exp(S/W) of those who end by m] over E[exp(min(S, m)/W) - 1],
+    at the best m.
+    """
     prompt_class = class_of(300)
     prompt, bucket, width_ns = middle(prompt_class), Lengths().bucket(300), 3e9
     ends = np.random.default_rng(5).choice([10, 60, 1_500, 6_000], 20_000, p=[0.3, 0.4, 0.2, 0.1]).tolist()
@@ -196,7 +202,9 @@ def test_a_head_start_is_the_best_discounted_reward_over_all_horizons() -> None:
 
 
 def test_the_wider_the_scale_the_closer_head_starts_come_to_the_index() -> None:
-    """W without bound: the differences of head starts are those of the logarithm of the Gittins index."""
+    """W without bound: the differences of head starts are those of the logarithm of the Gittins
+    index.
+    """
     bucket = Lengths().bucket(300)
     table = DemandTable(DEMAND, lived(np.random.default_rng(6).geometric(1 / 300, 5_000).tolist(), bucket))
     prompt_class = class_of(300)

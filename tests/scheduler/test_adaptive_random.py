@@ -1,7 +1,8 @@
 """The adaptive ladder against a slow model of itself under random event streams.
 
-The model keeps no cells, no merged lines and no sums: it looks at every job, prices it and sorts. Hazards, prices and head starts are the product's
-own classes, which have tests of their own; the machine that plays the engine is test_random_events'.
+The model keeps no cells, no merged lines and no sums: it looks at every job, prices it and sorts.
+Hazards, prices and head starts are the product's own classes, which have tests of their own; the
+machine that plays the engine is test_random_events'.
 """
 
 from __future__ import annotations

@@ -222,7 +222,8 @@ def test_gamma_boost_is_arrival_with_a_bounded_head_start() -> None:
 
 
 def test_hrrn_lets_a_wait_outgrow_a_size() -> None:
-    # 256 output tokens of 100 ns are expected of everybody: sizes 25,601 and 30,600 are one class, 45,600 is the next
+    # 256 output tokens of 100 ns are expected of everybody: sizes 25,601 and 30,600 are one class,
+    # 45,600 is the next
     hrrn = policy("hrrn")
     submit(hrrn, A, prompt=20_000)
     submit(hrrn, B, prompt=1, arrival=40_000, tick=Tick(40_000, 0, 0))

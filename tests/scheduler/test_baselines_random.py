@@ -1,6 +1,7 @@
 """The baselines against slow, obvious models of themselves under random event streams.
 
-The models keep plain lists, look at every job and add every decode step by hand; the machine that plays the engine is test_random_events'.
+The models keep plain lists, look at every job and add every decode step by hand; the machine that
+plays the engine is test_random_events'.
 """
 
 from __future__ import annotations
@@ -266,7 +267,9 @@ MODELS = {
 
 
 class BaselineMachine(PolicyMachine):
-    """As the ladder's, but nobody changes a level: `advance` says that a slice is over by the version alone."""
+    """As the ladder's, but nobody changes a level: `advance` says that a slice is over by the
+    version alone.
+    """
 
     def make_slow(self) -> Any:
         return MODELS[self.policy_name]()

@@ -52,7 +52,8 @@ def expected(forecast: Forecast, tenant: str) -> float:
     return tokens
 
 
-# the score ----------------------------------------------------------------------------------------------------
+# the score
+# ----------------------------------------------------------------------------------------------------
 def test_a_tenant_is_told_from_another_by_its_answers() -> None:
     forecast = Forecast(score=LengthScore(b"salt"))
     teach(forecast, 150, {"short": 30, "long": 1500})
@@ -99,7 +100,8 @@ def test_the_spread_is_that_of_the_guesses() -> None:
     assert score.mu(score.keys(facts())) == pytest.approx(5.0, abs=0.2)
 
 
-# the table ----------------------------------------------------------------------------------------------------
+# the table
+# ----------------------------------------------------------------------------------------------------
 def test_guesses_are_rounded_to_buckets_that_end_somewhere() -> None:
     assert [score_bucket(mu) for mu in (-3.0, 0.0, 0.16, 3.0, 99.0)] == [0, 0, 1, 10, BUCKETS - 1]
 
@@ -124,7 +126,8 @@ def test_a_bucket_is_its_prior_until_lives_are_many() -> None:
     assert table.hazards(1.0)[11, 0] == pytest.approx(lognormal_hazards(11 * STEP, 1.0, EDGES)[0])
 
 
-# the guard ----------------------------------------------------------------------------------------------------
+# the guard
+# ----------------------------------------------------------------------------------------------------
 def tables(good: float, bad: float) -> tuple[np.ndarray, np.ndarray]:
     return np.full((1, BINS), good), np.full((1, BINS), bad)
 
@@ -182,7 +185,8 @@ def test_who_outlives_its_guess_is_judged_by_those_who_do() -> None:
     assert mixed[8] < 0.06
 
 
-# the forecast -------------------------------------------------------------------------------------------------
+# the forecast
+# -------------------------------------------------------------------------------------------------
 def test_without_a_score_it_is_the_life_table_of_prompts() -> None:
     forecast, lengths = Forecast(), Lengths()
     for tokens in np.random.default_rng(5).geometric(1 / 100, 300).tolist():

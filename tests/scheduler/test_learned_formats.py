@@ -1,4 +1,6 @@
-"""A file of learned lengths that an older version wrote, kept in tests/golden/formats, is read with every value as it was written."""
+"""A file of learned lengths that an older version wrote, kept in tests/golden/formats, is read with
+every value as it was written.
+"""
 
 from __future__ import annotations
 

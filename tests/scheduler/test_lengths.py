@@ -1,4 +1,6 @@
-"""Lengths learned online: known hazards are found again, from lives that are cut off, and old ones are forgotten."""
+"""Lengths learned online: known hazards are found again, from lives that are cut off, and old ones
+are forgotten.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def test_a_constant_hazard_is_recovered() -> None:
 
 
 def test_jobs_that_still_run_do_not_shorten_what_is_learned() -> None:
-    """Half of the jobs are long and none of those has ended: a histogram of ends would say that nothing goes beyond 40 tokens."""
+    """Half of the jobs are long and none of those has ended: a histogram of ends would say that
+    nothing goes beyond 40 tokens.
+    """
     lengths = Lengths()
     bucket = lengths.bucket(PROMPT)
     for _ in range(200):

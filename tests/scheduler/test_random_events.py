@@ -1,7 +1,9 @@
-"""The ladder, fcfs and the oracle against slow, obvious models of themselves under random event streams; the others are in test_baselines_random.
+"""The ladder, fcfs and the oracle against slow, obvious models of themselves under random event
+streams; the others are in test_baselines_random.
 
-Owns the state machine that plays the engine: it submits, batches, charges, decodes, preempts, ends and promotes at random. The reference
-models below keep plain lists and add every decode step to every job by hand; the product must agree after each step.
+Owns the state machine that plays the engine: it submits, batches, charges, decodes, preempts, ends
+and promotes at random. The reference models below keep plain lists and add every decode step to
+every job by hand; the product must agree after each step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""`serpt` and `gittins`: by hand, and against a slow, obvious model of themselves under random event streams."""
+"""`serpt` and `gittins`: by hand, and against a slow, obvious model of themselves under random
+event streams.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,9 @@ WORTH: dict[str, Callable[[Price], int]] = {
 
 
 class LearnedMachine(PolicyMachine):
-    """As the ladder's, but nobody changes a level, and hazards are made anew after every second end."""
+    """As the ladder's, but nobody changes a level, and hazards are made anew after every second
+    end.
+    """
 
     def make(self) -> Policy:
         return LEARNED[self.policy_name](DEMAND, OFTEN)
@@ -171,7 +175,8 @@ def test_who_talks_long_is_nearly_done_where_lengths_are_alike_and_far_from_it_w
 
 
 def test_gittins_takes_the_bet_that_serpt_does_not() -> None:
-    # Nine of ten say 12 tokens, the tenth 2,000: 210 expected. A prompt as dear as that many tokens is between the bet and the expectation.
+    # Nine of ten say 12 tokens, the tenth 2,000: 210 expected. A prompt as dear as that many tokens
+    # is between the bet and the expectation.
     lengths = ([12] * 9 + [2_000]) * 40
     serpt, gittins = taught(Serpt, lengths), taught(Gittins, lengths)
     for one in (serpt, gittins):

@@ -1,7 +1,9 @@
-"""The paper's worked example (FastServe v3, Fig 7) in spirit: one long prompt and two short jobs arrive together on a batch of one.
+"""The paper's worked example (FastServe v3, Fig 7) in spirit: one long prompt and two short jobs
+arrive together on a batch of one.
 
-The paper prints mean latencies FCFS 4.23, plain MLFQ 5, skip-join 3.3, SRPT 3 but not the sizes, so sizes of our own are played here by a
-loop that obeys the policy at every iteration; what must hold is the order of the four, and the values worked out by hand.
+The paper prints mean latencies FCFS 4.23, plain MLFQ 5, skip-join 3.3, SRPT 3 but not the sizes, so
+sizes of our own are played here by a loop that obeys the policy at every iteration; what must hold
+is the order of the four, and the values worked out by hand.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ JOBS = ((4, 1), (1, 1), (1, 1))
 
 
 def mean_latency(name: str) -> Fraction:
-    """Play the three jobs one at a time, best ranked first, preempting after every iteration where the policy does."""
+    """Play the three jobs one at a time, best ranked first, preempting after every iteration where
+    the policy does.
+    """
     policy: Policy = make_policy(name, COST, LadderParams(base_quantum_ns=UNIT), "off", max_batch=1)
     tick = Tick(0, 0, 0)
     left = {}
@@ -69,7 +73,8 @@ def mean_latency(name: str) -> Fraction:
     [
         # the long prompt first, then the others in turn
         ("fcfs", (5, 7, 9)),
-        # the long prompt blocks the top level, uses up 1 of 4 and falls to level 3; then prefills B, C, decodes B, C, then A's
+        # the long prompt blocks the top level, uses up 1 of 4 and falls to level 3; then prefills
+        # B, C, decodes B, C, then A's
         ("mlfq", (7, 8, 9)),
         # A joins level 3; prefills B, C (each falls to level 2), decodes B, C, then all of A
         ("skipjoin", (3, 4, 9)),

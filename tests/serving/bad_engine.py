@@ -1,6 +1,8 @@
-"""An engine that goes wrong at its second start, in the way that BAD_ENGINE says; at any other it is the real one.
+"""An engine that goes wrong at its second start, in the way that BAD_ENGINE says; at any other it
+is the real one.
 
-A program of its own: test_supervisor lets the door start it in the engine's place. BAD_STARTS names a file that counts the starts.
+A program of its own: test_supervisor lets the door start it in the engine's place. BAD_STARTS names
+a file that counts the starts.
 """
 
 from __future__ import annotations

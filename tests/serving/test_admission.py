@@ -1,4 +1,6 @@
-"""Places for calls: how many there are, who gets the last ones, and who is refused while the door is behind."""
+"""Places for calls: how many there are, who gets the last ones, and who is refused while the door
+is behind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where a server's cost profile comes from: a file of this model, the speeds of the device, or a sweep that is cached."""
+"""Where a server's cost profile comes from: a file of this model, the speeds of the device, or a
+sweep that is cached.
+"""
 
 from __future__ import annotations
 

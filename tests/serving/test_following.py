@@ -1,4 +1,6 @@
-"""One conduct of both doors when a client goes: what is cancelled, what is kept, and what is said of a cancel that fails."""
+"""One conduct of both doors when a client goes: what is cancelled, what is kept, and what is said
+of a cancel that fails.
+"""
 
 from __future__ import annotations
 
@@ -250,7 +252,8 @@ def test_the_door_ends_after_the_stores_that_it_has_begun(gone: bool, caplog: py
             with pytest.raises(asyncio.CancelledError):
                 await call
         asyncio.get_running_loop().call_later(0.1, pool.go_on.set)
-        # A client that went while it was served has its wish; one that is still there has its job, and an answer.
+        # A client that went while it was served has its wish; one that is still there has its job,
+        # and an answer.
         ended = await _states_at_the_end(following, jobs)
         assert ended == [JobState.CANCELLED if gone else JobState.ACCEPTED]
         assert not following._stores and not following._cancels

@@ -1,4 +1,6 @@
-"""HTTP connections at the accept loop, over real sockets: a system without room for more, and a door without room for more."""
+"""HTTP connections at the accept loop, over real sockets: a system without room for more, and a
+door without room for more.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One at a time: tenants take turns, what would wait too long is refused, and who goes leaves the line."""
+"""One at a time: tenants take turns, what would wait too long is refused, and who goes leaves the
+line.
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,9 @@ def test_a_priority_is_taken_as_it_is() -> None:
 
 
 class _BeginsTexts(ByteTokenizer):
-    """As a model whose texts begin with a token of their own; conversations say themselves how they begin."""
+    """As a model whose texts begin with a token of their own; conversations say themselves how they
+    begin.
+    """
 
     def encode(self, text: str, most_tokens: int | None = None) -> list[int]:
         return [0, *super().encode(text, most_tokens)]

@@ -1,4 +1,6 @@
-"""Log before show, crash marks, back-pressure and bounds, on a real pool and event loop without processes."""
+"""Log before show, crash marks, back-pressure and bounds, on a real pool and event loop without
+processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Lanes: a short text does not wait behind a long one, what would wait too long is refused, and what has not begun is dropped with its client."""
+"""Lanes: a short text does not wait behind a long one, what would wait too long is refused, and
+what has not begun is dropped with its client.
+"""
 
 from __future__ import annotations
 

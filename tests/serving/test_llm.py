@@ -188,7 +188,9 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 def test_an_end_token_that_only_the_tokenizer_names_ends_a_job(
     llm: LLM, folder: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """As fine-tunes for chats are often saved: config.json and generation_config.json keep the one of the model before."""
+    """As fine-tunes for chats are often saved: config.json and generation_config.json keep the one
+    of the model before.
+    """
     greedy = SamplingParams(temperature=0.0, max_new_tokens=4)
     (before,) = llm.generate(["one two"], greedy)
     shutil.copytree(folder, tmp_path / "model")

@@ -1,4 +1,6 @@
-"""The document of the HTTP door: whole by OpenAPI 3.1's own rules, and about the same fields as the checks and docs/wire.md."""
+"""The document of the HTTP door: whole by OpenAPI 3.1's own rules, and about the same fields as the
+checks and docs/wire.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ended processes that were adopted are reaped at the second look, and one that is waited for is left to its waiter."""
+"""Ended processes that were adopted are reaped at the second look, and one that is waited for is
+left to its waiter.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How long an answer may be where a request does not say: the setting, then the model's generation_config.json, then the setting's default."""
+"""How long an answer may be where a request does not say: the setting, then the model's
+generation_config.json, then the setting's default.
+"""
 
 from __future__ import annotations
 

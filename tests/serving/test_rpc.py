@@ -1,4 +1,6 @@
-"""What every gRPC call passes before its method hears of it, over real gRPC: who is refused, when, and with which details."""
+"""What every gRPC call passes before its method hears of it, over real gRPC: who is refused, when,
+and with which details.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Room for slow messages: those that rest longest give it up, first of the connection that has most, and only to their own tenant."""
+"""Room for slow messages: those that rest longest give it up, first of the connection that has
+most, and only to their own tenant.
+"""
 
 from __future__ import annotations
 

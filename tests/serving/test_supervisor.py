@@ -1,4 +1,6 @@
-"""Whatever an engine does instead of starting, it is killed and the next one takes over: real processes, and the door's own middle."""
+"""Whatever an engine does instead of starting, it is killed and the next one takes over: real
+processes, and the door's own middle.
+"""
 
 from __future__ import annotations
 

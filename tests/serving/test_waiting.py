@@ -1,4 +1,6 @@
-"""The count of calls that gRPC holds: from what arrived and what was handed over, at the pace of the last ones."""
+"""The count of calls that gRPC holds: from what arrived and what was handed over, at the pace of
+the last ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bounds on the mean JCT: by hand, against every schedule of a small instance, and against what the simulator reaches."""
+"""Bounds on the mean JCT: by hand, against every schedule of a small instance, and against what the
+simulator reaches.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def _jobs(*jobs: tuple[int, int, int], warmup: int = 0) -> Workload:
 
 
 def test_the_shortest_work_left_goes_first_by_hand() -> None:
-    # 10 of work at 0; at 2 comes 3, ends at 5; at 4 comes 8, which is no shorter than the 8 left; at 30 one comes to an idle server.
+    # 10 of work at 0; at 2 comes 3, ends at 5; at 4 comes 8, which is no shorter than the 8 left;
+    # at 30 one comes to an idle server.
     assert srpt_ends_ns([0, 2, 4, 30], [10, 3, 8, 1]) == [13, 5, 21, 31]
     assert srpt_ends_ns([0, 0, 0], [3, 1, 2]) == [6, 1, 3]
     assert srpt_ends_ns([], []) == []
@@ -49,7 +52,9 @@ def test_the_shortest_work_left_goes_first_by_hand() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 9)), min_size=1, max_size=5))
 def test_no_order_of_priorities_is_better_in_sum(jobs: list[tuple[int, int]]) -> None:
-    """On one server the best schedule is a preemptive one by some fixed order; all of them are tried."""
+    """On one server the best schedule is a preemptive one by some fixed order; all of them are
+    tried.
+    """
     arrivals, works = zip(*sorted(jobs), strict=True)
     best = min(sum(_by_priority(arrivals, works, order)) for order in permutations(range(len(jobs))))
     assert sum(srpt_ends_ns(arrivals, works)) == best
@@ -67,8 +72,9 @@ def _by_priority(arrivals: tuple[int, ...], works: tuple[int, ...], order: tuple
 
 
 def test_work_is_priced_as_cheaply_as_a_batch_allows() -> None:
-    # A prompt of 100 in chunks of one token: 1 ms and 2 ns * (1 + ... + 100); then 2 tokens at contexts 101 and 102,
-    # each 20 us, its context and an eighth of the fixed millisecond. The price takes the smaller context for both.
+    # A prompt of 100 in chunks of one token: 1 ms and 2 ns * (1 + ... + 100); then 2 tokens at
+    # contexts 101 and 102, each 20 us, its context and an eighth of the fixed millisecond. The
+    # price takes the smaller context for both.
     slots = work_ns(Demand(COST, 8), 100, 3)
     assert slots == 1_000_000 + 2 * 5050 + 2 * (20_000 + 101_000 + 125_000)
     # With room for 400 tokens a context of 101 blocks a quarter of the fixed time.

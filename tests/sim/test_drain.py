@@ -17,7 +17,8 @@ S = 1_000_000_000
 
 
 def test_completions_between_the_10th_and_the_90th_percentile() -> None:
-    # ten completions: the first and the last are slow, the eight gaps between rank 1 and rank 9 take 0.5 s each
+    # ten completions: the first and the last are slow, the eight gaps between rank 1 and rank 9
+    # take 0.5 s each
     ends = [int(end * S) for end in (5, 5.5, 6, 6.5, 7, 7.5, 8, 8.5, 9, 100)]
     assert completion_rate(ends) == pytest.approx(2.0)
     assert completion_rate(ends[::-1]) == pytest.approx(2.0)
@@ -35,7 +36,8 @@ def test_too_short_to_tell(ends: list[int]) -> None:
 
 
 def test_one_job_at_a_time_drains_at_the_time_of_its_prompt() -> None:
-    # 1 ms fixed and 10 us a prompt token: a job of 10 prompt tokens and one output token takes 1.1 ms, batch 1
+    # 1 ms fixed and 10 us a prompt token: a job of 10 prompt tokens and one output token takes 1.1
+    # ms, batch 1
     cost = LinearCostModel(1e6, 1e4, 0.0, 0.0, 0.0)
     facts = ExecutorFacts(1, 200, 200, 16, 16, None, 1)
     count = 40

@@ -30,7 +30,9 @@ PAGES = 40
 
 
 class _Told(World):
-    """Keeps every effect that the world is told of, with its time: nothing but tokens may happen in a turn that is not taken."""
+    """Keeps every effect that the world is told of, with its time: nothing but tokens may happen in
+    a turn that is not taken.
+    """
 
     def __init__(self, machine: Machine, policy: str, workload: Workload, *, fold: bool) -> None:
         super().__init__(machine, policy, workload, fold=fold)

@@ -1,4 +1,6 @@
-"""The wall-clock form: tokens depend on seed and position only, and its clock really reaches a time."""
+"""The wall-clock form: tokens depend on seed and position only, and its clock really reaches a
+time.
+"""
 
 from __future__ import annotations
 

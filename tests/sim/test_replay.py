@@ -1,4 +1,6 @@
-"""`skipjoin simulate --replay` as a person calls it: a record that holds, one that does not, and files that are none."""
+"""`skipjoin simulate --replay` as a person calls it: a record that holds, one that does not, and
+files that are none.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ FLAGS = [
     *("--requests 5", "--warmup 0", "--max-batch 64", "--kv-tokens 64", "--host-kv-tokens 64"),
     *("--starvation granted", "--seed 0"),
 ]
-"""Every flag of a workload; some say what they would be by themselves, and are refused all the same."""
+"""Every flag of a workload; some say what they would be by themselves, and are refused all the
+same.
+"""
 
 
 @pytest.fixture(scope="module")

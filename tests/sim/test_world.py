@@ -1,4 +1,6 @@
-"""The virtual world with the real engine: hand-computed runs, and relations that must hold under every policy."""
+"""The virtual world with the real engine: hand-computed runs, and relations that must hold under
+every policy.
+"""
 
 from __future__ import annotations
 

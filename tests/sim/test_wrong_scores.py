@@ -1,7 +1,7 @@
 """A score may be as wrong as it likes: the guard keeps the mean near that of prompts alone.
 
-Scores here are told the true length and say something else, from the first job on or from the middle of the run. Virtual time: the figures are the
-same on every machine.
+Scores here are told the true length and say something else, from the first job on or from the
+middle of the run. Virtual time: the figures are the same on every machine.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def test_no_score_costs_more_than_a_hundredth_of_the_mean(shape: str, monkeypatc
 
 
 def test_it_is_the_guard_that_keeps_it_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believed without looking, the score that goes bad half-way costs three times what the test above allows."""
+    """Believed without looking, the score that goes bad half-way costs three times what the test
+    above allows.
+    """
     machine, work = world("azure-conv", 1)
     alone = mean_jct_s(machine, work, None, monkeypatch)
     monkeypatch.setattr(Guard, "weight", 1.0)

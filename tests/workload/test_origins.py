@@ -1,4 +1,6 @@
-"""Whose a request is and which answer it follows: read from a trace, kept in a window, handed to the engine."""
+"""Whose a request is and which answer it follows: read from a trace, kept in a window, handed to
+the engine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Shapes: drawing is determined by the seed and keeps the quantiles and the joint structure of what it was fitted on."""
+"""Shapes: drawing is determined by the seed and keeps the quantiles and the joint structure of what
+it was fitted on.
+"""
 
 from __future__ import annotations
 

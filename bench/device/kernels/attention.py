@@ -45,7 +45,9 @@ class World:
 
 
 def make_world(ground: Ground, case: Case) -> World:
-    """Random keys, values and queries; pages in random order, decodes by falling context, chunks behind them."""
+    """Random keys, values and queries; pages in random order, decodes by falling context, chunks
+    behind them.
+    """
     model, device = ground.model, ground.device
     ordered = sorted(case.sequences, key=lambda one: (one.queries > 1, -one.context))
     counts = np.array([one.queries for one in ordered for _ in range(one.count)], dtype=np.int64)
@@ -165,7 +167,8 @@ def _sdpa(queries: Tensor, keys: Tensor, values: Tensor) -> Attend:
     count, heads, length, head_dim = queries.shape
     context = keys.shape[2]
     if length == 1:
-        # The heads of a KV head as rows of one product: the quickest form there is for one new token.
+        # The heads of a KV head as rows of one product: the quickest form there is for one new
+        # token.
         rows = queries.view(count, keys.shape[1], -1, head_dim)
         return lambda: scaled_dot_product_attention(rows, keys, values).reshape(count, heads, 1, head_dim)
     if length == context:

@@ -63,7 +63,8 @@ class Contest:
     close: Callable[[], None] = _nothing
 
     def error(self, got: Tensor, truth: Tensor) -> float:
-        """Largest difference over the truth's largest number; with `bound` 0 the share of elements that differ.
+        """Largest difference over the truth's largest number; with `bound` 0 the share of elements
+        that differ.
 
         Infinite for NaN and for another shape.
         """

@@ -61,7 +61,9 @@ def sampling_contest(ground: Ground, case: Case) -> Contest:
 
 
 def sampled(logits: Tensor, table: HandleTable, rows: Int64s) -> Tensor:
-    """int64[n]: what each row draws. Top-k, top-p, min-p in this order; equal weights are kept or cut together."""
+    """int64[n]: what each row draws. Top-k, top-p, min-p in this order; equal weights are kept or
+    cut together.
+    """
     columns = table.columns
     draws = uniform(torch.from_numpy(columns["seed"][rows]), torch.from_numpy(columns["known"][rows])).numpy()
     numbers = logits.double().cpu().numpy()

@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_contests(args: argparse.Namespace) -> int:
-    """Measure; 1 when a kernel of ours is wrong or does not run. Raises InvalidSettings, InvalidInput."""
+    """Measure; 1 when a kernel of ours is wrong or does not run. Raises InvalidSettings,
+    InvalidInput.
+    """
     device = chosen_device(args)
     dtype = chosen_dtype(args, "auto", device)
     scenario = load_shapes(chosen_file(args, FOLDER, SHIPPED[device.type])).only(args.only)

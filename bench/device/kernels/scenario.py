@@ -46,7 +46,9 @@ class ModelShape(ScenarioPart):
 
 
 class Sequences(ScenarioPart):
-    """`count` sequences alike: the last `queries` of `context` tokens are computed; one query is a decode."""
+    """`count` sequences alike: the last `queries` of `context` tokens are computed; one query is a
+    decode.
+    """
 
     count: Annotated[int, Field(ge=1, le=4096)]
     queries: Size = 1

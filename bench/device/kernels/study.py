@@ -153,7 +153,8 @@ def _checked(contest: Contest, contestant: Contestant, truth: Tensor) -> KernelR
     try:
         error = contest.error(contestant.result(), truth)
     except Exception as why:  # noqa: BLE001  compilers of kernels raise errors of their own
-        # Out of memory, a shape that it does not take, no code for this device: the others are still worth seeing.
+        # Out of memory, a shape that it does not take, no code for this device: the others are
+        # still worth seeing.
         return replace(row, right=False, absent=_words(why))
     return replace(row, right=error <= contest.bound, error=error, bound=contest.bound)
 

@@ -54,7 +54,9 @@ def product_on(device: torch.device, dtype: torch.dtype, model: ModelShape) -> S
 
 
 def sampling_of(kernels: Kernels) -> Sample:
-    """The executor's sampler on those kernels, jobs without penalties, columns brought to the device each time."""
+    """The executor's sampler on those kernels, jobs without penalties, columns brought to the
+    device each time.
+    """
 
     def sample(logits: Tensor, table: HandleTable, rows: Int64s) -> Tensor:
         bring, positions = brings_to(logits.device), np.asarray(table.columns["known"][rows])

@@ -37,7 +37,9 @@ LEAST_GAIN = 0.03
 """A smaller gain over the rule is as likely the machine's doing as the sizes'."""
 
 Timer = Callable[[AttentionSizes], float | None]
-"""Microseconds of a candidate; None for one that does not fit the device or computes something wrong."""
+"""Microseconds of a candidate; None for one that does not fit the device or computes something
+wrong.
+"""
 ROUNDS = 3
 
 
@@ -165,13 +167,16 @@ def tune(
     asked: Callable[[], None],
     make_timer: MakeTimer = measured,
 ) -> dict[SizeKey, Found]:
-    """The sizes of each case with each head size. `told` hears of each when it is found, `asked` of every timing."""
+    """The sizes of each case with each head size. `told` hears of each when it is found, `asked` of
+    every timing.
+    """
     found: dict[SizeKey, Found] = {}
     for head_dim in head_dims:
         sized = scenario.model_copy(update={"model": scenario.model.model_copy(update={"head_dim": head_dim})})
         for case in scenario.cases:
             key = size_key(place.dtype, head_dim, any(one.queries > 1 for one in case.sequences))
-            # Decodes alone are never cut as chunks are: timings of that would be noise, and noise would choose.
+            # Decodes alone are never cut as chunks are: timings of that would be noise, and noise
+            # would choose.
             mine = space if key.chunks else replace(space, chunk_split=())
             with torch.inference_mode():
                 best = search(sizes_by_rule(key), mine, make_timer(sized, case, place), asked)

@@ -68,7 +68,9 @@ class Deck:
         self._stage.executor.poll(None)
 
     def check(self, outcome: IterationOutcome | None) -> IterationOutcome:
-        """That every job got a token. Raises InvariantViolation: what was timed would not be what is said."""
+        """That every job got a token. Raises InvariantViolation: what was timed would not be what
+        is said.
+        """
         if outcome is None or len(outcome.handles) != len(self._handles):
             raise InvariantViolation("An iteration gave no token for some of its jobs.")
         return outcome
@@ -89,7 +91,9 @@ class Deck:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Nanoseconds of a whole step, from plan to tokens, and of its forward pass on the device: means over the row."""
+    """Nanoseconds of a whole step, from plan to tokens, and of its forward pass on the device:
+    means over the row.
+    """
 
     step_ns: float
     forward_ns: float

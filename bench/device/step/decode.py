@@ -73,7 +73,9 @@ def chunks_of(case: Prefill) -> list[tuple[int, int]]:
 
 
 def work_of_steps(model: LoadedModel, case: Decode) -> Work:
-    """Of one step, over all that are timed: contexts grow by a token a step, and the first step is not timed."""
+    """Of one step, over all that are timed: contexts grow by a token a step, and the first step is
+    not timed.
+    """
     return mean_work([decode_work(model, [case.context + 1 + step] * case.batch) for step in range(case.steps)])
 
 

@@ -1,8 +1,8 @@
 """How long the device has nothing to do while the engine's own loop decodes.
 
 Owns the engine that is put together for it, as a server's is, and the gaps between one iteration's
-end and the next one's begin. How many plans the engine keeps in flight does not matter: marks lie in
-the order of the device's work.
+end and the next one's begin. How many plans the engine keeps in flight does not matter: marks lie
+in the order of the device's work.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ _SEQUENCE = count()
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Of the iterations that count: nanoseconds from one end to the next, and the share of time without work."""
+    """Of the iterations that count: nanoseconds from one end to the next, and the share of time
+    without work.
+    """
 
     iteration_ns: float
     idle: float
@@ -66,7 +68,9 @@ def measure_idle(stage: Stage, case: Idle, rounds: int, told: Told) -> list[Row]
 
 
 def engine_iterations(stage: Stage, case: Idle, *, ahead: bool) -> list[Iteration]:
-    """The iterations of a new engine that decoded all jobs and nothing else, without the first `warm` of them."""
+    """The iterations of a new engine that decoded all jobs and nothing else, without the first
+    `warm` of them.
+    """
     executor, wanted = stage.executor, case.iterations
     params = EngineParams(max_batch=case.batch, run_ahead=ahead)
     cost = CorrectedCostModel(COST, OnlineCorrection())
@@ -96,7 +100,9 @@ def engine_iterations(stage: Stage, case: Idle, *, ahead: bool) -> list[Iteratio
 
 
 def loop_of(iterations: Sequence[Iteration]) -> Loop:
-    """From the end of the first iteration to that of the last; what lies in front of an iteration belongs to it."""
+    """From the end of the first iteration to that of the last; what lies in front of an iteration
+    belongs to it.
+    """
     whole = iterations[0].ended.ns_until(iterations[-1].ended)
     gaps = sum(max(0.0, before.ended.ns_until(after.begun)) for before, after in pairwise(iterations))
     return Loop(whole / (len(iterations) - 1), gaps / whole)

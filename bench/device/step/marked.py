@@ -24,7 +24,9 @@ class Mark(Protocol):
     """A point in the order of the device's work."""
 
     def ns_until(self, later: Mark) -> float:
-        """Nanoseconds from here to a later mark. The device must have come to it: call `Times.wait` first."""
+        """Nanoseconds from here to a later mark. The device must have come to it: call `Times.wait`
+        first.
+        """
         ...
 
 
@@ -32,7 +34,9 @@ class Times(Protocol):
     """The marks of one device."""
 
     def mark(self) -> Mark:
-        """A mark behind everything that the device has been given, in front of everything that it will be."""
+        """A mark behind everything that the device has been given, in front of everything that it
+        will be.
+        """
         ...
 
     def wait(self) -> None:

@@ -1,7 +1,7 @@
 """The same decode steps with and without KV moves beside them.
 
-Owns the rows of steps that take turns (without, out, in, both ways), by how much moves slow them, and
-what the moves reach of a copy's bandwidth.
+Owns the rows of steps that take turns (without, out, in, both ways), by how much moves slow them,
+and what the moves reach of a copy's bandwidth.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _DRY = 0.1
 
 
 def measure_moves(stage: Stage, case: Moves, rounds: int, told: Told) -> list[Row]:
-    """A line for each lane's step, and one for the rate of each direction by itself and of both at once."""
+    """A line for each lane's step, and one for the rate of each direction by itself and of both at
+    once.
+    """
     deck = Deck(stage, case.batch, case.context, case.most_tokens)
     places = places_of(stage, case)
     lanes = lanes_of(ahead=stage.ahead)
@@ -110,7 +112,9 @@ def _step_rows(case: Moves, taken: dict[str, list[float]]) -> list[Row]:
 def _rate_rows(
     case: Moves, rates: dict[Lane, list[float]], roofs: Sequence[dict[str, float]], dry: dict[Lane, int]
 ) -> list[Row]:
-    """Where there is no link the copy is one in memory, whose bandwidth counts a byte twice: read and written."""
+    """Where there is no link the copy is one in memory, whose bandwidth counts a byte twice: read
+    and written.
+    """
     rows = []
     for (name, direction), measured in rates.items():
         link = direction.value

@@ -1,4 +1,6 @@
-"""Which iterations of which model are measured, and what is hoped of each: the files of `scenarios/`."""
+"""Which iterations of which model are measured, and what is hoped of each: the files of
+`scenarios/`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ Share = Annotated[float, Field(gt=0)]
 
 
 class Decode(ScenarioPart):
-    """`batch` jobs of `context` tokens decode `steps` times. A step reaches `least` of its roofline."""
+    """`batch` jobs of `context` tokens decode `steps` times. A step reaches `least` of its
+    roofline.
+    """
 
     name: CaseName
     kind: Literal["decode"]
@@ -34,7 +38,9 @@ class Decode(ScenarioPart):
 
 
 class Prefill(ScenarioPart):
-    """A prompt of `tokens`, computed `chunk` tokens at a time. It shall reach `least` of its roofline."""
+    """A prompt of `tokens`, computed `chunk` tokens at a time. It shall reach `least` of its
+    roofline.
+    """
 
     name: CaseName
     kind: Literal["prefill"]
@@ -56,9 +62,9 @@ class Prefill(ScenarioPart):
 class Moves(ScenarioPart):
     """The same decode steps with and without KV on its way out, in and both.
 
-    Up to `in_flight` moves of `pages` pages go each way at a time. With moves both ways a step shall
-    take no more than `most_slower` of its time longer; moves one way shall reach `least_rate` of a
-    copy.
+    Up to `in_flight` moves of `pages` pages go each way at a time. With moves both ways a step
+    shall take no more than `most_slower` of its time longer; moves one way shall reach `least_rate`
+    of a copy.
     """
 
     name: CaseName
@@ -80,8 +86,8 @@ class Moves(ScenarioPart):
 class Idle(ScenarioPart):
     """The engine's own loop: `batch` jobs with prompts of `prompt` tokens decode for `iterations`.
 
-    The first `warm` do not count. Between iterations the device shall have nothing to do for no more
-    than `most` of the time.
+    The first `warm` do not count. Between iterations the device shall have nothing to do for no
+    more than `most` of the time.
     """
 
     name: CaseName
@@ -108,7 +114,9 @@ Case = Annotated[Decode | Prefill | Moves | Idle, Field(discriminator="kind")]
 
 
 class StepScenario(ScenarioPart):
-    """`model` is a preset, drawn in memory; bars are judged on the types of device that `bars_for` names."""
+    """`model` is a preset, drawn in memory; bars are judged on the types of device that `bars_for`
+    names.
+    """
 
     title: str
     model: str

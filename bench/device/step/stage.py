@@ -102,7 +102,9 @@ def _probes(device: torch.device, dtype: torch.dtype) -> dict[str, Probe]:
 
 
 def check_model(scenario: StepScenario) -> None:
-    """Raises InvalidSettings for a model that is no preset, and where jobs would be longer than its context."""
+    """Raises InvalidSettings for a model that is no preset, and where jobs would be longer than its
+    context.
+    """
     try:
         limit = preset_named(scenario.model).max_context_tokens
     except InvalidInput as bad:

@@ -1,6 +1,8 @@
-"""Every case of a scenario, one after the other on one model, and the speeds they were held against.
+"""Every case of a scenario, one after the other on one model, and the speeds they were held
+against.
 
-Owns the order of work, which targets apply here, and what becomes of a case that cannot be measured.
+Owns the order of work, which targets apply here, and what becomes of a case that cannot be
+measured.
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ PagesAndSlots = tuple[Int32s, Int32s]
 
 
 class Traffic:
-    """`places[direction]`: the pages and host slots of one move each, taken from its start until it has landed.
+    """`places[direction]`: the pages and host slots of one move each, taken from its start until it
+    has landed.
 
-    `dry`: how often, behind the first time, everything had landed before more was asked for, so that
-    nothing was on its way for a while.
+    `dry`: how often, behind the first time, everything had landed before more was asked for, so
+    that nothing was on its way for a while.
     """
 
     def __init__(

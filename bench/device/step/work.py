@@ -1,11 +1,11 @@
 """The least that an iteration must do: bytes that memory moves, products and sums.
 
-Of a decode step: every weight is read once, of the embedding a row a job, and the keys and values of
-each context (where a layer has a window, of that) are read, but for the newest token's, which are
-written. Of a prefill: products of every token with every weight, of the head with the last one, and
-scores and sums over the causal half of all pairs, 4 * heads * head_dim operations a pair. Behind the
-last layer's attention only rows whose logits are wanted go on. What lies between products, which a
-perfect kernel would keep on the chip, is not counted.
+Of a decode step: every weight is read once, of the embedding a row a job, and the keys and values
+of each context (where a layer has a window, of that) are read, but for the newest token's, which
+are written. Of a prefill: products of every token with every weight, of the head with the last one,
+and scores and sums over the causal half of all pairs, 4 * heads * head_dim operations a pair.
+Behind the last layer's attention only rows whose logits are wanted go on. What lies between
+products, which a perfect kernel would keep on the chip, is not counted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def mean_work(works: Sequence[Work]) -> Work:
 
 
 def weight_bytes(model: LoadedModel) -> int:
-    """Of all that a step reads of them: products and norms; tables of positions and biases are too small to count."""
+    """Of all that a step reads of them: products and norms; tables of positions and biases are too
+    small to count.
+    """
     weights = model.weights
     norms = [norm for layer in weights.layers for norm in (layer.attention_norm, layer.mlp_norm)]
     return _of_a_token(model) * model.dtype.itemsize + sum(norm.weight.nbytes for norm in norms)

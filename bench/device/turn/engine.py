@@ -1,6 +1,8 @@
-"""What an engine's own thread does in an iteration beside the forward pass, with a real model on a CPU.
+"""What an engine's own thread does in an iteration beside the forward pass, with a real model on a
+CPU.
 
-Owns the jobs (a batch that decodes and as many that wait), and the engine put together as a server's.
+Owns the jobs (a batch that decodes and as many that wait), and the engine put together as a
+server's.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def prepared(folder: Path) -> LoadedModel:
 
 
 def measure_engine(model: LoadedModel, batch: int, iterations: int) -> Iterator[Timing]:
-    """For each sampling all but the forward pass, then its parts, which end in what is in none of them.
+    """For each sampling all but the forward pass, then its parts, which end in what is in none of
+    them.
 
     Raises InvalidInput where the KV of `batch` jobs does not fit into memory.
     """
@@ -96,7 +99,9 @@ def decoded(
 
 
 def _jobs(count: int, vocabulary: int, sampling: SamplingParams, clock: Clock) -> tuple[Submitted, ...]:
-    """Prompts about `PROMPT_TOKENS` long, all different, so that pages run full in different iterations."""
+    """Prompts about `PROMPT_TOKENS` long, all different, so that pages run full in different
+    iterations.
+    """
     draw = np.random.default_rng(0)
     jobs = []
     for number in range(count):

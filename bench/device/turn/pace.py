@@ -19,7 +19,9 @@ from ...yardstick import Yardstick
 from .timing import Timing, timing_of
 
 TARGETS = {"fcfs": 5.0, "skipjoin": 5.0, "adaptive": 10.0}
-"""Units for a simulated second: where a unit is a millisecond, 5 are 200 times as fast as it passes."""
+"""Units for a simulated second: where a unit is a millisecond, 5 are 200 times as fast as it
+passes.
+"""
 HELP_TARGET = 500.0
 RUNS = 3
 _PAGE_TOKENS = 16

@@ -1,7 +1,7 @@
 """The engine of a server with a stopwatch around its parts.
 
-Owns the executor, the turn and the link of an engine process, each the real one whose steps are timed
-one by one by the CPU clock of the thread. It does not know which jobs run.
+Owns the executor, the turn and the link of an engine process, each the real one whose steps are
+timed one by one by the CPU clock of the thread. It does not know which jobs run.
 """
 
 from __future__ import annotations
@@ -121,9 +121,11 @@ class TimedTurn(Turn):
 
 
 class TimedLink(EngineEnd):
-    """The engine's end of a link whose other end is here as well: what was sent is read at once, and forgotten.
+    """The engine's end of a link whose other end is here as well: what was sent is read at once,
+    and forgotten.
 
-    Closed as soon as there are `wanted` iterations that count. Between some of them the yardstick is measured.
+    Closed as soon as there are `wanted` iterations that count. Between some of them the yardstick
+    is measured.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""How long one situation took, in units of a yardstick: the same on a slow machine and on a quick one."""
+"""How long one situation took, in units of a yardstick: the same on a slow machine and on a quick
+one.
+"""
 
 from __future__ import annotations
 

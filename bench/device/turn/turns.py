@@ -124,7 +124,8 @@ def unchanged(batch: int, live: int, turns: int, *, stop: tuple[str, ...] = ()) 
 
 def quarter(batch: int, live: int, turns: int) -> Timing:
     """A quarter of the batch ends in every turn, as many enter; other turns fill the queue."""
-    # Room for the prompts of a quarter of the batch in each turn, so that four cohorts follow each other.
+    # Room for the prompts of a quarter of the batch in each turn, so that four cohorts follow each
+    # other.
     share = batch // 4
     bench = Bench(batch, params=EngineParams(max_prefill_tokens=share * PAGE_TOKENS))
 
@@ -159,11 +160,12 @@ def arrivals(batch: int, live: int, params: EngineParams | None = None) -> Calla
 
 
 def queues(batch: int, short: int, long: int, turns: int) -> tuple[Timing, Timing]:
-    """The same change per turn before a short and a long queue: a short job comes, takes a long job's place, ends.
+    """The same change per turn before a short and a long queue: a short job comes, takes a long
+    job's place, ends.
 
     Long jobs join the second of two levels, whose quantum no job uses up: otherwise a longer queue
-    would also mean that more jobs take turns, and the change would not be equal. Both engines step in
-    turn, so that a slow minute of the machine slows both.
+    would also mean that more jobs take turns, and the change would not be equal. Both engines step
+    in turn, so that a slow minute of the machine slows both.
     """
     quantum_ns = COST.prompt_ns(512) - 1
     params = EngineParams(starvation="off", ladder=LadderParams(base_quantum_ns=quantum_ns, ratio=1000.0))
@@ -176,7 +178,9 @@ def queues(batch: int, short: int, long: int, turns: int) -> tuple[Timing, Timin
 
 
 def measure_turns(batch: int, live: int, queued: tuple[int, int], turns: int) -> Iterator[Timing]:
-    """Every situation as soon as it is done, the two queues last; each is timed for about `turns` turns."""
+    """Every situation as soon as it is done, the two queues last; each is timed for about `turns`
+    turns.
+    """
     yield unchanged(batch, live, turns)
     yield unchanged(batch, live, turns, stop=(STOP_STRING,))
     yield quarter(batch, live, turns)

@@ -1,1 +1,3 @@
-"""What happens to every HTTP request around its call: a noun each, in the order that `door.py` lists."""
+"""What happens to every HTTP request around its call: a noun each, in the order that `door.py`
+lists.
+"""

@@ -1,7 +1,8 @@
 """A line of the log for every request.
 
-Owns the line: method, path, status, time, request id, tenant and job. It is of the level debug, since a busy door has thousands a second, and holds
-nothing of a body, a token or a query. `door.py` lists it.
+Owns the line: method, path, status, time, request id, tenant and job. It is of the level debug,
+since a busy door has thousands a second, and holds nothing of a body, a token or a query. `door.py`
+lists it.
 """
 
 from __future__ import annotations

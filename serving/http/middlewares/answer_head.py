@@ -1,6 +1,7 @@
 """The head that every answer has.
 
-Owns the header Server, and that an answer to a body not read is the last of its connection. It knows no call. `door.py` lists it.
+Owns the header Server, and that an answer to a body not read is the last of its connection. It
+knows no call. `door.py` lists it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Middlewares around a handler, in aiohttp's form: each takes a request and the handler behind it.
 
-Owns the types and the joining. aiohttp joins them for its `Application` alone; the server below ours has one handler for all requests.
-`door.py` lists them and joins them once.
+Owns the types and the joining. aiohttp joins them for its `Application` alone; the server below
+ours has one handler for all requests. `door.py` lists them and joins them once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What becomes of an error of a call.
 
-Owns that each is answered in the one JSON shape, counted once, and told by the last event of a stream that has begun; and that what is not known
-goes to the log and not to the caller. Errors below HTTP's machinery are `../connection.py`'s. `door.py` lists it.
+Owns that each is answered in the one JSON shape, counted once, and told by the last event of a
+stream that has begun; and that what is not known goes to the log and not to the caller. Errors
+below HTTP's machinery are `../connection.py`'s. `door.py` lists it.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class Errors:
         self._refused = refused
 
     async def __call__(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
-        """The handler's answer, or the error's. Raises ConnectionError where there is no client to answer."""
+        """The handler's answer, or the error's. Raises ConnectionError where there is no client to
+        answer.
+        """
         try:
             return await handler(request)
         except (SkipjoinError, Refused) as error:
-            # With its traceback, or that of the error it was made of, it would be in a circle with this frame, and keep the request's bytes until
-            # the collector comes.
+            # With its traceback, or that of the error it was made of, it would be in a circle with
+            # this frame, and keep the request's bytes until the collector comes.
             said = error.with_traceback(None)
             said.__context__ = said.__cause__ = None
         except ConnectionError:
@@ -45,7 +48,8 @@ class Errors:
         except Exception:
             if request.transport is None:
                 raise ConnectionResetError("The client went.") from None
-            # The text of an unknown exception may hold anything: it goes to the log, not to the caller.
+            # The text of an unknown exception may hold anything: it goes to the log, not to the
+            # caller.
             log.exception("a call failed, request %s", request_id_of(request))
             said = InternalError("The server failed at this call; it is logged there.")
         plain = said.error if isinstance(said, Refused) else said

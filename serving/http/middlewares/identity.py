@@ -1,6 +1,7 @@
 """Who calls.
 
-Owns that the tenant of every call is known before anything of its body is read. Tokens are `Access`'s. `door.py` lists it; calls ask `tenant_of`.
+Owns that the tenant of every call is known before anything of its body is read. Tokens are
+`Access`'s. `door.py` lists it; calls ask `tenant_of`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _KEY = web.RequestKey("skipjoin.tenant", str)
 
 
 class Identity:
-    """Finds the tenant by the header Authorization; of a public path everybody is the default tenant."""
+    """Finds the tenant by the header Authorization; of a public path everybody is the default
+    tenant.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -1,6 +1,7 @@
 """Whether a request speaks our HTTP and means this machine.
 
-Owns the check of the version and of the Host. Nothing else of a request counts before. `door.py` lists it.
+Owns the check of the version and of the Host. Nothing else of a request counts before. `door.py`
+lists it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many calls are open at a time, and how long one may last.
 
-Owns the places of calls, shared among tenants, and the cap on a call's time. A public call takes no place. `door.py` lists it, and waits for it when
-the server stops.
+Owns the places of calls, shared among tenants, and the cap on a call's time. A public call takes no
+place. `door.py` lists it, and waits for it when the server stops.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from .routes import route_of
 
 
 class Places:
-    """Bounds open calls by `shares` and each by `cap_s` seconds. `on_full` is told when a call found no place."""
+    """Bounds open calls by `shares` and each by `cap_s` seconds. `on_full` is told when a call
+    found no place.
+    """
 
     def __init__(self, shares: Shares, cap_s: float, on_full: Callable[[], None]) -> None:
         self._shares = shares

@@ -1,6 +1,7 @@
 """A name for every request, for the log.
 
-Owns where it comes from: the caller's X-Request-Id where that is safe to write down, else a random one. `access_log.py` and `errors.py` write it.
+Owns where it comes from: the caller's X-Request-Id where that is safe to write down, else a random
+one. `access_log.py` and `errors.py` write it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which call a request is for.
 
-Owns the table of paths and methods, and which of them are public. It knows nothing of what a call does. `door.py` makes the table and lists it;
-a path that is not there is refused before the caller is asked who they are, as it says nothing of the server.
+Owns the table of paths and methods, and which of them are public. It knows nothing of what a call
+does. `door.py` makes the table and lists it; a path that is not there is refused before the caller
+is asked who they are, as it says nothing of the server.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _KEY = web.RequestKey("skipjoin.route", Route)
 
 
 class Routes:
-    """Finds the route of a request: `table` by path and method; a path of it that ends with / has whatever is below it, and not itself."""
+    """Finds the route of a request: `table` by path and method; a path of it that ends with / has
+    whatever is below it, and not itself.
+    """
 
     def __init__(self, table: Mapping[str, Mapping[str, Route]]) -> None:
         self._table = table

@@ -1,7 +1,8 @@
 """What OpenAI's calls answer, as schemas.
 
-Owns the shapes that `../openapi.py` publishes. Answers are made by `answer.py` as plain dictionaries, since a busy door makes thousands of chunks a
-second; a test holds every kind of them to these schemas.
+Owns the shapes that `../openapi.py` publishes. Answers are made by `answer.py` as plain
+dictionaries, since a busy door makes thousands of chunks a second; a test holds every kind of them
+to these schemas.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class CompletionChoice(AnswerSchema):
 
 
 class Completion(AnswerSchema):
-    """A completion, or a chunk of its stream. `usage` is in the whole, and in a last chunk without a choice where it was asked for."""
+    """A completion, or a chunk of its stream. `usage` is in the whole, and in a last chunk without
+    a choice where it was asked for.
+    """
 
     id: str
     object: Literal["text_completion"]
@@ -120,7 +123,9 @@ class ChatChunkChoice(AnswerSchema):
 
 
 class ChatCompletionChunk(AnswerSchema):
-    """A chunk of a chat's stream. `usage` is in a last chunk without a choice, where it was asked for."""
+    """A chunk of a chat's stream. `usage` is in a last chunk without a choice, where it was asked
+    for.
+    """
 
     id: str
     object: Literal["chat.completion.chunk"]

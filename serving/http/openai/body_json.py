@@ -1,7 +1,8 @@
 """The JSON of a request's body.
 
-Owns that bytes become one JSON object within bounded time, whatever numbers, depth or count of values they spell. It knows no field.
-`calls.py` reads with it, before the schemas look at the object.
+Owns that bytes become one JSON object within bounded time, whatever numbers, depth or count of
+values they spell. It knows no field. `calls.py` reads with it, before the schemas look at the
+object.
 """
 
 from __future__ import annotations
@@ -36,14 +37,16 @@ def read_body(data: bytes | bytearray) -> Body:
 
 
 def check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
-    """Raise InvalidInput or NeverFits for more values than a prompt of at most `prompt_tokens` tokens and a request around it need.
+    """Raise InvalidInput or NeverFits for more values than a prompt of at most `prompt_tokens`
+    tokens and a request around it need.
 
     A value costs far more than its bytes.
     """
     most = prompt_tokens + _BESIDE_PROMPT
     if max(_marks(data)) <= most:
         return
-    # Commas and brackets in text are no values: count again without the strings, unless there are more strings than any request has.
+    # Commas and brackets in text are no values: count again without the strings, unless there are
+    # more strings than any request has.
     bare = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     strings = bare.count(b'"') // 2
     commas, brackets = _marks(b"".join(bare.split(b'"')[::2])) if strings <= most else (strings, 0)

@@ -1,7 +1,8 @@
 """Completions over HTTP: OpenAI's two calls, whole or as server-sent events.
 
-Owns the way from a request to a job and from the job's chunks to the answer. It checks nothing that `Jobs` checks, shapes nothing that
-`answer.py` shapes, and what it means when the client goes is `Following`'s. `../door.py` routes to it.
+Owns the way from a request to a job and from the job's chunks to the answer. It checks nothing that
+`Jobs` checks, shapes nothing that `answer.py` shapes, and what it means when the client goes is
+`Following`'s. `../door.py` routes to it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ _BREATH_S = 0.02
 
 @dataclass(slots=True, eq=False)
 class OpenAiCalls:
-    """The handlers; each takes a request whose tenant is known. The model answers to all of `names`, the first is the usual one."""
+    """The handlers; each takes a request whose tenant is known. The model answers to all of
+    `names`, the first is the usual one.
+    """
 
     jobs: Jobs
     tokenizer: Tokenizer
@@ -56,7 +59,9 @@ class OpenAiCalls:
         self.following = Following(self.jobs, "the connection broke")
 
     def called(self, name: str | None) -> str:
-        """The name by which a request calls the model, the usual one where it names none. Raises NotFound."""
+        """The name by which a request calls the model, the usual one where it names none. Raises
+        NotFound.
+        """
         if name is None:
             return self.names[0]
         if name not in self.names:
@@ -100,7 +105,9 @@ class OpenAiCalls:
             raise
 
     async def _taken_in(self, request: web.BaseRequest, tenant: TenantId, *, chat: bool) -> tuple[JobView, str, Wish]:
-        """The stored job, the model's name and how the answer shall look. The request's bytes are held here and no longer."""
+        """The stored job, the model's name and how the answer shall look. The request's bytes are
+        held here and no longer.
+        """
         facts = self.jobs.engine()
         # Who names the request will come back for it: its job outlives the connection.
         key = request.headers.get(IDEMPOTENCY)
@@ -118,7 +125,8 @@ class OpenAiCalls:
         understand = chat_asked if chat else completion_asked
         if len(data) < _LARGE_BYTES:
             return understand(read_body(data), self.defaults, cancel_on_disconnect=not named)
-        # Each step holds the event loop for some milliseconds: others get some turns, not one, between two of them.
+        # Each step holds the event loop for some milliseconds: others get some turns, not one,
+        # between two of them.
         async with self.in_line.turn(tenant):
             check_values(data, job_tokens)
             await asyncio.sleep(_BREATH_S)
@@ -127,7 +135,9 @@ class OpenAiCalls:
             return understand(body, self.defaults, cancel_on_disconnect=not named)
 
     async def _going(self, job: JobView, tenant: TenantId) -> Unavailable:
-        """What a client is told when the server goes before its job is done. One that did not name its request cannot come back for it."""
+        """What a client is told when the server goes before its job is done. One that did not name
+        its request cannot come back for it.
+        """
         if not job.cancel_on_disconnect:
             return Unavailable(
                 "The server is going down and keeps the job. Send the request again with the same Idempotency-Key."

@@ -1,8 +1,10 @@
-"""The messages of a conversation: what OpenAI's clients send, as the turns that a chat template takes.
+"""The messages of a conversation: what OpenAI's clients send, as the turns that a chat template
+takes.
 
-Owns the schemas of a message and of its parts, and the reading of them. A body may hold thousands of messages and a hundred thousand parts, so they
-are checked where they lie: pydantic, which publishes the schemas, would make an object of each and take three times as long.
-`schema.py` has the field that they stand in.
+Owns the schemas of a message and of its parts, and the reading of them. A body may hold thousands
+of messages and a hundred thousand parts, so they are checked where they lie: pydantic, which
+publishes the schemas, would make an object of each and take three times as long. `schema.py` has
+the field that they stand in.
 """
 
 from __future__ import annotations

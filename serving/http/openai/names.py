@@ -1,6 +1,7 @@
 """Our fields' names as OpenAI's clients write them.
 
-Owns the table of sampling fields and the renaming of errors. It knows no shape of a value. `request.py`, `answer.py` and `calls.py` use it.
+Owns the table of sampling fields and the renaming of errors. It knows no shape of a value.
+`request.py`, `answer.py` and `calls.py` use it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def name_here(field: str | None) -> str | None:
 
 
 def as_sent(error: InvalidInput, sent: Mapping[str, str]) -> InvalidInput:
-    """The error with the name that the request has for the field, in its message too; `sent` is that of `OpenAIRequest`."""
+    """The error with the name that the request has for the field, in its message too; `sent` is
+    that of `OpenAIRequest`.
+    """
     ours = (error.field or "").removeprefix("sampling.")
     theirs = sent.get(ours, ours)
     if theirs == ours:

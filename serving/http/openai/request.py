@@ -1,7 +1,7 @@
 """What an OpenAI request body asks, as a JobSpec.
 
-Owns what the fields of the schemas mean for a job and for the look of its answer. Shapes are checked by `schema.py` before, bounds by
-SamplingParams and the intake. `calls.py` calls it.
+Owns what the fields of the schemas mean for a job and for the look of its answer. Shapes are
+checked by `schema.py` before, bounds by SamplingParams and the intake. `calls.py` calls it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIRequest:
-    """A request understood: the job, the model it names, and how the answer shall look. `sent` has our fields' names in the request."""
+    """A request understood: the job, the model it names, and how the answer shall look. `sent` has
+    our fields' names in the request.
+    """
 
     spec: JobSpec
     model: str | None

@@ -1,7 +1,8 @@
 """How the schemas of requests check a value, and what they say of one that does not fit.
 
-Owns the base of all schemas of requests, the annotations of their fields, and the one sentence that becomes of pydantic's errors, which a caller
-never sees. It knows no field; `schema.py` declares them.
+Owns the base of all schemas of requests, the annotations of their fields, and the one sentence that
+becomes of pydantic's errors, which a caller never sees. It knows no field; `schema.py` declares
+them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ Ignored = Annotated[Any, WithJsonSchema({"description": "Taken, and without effe
 class Unfit(ValueError):
     """A value that does not fit. In `sentence`, {field} is the field as the caller wrote it.
 
-    `inside` leads from the value to what is meant in it. The base gets no text: pydantic would have to spell what a caller wrote.
+    `inside` leads from the value to what is meant in it. The base gets no text: pydantic would have
+    to spell what a caller wrote.
     """
 
     def __init__(self, sentence: str, *inside: int | str, limit: str | None = None) -> None:
@@ -49,7 +51,9 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Annotation: what is said of a value that is not of the type, in place of all that pydantic found in it."""
+    """Annotation: what is said of a value that is not of the type, in place of all that pydantic
+    found in it.
+    """
 
     sentence: str
 
@@ -61,7 +65,9 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class FirstFault:
-    """Annotation of a list: the first item that does not fit ends the check. A caller may send a million of them."""
+    """Annotation of a list: the first item that does not fit ends the check. A caller may send a
+    million of them.
+    """
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = cast(core_schema.ListSchema, handler(source))
@@ -71,9 +77,11 @@ class FirstFault:
 
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class Only:
-    """Annotation: the field is taken with one of `values`, which change nothing, or null. Of one among flags, another kind of value is told so.
+    """Annotation: the field is taken with one of `values`, which change nothing, or null. Of one
+    among flags, another kind of value is told so.
 
-    Each is equal to itself alone: `typing` keeps one of equal annotations, and Only(1) would be Only(True).
+    Each is equal to itself alone: `typing` keeps one of equal annotations, and Only(1) would be
+    Only(True).
     """
 
     values: tuple[Any, ...]
@@ -84,7 +92,9 @@ class Only:
         object.__setattr__(self, "flag", flag)
 
     def fault(self, value: object) -> str | None:
-        """The sentence for a value that is not taken. Equal is equal as JSON: 1 and 1.0 are one number, and true is none."""
+        """The sentence for a value that is not taken. Equal is equal as JSON: 1 and 1.0 are one
+        number, and true is none.
+        """
         if value is None or any(_same(value, plain) for plain in self.values):
             return None
         return FLAG if self.flag and not isinstance(value, bool) else NOT_HERE
@@ -127,7 +137,8 @@ class RequestSchema(BaseModel):
 
     @classmethod
     def check(cls, value: Any, *inside: int | str) -> None:
-        """Raise Unfit for what is no such object, and for its first name that is not known, or not taken with its value.
+        """Raise Unfit for what is no such object, and for its first name that is not known, or not
+        taken with its value.
 
         `inside` leads to the value. pydantic would list every unknown name of a million.
         """
@@ -152,7 +163,9 @@ class RequestSchema(BaseModel):
 
     @classmethod
     def read(cls, body: dict[str, Any]) -> Self:
-        """The body as this schema has it. Raises InvalidInput naming the field as the caller wrote it."""
+        """The body as this schema has it. Raises InvalidInput naming the field as the caller wrote
+        it.
+        """
         try:
             return cls.model_validate(body)
         except ValidationError as error:
@@ -175,7 +188,9 @@ def _path(first: int | str, *others: int | str) -> str:
 
 
 def unpointed(value: Any) -> Any:
-    """A whole number that was written with a point, such as 16.0, as the number it is; anything else as it came."""
+    """A whole number that was written with a point, such as 16.0, as the number it is; anything
+    else as it came.
+    """
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -1,8 +1,10 @@
 """What OpenAI's two calls take: every field of their bodies, by the name that callers write.
 
-Owns which fields there are, of what type, which are known and without effect, and which are taken only with a value that changes nothing. Bounds of
-numbers are those of `SamplingParams` and of the intake, which say them in their own sentences: such a field is declared here and not checked here
-(SkipValidation). `request.py` makes jobs of the values; `../openapi.py` publishes the schemas; docs/wire.md has a table of the fields.
+Owns which fields there are, of what type, which are known and without effect, and which are taken
+only with a value that changes nothing. Bounds of numbers are those of `SamplingParams` and of the
+intake, which say them in their own sentences: such a field is declared here and not checked here
+(SkipValidation). `request.py` makes jobs of the values; `../openapi.py` publishes the schemas;
+docs/wire.md has a table of the fields.
 """
 
 from __future__ import annotations

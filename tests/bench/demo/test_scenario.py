@@ -1,4 +1,6 @@
-"""Scenario files: what ships, what a file says, what is wrong with one, and how many jobs a slow machine gets."""
+"""Scenario files: what ships, what a file says, what is wrong with one, and how many jobs a slow
+machine gets.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,8 @@ def test_the_first_that_ships_has_the_bars_and_they_are_two() -> None:
 @pytest.mark.parametrize("measured", [_measured(3.35e5, 5.87e5, 2.4e3), _measured(3.18e5, 3.99e5, 1.6e3)])
 @pytest.mark.parametrize("requests", [185, 195, 196, 200])
 def test_few_jobs_more_or_less_do_not_change_who_goes_first(measured: Profile, requests: int) -> None:
-    # A runner that only yields to a rival four times smaller is in the way of the short jobs here in one run of eight: then the ratio is 0.7 to 0.9.
+    # A runner that only yields to a rival four times smaller is in the way of the short jobs here
+    # in one run of eight: then the ratio is 0.7 to 0.9.
     scenario = load_scenario(FOLDER / "1-many-short-few-long.toml")
     machine, jobs = scenario.machine(measured), scenario.workload(requests)
     jobs = jobs.at_rate(scenario.load * drain_rate(machine, jobs))
@@ -145,7 +148,8 @@ def test_fitted_keeps_all_jobs_where_there_is_time(ours: Scenario, profile: Prof
     jobs, rate = ours.fitted(profile, 1e6)
     assert len(jobs) == 80
     assert (jobs.output_tokens == ours.workload().output_tokens).all()
-    # Four jobs at a time, 30 tokens each at a little over 10 ms: about 13 a second, a little less for the prompts.
+    # Four jobs at a time, 30 tokens each at a little over 10 ms: about 13 a second, a little less
+    # for the prompts.
     assert 10 < rate < 13
     expected = ours.workload().at_rate(1.2 * rate)
     assert (jobs.arrival_ns == expected.arrival_ns).all()

@@ -1,4 +1,6 @@
-"""The same benchmark of two checkouts by turns: which figures are one, what is slower, and a run of this code against itself."""
+"""The same benchmark of two checkouts by turns: which figures are one, what is slower, and a run of
+this code against itself.
+"""
 
 from __future__ import annotations
 

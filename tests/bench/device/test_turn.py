@@ -1,4 +1,6 @@
-"""The engine's own work beside a forward pass: laps that add up, iterations that are what they are said to be, bars that can fail."""
+"""The engine's own work beside a forward pass: laps that add up, iterations that are what they are
+said to be, bars that can fail.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def test_virtual_time_and_the_command_have_a_line_each() -> None:
 
 
 def test_a_slow_machine_is_no_regression_and_a_quick_one_hides_none() -> None:
-    """The same work in twice the time where fixed work takes twice the time; half as much more work on a machine twice as quick."""
+    """The same work in twice the time where fixed work takes twice the time; half as much more work
+    on a machine twice as quick.
+    """
     slow, quick = timing_of("a", [4_000_000], 2.0, 2.0), timing_of("a", [1_500_000], 0.5, 2.0)
     assert (slow.units, slow.holds) == (2.0, True)
     assert (quick.units, quick.holds) == (3.0, False)

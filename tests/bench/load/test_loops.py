@@ -1,4 +1,6 @@
-"""The open loop: requests go at their times whatever becomes of them, and latencies count from those times."""
+"""The open loop: requests go at their times whatever becomes of them, and latencies count from
+those times.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ def test_a_refusal_is_an_answer(kind: str, asked: Asked, said: str, server: OwnS
 def test_preemptions_and_moves_are_told(server: OwnServer) -> None:
     async def load(target: Target) -> tuple[list[Answered], int]:
         before = await target.bytes_moved()
-        # Two long jobs fill the KV; short ones, some of which come while these decode, rank better and need the room.
+        # Two long jobs fill the KV; short ones, some of which come while these decode, rank better
+        # and need the room.
         asked = [asyncio.create_task(target.ask(_asked(number, 280, range(200)))) for number in range(2)]
         for wave in range(6):
             await asyncio.sleep(0.05)

@@ -1,4 +1,6 @@
-"""One run of a matrix: windows of a trace, spread arrivals, what identifies a run and what its line holds."""
+"""One run of a matrix: windows of a trace, spread arrivals, what identifies a run and what its line
+holds.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ def test_spread_arrivals_stay_in_their_step(trace: Jobs) -> None:
     moved = spread(raw, 3.0, seed=1)
     assert moved[0] == 0
     assert (np.diff(moved) >= 0).all() and len(set(moved.tolist())) == len(raw)
-    # Known to three seconds before, and the first of them is 0 now: nobody is further off than that.
+    # Known to three seconds before, and the first of them is 0 now: nobody is further off than
+    # that.
     assert (np.abs(moved - raw) < 3 * 10**9).all()
     assert (spread(raw, 3.0, seed=1) == moved).all()
     assert (spread(raw, 3.0, seed=2) != moved).any()

@@ -1,4 +1,6 @@
-"""`skipjoin bench matrix` and `bench report` as a person calls them: run, go on, what is left out, bad input, the page."""
+"""`skipjoin bench matrix` and `bench report` as a person calls them: run, go on, what is left out,
+bad input, the page.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,8 @@ def test_a_matrix_that_is_stopped_leaves_nobody_and_goes_on(
 ) -> None:
     words = ["--scenario", str(mine), "--out", str(tmp_path / "out"), "--jobs", "2", "--batches", "4,5,6,7,8,9"]
     command = [sys.executable, "-m", "skipjoin.cli", "bench", "matrix", *words]
-    # Whoever holds the other end of its standard error is still there: reading it to the end waits for the last of them.
+    # Whoever holds the other end of its standard error is still there: reading it to the end waits
+    # for the last of them.
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     file = tmp_path / "out" / "results.jsonl"
     for _ in range(600):
@@ -234,7 +237,8 @@ def test_what_ships_can_be_planned(name: str, traces: int, runs: int) -> None:
     ]
 
 
-# the report ---------------------------------------------------------------------------------------------------------
+# the report
+# ---------------------------------------------------------------------------------------------------------
 class _Reader(HTMLParser):
     """Tags that are open, and what a page refers to."""
 

@@ -1,4 +1,6 @@
-"""The dial as an axis of a matrix: names, keys, what is simulated, and how the report draws it beside others' fronts."""
+"""The dial as an axis of a matrix: names, keys, what is simulated, and how the report draws it
+beside others' fronts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What CTranslate2's runner keeps of converted models; the converter itself lives in the peer's environment."""
+"""What CTranslate2's runner keeps of converted models; the converter itself lives in the peer's
+environment.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from skipjoin.model.presets import init_model
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders that were converted. What is converted is not the matter here, so copying stands for it."""
+    """The folders that were converted. What is converted is not the matter here, so copying stands
+    for it.
+    """
     calls: list[str] = []
 
     class Converter:

@@ -1,4 +1,6 @@
-"""`skipjoin bench engine`: our engine and Transformers in processes of their own, the arithmetic, bad input."""
+"""`skipjoin bench engine`: our engine and Transformers in processes of their own, the arithmetic,
+bad input.
+"""
 
 from __future__ import annotations
 

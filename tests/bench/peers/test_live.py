@@ -1,4 +1,6 @@
-"""`skipjoin bench live`: our own server in the part of the peer, its bad days, the file of visits, the arithmetic."""
+"""`skipjoin bench live`: our own server in the part of the peer, its bad days, the file of visits,
+the arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,8 @@ def test_a_port_that_is_taken(ourselves: str, scenario: Path, capsys: pytest.Cap
     assert free_port(port) == port
 
 
-# a peer's server ----------------------------------------------------------------------------------------------------
+# a peer's server
+# ----------------------------------------------------------------------------------------------------
 def _server(source: str, folder: Path, port: int) -> PeerServer:
     return PeerServer("it", [sys.executable, "-c", source], clean_environment(1), folder / "it.log", port)
 
@@ -226,7 +229,9 @@ def _marked(mark: str) -> list[int]:
 
 
 def _soon(holds: Callable[[], bool], seconds: int = 60) -> bool:
-    """Whether it comes true in time. A process has no command line for a moment while it starts, and is seen until it is reaped when it ends."""
+    """Whether it comes true in time. A process has no command line for a moment while it starts,
+    and is seen until it is reaped when it ends.
+    """
     limit_ns = MonotonicClock().now_ns() + seconds * 10**9
     while not (held := holds()) and MonotonicClock().now_ns() < limit_ns:
         sleep_s(0.02)
@@ -250,7 +255,9 @@ def _soon_none(mark: str) -> bool:
 def test_an_end_from_outside_leaves_no_process(
     number: signal.Signals, shell: tuple[str, ...], scenario: Path, tmp_path: Path
 ) -> None:
-    """The whole command, while it waits for a server that never gets ready. What a script leaves in the background ignores Ctrl-C."""
+    """The whole command, while it waits for a server that never gets ready. What a script leaves in
+    the background ignores Ctrl-C.
+    """
     mark = str(tmp_path / "mark")
     source = f"""
 import sys
@@ -274,7 +281,8 @@ sys.exit(main(["bench", "live", "--peer", "endless", "--scenario", {str(scenario
     environment = own_environment() | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     words = [*shell, sys.executable, "-c", source]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    # The command itself holds the mark too, in the source that it was given; the server says that it is up when it has started what it starts.
+    # The command itself holds the mark too, in the source that it was given; the server says that
+    # it is up when it has started what it starts.
     log = tmp_path / "cache" / "skipjoin" / "peers" / "endless" / "last.log"
     assert _soon(
         lambda: process.poll() is not None or (log.exists() and log.read_text() != "" and len(_marked(mark)) == 3)
@@ -286,7 +294,8 @@ sys.exit(main(["bench", "live", "--peer", "endless", "--scenario", {str(scenario
     assert _soon_none(mark)
 
 
-# arithmetic ---------------------------------------------------------------------------------------------------------
+# arithmetic
+# ---------------------------------------------------------------------------------------------------------
 def _line(system: str, repeat: int, *, jct: float | None, rate: float, failed: int = 0) -> dict[str, Any]:
     result = {"mean_jct_s": jct, "p99_jct_s": jct, "mean_ttft_s": jct, "output_token_throughput": rate}
     common = {"failed": failed, "first_failure": "no" if failed else None, "trustworthy": not failed, "lag_p99_ms": 1.0}

@@ -1,4 +1,6 @@
-"""Peers: what is pinned, installed, told; and the processes that speak for them, on their good and bad days."""
+"""Peers: what is pinned, installed, told; and the processes that speak for them, on their good and
+bad days.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def _wheel(folder: Path) -> Path:
 
 @pytest.fixture
 def handmade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Peer:
-    """A peer that is installed from a file, without what it asks for; `rest` is its list of the rest."""
+    """A peer that is installed from a file, without what it asks for; `rest` is its list of the
+    rest.
+    """
     pinned = tmp_path / "pinned"
     pinned.mkdir()
     monkeypatch.setattr(catalogue, "REQUIREMENTS", pinned)
@@ -204,7 +208,8 @@ def test_the_words_that_start_a_server(tmp_path: Path) -> None:
     assert (flags["--model"], flags["--port"], flags["--max-num-seqs"]) == (str(tmp_path), "1234", "16")
 
 
-# runners ------------------------------------------------------------------------------------------------------------
+# runners
+# ------------------------------------------------------------------------------------------------------------
 def _runner(source: str, folder: Path) -> Runner:
     return Runner("it", [sys.executable, "-c", source], clean_environment(1), folder / "it.log")
 
@@ -383,7 +388,9 @@ os.kill(os.getpid(), 9)
 
 
 def test_nothing_that_a_peer_started_outlives_a_killed_measurement(tmp_path: Path) -> None:
-    """It and its own processes, which nobody asked to die with their parent; stopped, as peers are while others are measured."""
+    """It and its own processes, which nobody asked to die with their parent; stopped, as peers are
+    while others are measured.
+    """
     words = [sys.executable, "-c", KILLED, str(tmp_path / "it.log"), PARENT]
     done = subprocess.run(words, env=own_environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -23,7 +23,8 @@ def test_every_client_of_every_kill_is_counted_and_waited_for_the_start(tmp_path
     assert told == ["cold start", "warm start", "kill 1 of 2", "kill 2 of 2"]
     log = (tmp_path / "warm" / "server.log").read_text()
     assert log.count("took over") == 2
-    # A client's wait holds the death, the fork and the start: never less than one tick of the simulated model.
+    # A client's wait holds the death, the fork and the start: never less than one tick of the
+    # simulated model.
     assert min(report.waits_s) > 0.005
 
 

@@ -1,4 +1,6 @@
-"""`skipjoin bench fidelity`: runs of our own making, whose truth is a cost model, are replayed, refitted and told apart from wrong ones."""
+"""`skipjoin bench fidelity`: runs of our own making, whose truth is a cost model, are replayed,
+refitted and told apart from wrong ones.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def served(cost: CostModel, setup: Setup = SETUP, count: int = 80) -> MeasuredRu
 
 
 def written(path: Path, run: MeasuredRun, *, slower: float = 1.0) -> None:
-    """The run as a file of requests, all its latencies `slower` times as long, on clocks that start elsewhere."""
+    """The run as a file of requests, all its latencies `slower` times as long, on clocks that start
+    elsewhere.
+    """
     lines = []
     for at in range(len(run)):
         arrived_s = float(run.arrival_ns[at]) / 1e9
@@ -85,7 +89,8 @@ def tables(tmp_path: Path) -> Path:
     return tmp_path
 
 
-# reading ------------------------------------------------------------------------------------------------------------
+# reading
+# ------------------------------------------------------------------------------------------------------------
 def test_a_run_reads_back_on_one_clock(tmp_path: Path) -> None:
     run, path = served(TRUTH), tmp_path / f"name{REQUESTS}"
     written(path, run)
@@ -134,7 +139,8 @@ def test_a_malformed_run_is_refused_by_line_and_field(
     assert caught.value.field == field
 
 
-# replaying ----------------------------------------------------------------------------------------------------------
+# replaying
+# ----------------------------------------------------------------------------------------------------------
 def test_iterations_of_a_replay_take_what_the_model_says_and_keep_to_the_flags() -> None:
     replayed = replay(TRUTH, wanted(), SETUP)
     rows = [step.row for step in replayed.steps]
@@ -165,7 +171,8 @@ def test_coefficients_come_back_from_the_times_of_the_first_half_alone() -> None
     )
 
 
-# the command --------------------------------------------------------------------------------------------------------
+# the command
+# --------------------------------------------------------------------------------------------------------
 def test_a_true_run_holds_and_is_written_down(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(tables / f"other{REQUESTS}", served(TRUTH))  # no tables: its first half is fitted
     out = tables / "figures.json"

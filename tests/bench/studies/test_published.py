@@ -1,4 +1,6 @@
-"""`skipjoin bench published`: a small CSV of published points of our own making, read, drawn again and compared."""
+"""`skipjoin bench published`: a small CSV of published points of our own making, read, drawn again
+and compared.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ CURVES = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with published points and a trace in which a few long jobs stand in the way of many short ones."""
+    """A folder with published points and a trace in which a few long jobs stand in the way of many
+    short ones.
+    """
     lines = [f"{','.join(key)},{rate},{latency}," for key, points in CURVES.items() for rate, latency in points]
     lines.append("overall.pdf,sharegpt OPT-13B,vLLM,2.0,0.66,clipped at plot border")
     (tmp_path / "published").mkdir()

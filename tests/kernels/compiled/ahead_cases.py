@@ -1,4 +1,6 @@
-"""Launches that are compiled for a device that is not here, with the signature and sizes that the launcher would use."""
+"""Launches that are compiled for a device that is not here, with the signature and sizes that the
+launcher would use.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,15 @@ from skipjoin.kernels.sampling import COLUMNS, SamplingColumns, columns_of
 
 MODULES = (attention, gate, norm, sampling, slots, staging)
 SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
-"""Shared memory that one block may have, by compute capability (CUDA programming guide, technical specifications)."""
+"""Shared memory that one block may have, by compute capability (CUDA programming guide, technical
+specifications).
+"""
 
 
 def _form(kernel, args, kwargs):
-    """Signature, constants and attributes of a launch: whole numbers and addresses that 16 divides are known to be such."""
+    """Signature, constants and attributes of a launch: whole numbers and addresses that 16 divides
+    are known to be such.
+    """
     names = set(kernel.arg_names)
     bound = inspect.signature(kernel.fn).bind(*args, **{key: value for key, value in kwargs.items() if key in names})
     signature, constants, attributes = {}, {}, {}
@@ -157,7 +163,9 @@ def _shape(model, dtype):
 
 
 def variants(capability, dtype, model):
-    """Compiles every form that a model needs; gives what was told on the way and the kernels of each form."""
+    """Compiles every form that a model needs; gives what was told on the way and the kernels of
+    each form.
+    """
     told, found = [], {}
     with _compiling(capability) as compiled:
 
@@ -191,7 +199,9 @@ def watching() -> Iterator[set]:
 
 
 def not_compiled(dtype, model, seed, without=""):
-    """What batches of any size would still compile after the start: [] when the list is whole. `without`: a form that is left out."""
+    """What batches of any size would still compile after the start: [] when the list is whole.
+    `without`: a form that is left out.
+    """
     shape = _shape(model, dtype)
     random = np.random.default_rng(seed)
     with watching() as ready:

@@ -21,7 +21,9 @@ LAYERS, LAYER = 2, 1
 
 
 class World:
-    """NaN wherever no sequence has a token; sequence i has `contexts[i]` tokens in random pages, its last `counts[i]` are queries."""
+    """NaN wherever no sequence has a token; sequence i has `contexts[i]` tokens in random pages,
+    its last `counts[i]` are queries.
+    """
 
     def __init__(self, device, dtype, heads, kv_heads, head_dim, page_tokens, contexts, counts, seed):
         torch.manual_seed(seed)

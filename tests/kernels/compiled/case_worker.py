@@ -1,7 +1,9 @@
-"""A process that runs cases of one form: interpreted on the CPU, compiled on a device, or compiled for a device that is not here.
+"""A process that runs cases of one form: interpreted on the CPU, compiled on a device, or compiled
+for a device that is not here.
 
-Owns the loop over requests, one JSON object a line. Triton decides when it is imported whether kernels are interpreted, so each form has a process
-of its own and the rest of the suite stays as it is. conftest.py starts it; the cases lie beside it.
+Owns the loop over requests, one JSON object a line. Triton decides when it is imported whether
+kernels are interpreted, so each form has a process of its own and the rest of the suite stays as it
+is. conftest.py starts it; the cases lie beside it.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def main() -> None:
 
 
 def _round_to_bfloat16() -> None:
-    """Let the interpreter round float32 to bfloat16 as a device does: it cuts the digits off, an error twice as large."""
+    """Let the interpreter round float32 to bfloat16 as a device does: it cuts the digits off, an
+    error twice as large.
+    """
     import numpy as np
     import torch
     import triton.language as tl

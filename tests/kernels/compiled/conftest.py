@@ -1,4 +1,6 @@
-"""Runs every case interpreted on the CPU and, where there is one, on a CUDA device; and asks the compiler without a device."""
+"""Runs every case interpreted on the CPU and, where there is one, on a CUDA device; and asks the
+compiler without a device.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def compiler(tmp_path_factory):
 
 @pytest.fixture(scope="session", params=["interpreted", pytest.param("device", marks=pytest.mark.gpu)])
 def run(request):
-    """run(case, ...) computes a case and fails where it differs from its reference by more than it may."""
+    """run(case, ...) computes a case and fails where it differs from its reference by more than it
+    may.
+    """
     if request.param == "interpreted":
         worker, device = request.getfixturevalue("interpreter"), "cpu"
     else:

@@ -1,4 +1,6 @@
-"""A whole decoder through the compiled kernels, against the same one through the references: admitted, chunked, decoded, preempted, moved."""
+"""A whole decoder through the compiled kernels, against the same one through the references:
+admitted, chunked, decoded, preempted, moved.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ SAMPLING = (
 
 
 def jobs_of(executor, vocabulary, drawn):
-    """Five jobs, three at a time, whoever ran leaves for the host while another waits; prompts in chunks of seven. With
-    `drawn` each asks for its next token in a way of its own."""
+    """Five jobs, three at a time, whoever ran leaves for the host while another waits; prompts in
+    chunks of seven. With `drawn` each asks for its next token in a way of its own.
+    """
     source = random.Random(4)
     lengths = (1, 9, 23, 14, 6)
     asked = SAMPLING if drawn else SAMPLING[:1] * len(lengths)

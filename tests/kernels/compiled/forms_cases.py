@@ -46,7 +46,9 @@ def _sample(logits, kernels):
 
 
 def not_ready(family, dtype, seed, start=True):
-    """Forms that passes of any size, and the sampling behind them, launch and the start did not make. `start` false: nothing was made."""
+    """Forms that passes of any size, and the sampling behind them, launch and the start did not
+    make. `start` false: nothing was made.
+    """
     with tempfile.TemporaryDirectory() as folder:
         make(family).save_pretrained(folder)
         model = load_model(folder, "cpu", dtype)

@@ -1,4 +1,6 @@
-"""Decodes that are replayed, against the same ones launched: logits and pages bit for bit, over jobs that come, grow, leave, move and go."""
+"""Decodes that are replayed, against the same ones launched: logits and pages bit for bit, over
+jobs that come, grow, leave, move and go.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def short_cuts():
 
 @cache
 def tiny(window=None, softcap=None):
-    """The tiny model; with a window every second layer has it. Its products are torch's: the recorder does not see those of ours."""
+    """The tiny model; with a window every second layer has it. Its products are torch's: the
+    recorder does not see those of ours.
+    """
     form = "onednn" if can_pack(torch.float32) else "plain"
     with tempfile.TemporaryDirectory() as folder:
         init_model(folder, "tiny", seed=7)
@@ -72,12 +76,16 @@ def jobs_of():
 
 
 def alike(got, wanted):
-    """Bit for bit where up to four rows go through the same packed product; elsewhere a product may round by the number of its rows."""
+    """Bit for bit where up to four rows go through the same packed product; elsewhere a product may
+    round by the number of its rows.
+    """
     return torch.equal(got, wanted) if can_pack(torch.float32) else torch.allclose(got, wanted, rtol=0, atol=1e-5)
 
 
 class Run:
-    """An executor that ran the jobs in a manner: their tokens, the logits of every pass, and the pool it left."""
+    """An executor that ran the jobs in a manner: their tokens, the logits of every pass, and the
+    pool it left.
+    """
 
     def __init__(self, model, manner, count, against=None, **options):
         executor = TorchExecutor(model, PoolShape(24, 24, 5), checked=True, **options)
@@ -110,7 +118,9 @@ def launched(manner):
 
 
 def replayed(manner, capture, standing=CompiledStanding):
-    """Replays of all decodes of up to ROWS jobs; fails at the first logit that is another one than in a launched pass."""
+    """Replays of all decodes of up to ROWS jobs; fails at the first logit that is another one than
+    in a launched pass.
+    """
     options, attention, count = MANNERS[manner]
     kernels = dataclasses.replace(compiled(), sample=REFERENCE.sample, standing=standing)
     against = launched(manner)

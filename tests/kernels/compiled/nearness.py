@@ -9,7 +9,9 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
 def assert_near(got: torch.Tensor, want: torch.Tensor) -> float:
-    """The largest error relative to the largest number of `want`, which is float64; fails above the dtype's tolerance, and on NaN."""
+    """The largest error relative to the largest number of `want`, which is float64; fails above the
+    dtype's tolerance, and on NaN.
+    """
     error = float((got.double() - want).abs().max() / want.abs().max())
     assert error <= TOLERANCE[got.dtype], f"{error} of the largest number, {TOLERANCE[got.dtype]} allowed"
     return error

@@ -1,8 +1,10 @@
-"""What a CUDA graph is to a device, on a CPU: work is recorded once, operation by operation, and a replay runs no Python of the work at all.
+"""What a CUDA graph is to a device, on a CPU: work is recorded once, operation by operation, and a
+replay runs no Python of the work at all.
 
-Owns `Recorder`, a stand-in for the executor's `Capture`. As on a device, a replay reads and writes the very tensors of the recording, whatever was a
-number of the host then stays that number, and the memory of intermediate results is anybody's between replays: it is poisoned. Work that waits for
-a tensor's value, or reads a tensor that was made on the host for this one run, is refused.
+Owns `Recorder`, a stand-in for the executor's `Capture`. As on a device, a replay reads and writes
+the very tensors of the recording, whatever was a number of the host then stays that number, and the
+memory of intermediate results is anybody's between replays: it is poisoned. Work that waits for a
+tensor's value, or reads a tensor that was made on the host for this one run, is refused.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ def tensors_of(*values):
 
 
 def memory_of(tensor):
-    """What tells whether two tensors lie in the same memory; packed weights have none that can be asked for."""
+    """What tells whether two tensors lie in the same memory; packed weights have none that can be
+    asked for.
+    """
     return id(tensor) if tensor.layout is torch._mkldnn else tensor.untyped_storage()._cdata
 
 
 class Recording(TorchDispatchMode):
-    """The operations of one run. `own`: what it allocated, `foreign`: what it found, both by memory."""
+    """The operations of one run. `own`: what it allocated, `foreign`: what it found, both by
+    memory.
+    """
 
     def __init__(self):
         super().__init__()
@@ -100,7 +106,9 @@ def recording():
 
 
 class Recorder:
-    """A `Capture`; `recordings` in the order they were made. There is no memory for works whose number is in `refused`."""
+    """A `Capture`; `recordings` in the order they were made. There is no memory for works whose
+    number is in `refused`.
+    """
 
     def __init__(self, refused=()):
         self.recordings, self._refused, self._asked = [], refused, 0

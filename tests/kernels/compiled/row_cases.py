@@ -11,8 +11,9 @@ from skipjoin.kernels.compiled import norm as compiled_norm
 
 
 def norm(device, dtype, rows, hidden, seed, kind="rms", residual=False, biased=False, offset=0.0, wide_weight=False):
-    """`wide_weight`: the weight is float32 whatever the dtype.
-    `offset` moves the mean away from 0, where a variance from sums of squares would lose its digits."""
+    """`wide_weight`: the weight is float32 whatever the dtype. `offset` moves the mean away from 0,
+    where a variance from sums of squares would lose its digits.
+    """
     torch.manual_seed(seed)
     x, other = (torch.randn(rows, hidden, device=device).add(offset).to(DTYPES[dtype]) for _ in range(2))
     weight, bias = (torch.randn(hidden, device=device).to(DTYPES[dtype]) for _ in range(2))

@@ -1,4 +1,6 @@
-"""The compiled sampler's tokens against those of the executor's plain-torch sampler, which are the same."""
+"""The compiled sampler's tokens against those of the executor's plain-torch sampler, which are the
+same.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ def _params(source, vocab, penalised):
 
 
 def tokens(device, dtype, rows, vocab, seed, penalised=False, ties=False, broken=False, steps=1):
-    """The executor's sampler with both sets of kernels, `steps` times on logits that are the same; gives the number of tokens that were drawn.
+    """The executor's sampler with both sets of kernels, `steps` times on logits that are the same;
+    gives the number of tokens that were drawn.
 
     `ties` leaves a handful of values, `broken` puts NaN or infinity into every third row.
     """

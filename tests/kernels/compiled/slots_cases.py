@@ -16,7 +16,9 @@ LAYER = 1
 
 
 def write(device, dtype, heads, kv_heads, head_dim, page_tokens, tokens, seed, turned=None):
-    """All tokens to random slots; nothing else in the pool changes, and keys and values in `qkv` stay."""
+    """All tokens to random slots; nothing else in the pool changes, and keys and values in `qkv`
+    stay.
+    """
     torch.manual_seed(seed)
     kind = DTYPES[dtype]
     layout = KvLayout(2, kv_heads, page_tokens, head_dim)

@@ -1,4 +1,6 @@
-"""Every kernel compiles for Ampere and Hopper where there is neither, fits their shared memory, and multiplies in the dtype it is given."""
+"""Every kernel compiles for Ampere and Hopper where there is neither, fits their shared memory, and
+multiplies in the dtype it is given.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_attention(compiler, capability):
 
 
 def test_control_an_upcast_would_be_seen(compiler):
-    """What runs in the interpreter, which multiplies bfloat16 wrongly, must not be what a device runs."""
+    """What runs in the interpreter, which multiplies bfloat16 wrongly, must not be what a device
+    runs.
+    """
     options = {"capability": 80, "dtype": "bfloat16", "chunks": False, "heads": 2, "kv_heads": 1, "head_dim": 64}
     assert multiplies_in(compiler.ask("ahead_cases.attend", **options), "bfloat16")
     assert not multiplies_in(compiler.ask("ahead_cases.attend", **options, upcast=True), "bfloat16")

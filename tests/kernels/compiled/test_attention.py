@@ -1,4 +1,6 @@
-"""The attention kernel: head sizes, groups, windows, caps, splits, pages of any size, mixed batches, and what it must not touch."""
+"""The attention kernel: head sizes, groups, windows, caps, splits, pages of any size, mixed
+batches, and what it must not touch.
+"""
 
 from __future__ import annotations
 

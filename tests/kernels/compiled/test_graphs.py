@@ -1,4 +1,6 @@
-"""Replayed decodes give the numbers of launched ones. On a CPU a recorder of operations stands for CUDA's graphs."""
+"""Replayed decodes give the numbers of launched ones. On a CPU a recorder of operations stands for
+CUDA's graphs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ def test_a_recording_is_as_strict_as_a_devices(replay):
 
 
 def test_jobs_that_come_grow_and_end(replay):
-    """Five at a time, which is more than is recorded, then fewer; one layer with a window, contexts that are cut and ones that are not."""
+    """Five at a time, which is more than is recorded, then fewer; one layer with a window, contexts
+    that are cut and ones that are not.
+    """
     told = replay("same_numbers", manner="together")
     assert sum(count > 0 for count in told["used"]) >= 3, told
     assert 0 < sum(told["used"]) < told["passes"], "passes with chunks or five jobs are launched"

@@ -9,7 +9,8 @@ import pytest
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize(("dtype", "vocab"), [("float32", 1), ("float32", 20), ("float16", 257), ("bfloat16", 2500)])
 def test_tokens_are_the_plain_samplers(run, seed, dtype, vocab, ties, penalised):
-    # One token that is minus infinity leaves nothing to draw: a vocabulary of one has no finite row.
+    # One token that is minus infinity leaves nothing to draw: a vocabulary of one has no finite
+    # row.
     rows = 64 if vocab == 20 else 12  # penalties show where many tokens were seen
     drawn = run("sampling_cases.tokens", dtype=dtype, rows=rows, vocab=vocab, seed=seed, ties=ties, penalised=penalised)
     assert drawn == (rows if vocab > 1 else 0)

@@ -1,4 +1,6 @@
-"""Files of measured sizes: what is written is read back, what is wrong is named, and what was measured is preferred to the rule."""
+"""Files of measured sizes: what is written is read back, what is wrong is named, and what was
+measured is preferred to the rule.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""KV that travelled is byte-identical, and the check that says so catches a page that was freed too early."""
+"""KV that travelled is byte-identical, and the check that says so catches a page that was freed too
+early.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def test_a_round_trip_changes_no_byte(dtype):
 
 
 def test_control_a_page_reused_before_its_copy_is_done_is_caught():
-    """The planted fault: the page gets a new owner between the start of the move and its copy. The checksum must not agree."""
+    """The planted fault: the page gets a new owner between the start of the move and its copy. The
+    checksum must not agree.
+    """
     pools = new_pools()
     mover = ThreadMover(pools)  # not launched: the copy cannot have begun
     before = checksum(pools.device, [3, 4])
@@ -159,7 +163,9 @@ def test_runs_cover_every_pair_once_and_join_neighbours(sources, seed):
 
 @given(st.data())
 def test_random_moves_keep_every_page(data):
-    """Pages wander between the pools at random, several moves in flight; at the end everyone's bytes are where the book says."""
+    """Pages wander between the pools at random, several moves in flight; at the end everyone's
+    bytes are where the book says.
+    """
     pools = new_pools(pages=10, slots=10)
     mover = mover_for(pools)
     place = {name: ("device", name) for name in range(10)}

@@ -49,7 +49,9 @@ def test_what_cannot_be_had_is_refused_by_name() -> None:
 
 
 class Runtime:
-    """CUDA's, as far as pinning goes: memory that is pinned twice, or given back twice, is an error."""
+    """CUDA's, as far as pinning goes: memory that is pinned twice, or given back twice, is an
+    error.
+    """
 
     def __init__(self, full: bool = False) -> None:
         self.full = full

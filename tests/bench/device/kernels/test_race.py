@@ -1,4 +1,6 @@
-"""Contestants take turns, a sample is long enough, and a share of the roofline is what the formula says."""
+"""Contestants take turns, a sample is long enough, and a share of the roofline is what the formula
+says.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def test_they_take_turns_and_fill_a_sample():
 
 
 def test_who_cannot_be_recorded_is_launched_and_named():
-    """Recorded runs are run in their place; another one runs as it is, with a reason, and who waits for the device is not asked."""
+    """Recorded runs are run in their place; another one runs as it is, with a reason, and who waits
+    for the device is not asked.
+    """
     ran, unrecorded = [], {}
 
     def capture(work):

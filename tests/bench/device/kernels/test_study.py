@@ -1,4 +1,6 @@
-"""A kernel that is wrong is told as wrong, whichever it is; a right one is timed between the rooflines."""
+"""A kernel that is wrong is told as wrong, whichever it is; a right one is timed between the
+rooflines.
+"""
 
 from __future__ import annotations
 

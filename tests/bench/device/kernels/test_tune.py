@@ -1,4 +1,6 @@
-"""The search finds what a timer says is quickest, stays with the rule where nothing is, and runs end to end in Triton's interpreter."""
+"""The search finds what a timer says is quickest, stays with the rule where nothing is, and runs
+end to end in Triton's interpreter.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +179,9 @@ def _interpreted(tmp_path: Path, how: str) -> tuple[Path, str]:
 
 
 def test_end_to_end_in_the_interpreter(tmp_path: Path) -> None:
-    """Times of the interpreter mean nothing; that real launches are checked, timed and written does."""
+    """Times of the interpreter mean nothing; that real launches are checked, timed and written
+    does.
+    """
     out, _ = _interpreted(tmp_path, "right")
     table = parse_sizes(out.read_bytes(), out.name)
     assert table.attention.keys() == {SizeKey("float32", False, 16), SizeKey("float32", True, 16)}

@@ -1,4 +1,6 @@
-"""The least work of an iteration, counted apart: by hand for one model, and by torch for a forward pass that really runs."""
+"""The least work of an iteration, counted apart: by hand for one model, and by torch for a forward
+pass that really runs.
+"""
 
 from __future__ import annotations
 
