@@ -1,5 +1,4 @@
-"""Answers of the HTTP door that are no completion: JSON, refusals, and what is said below HTTP's
-own machinery.
+"""Answers of the HTTP door that are no completion: JSON, and refusals, as bytes too.
 
 Owns that every error has the one JSON shape, its status and its headers, also where there is no
 request to answer yet. It knows no route. `body.py`, `connection.py`, `connections.py` and the
@@ -48,9 +47,7 @@ def refusal(error: SkipjoinError | Refused) -> web.Response:
 
 
 def raw_refusal(error: Refused) -> bytes:
-    """The same as bytes on the wire, for a connection without a request; the connection is closed
-    after it.
-    """
+    """The same as bytes on the wire, for a connection without a request. It is closed after."""
     body = dumps(error_body(error.error)).encode()
     headers = {"Content-Type": f"{_JSON}; charset=utf-8", "Content-Length": str(len(body)), "Connection": "close"}
     headers |= {"Server": SERVER} | _headers(error)

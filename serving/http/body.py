@@ -1,5 +1,4 @@
-"""Bodies of HTTP requests: what kinds are taken, how long they may take, and how many bytes are in
-the taking.
+"""Bodies of HTTP requests: which kinds, how long they may take, how many bytes at a time.
 
 Owns everything between a request's head and the bytes of its body. Nothing is read before the head
 is found to be in order, and nothing is ever unpacked. It knows no JSON; `openai/calls.py` reads
@@ -25,9 +24,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """Reads bodies of at most `max_bytes` within `timeout_s`, as far as `payloads` has room for
-    them.
-    """
+    """Reads bodies of at most `max_bytes` within `timeout_s`, where `payloads` has room."""
 
     payloads: Payloads
     max_bytes: int
@@ -35,8 +32,9 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: web.BaseRequest, tenant: TenantId) -> AsyncIterator[bytearray]:
-        """The body. Its bytes count as in the taking until the block ends. Raises InvalidInput,
-        Overloaded, Refused.
+        """The body. Its bytes count as in the taking until the block ends.
+
+        Raises InvalidInput, Overloaded, Refused.
         """
         _check_head(request)
         with self.payloads.reserve(tenant) as payload:

@@ -1,5 +1,4 @@
-"""One HTTP connection: how long it may take to say what it wants, and what it is told that says it
-wrongly.
+"""One HTTP connection: how long a request may take to come, and what a bad one is told.
 
 Owns the deadline of a request's head, that of a connection between requests, the bound on bytes
 sent ahead of their turn, and the JSON shape of every answer that aiohttp makes without asking a
@@ -29,7 +28,7 @@ MAX_EARLY_BYTES = 64 * 1024
 """Bytes of further requests that may arrive while one is answered."""
 _READ_BYTES = 64 * 1024
 MAX_CRUMBS = 4096
-"""Chunks of less than 256 bytes in which a body may come, and one more for every 256 bytes of it."""
+"""Chunks of less than 256 bytes that a body may have; one more for every 256 bytes of it."""
 _CRUMB_BYTES = 256
 _CRUMB = re.compile(rb"\r\n0*[0-9A-Fa-f]{1,2}(?:;[^\r\n]*)?\r\n")
 _FEW_LINES = 16
@@ -43,9 +42,7 @@ _LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: for the head of a request, for the next request on a connection that has had one,
-    and for a TLS handshake.
-    """
+    """Seconds: for the head of a request, for the next request, and for a TLS handshake."""
 
     head_s: float
     idle_s: float
@@ -62,13 +59,14 @@ class Owner(Protocol):
 
 
 class HttpConnection(web.RequestHandler):
-    """aiohttp's protocol with deadlines of ours. Between `begin` and `end` a handler has the
-    request.
+    """aiohttp's protocol with deadlines of ours.
+
+    Between `begin` and `end` a handler has the request.
     """
 
     __slots__ = (
-        "_bytes", "_crumbs", "_deadline", "_deaf", "_early", "_first_line", "_head", "_head_end", "_last", "_over", "_owner",
-        "_patience", "_request", "peer",
+        "_bytes", "_crumbs", "_deadline", "_deaf", "_early", "_first_line", "_head", "_head_end",
+        "_last", "_over", "_owner", "_patience", "_request", "peer",
     )  # fmt: skip
 
     def __init__(self, server: web.Server, owner: Owner, patience: Patience) -> None:
@@ -98,8 +96,7 @@ class HttpConnection(web.RequestHandler):
         self._over = asyncio.Event()
         self.peer = ""
 
-    # life
-    # -------------------------------------------------------------------------------------------------------
+    # life -------------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is there, and TLS is agreed on."""
         peer = transport.get_extra_info("peername")
@@ -151,9 +148,7 @@ class HttpConnection(web.RequestHandler):
         return False
 
     def _chunks_fit(self, data: bytes) -> bool:
-        """Whether a body does not come in crumbs: each chunk costs some microseconds, however
-        little is in it.
-        """
+        """Whether a body does not come in crumbs. A chunk costs microseconds, be it small."""
         self._bytes += len(data)
         if data.count(b"\r\n") > _FEW_LINES:
             self._crumbs += len(_CRUMB.findall(data))
@@ -172,8 +167,9 @@ class HttpConnection(web.RequestHandler):
         self._owner.works(self)
 
     def end(self) -> None:
-        """The handler is done; the answer goes out, what is left of the body is thrown away, the
-        next request may come.
+        """The handler is done: the answer goes out, and the next request may come.
+
+        What is left of the body is thrown away.
         """
         if self._request is not None and not self._request.content.is_eof():
             self._last = True
@@ -214,8 +210,9 @@ class HttpConnection(web.RequestHandler):
         self._hang_up()
 
     def _hang_up(self) -> None:
-        """Say nothing more, and throw away what still comes: a socket closed over unread bytes
-        would take the answer with it.
+        """Say nothing more, and throw away what still comes.
+
+        A socket closed over unread bytes would take the answer with it.
         """
         self._last = self._deaf = True
         if self.transport is not None and self.transport.can_write_eof():
@@ -226,8 +223,7 @@ class HttpConnection(web.RequestHandler):
         """The client says nothing more. Returning None closes the socket."""
         self._over.set()
 
-    # answers without a handler
-    # ----------------------------------------------------------------------------------
+    # answers without a handler ----------------------------------------------------------------------------------
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -235,9 +231,7 @@ class HttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What aiohttp answers by itself: requests that it cannot read, and what a handler let
-        through.
-        """
+        """What aiohttp answers by itself: to a request that it cannot read, or a handler's fault."""
         if request.writer.output_size > 0:
             raise ConnectionResetError("The answer has begun.")
         refused = (
@@ -267,7 +261,10 @@ class HttpConnection(web.RequestHandler):
                 InvalidInput("There are too many headers.", field="headers", limit=f"{MAX_HEADERS} headers"), 431
             )
         if line.startswith(b"\x16\x03"):
-            said = "This port speaks HTTP without TLS, and a TLS handshake came: use http://, or give the server a certificate."
+            said = (
+                "This port speaks HTTP without TLS, and a TLS handshake came: use http://, or give the server"
+                " a certificate."
+            )
             return Refused(InvalidInput(said, field="request"), 400)
         if line.startswith(b"PRI * HTTP/2"):
             said = "This port speaks HTTP/1.1, and HTTP/2 came. gRPC has a port of its own, the setting listen."

@@ -51,8 +51,10 @@ class _Silent:
 
 
 class HttpConnections(web.Server):
-    """At most `most` connections. `refused` hears of errors that were answered below any handler,
-    `on_full` of each connection that had to go.
+    """At most `most` connections.
+
+    `refused` hears of errors that were answered below any handler, `on_full` of each connection
+    that had to go.
     """
 
     def __init__(
@@ -91,13 +93,10 @@ class HttpConnections(web.Server):
 
     @property
     def most(self) -> int:
-        """Connections that may be open now: fewer than allowed for a while after the system had no
-        room for one.
-        """
+        """Connections that may be open now: fewer for a while, once the system had no room."""
         return self._most
 
-    # accepting
-    # ----------------------------------------------------------------------------------------------------
+    # accepting ----------------------------------------------------------------------------------------------------
     def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Accept from now on, until `end`."""
         listening.setblocking(False)
@@ -186,8 +185,7 @@ class HttpConnections(web.Server):
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("a connection could not be taken", exc_info=problem)
 
-    # what the connections tell
-    # -----------------------------------------------------------------------------------
+    # what the connections tell -----------------------------------------------------------------------------------
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """One more."""
         self._made += 1
@@ -229,8 +227,7 @@ class HttpConnections(web.Server):
         finally:
             connection.end()
 
-    # room
-    # -------------------------------------------------------------------------------------------------------
+    # room -------------------------------------------------------------------------------------------------------
     def _make_room(self) -> bool:
         """End one, for the bound on all of them is reached. False when all have a request."""
         log.warning(
@@ -240,8 +237,9 @@ class HttpConnections(web.Server):
         return self._end_one()
 
     def _end_one(self) -> bool:
-        """End the connection that has rested longest, of the peer that has most of them; else the
-        oldest that still agrees on TLS.
+        """End the one that has rested longest, of the peer that has most of them.
+
+        Where none rests, it is the oldest that still agrees on TLS.
         """
         self._on_full()
         if self._resting:
@@ -269,8 +267,7 @@ class HttpConnections(web.Server):
         accepted.close()
 
     def _out_of_room(self, error: OSError, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Fewer connections must do for a while, so that the rest of the server has descriptors
-        again.
+        """Fewer connections must do for a while: the rest of the server needs descriptors.
 
         Where this process's own limit is reached, ending some helps at once. Else, or when that was
         in vain, nothing is accepted for a moment.
@@ -302,9 +299,7 @@ class HttpConnections(web.Server):
 
 
 def _first_byte(spoken: socket.socket) -> bytes | None:
-    """The first byte that there is to read, left there; empty at the end, None when it is not there
-    yet.
-    """
+    """The first byte to read, left where it is. Empty at the end, None before one is there."""
     try:
         return spoken.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

@@ -43,9 +43,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BACKLOG = 4096
 _CUT_OFF_S = 0.05
 _SPARE = 16
-"""Connections beyond those of open calls: health is answered and a refusal said when all calls are
-in use.
-"""
+"""Connections beyond those of open calls: for health, and for refusals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +107,9 @@ class HttpDoor:
         self._started = False
 
     def _table(self) -> dict[str, dict[str, Route]]:
-        """What is at which path. The public ones say nothing of what this server computes, and for
-        whom.
+        """What is at which path.
+
+        The public ones say nothing of what this server computes, and for whom.
         """
         return {
             "/v1/completions": {"POST": Route(self._calls.completions)},
@@ -140,8 +139,7 @@ class HttpDoor:
             await self._connections.end(_CUT_OFF_S)
         self._socket.close()
 
-    # small calls
-    # ------------------------------------------------------------------------------------------------
+    # small calls ------------------------------------------------------------------------------------------------
     async def _models(self, request: web.BaseRequest) -> web.StreamResponse:
         return json_answer(self._calls.models())
 

@@ -22,16 +22,18 @@ class Hosts:
     """Allowed names of one listener."""
 
     def __init__(self, listener: str, allowed: Sequence[str]) -> None:
-        """`listener` is the host that is listened on. Beyond loopback any name will do, unless
-        `allowed` names some.
+        """`listener` is the host that is listened on.
+
+        Beyond loopback any name will do, unless `allowed` names some.
         """
         own = {*_LOOPBACK, *([listener] if is_loopback(listener) else [])}
         self._allowed = frozenset(_plain(name) for name in (*own, *allowed))
         self._any = ANY in self._allowed or (not is_loopback(listener) and not allowed)
 
     def check(self, said: Sequence[str], target: str) -> None:
-        """Raise PermissionDenied unless every Host header and the host of a target like
-        http://HOST/PATH are allowed. HTTP/1.0 may say none.
+        """Raise PermissionDenied for a Host that is not allowed.
+
+        The host of a target like http://HOST/PATH counts too. HTTP/1.0 may say none.
         """
         if self._any:
             return
@@ -41,8 +43,8 @@ class Hosts:
         for authority in named:
             if not self._known(authority):
                 raise PermissionDenied(
-                    "The server does not answer to this Host. A server on the loopback interface answers to localhost, 127.0.0.1 and "
-                    "[::1]; the setting allowed_hosts adds names.",
+                    "The server does not answer to this Host. A server on the loopback interface answers to "
+                    "localhost, 127.0.0.1 and [::1]; the setting allowed_hosts adds names.",
                     field="Host",
                 )
 

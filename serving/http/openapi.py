@@ -18,7 +18,8 @@ from .openai.schema import ChatCompletionRequest, CompletionRequest
 
 _REF = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (
-    CompletionRequest, ChatCompletionRequest, Completion, ChatCompletion, ChatCompletionChunk, Model, ModelList, Health, Error
+    CompletionRequest, ChatCompletionRequest, Completion, ChatCompletion, ChatCompletionChunk,
+    Model, ModelList, Health, Error,
 )  # fmt: skip
 _EVENTS = (
     "Server-sent events: `data: ` and a chunk as JSON, comments while it waits, at last `data: [DONE]`."

@@ -1,6 +1,4 @@
-"""The document of the HTTP door: whole by OpenAPI 3.1's own rules, and about the same fields as the
-checks and docs/wire.md.
-"""
+"""The document of the HTTP door has OpenAPI's form and the fields of the checks and the docs."""
 
 from __future__ import annotations
 

@@ -1,3 +1,1 @@
-"""What happens to every HTTP request around its call: a noun each, in the order that `door.py`
-lists.
-"""
+"""What happens to every HTTP request around its call, in the order that `door.py` lists."""

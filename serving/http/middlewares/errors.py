@@ -33,8 +33,9 @@ class Errors:
         self._refused = refused
 
     async def __call__(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
-        """The handler's answer, or the error's. Raises ConnectionError where there is no client to
-        answer.
+        """The handler's answer, or the error's.
+
+        Raises ConnectionError where there is no client to answer.
         """
         try:
             return await handler(request)

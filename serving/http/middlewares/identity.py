@@ -17,9 +17,7 @@ _KEY = web.RequestKey("skipjoin.tenant", str)
 
 
 class Identity:
-    """Finds the tenant by the header Authorization; of a public path everybody is the default
-    tenant.
-    """
+    """Finds the tenant by the header Authorization. A public path has the default tenant."""
 
     def __init__(self, access: Access) -> None:
         self._access = access

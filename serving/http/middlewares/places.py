@@ -19,8 +19,9 @@ from .routes import route_of
 
 
 class Places:
-    """Bounds open calls by `shares` and each by `cap_s` seconds. `on_full` is told when a call
-    found no place.
+    """Bounds open calls by `shares` and each by `cap_s` seconds.
+
+    `on_full` is told when a call found no place.
     """
 
     def __init__(self, shares: Shares, cap_s: float, on_full: Callable[[], None]) -> None:

@@ -29,8 +29,9 @@ _KEY = web.RequestKey("skipjoin.route", Route)
 
 
 class Routes:
-    """Finds the route of a request: `table` by path and method; a path of it that ends with / has
-    whatever is below it, and not itself.
+    """Finds the route of a request in `table`, by path and method.
+
+    A path of the table that ends with / stands for all below it, and not for itself.
     """
 
     def __init__(self, table: Mapping[str, Mapping[str, Route]]) -> None:

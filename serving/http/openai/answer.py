@@ -1,7 +1,7 @@
 """Answers in the shapes of OpenAI's API.
 
 Owns the JSON of completions, chat completions, their chunks, log-probabilities, usage and errors.
-It knows no HTTP and no job pool: it gets core values and makes dictionaries. `openai.py` sends
+It knows no HTTP and no job pool: it gets core values and makes dictionaries. `calls.py` sends
 them.
 """
 
@@ -82,9 +82,7 @@ def _no_name(token: int) -> str | None:
 
 @dataclass(slots=True)
 class Shape:
-    """How one answer looks, from its first chunk to its last; `text_offset` grows with the text of
-    the tokens.
-    """
+    """How one answer looks, from its first chunk to its last. `text_offset` grows with it."""
 
     job: JobView
     model: str
@@ -151,8 +149,10 @@ class Shape:
         }
 
     def _by_text(self, chosen: int, top: Sequence[tuple[int, float]]) -> dict[str, float | None]:
-        """Values by the tokens' texts. Of several tokens with one text the chosen one, else the
-        best, has it, and the others go by number.
+        """Values by the tokens' texts.
+
+        Of several tokens with one text the chosen one, else the best, has it, and the others go by
+        number.
         """
         own = self._text(chosen)
         found: dict[str, float | None] = {}
@@ -170,9 +170,7 @@ class Shape:
         return {"token": self._text(token), "logprob": _value(value), "bytes": list(self._bytes(token))}
 
     def _text(self, token: int) -> str:
-        """The token's text; for bytes that are none by themselves what they are, for a token
-        without any its name.
-        """
+        """The token's text; its bytes where they are no text, its name where it has none."""
         data = self._bytes(token)
         if not data:
             return self.token_name(token) or f"token_id:{token}"

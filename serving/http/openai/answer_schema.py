@@ -47,8 +47,9 @@ class CompletionChoice(AnswerSchema):
 
 
 class Completion(AnswerSchema):
-    """A completion, or a chunk of its stream. `usage` is in the whole, and in a last chunk without
-    a choice where it was asked for.
+    """A completion, or a chunk of its stream.
+
+    `usage` is in the whole, and in a last chunk without a choice where it was asked for.
     """
 
     id: str
@@ -123,8 +124,9 @@ class ChatChunkChoice(AnswerSchema):
 
 
 class ChatCompletionChunk(AnswerSchema):
-    """A chunk of a chat's stream. `usage` is in a last chunk without a choice, where it was asked
-    for.
+    """A chunk of a chat's stream.
+
+    `usage` is in a last chunk without a choice, where it was asked for.
     """
 
     id: str

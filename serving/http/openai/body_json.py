@@ -37,10 +37,9 @@ def read_body(data: bytes | bytearray) -> Body:
 
 
 def check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
-    """Raise InvalidInput or NeverFits for more values than a prompt of at most `prompt_tokens`
-    tokens and a request around it need.
+    """Raise InvalidInput or NeverFits for more values than any request needs.
 
-    A value costs far more than its bytes.
+    That is a prompt of at most `prompt_tokens` tokens, and what is around it. A value costs far more than its bytes.
     """
     most = prompt_tokens + _BESIDE_PROMPT
     if max(_marks(data)) <= most:
@@ -54,7 +53,8 @@ def check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
         raise InvalidInput("The body holds too many lists and objects.", field="body", limit=f"{most} of them")
     if commas > most:
         raise NeverFits(
-            f"The maximum context length is {prompt_tokens} tokens, and the body holds more values than such a prompt has tokens.",
+            f"The maximum context length is {prompt_tokens} tokens, and the body holds more values than such"
+            " a prompt has tokens.",
             field="body",
             limit=f"{most} values",
         )

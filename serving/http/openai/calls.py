@@ -41,8 +41,9 @@ _BREATH_S = 0.02
 
 @dataclass(slots=True, eq=False)
 class OpenAiCalls:
-    """The handlers; each takes a request whose tenant is known. The model answers to all of
-    `names`, the first is the usual one.
+    """The handlers; each takes a request whose tenant is known.
+
+    The model answers to all of `names`, the first is the usual one.
     """
 
     jobs: Jobs
@@ -59,8 +60,9 @@ class OpenAiCalls:
         self.following = Following(self.jobs, "the connection broke")
 
     def called(self, name: str | None) -> str:
-        """The name by which a request calls the model, the usual one where it names none. Raises
-        NotFound.
+        """The name by which a request calls the model, the usual one where it names none.
+
+        Raises NotFound.
         """
         if name is None:
             return self.names[0]
@@ -105,8 +107,9 @@ class OpenAiCalls:
             raise
 
     async def _taken_in(self, request: web.BaseRequest, tenant: TenantId, *, chat: bool) -> tuple[JobView, str, Wish]:
-        """The stored job, the model's name and how the answer shall look. The request's bytes are
-        held here and no longer.
+        """The stored job, the model's name and how the answer shall look.
+
+        The request's bytes are held here and no longer.
         """
         facts = self.jobs.engine()
         # Who names the request will come back for it: its job outlives the connection.
@@ -135,8 +138,9 @@ class OpenAiCalls:
             return understand(body, self.defaults, cancel_on_disconnect=not named)
 
     async def _going(self, job: JobView, tenant: TenantId) -> Unavailable:
-        """What a client is told when the server goes before its job is done. One that did not name
-        its request cannot come back for it.
+        """What a client is told when the server goes before its job is done.
+
+        One that did not name its request cannot come back for it.
         """
         if not job.cancel_on_disconnect:
             return Unavailable(

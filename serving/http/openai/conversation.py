@@ -1,5 +1,4 @@
-"""The messages of a conversation: what OpenAI's clients send, as the turns that a chat template
-takes.
+"""The messages of a conversation, as OpenAI's clients send them and as a template takes them.
 
 Owns the schemas of a message and of its parts, and the reading of them. A body may hold thousands
 of messages and a hundred thousand parts, so they are checked where they lie: pydantic, which

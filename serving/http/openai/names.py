@@ -36,8 +36,9 @@ def name_here(field: str | None) -> str | None:
 
 
 def as_sent(error: InvalidInput, sent: Mapping[str, str]) -> InvalidInput:
-    """The error with the name that the request has for the field, in its message too; `sent` is
-    that of `OpenAIRequest`.
+    """The error with the name that the request has for the field, in its message too.
+
+    `sent` is that of `OpenAIRequest`.
     """
     ours = (error.field or "").removeprefix("sampling.")
     theirs = sent.get(ours, ours)

@@ -31,8 +31,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIRequest:
-    """A request understood: the job, the model it names, and how the answer shall look. `sent` has
-    our fields' names in the request.
+    """A request understood: the job, the model it names, and how the answer shall look.
+
+    `sent` has our fields' names in the request.
     """
 
     spec: JobSpec

@@ -51,9 +51,7 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Annotation: what is said of a value that is not of the type, in place of all that pydantic
-    found in it.
-    """
+    """Annotation: what is said of a value that is not of the type, in place of pydantic's words."""
 
     sentence: str
 
@@ -65,8 +63,9 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class FirstFault:
-    """Annotation of a list: the first item that does not fit ends the check. A caller may send a
-    million of them.
+    """Annotation of a list: the first item that does not fit ends the check.
+
+    A caller may send a million of them.
     """
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -77,8 +76,9 @@ class FirstFault:
 
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class Only:
-    """Annotation: the field is taken with one of `values`, which change nothing, or null. Of one
-    among flags, another kind of value is told so.
+    """Annotation: the field is taken with one of `values`, which change nothing, or null.
+
+    Of one among flags, another kind of value is told so.
 
     Each is equal to itself alone: `typing` keeps one of equal annotations, and Only(1) would be
     Only(True).
@@ -92,8 +92,9 @@ class Only:
         object.__setattr__(self, "flag", flag)
 
     def fault(self, value: object) -> str | None:
-        """The sentence for a value that is not taken. Equal is equal as JSON: 1 and 1.0 are one
-        number, and true is none.
+        """The sentence for a value that is not taken.
+
+        Equal is equal as JSON: 1 and 1.0 are one number, and true is none.
         """
         if value is None or any(_same(value, plain) for plain in self.values):
             return None
@@ -108,7 +109,10 @@ def _same(value: object, plain: object) -> bool:
 
 
 class RequestSchema(BaseModel):
-    """An object that a caller sends. Null is as left out, and no value is turned into another type."""
+    """An object that a caller sends.
+
+    Null is as left out, and no value is turned into another type.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -137,8 +141,7 @@ class RequestSchema(BaseModel):
 
     @classmethod
     def check(cls, value: Any, *inside: int | str) -> None:
-        """Raise Unfit for what is no such object, and for its first name that is not known, or not
-        taken with its value.
+        """Raise Unfit for what is no such object, and for its first name that is not taken.
 
         `inside` leads to the value. pydantic would list every unknown name of a million.
         """
@@ -163,8 +166,9 @@ class RequestSchema(BaseModel):
 
     @classmethod
     def read(cls, body: dict[str, Any]) -> Self:
-        """The body as this schema has it. Raises InvalidInput naming the field as the caller wrote
-        it.
+        """The body as this schema has it.
+
+        Raises InvalidInput naming the field as the caller wrote it.
         """
         try:
             return cls.model_validate(body)
@@ -188,9 +192,7 @@ def _path(first: int | str, *others: int | str) -> str:
 
 
 def unpointed(value: Any) -> Any:
-    """A whole number that was written with a point, such as 16.0, as the number it is; anything
-    else as it came.
-    """
+    """A whole number written with a point, such as 16.0, as an int; anything else as it came."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
