@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, option in OPTIONS.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=option.kind,
+            type=option.spelling.kind,
             default=option.default,
             metavar=option.spelling.metavar,
             help=option.spelling.help,

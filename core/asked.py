@@ -23,12 +23,14 @@ DEFAULT_SAMPLING = SamplingParams()
 class Spelling(NamedTuple):
     """An option in words.
 
+    `kind`: the type of its value, as a flag reads it.
     `metavar`: its value in the help of `skipjoin generate`.
     `help`: what that help says of it.
     `plural`: several of it, in an error's message.
     `meaning`: what `skipjoin admin job` says behind its value.
     """
 
+    kind: type
     metavar: str
     help: str
     plural: str
@@ -49,6 +51,7 @@ class Asked:
         default=0,
         metadata={
             "spelling": Spelling(
+                kind=int,
                 metavar="N",
                 help="smaller is more urgent, where the policy reads it (default: 0)",
                 plural="priorities",
@@ -95,16 +98,15 @@ class AskedOptionsEach(TypedDict, total=False):
 
 
 class Option(NamedTuple):
-    """An option's type, its default, and its spelling for people."""
+    """An option's default, and its spelling for people."""
 
-    kind: type
     default: Any
     spelling: Spelling
 
 
 def _options() -> dict[str, Option]:
     named = {one.name: one for one in fields(Asked) if one.name != "sampling"}
-    return {name: Option(type(one.default), one.default, one.metadata["spelling"]) for name, one in named.items()}
+    return {name: Option(one.default, one.metadata["spelling"]) for name, one in named.items()}
 
 
 OPTIONS: Mapping[str, Option] = _options()

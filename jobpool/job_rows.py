@@ -44,6 +44,9 @@ CRASHES, FOLDED, SAMPLING, STATE = (
 """Places in such a row; its number comes first."""
 OPTION_COLUMNS = tuple(name for name in JOB_COLUMNS if name in OPTIONS)
 _OPTION_PLACES = {name: JOB_COLUMNS.index(name) for name in OPTION_COLUMNS}
+_EARLIER, _PROMPT_TOKENS = JOB_COLUMNS.index("earlier_output_tokens"), JOB_COLUMNS.index("prompt_tokens")
+_BEHIND_ACCOUNT = JOB_COLUMNS[JOB_COLUMNS.index("account") + 1 :]
+"""The columns that a format added at the end."""
 
 Row = tuple[Any, ...]
 
@@ -129,6 +132,8 @@ def _spelled(sampling: SamplingParams) -> str:
 
 def _row(seq: int, job: NewJob) -> Row:
     state, epoch, crashes, folded_tokens = ACCEPTED, None, 0, 0
+    behind = job.asked.options()
+    behind |= {"earlier_output_tokens": job.earlier_output_tokens, "prompt_tokens": len(job.prompt)}
     row = (
         seq,
         job.job_id,
@@ -141,9 +146,7 @@ def _row(seq: int, job: NewJob) -> Row:
         int(job.cancel_on_disconnect),
         *(state, epoch, crashes, folded_tokens),
         *(None,) * 6,  # from cancel_reason to account
-        *(getattr(job.asked, name) for name in OPTION_COLUMNS),
-        job.earlier_output_tokens,
-        len(job.prompt),
+        *(behind[name] for name in _BEHIND_ACCOUNT),
     )
     return (*row, checksum(*row))
 
@@ -211,7 +214,7 @@ def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> Job
     check_sealed(row)
     (
         _, job_id, tenant, request_id, body_digest, sampling, submitted, deadline, cancel_on_disconnect, state, epoch,
-        crashes, _, cancel_reason, finish, failure_code, failure_message, finished, account, *_, earlier, prompt_tokens, _,
+        crashes, _, cancel_reason, finish, failure_code, failure_message, finished, account, *_,
     ) = row  # fmt: skip
     try:
         return JobRecord(
@@ -225,7 +228,7 @@ def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> Job
                 submitted_unix_ns=submitted,
                 deadline_unix_ns=deadline,
                 cancel_on_disconnect=bool(cancel_on_disconnect),
-                earlier_output_tokens=earlier,
+                earlier_output_tokens=row[_EARLIER],
             ),
             state=_STATES[state],
             epoch=epoch,
@@ -236,7 +239,7 @@ def record_of(row: Row, output_tokens: int, prompt: Int32s | None = None) -> Job
             failure=None if failure_code is None else (failure_code, failure_message),
             finished_unix_ns=finished,
             account_json=account,
-            prompt_tokens=prompt_tokens,
+            prompt_tokens=row[_PROMPT_TOKENS],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataLoss("The job cannot be read from the job pool; submit it again.") from error

@@ -32,4 +32,6 @@ def asked_from_wire(
     Raises InvalidInput naming the field.
     """
     sampling = sampling_from_wire(message.sampling, defaults)
-    return Asked(sampling, **{name: getattr(message, name) for name in OPTIONS})
+    fields: Any = message  # the stubs know fields by literal names only
+    unset = {name for name, option in OPTIONS.items() if option.default is None and not fields.HasField(name)}
+    return Asked(sampling, **{name: getattr(fields, name) for name in OPTIONS if name not in unset})

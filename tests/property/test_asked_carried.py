@@ -34,10 +34,11 @@ from skipjoin.serving.http.openai.request import completion_asked
 VALUES: dict[str, Any] = {"priority": -7}
 SAMPLING = SamplingParams(temperature=0.5, seed=1, max_new_tokens=9, stop=("é",), stop_token_ids=(4,), logprobs=2)
 ASKED = Asked(SAMPLING, **VALUES)
+BOTH = pytest.mark.parametrize("asked", [ASKED, Asked(SAMPLING)], ids=["all", "none"])
 PROMPT = np.arange(3, dtype=np.int32)
 
 
-def new_job(asked: Asked = ASKED) -> NewJob:
+def new_job(asked: Asked) -> NewJob:
     return NewJob(JobId("a" * 32), DEFAULT_TENANT, None, b"d" * 32, PROMPT, asked, 1)
 
 
@@ -48,29 +49,32 @@ def test_every_option_is_tried_with_another_value_than_its_default() -> None:
     assert not {field.name for field in fields(SamplingParams)} & set(OPTIONS)
 
 
-def test_messages() -> None:
-    spec = JobSpec(text="a", asked=ASKED, sampling_given=None)
+@BOTH
+def test_messages(asked: Asked) -> None:
+    spec = JobSpec(text="a", asked=asked, sampling_given=None)
     assert convert.spec_from_wire(convert.spec_to_wire(spec)) == spec
-    view = view_of(JobRecord(new_job(), JobState.ACCEPTED))
-    assert convert.job_from_wire(convert.job_to_wire(view)).asked == ASKED
+    view = view_of(JobRecord(new_job(asked), JobState.ACCEPTED))
+    assert convert.job_from_wire(convert.job_to_wire(view)).asked == asked
     message = engine_pb2.EngineEvent()
-    events.write_event(message, Submitted(Handle(1), 3, ASKED, 7))
+    events.write_event(message, Submitted(Handle(1), 3, asked, 7))
     read = events.read_event(message)
-    assert isinstance(read, Submitted) and read.asked == ASKED
+    assert isinstance(read, Submitted) and read.asked == asked
 
 
-def test_a_record() -> None:
-    read = event_of(json.loads(json.dumps(line_of(Submitted(Handle(1), 3, ASKED, 7)))))
-    assert isinstance(read, Submitted) and read.asked == ASKED
+@BOTH
+def test_a_record(asked: Asked) -> None:
+    read = event_of(json.loads(json.dumps(line_of(Submitted(Handle(1), 3, asked, 7)))))
+    assert isinstance(read, Submitted) and read.asked == asked
 
 
+@BOTH
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_the_job_pool(kind: str, tmp_path: Path) -> None:
+def test_the_job_pool(kind: str, asked: Asked, tmp_path: Path) -> None:
     pool: JobPool = MemoryJobPool() if kind == "memory" else SqliteJobPool(tmp_path / "jobs.db")
-    pool.submit([new_job()])
-    assert pool.get(new_job().job_id).job.asked == ASKED
+    pool.submit([new_job(asked)])
+    assert pool.get(new_job(asked).job_id).job.asked == asked
     (taken,) = pool.claim(pool.open_epoch("a"), 9)
-    assert taken.job.asked == ASKED
+    assert taken.job.asked == asked
     pool.close()
 
 
