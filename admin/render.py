@@ -109,7 +109,7 @@ def show_job(answer: pb.GetJobResponse) -> None:
         ("submitted", job.submit_time.ToDatetime().isoformat(sep=" ", timespec="milliseconds") + " UTC"),
     ]
     for name, option in OPTIONS.items():
-        if (value := getattr(job, name)) != option.default:
+        if value := getattr(job, name):
             rows.append((name, f"{value}, {option.spelling.meaning}"))
     if job.HasField("request_id"):
         rows.append(("request id", job.request_id))
