@@ -24,7 +24,7 @@ from .journal import Journal
 from .live import LiveTable
 from .store import Store
 from .streams import Streams
-from .turns import ANSWERS, Turns, in_turns
+from .turns import Turns, in_turns
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -79,7 +79,7 @@ class Jobs:
             self.backlog.took_back(tenant)
         if record.state is JobState.ACCEPTED:
             self.claims.kick()  # the first job of this request_id may have been stored without its answer, too
-        await self.turns.take(ANSWERS)  # one commit stores hundreds
+        await self.turns.take_answer()  # one commit stores hundreds
         return view_of(record)
 
     async def _first_of(self, job: NewJob, refusal: SkipjoinError) -> JobRecord:

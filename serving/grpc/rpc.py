@@ -26,6 +26,7 @@ from ...core.ids import DEFAULT_TENANT, TenantId
 from ...proto.status import abort_args
 from ..door.access import Access
 from ..door.call_cap import capped
+from ..door.turns import connection
 from .admission import Admission, Place
 from .messages import Messages
 
@@ -173,7 +174,8 @@ class Gate:
         try:
             metadata = context.invocation_metadata()
             tenant = self.identify(metadata)
-            with method.admission.place(context.peer(), tenant or DEFAULT_TENANT) as place:
+            connection.set(peer := context.peer())
+            with method.admission.place(peer, tenant or DEFAULT_TENANT) as place:
                 _check_size(metadata)
                 async with capped(self.cap_s):
                     return await work(place, tenant)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from skipjoin.serving.door.turns import ANSWERS, HAND_OVER, Turns, in_turns
+from skipjoin.serving.door.turns import ANSWERS_AT_A_TIME, HAND_OVER, Turns, connection, in_turns
 
 
 @pytest.mark.parametrize("calls_wait", [False, True])
@@ -53,13 +53,29 @@ def test_answers_wait_for_no_pace_and_nobody_for_answers() -> None:
         turns, order = Turns(lambda: True), list[str]()
 
         async def worker(line: str) -> None:
-            await turns.take(line)
+            await (turns.take_answer() if line == "answer" else turns.take(line))
             order.append(line)
 
-        await asyncio.gather(*(worker(line) for line in ["many"] * 10 + [ANSWERS] * 20))
-        assert order.index(ANSWERS) < 2
-        assert [at for at, line in enumerate(order) if line == ANSWERS][-1] < 25
+        await asyncio.gather(*(worker(line) for line in ["many"] * 10 + ["answer"] * 20))
+        assert order.index("answer") < 2
+        assert [at for at, line in enumerate(order) if line == "answer"][-1] < 25
         assert order.count("many") == 10
+
+    asyncio.run(main())
+
+
+def test_an_answer_never_waits_for_those_of_another_connection() -> None:
+    async def main() -> None:
+        turns, order = Turns(), list[str]()
+
+        async def call(peer: str) -> None:
+            connection.set(peer)
+            await turns.take_answer()
+            order.append(peer)
+
+        await asyncio.gather(*(call(peer) for peer in ["flood"] * 200 + ["other"] * 2))
+        assert [at for at, peer in enumerate(order) if peer == "other"][-1] < 2 * ANSWERS_AT_A_TIME
+        assert order.count("flood") == 200
 
     asyncio.run(main())
 
