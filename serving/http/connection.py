@@ -96,7 +96,8 @@ class HttpConnection(web.RequestHandler):
         self._over = asyncio.Event()
         self.peer = ""
 
-    # life -------------------------------------------------------------------------------------------------------
+    # life
+    # -------------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is there, and TLS is agreed on."""
         peer = transport.get_extra_info("peername")
@@ -223,7 +224,8 @@ class HttpConnection(web.RequestHandler):
         """The client says nothing more. Returning None closes the socket."""
         self._over.set()
 
-    # answers without a handler ----------------------------------------------------------------------------------
+    # answers without a handler
+    # ----------------------------------------------------------------------------------
     def handle_error(
         self,
         request: web.BaseRequest,

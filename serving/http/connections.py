@@ -96,7 +96,8 @@ class HttpConnections(web.Server):
         """Connections that may be open now: fewer for a while, once the system had no room."""
         return self._most
 
-    # accepting ----------------------------------------------------------------------------------------------------
+    # accepting
+    # ----------------------------------------------------------------------------------------------------
     def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Accept from now on, until `end`."""
         listening.setblocking(False)
@@ -185,7 +186,8 @@ class HttpConnections(web.Server):
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("a connection could not be taken", exc_info=problem)
 
-    # what the connections tell -----------------------------------------------------------------------------------
+    # what the connections tell
+    # -----------------------------------------------------------------------------------
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """One more."""
         self._made += 1
@@ -227,7 +229,8 @@ class HttpConnections(web.Server):
         finally:
             connection.end()
 
-    # room -------------------------------------------------------------------------------------------------------
+    # room
+    # -------------------------------------------------------------------------------------------------------
     def _make_room(self) -> bool:
         """End one, for the bound on all of them is reached. False when all have a request."""
         log.warning(

@@ -139,7 +139,8 @@ class HttpDoor:
             await self._connections.end(_CUT_OFF_S)
         self._socket.close()
 
-    # small calls ------------------------------------------------------------------------------------------------
+    # small calls
+    # ------------------------------------------------------------------------------------------------
     async def _models(self, request: web.BaseRequest) -> web.StreamResponse:
         return json_answer(self._calls.models())
 

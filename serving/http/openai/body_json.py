@@ -39,7 +39,8 @@ def read_body(data: bytes | bytearray) -> Body:
 def check_values(data: bytes | bytearray, prompt_tokens: int) -> None:
     """Raise InvalidInput or NeverFits for more values than any request needs.
 
-    That is a prompt of at most `prompt_tokens` tokens, and what is around it. A value costs far more than its bytes.
+    That is a prompt of at most `prompt_tokens` tokens, and what is around it. A value costs far
+    more than its bytes.
     """
     most = prompt_tokens + _BESIDE_PROMPT
     if max(_marks(data)) <= most:
