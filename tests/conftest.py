@@ -30,9 +30,10 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _R
 os.environ["PYTHONSAFEPATH"] = "1"
 
 # A shell that runs the suite in the background ignores Ctrl-C for it and for every process that it
-# starts; tests send some of them Ctrl-C.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# starts, and `nohup` ignores the end of the terminal; tests send some of them one or the other.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # Wall-clock deadlines of hypothesis measure the neighbours on a shared machine, not the code.
 settings.register_profile("skipjoin", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
