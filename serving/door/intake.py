@@ -2,7 +2,7 @@
 
 Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what
 was left out and digests the body. What takes long of it runs on the threads of `serving/lanes.py`.
-It does not store: `serving/jobs.py` does. Everything here answers before the engine has heard of
+It does not store: `jobs` does. Everything here answers before the engine has heard of
 the request.
 """
 
