@@ -1,7 +1,7 @@
 """One iteration, decided: what runs, what moves, what is dropped.
 
 Owns `IterationPlan` and its parts, frozen values that anyone can carry out, print, record or
-replay. It does not know why a job was chosen nor how a batch is computed. kvstore/planner makes
+replay. It does not know why a job was chosen nor how a batch is computed. kvstore/planning makes
 plans, engine/turn hands them to an Executor, executors and the simulator obey.
 
 Rules an executor may rely on:

@@ -1,7 +1,7 @@
 """What a client asks, checked and made into a job.
 
 Owns every check at the door: prompt, token ids, lengths, names, bounds; it draws seeds, fills what
-was left out and digests the body. What takes long of it runs on the threads of `serving/lanes.py`.
+was left out and digests the body. What takes long of it runs on the threads of `lanes`.
 It does not store: `jobs` does. Everything here answers before the engine has heard of
 the request.
 """
