@@ -71,15 +71,6 @@ class PolicyChosen:
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutorReset:
-    """The executor came back with empty pools under a new generation; plans in flight and old move
-    tickets are void.
-    """
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
 class AccountAsked:
     """Answer with an `AccountGiven` for this live job."""
 
@@ -94,4 +85,4 @@ class SnapshotAsked:
     question: int
 
 
-Event = Submitted | PromptArrived | CancelRequested | PolicyChosen | ExecutorReset | AccountAsked | SnapshotAsked
+Event = Submitted | PromptArrived | CancelRequested | PolicyChosen | AccountAsked | SnapshotAsked

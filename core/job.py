@@ -78,7 +78,7 @@ class LevelCause(Enum):
 
     QUANTUM = "quantum"  # demotion: charged its quantum
     STARVATION = "starvation"  # promotion: waited too long
-    POLICY = "policy"  # another policy was chosen, or the index moved
+    POLICY = "policy"  # another policy was chosen, which has the job on another level
 
 
 class JobAccount(NamedTuple):

@@ -1,8 +1,8 @@
 """Events from outside, one by one.
 
 Owns what each event does to the state: a job enters, its prompt arrives, it is cancelled or
-overdue, the policy is switched, the executor came back empty, somebody asks. It does not know who
-sends them; engine/turn drains them into `apply` at one instant.
+overdue, the policy is switched, somebody asks. It does not know who sends them; engine/turn drains
+them into `apply` at one instant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from ..core.effects import (
     LevelCause,
     LevelChanged,
     LevelDepth,
-    Recomputed,
     SnapshotGiven,
 )
 from ..core.errors import InvalidSettings, InvariantViolation
@@ -25,7 +24,6 @@ from ..core.events import (
     AccountAsked,
     CancelRequested,
     Event,
-    ExecutorReset,
     PolicyChosen,
     PromptArrived,
     SnapshotAsked,
@@ -54,8 +52,6 @@ def apply(state: EngineState, events: Sequence[Event], now_ns: int, effects: lis
                     state.finish([(row, FinishReason.CANCELLED)], tick, effects)
             case PolicyChosen():
                 _policy_chosen(state, event, tick, effects)
-            case ExecutorReset():
-                _executor_reset(state, event.generation, tick, effects)
             case AccountAsked():
                 effects.append(_account(state, event, now_ns))
             case SnapshotAsked():
@@ -177,23 +173,6 @@ def _policy_chosen(state: EngineState, event: PolicyChosen, tick: Tick, effects:
 
 def _by_arrival(row: Row) -> tuple[int, Handle]:
     return row.start_ns, row.handle
-
-
-def _executor_reset(state: EngineState, generation: int, tick: Tick, effects: list[Effect]) -> None:
-    """Pools are empty: every job that had KV computes it again from the tokens that really came."""
-    answered = state.steps - state.unanswered_steps
-    state.in_flight.clear()
-    for row in state.rows.values():
-        row.kv.settle(state.steps)
-    lost = state.planner.reset(generation, state.steps)
-    for kv, was_in_batch, computed in lost:
-        row = state.rows[kv.handle]
-        if was_in_batch:
-            state.preempted(row, tick, answered, effects)
-        if computed:
-            row.recomputed_tokens += computed
-            effects.append(Recomputed(kv.handle, computed))
-        kv.generated = len(row.out)
 
 
 def _account(state: EngineState, event: AccountAsked, now_ns: int) -> AccountGiven:

@@ -16,7 +16,6 @@ from ..core.events import (
     AccountAsked,
     CancelRequested,
     Event,
-    ExecutorReset,
     PolicyChosen,
     PromptArrived,
     SnapshotAsked,
@@ -26,8 +25,8 @@ from ..core.ids import Handle, MoveId, TenantId
 from ..core.outcome import IterationOutcome
 from ..core.sampling import SamplingParams
 
-_PLAIN: dict[str, type[CancelRequested | PolicyChosen | ExecutorReset | AccountAsked | SnapshotAsked]] = {
-    cls.__name__: cls for cls in (CancelRequested, PolicyChosen, ExecutorReset, AccountAsked, SnapshotAsked)
+_PLAIN: dict[str, type[CancelRequested | PolicyChosen | AccountAsked | SnapshotAsked]] = {
+    cls.__name__: cls for cls in (CancelRequested, PolicyChosen, AccountAsked, SnapshotAsked)
 }
 
 

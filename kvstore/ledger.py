@@ -58,16 +58,8 @@ class Ledger:
 
     def __init__(self, device_pages: int, host_pages: int, page_tokens: int, generation: int = 0) -> None:
         self.page_tokens = page_tokens
-        self._sizes = (device_pages, host_pages)
-        self._next_move = 0
-        self.reset(generation)
-
-    def reset(self, generation: int) -> None:
-        """Both pools are empty under a new generation; tickets of the old one are void. The caller
-        makes new tables.
-        """
-        device_pages, host_pages = self._sizes
         self.generation = generation
+        self._next_move = 0
         self.device = SlotPool(device_pages)
         self.host = SlotPool(host_pages)
         self.blocks = Blocks(device_pages + host_pages)

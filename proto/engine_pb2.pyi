@@ -350,7 +350,6 @@ class EngineEvent(_message.Message):
     PROMPT_ARRIVED_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     POLICY_CHOSEN_FIELD_NUMBER: _builtins.int
-    EXECUTOR_RESET_FIELD_NUMBER: _builtins.int
     ACCOUNT_ASKED_FIELD_NUMBER: _builtins.int
     SNAPSHOT_ASKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -362,8 +361,6 @@ class EngineEvent(_message.Message):
     @_builtins.property
     def policy_chosen(self) -> Global___PolicyChosen: ...
     @_builtins.property
-    def executor_reset(self) -> Global___ExecutorReset: ...
-    @_builtins.property
     def account_asked(self) -> Global___AccountAsked: ...
     @_builtins.property
     def snapshot_asked(self) -> Global___SnapshotAsked: ...
@@ -374,15 +371,14 @@ class EngineEvent(_message.Message):
         prompt_arrived: Global___PromptArrived | None = ...,
         cancel_requested: Global___CancelRequested | None = ...,
         policy_chosen: Global___PolicyChosen | None = ...,
-        executor_reset: Global___ExecutorReset | None = ...,
         account_asked: Global___AccountAsked | None = ...,
         snapshot_asked: Global___SnapshotAsked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_asked", b"account_asked", "cancel_requested", b"cancel_requested", "event", b"event", "executor_reset", b"executor_reset", "policy_chosen", b"policy_chosen", "prompt_arrived", b"prompt_arrived", "snapshot_asked", b"snapshot_asked", "submitted", b"submitted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_asked", b"account_asked", "cancel_requested", b"cancel_requested", "event", b"event", "policy_chosen", b"policy_chosen", "prompt_arrived", b"prompt_arrived", "snapshot_asked", b"snapshot_asked", "submitted", b"submitted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_asked", b"account_asked", "cancel_requested", b"cancel_requested", "event", b"event", "executor_reset", b"executor_reset", "policy_chosen", b"policy_chosen", "prompt_arrived", b"prompt_arrived", "snapshot_asked", b"snapshot_asked", "submitted", b"submitted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_asked", b"account_asked", "cancel_requested", b"cancel_requested", "event", b"event", "policy_chosen", b"policy_chosen", "prompt_arrived", b"prompt_arrived", "snapshot_asked", b"snapshot_asked", "submitted", b"submitted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["submitted", "prompt_arrived", "cancel_requested", "policy_chosen", "executor_reset", "account_asked", "snapshot_asked"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["submitted", "prompt_arrived", "cancel_requested", "policy_chosen", "account_asked", "snapshot_asked"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -526,25 +522,6 @@ class PolicyChosen(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
 
 Global___PolicyChosen: _TypeAlias = PolicyChosen  # noqa: Y015
-
-@_typing.final
-class ExecutorReset(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GENERATION_FIELD_NUMBER: _builtins.int
-    generation: _builtins.int
-    def __init__(
-        self,
-        *,
-        generation: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ExecutorReset: _TypeAlias = ExecutorReset  # noqa: Y015
 
 @_typing.final
 class AccountAsked(_message.Message):

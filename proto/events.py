@@ -26,8 +26,6 @@ def write_event(message: pb.EngineEvent, event: ev.Event) -> None:
             message.cancel_requested.handle = event.handle
         case ev.PolicyChosen():
             message.policy_chosen.MergeFrom(pb.PolicyChosen(policy=event.policy, tail=event.tail))
-        case ev.ExecutorReset():
-            message.executor_reset.generation = event.generation
         case ev.AccountAsked():
             message.account_asked.handle = event.handle
             message.account_asked.question = event.question
@@ -48,8 +46,6 @@ def read_event(message: pb.EngineEvent) -> ev.Event:
         case "policy_chosen":
             chosen = message.policy_chosen
             return ev.PolicyChosen(chosen.policy, chosen.tail if chosen.HasField("tail") else None)
-        case "executor_reset":
-            return ev.ExecutorReset(message.executor_reset.generation)
         case "account_asked":
             return ev.AccountAsked(Handle(message.account_asked.handle), message.account_asked.question)
         case "snapshot_asked":

@@ -77,23 +77,3 @@ class Books:
         """Moves are done."""
         tickets = [self.ledger.land(move_id, generation) for move_id in moves]
         return [ticket for ticket in tickets if ticket is not None]
-
-    def reset(self, generation: int, steps: int) -> list[tuple[JobKv, bool, int]]:
-        """The executor lost everything. Every job that had KV or was in the batch: it, whether it
-        was, computed tokens.
-        """
-        out = []
-        for job in self.jobs.values():
-            if job.stage is not OUT or job.computed:
-                was_in_batch = job.stage is not OUT
-                job.settle(steps)
-                job.stage = OUT
-                out.append((job, was_in_batch, job.computed))
-            job.forget_kv()
-            job.admitted = False
-        self.ledger.reset(generation)
-        self.running.clear()
-        self.residents.clear()
-        self.prefilling = []
-        self.dropped = []
-        return out

@@ -37,7 +37,3 @@ class StepCalendar(Generic[T]):
     def take(self, step: int) -> list[T]:
         """The bucket of `step`, which is gone then."""
         return self._buckets.pop(step, [])
-
-    def clear(self) -> None:
-        """Nothing is due any more."""
-        self._buckets.clear()

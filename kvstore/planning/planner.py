@@ -78,13 +78,6 @@ class Planner:
         self._changed = True
         return self.books.landed(moves, generation)
 
-    def reset(self, generation: int, steps: int) -> list[tuple[JobKv, bool, int]]:
-        """The executor lost everything. Every job that had KV or was in the batch: it, whether it
-        was, computed tokens.
-        """
-        self._changed = True
-        return self.books.reset(generation, steps)
-
     # the turn -------------------------------------------------------------------------------------
     def settled(self, version: int) -> None:
         """The policy knows of the launched plan: what it says from now on is new."""

@@ -104,10 +104,3 @@ class RunningBatch:
             self.decode = DecodeBatch(np.array([job.handle for job in self.members], dtype=np.int64))
         else:
             self.decode = NO_DECODE
-
-    def clear(self) -> None:
-        """Nobody is in the batch."""
-        self.members = []
-        self.decode = NO_DECODE
-        self.context_sum = 0
-        self.growth.clear()

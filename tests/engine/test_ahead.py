@@ -15,7 +15,7 @@ import pytest
 from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import Finished, TurnEffects
-from skipjoin.core.events import CancelRequested, Event, ExecutorReset, Submitted
+from skipjoin.core.events import CancelRequested, Event, Submitted
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
 from skipjoin.core.job import FinishReason
@@ -196,17 +196,6 @@ def test_an_end_from_outside_counts_the_tokens_that_came(what: str) -> None:
     assert world.unanswered == 0  # somebody left: it is decided anew when the answer is there
     world.drain()
     assert world.said[1] == natural(1, 60)
-
-
-def test_lost_pools_lose_what_was_in_flight_and_no_more() -> None:
-    world = World()
-    world.step(world.job(0, 40), world.job(1, 40))
-    world.until_ahead()
-    world.executor = SimExecutor(COST, world.facts, world.clock, source=Tokens())
-    world.unanswered = 0
-    world.submitted_ns.clear()
-    world.drain(ExecutorReset(2))
-    assert world.said == {handle: natural(handle, 40) for handle in (0, 1)}
 
 
 def test_an_arrival_is_in_the_batch_two_answers_later() -> None:

@@ -14,7 +14,7 @@ import pytest
 from skipjoin.core.asked import Asked
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.effects import TurnEffects
-from skipjoin.core.events import Event, ExecutorReset, PolicyChosen, Submitted
+from skipjoin.core.events import Event, PolicyChosen, Submitted
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle
 from skipjoin.core.outcome import IterationOutcome
@@ -140,14 +140,16 @@ def test_an_idle_gap_teaches_nothing() -> None:
     assert world.cost.correction.factor == pytest.approx(factor, rel=0.1)
 
 
-def test_the_answer_of_lost_pools_teaches_nothing() -> None:
+def test_an_answer_of_another_generation_teaches_nothing() -> None:
     world = World()
     world.turn.step(world.jobs(2))
     assert world.seen == 1
-    plan = world.turn.decide([ExecutorReset(2)])
+    plan = world.turn.decide([])
     assert plan is not None
     assert plan.computes
-    void = IterationOutcome(plan.seq, 1, 0, 10**12, np.array([], dtype=np.int64), np.array([], dtype=np.int32))
+    void = IterationOutcome(
+        plan.seq, plan.generation + 1, 0, 10**12, np.array([], dtype=np.int64), np.array([], dtype=np.int32)
+    )
     assert world.turn.settle(void).stats.measured_ns is None
     assert world.seen == 1
 

@@ -46,13 +46,10 @@ class ShadowExecutor:
         self.random = random.Random(seed)
         self.fail_share = fail_share
         self.plans: list[IterationPlan] = []
-        self.reset(facts.generation)
-
-    def reset(self, generation: int) -> None:
-        self.generation = generation
-        size = self.facts.page_tokens
-        self.device = [[None] * size for _ in range(self.facts.device_pages)]
-        self.host = [[None] * size for _ in range(self.facts.host_pages)]
+        self.generation = facts.generation
+        size = facts.page_tokens
+        self.device = [[None] * size for _ in range(facts.device_pages)]
+        self.host = [[None] * size for _ in range(facts.host_pages)]
         self.jobs: dict[int, _Job] = {}
         self.under_way: list[Move] = []
         self.queue: list[tuple[IterationPlan, list[int], list[int], list[tuple[int, str]]]] = []

@@ -15,7 +15,6 @@ from skipjoin.core.events import (
     AccountAsked,
     CancelRequested,
     Event,
-    ExecutorReset,
     PolicyChosen,
     PromptArrived,
     SnapshotAsked,
@@ -86,7 +85,6 @@ class EngineMachine(RuleBasedStateMachine):
         self.world = self._new_world(params)
         self.script: list[tuple[int, list[Event]]] = []
         self.next = 0
-        self.generation = 7
         self.waiting: dict[int, int] = {}
         self.expected: dict[int, tuple[int, FinishReason]] = {}
 
@@ -101,8 +99,6 @@ class EngineMachine(RuleBasedStateMachine):
     @staticmethod
     def _play(world: World, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, ExecutorReset):
-                world.executor.reset(event.generation)
             if isinstance(event, Submitted) and event.generated is not None:
                 world.before[event.handle] = len(event.generated)
         world.step(events)
@@ -174,11 +170,6 @@ class EngineMachine(RuleBasedStateMachine):
         if self.waiting:
             handle, prompt = self.waiting.popitem()
             self._step(PromptArrived(Handle(handle), prompt_of(handle, prompt)))
-
-    @rule()
-    def executor_is_lost(self):
-        self.generation += 1
-        self._step(ExecutorReset(self.generation))
 
     @rule(policy=st.sampled_from(POLICIES))
     def policy_is_switched(self, policy):

@@ -23,7 +23,6 @@ from skipjoin.core.effects import (
 from skipjoin.core.events import (
     AccountAsked,
     CancelRequested,
-    ExecutorReset,
     PolicyChosen,
     PromptArrived,
     SnapshotAsked,
@@ -291,19 +290,6 @@ def test_a_stop_string_without_a_tokenizer_is_refused() -> None:
     world = World("skipjoin", params(), device_pages=40, host_pages=0)
     world.step([job(0, 6, 20, sampling={"stop": ("x",)})])
     assert world.finished[0].failure is not None and world.finished[0].failure[0] == "INVALID_INPUT"
-
-
-def test_a_lost_executor_costs_work_and_no_token() -> None:
-    world = World("skipjoin", params(), device_pages=40, host_pages=8)
-    world.step([job(i, 9, 12) for i in range(3)])
-    for _ in range(4):
-        world.step()
-    world.executor.reset(8)
-    effects = world.step([ExecutorReset(8)])
-    kinds = [type(effect) for effect in effects.effects]
-    assert kinds.count(Recomputed) == 3 and kinds.count(Preempted) == 3 and kinds.count(Resumed) == 3
-    world.drain()
-    assert all(world.emitted[i] == [token_of(i, at) for at in range(12)] for i in range(3))
 
 
 def test_a_policy_switch_says_who_changed_level() -> None:

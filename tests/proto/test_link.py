@@ -51,7 +51,6 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
     ev.PromptArrived: st.builds(ev.PromptArrived, N, INT32),
     ev.CancelRequested: st.builds(ev.CancelRequested, N),
     ev.PolicyChosen: st.builds(ev.PolicyChosen, TEXT, st.none() | st.floats(0, 1)),
-    ev.ExecutorReset: st.builds(ev.ExecutorReset, N),
     ev.AccountAsked: st.builds(ev.AccountAsked, N, N),
     ev.SnapshotAsked: st.builds(ev.SnapshotAsked, N),
 }
