@@ -86,6 +86,7 @@ class Claims:
                     continue
                 fresh = [LiveJob.of(record) for record in records if record.job.job_id not in self._table.jobs]
                 for live in fresh:
+                    live.parked = self.closed  # a drain began meanwhile: it stays in the pool for the next server
                     self._table.add(live)
                     self._held_bytes += live.record.job.prompt.nbytes
                 await self._tell(fresh)

@@ -21,7 +21,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from ...core.errors import DeadlineExceeded, InternalError, InvalidInput, SkipjoinError, UnknownMethod
+from ...core.errors import InternalError, InvalidInput, SkipjoinError, UnknownMethod
 from ...core.ids import DEFAULT_TENANT, TenantId
 from ...proto.status import abort_args
 from ..door.access import Access
@@ -158,9 +158,7 @@ class Gate:
                     request = await self.messages.read(context, payload, method.message)
                     items = method.function(request, Caller(tenant, taken_in))
                     del request  # a stream may last for an hour, and its prompt is stored
-                    async with aclosing(items):
-                        async for item in items:
-                            await context.write(item)
+                    await _pass_on(items, context)
 
             await self._guarded(method, work, context)
 
@@ -177,16 +175,12 @@ class Gate:
             connection.set(peer := context.peer())
             with method.admission.place(peer, tenant or DEFAULT_TENANT) as place:
                 _check_size(metadata)
-                async with capped(self.cap_s):
+                async with capped(self.cap_s, "Stream again from the offset reached."):
                     return await work(place, tenant)
         except SkipjoinError as error:
             said = error.with_traceback(
                 None
             )  # with it, the error and this frame would keep each other, and the request
-        except TimeoutError:
-            said = DeadlineExceeded(
-                f"No call lasts longer than {self.cap_s:g} s here; stream again from the offset reached."
-            )
         except grpc.aio.InternalError:
             # The client is gone, which gRPC would log with a traceback wherever its own news of
             # that comes a moment later.
@@ -215,6 +209,20 @@ class UnknownMethods(grpc.GenericRpcHandler):
     async def _refuse(self, _: Any, context: Context) -> None:
         self._came()
         await _abort(context, UnknownMethod("This server has no such method.", field="method"))
+
+
+async def _pass_on(items: Any, context: Context) -> None:
+    """Write what the method yields. A write that fails is raised in the method: it knows what the
+    failure means for the job.
+    """
+    async with aclosing(items):
+        async for item in items:
+            try:
+                await context.write(item)
+            except grpc.aio.InternalError:
+                await items.athrow(asyncio.CancelledError())
+            except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the method raises it again
+                await items.athrow(failure)
 
 
 async def _abort(context: Context, error: SkipjoinError) -> NoReturn:

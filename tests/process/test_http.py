@@ -324,14 +324,23 @@ def test_too_many_open_calls_are_refused(serve: Serve) -> None:
         assert call(port, "/health").status == 200
 
 
-def test_the_cap_ends_a_stream_with_an_event(serve: Serve) -> None:
+def test_the_cap_ends_a_call_and_only_a_job_that_can_be_found_again_goes_on(serve: Serve) -> None:
     server = serve(*HTTP, "--call-cap-s", "0.6", "--simulated-scale", "20")
     port = http_port(server)
     body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True}
-    events = call(port, "/v1/completions", body | {"stream": True}).events
-    assert events[-1]["error"]["code"] == "deadline_exceeded"
+    streamed = call(port, "/v1/completions", body | {"stream": True})
+    assert streamed.events[-1]["error"]["code"] == "deadline_exceeded"
     whole = call(port, "/v1/completions", body)
     assert (whole.status, whole.json["error"]["code"]) == (504, "deadline_exceeded")
+    assert "Idempotency-Key" in whole.json["error"]["message"]
+    _until(lambda: _running(server) == 0)
+    assert _job(server, streamed.headers["x-skipjoin-job-id"]).state == pb.JOB_STATE_CANCELLED
+    named = call(port, "/v1/completions", body | {"stream": True}, Idempotency_Key="later")
+    assert named.events[-1]["error"]["code"] == "deadline_exceeded"
+    again = call(port, "/v1/completions", body | {"stream": True}, Idempotency_Key="later")
+    assert again.headers["x-skipjoin-job-id"] == named.headers["x-skipjoin-job-id"]
+    assert len(again.events) > len(named.events)  # it went on meanwhile
+    assert _running(server) == 1
 
 
 def test_a_drain_ends_streams_and_refuses_newcomers(serve: Serve) -> None:

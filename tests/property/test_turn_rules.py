@@ -13,10 +13,8 @@ from skipjoin.core.effects import (
     AccountGiven,
     Finished,
     LevelChanged,
-    Preempted,
     PromptsNeeded,
     Recomputed,
-    Resumed,
     SnapshotGiven,
     Started,
 )

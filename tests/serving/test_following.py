@@ -14,9 +14,16 @@ from pathlib import Path
 import pytest
 
 from skipjoin.core.clock import MonotonicClock
-from skipjoin.core.errors import Overloaded, SkipjoinError, StoreUnavailable, Unavailable
+from skipjoin.core.errors import (
+    DeadlineExceeded,
+    InternalError,
+    Overloaded,
+    SkipjoinError,
+    StoreUnavailable,
+    Unavailable,
+)
 from skipjoin.core.executor import ExecutorFacts
-from skipjoin.core.ids import DEFAULT_TENANT, TenantId
+from skipjoin.core.ids import DEFAULT_TENANT, JobId, TenantId
 from skipjoin.core.job import JobState
 from skipjoin.core.jobpool import JobPool
 from skipjoin.core.pool import JobRecord, NewJob
@@ -92,7 +99,7 @@ async def _state(jobs: Jobs, job: JobView) -> JobState:
     return (await jobs.get(job.job_id, None)).state
 
 
-@pytest.mark.parametrize("end", [asyncio.CancelledError, ConnectionResetError, GeneratorExit, ValueError])
+@pytest.mark.parametrize("end", [asyncio.CancelledError, ConnectionResetError, GeneratorExit])
 @pytest.mark.parametrize("cancel", [True, False])
 def test_a_client_that_goes_has_its_job_cancelled_if_it_was_submitted_so(
     end: type[BaseException], cancel: bool
@@ -124,15 +131,64 @@ def test_the_servers_own_end_and_a_body_that_ends_well_cancel_nothing() -> None:
     _run(test)
 
 
+class _Reasons(MemoryJobPool):
+    """Notes why jobs were cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[str] = []
+
+    def cancel(self, job_id: JobId, reason: str) -> JobRecord:
+        self.reasons.append(reason)
+        return super().cancel(job_id, reason)
+
+
+@pytest.mark.parametrize("fault", [ValueError("a secret"), TimeoutError(), KeyError("row"), OSError("no such file")])
+def test_a_fault_of_ours_is_no_client_that_went(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(following: Following, jobs: Jobs) -> None:
+        job = await following.submit(_spec(), DEFAULT_TENANT, None)
+        with pytest.raises(InternalError) as said, following.held(job, DEFAULT_TENANT):
+            raise fault
+        await following.settled()
+        assert await _state(jobs, job) is JobState.ACCEPTED
+        assert "secret" not in str(said.value)
+        (line,) = caplog.records
+        assert (line.levelno, line.exc_info is not None) == (logging.ERROR, True)
+        assert job.job_id in line.getMessage()
+
+    with caplog.at_level(logging.WARNING, logger="skipjoin.door"):
+        _run(test)
+
+
+def test_a_call_that_its_cap_ends_and_that_cannot_be_made_again_ends_its_job() -> None:
+    async def follow(following: Following, job: JobView) -> None:
+        async with capped(0.01, "Send it again."):
+            with following.held(job, DEFAULT_TENANT):
+                await asyncio.sleep(60)
+
+    async def test(following: Following, jobs: Jobs) -> None:
+        last = Following(jobs, "the client went", "the call lasted for too long")
+        for cancel, state in ((True, JobState.CANCELLED), (False, JobState.ACCEPTED)):
+            job = await last.submit(_spec(cancel=cancel), DEFAULT_TENANT, None)
+            with pytest.raises(DeadlineExceeded):
+                await follow(last, job)
+            await last.settled()
+            assert await _state(jobs, job) is state
+
+    pool = _Reasons()
+    _run(test, pool=lambda: pool)
+    assert pool.reasons == ["the call lasted for too long"]
+
+
 def test_a_call_that_its_cap_ends_cancels_nothing_and_its_clients_own_end_does() -> None:
     async def follow(following: Following, job: JobView, cap_s: float) -> None:
-        async with capped(cap_s):
+        async with capped(cap_s, "Stream again."):
             with following.held(job, DEFAULT_TENANT):
                 await asyncio.sleep(60)
 
     async def test(following: Following, jobs: Jobs) -> None:
         job = await following.submit(_spec(), DEFAULT_TENANT, None)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(DeadlineExceeded, match="Stream again"):
             await follow(following, job, 0.01)
         await following.settled()
         assert await _state(jobs, job) is JobState.ACCEPTED

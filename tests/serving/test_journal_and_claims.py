@@ -24,7 +24,7 @@ from skipjoin.core.events import CancelRequested, Event, PromptArrived, Submitte
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import DEFAULT_TENANT, Handle, JobId, Level
 from skipjoin.core.job import FinishReason, JobAccount, JobState
-from skipjoin.core.pool import LogBatch, NewJob
+from skipjoin.core.pool import JobRecord, LogBatch, NewJob
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.core.view import Chunk
 from skipjoin.jobpool.memory import MemoryJobPool
@@ -331,6 +331,41 @@ def test_parking_takes_back_what_has_not_started_and_keeps_it() -> None:
         assert await rig.state(waiting) is JobState.CLAIMED
 
     _run(test)
+
+
+class _ClaimsLate(MemoryJobPool):
+    """Claims, and comes back with it when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claimed, self.go_on = threading.Event(), threading.Event()
+
+    def claim(self, epoch: int, limit: int) -> list[JobRecord]:
+        claimed = super().claim(epoch, limit)
+        if claimed:
+            self.claimed.set()
+            self.go_on.wait(20)
+        return claimed
+
+
+def test_a_claim_that_is_under_way_when_a_drain_begins_starts_nothing() -> None:
+    pool = _ClaimsLate()
+
+    async def test(rig: Rig) -> None:
+        job = await rig.job()
+        await asyncio.to_thread(pool.claimed.wait, 20)
+        await rig.claims.park_unstarted()
+        pool.go_on.set()
+        await rig.until(lambda: job in rig.table.jobs)
+        assert rig.table.jobs[job].parked and not rig.table.by_handle
+        await rig.claims.engine_started(FACTS, rig.send)  # an engine that dies and comes back is not told, either
+        assert not rig.sent
+        assert await rig.state(job) is JobState.CLAIMED
+        epoch = await rig.store.call(lambda pool: pool.open_epoch("the next server"))
+        (taken,) = await rig.store.call(lambda pool: pool.claim(epoch, 10))
+        assert taken.job.job_id == job
+
+    _run(test, pool=lambda: pool)
 
 
 def test_a_cancel_without_an_engine_ends_the_job_at_once() -> None:

@@ -43,6 +43,8 @@ class Methods:
     def __init__(self) -> None:
         self.heard: list[tuple[str, TenantId | None]] = []
         self.go_on = asyncio.Event()
+        self.ends: list[type[BaseException]] = []
+        self.ended = asyncio.Event()
 
     async def unary(self, request: pb.GetRequest, caller: Caller) -> pb.GetResponse:
         self.heard.append((request.job_id, caller.tenant))
@@ -51,8 +53,15 @@ class Methods:
     async def stream(self, request: pb.StreamRequest, caller: Caller) -> AsyncIterator[pb.StreamResponse]:
         self.heard.append((request.job_id, caller.tenant))
         caller.taken_in()
-        yield pb.StreamResponse(chunk=pb.Chunk(offset=1))
-        await self.go_on.wait()
+        try:
+            yield pb.StreamResponse(chunk=pb.Chunk(offset=1))
+            if request.offset:
+                yield None  # type: ignore[misc]  # a fault of ours: it cannot be written
+            await self.go_on.wait()
+        except BaseException as end:
+            self.ends.append(type(end))
+            self.ended.set()
+            raise
 
     def table(self) -> dict[str, Any]:
         streams = {"Stream", "Generate"}
@@ -126,6 +135,21 @@ async def _none() -> AsyncIterator[bytes]:
 
 
 GET = pb.GetRequest(job_id="x").SerializeToString()
+
+
+def test_a_stream_hears_whether_its_client_went_or_its_write_failed() -> None:
+    async def test(channel: grpc.aio.Channel, methods: Methods, payloads: Payloads) -> None:
+        left = channel.unary_stream(NAME + "Stream")(GET, metadata=RED)
+        await left.read()
+        left.cancel()
+        await methods.ended.wait()
+        unwritable = pb.StreamRequest(job_id="x", offset=1).SerializeToString()
+        call = channel.unary_stream(NAME + "Stream")(unwritable, metadata=RED)
+        await call.read()
+        assert (await _fails(call.read()))[:2] == (grpc.StatusCode.INTERNAL, "INTERNAL")
+        assert methods.ends == [asyncio.CancelledError, AttributeError]
+
+    assert _run(test) == ["INTERNAL"]
 
 
 def test_a_call_is_answered_for_its_tenant() -> None:

@@ -11,11 +11,16 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ....core.errors import DeadlineExceeded, Overloaded
+from ....core.errors import Overloaded
+from ...door.call_cap import capped
 from ...door.shares import Shares
 from .chain import Handler
 from .identity import tenant_of
 from .routes import route_of
+
+_THEN = (
+    "A request with an Idempotency-Key can be sent again, and finds its job. The job of any other request is cancelled."
+)
 
 
 class Places:
@@ -52,12 +57,8 @@ class Places:
         self._shares.take(tenant)
         self._idle.clear()
         try:
-            async with asyncio.timeout(self._cap_s) as cap:
+            async with capped(self._cap_s, _THEN):
                 return await handler(request)
-        except TimeoutError:
-            if not cap.expired():
-                raise
-            raise DeadlineExceeded(f"No call lasts longer than {self._cap_s:g} s here.") from None
         finally:
             self._shares.give_back(tenant)
             if not self._shares.total:

@@ -57,7 +57,7 @@ class OpenAiCalls:
 
     def __post_init__(self) -> None:
         """One conduct for all calls."""
-        self.following = Following(self.jobs, "the connection broke")
+        self.following = Following(self.jobs, "the connection broke", "the call lasted for too long")
 
     def called(self, name: str | None) -> str:
         """The name by which a request calls the model, the usual one where it names none.
