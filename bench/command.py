@@ -13,6 +13,7 @@ from importlib import import_module
 
 from ..console.json_flag import STANDARD, json_alone
 from ..console.output_file import place
+from .charts.sheet import matplotlib
 from .demo import command as demo
 from .device import command as device
 from .interrupts import signals_interrupt
@@ -33,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure what was asked. Raises SkipjoinError."""
+    if getattr(args, "plot", None) is not None:
+        matplotlib()
     for flag in ("json", "plot", "markdown"):
         if (file := getattr(args, flag, None)) is not None and (file != STANDARD or flag != "json"):
             place(file, flag)

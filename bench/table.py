@@ -34,6 +34,13 @@ def grid(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     return "".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """The same as `grid`, for a document: the first column to the left; a newline at the end."""
+    rule = ["---", *["--:"] * (len(lines[0]) - 1)]
+    written = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([written[0], f"|{'|'.join(rule)}|", *written[1:], ""])
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Columns of known width, (name, width) each; a negative width is one to the left."""

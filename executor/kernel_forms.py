@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 
 from ..kernels.decoder_shape import DecoderShape
-from ..kernels.ragged_attention import AttentionShape
-from ..model.architectures import Norm
+from ..model.parts.inside import pieces
+from ..model.parts.norm import Norm
 from ..model.weights.loaded import LoadedModel
 from .current_device import computing_on
 
@@ -48,10 +48,9 @@ def _say(done: int, total: int, name: str) -> None:
 
 def decoder_shape(model: LoadedModel, page_tokens: int) -> DecoderShape:
     """What of the model its kernels depend on; tables are those of `HandleTable`."""
-    config, layer = model.config, model.weights.layers[0]
-    attentions = (
-        AttentionShape(config.heads, one.scale, one.window, config.attention_softcap) for one in config.attention
-    )
+    config, parts = model.config, model.parts
+    attentions = (layer.attention.shape for layer in parts.layers)
+    norms = (piece.form() for piece in pieces((parts.layers[0], parts.last_norm)) if isinstance(piece, Norm))
     gated = config.architecture.tensors.gated
     return DecoderShape(
         dtype=model.dtype,
@@ -63,10 +62,7 @@ def decoder_shape(model: LoadedModel, page_tokens: int) -> DecoderShape:
         attentions=tuple(dict.fromkeys(attentions)),
         turned=config.ropes[0].turned if config.ropes else 0,
         vocab=config.vocab_size,
-        norm="layer" if config.architecture.norm is Norm.LAYER else "rms",
-        biased=layer.attention_norm.bias is not None,
+        norms=tuple(dict.fromkeys(form for form in norms if form is not None)),
         gate=None if not gated else "gelu" if config.activation == "gelu_tanh" else "silu",
-        head_norm=layer.query_norm is not None,
-        norm_dtype=layer.attention_norm.weight.dtype,
         table_dtype=torch.int64,
     )

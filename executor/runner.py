@@ -30,6 +30,7 @@ from ..kernels.layout import KvLayout, PagedKv
 from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
 from ..model.decoder import Decoder, ForwardBatch
+from ..model.parts.linear import products_in
 from ..model.weights.loaded import LoadedModel
 from .batch import Batch, BatchBuilder
 from .capture import Capture
@@ -292,13 +293,11 @@ class TorchExecutor:
         """A prompt token and a decode token through the whole model, so that the first job does not
         pay for lazy set-up.
         """
-        weights = self._model.weights
-        layer = weights.layers[0]  # code is made per shape, and the layers are alike
-        around = (weights.embedding_in, weights.embedding_out)  # where an embedding is narrower than the decoder
+        parts = self._model.parts
         with torch.inference_mode():
-            for product in (layer.qkv, layer.attention_out, layer.gate_up, layer.down, *around, weights.head):
-                if product is not None:
-                    product.warm_up(_WARM_ROWS)
+            # Code is made per shape, and the layers are alike.
+            for product in products_in((parts.embedding, parts.layers[0], parts.head)):
+                product.warm_up(_WARM_ROWS)
         handle, page = Handle(-1), np.zeros(1, dtype=np.int32)
         admit = Admit(handle, np.zeros(1, dtype=np.int32), 1, 1, Asked(SamplingParams(temperature=0.0)), 0)
         prefill = IterationPlan(

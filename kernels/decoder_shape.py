@@ -15,13 +15,21 @@ from .ragged_attention import AttentionShape
 
 
 @dataclass(frozen=True, slots=True)
+class NormForm:
+    """A norm of rows of `width` numbers; `biased`: it adds a bias."""
+
+    kind: Literal["rms", "layer"]
+    width: int
+    biased: bool
+    weight_dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
 class DecoderShape:
     """What of a decoder its kernels depend on.
 
     `attentions`: the distinct kinds of its layers; `turned`: elements of a head that the rotary
-    embedding turns, 0 without one; `gate` None where the MLP has none; `biased` says whether a
-    LayerNorm has a bias; `head_norm`: queries and keys are normalised head by head; `norm_dtype`:
-    that of the norms' weights, None where it is the model's.
+    embedding turns, 0 without one; `norms`: the distinct ones; `gate` None where the MLP has none.
     """
 
     dtype: torch.dtype
@@ -33,11 +41,8 @@ class DecoderShape:
     attentions: tuple[AttentionShape, ...]
     turned: int
     vocab: int
-    norm: Literal["rms", "layer"] = "rms"
-    biased: bool = True
+    norms: tuple[NormForm, ...] = ()
     gate: Literal["silu", "gelu"] | None = "silu"
-    head_norm: bool = False
-    norm_dtype: torch.dtype | None = None
     table_dtype: torch.dtype = torch.int32
 
     def __post_init__(self) -> None:

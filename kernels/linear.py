@@ -1,6 +1,6 @@
 """Matrix products with weights that never change.
 
-Owns `Linear` and the choice of its form: a weight laid out once for the device it runs on. On a CPU
+Owns `DenseLinear` and the choice of its form: a weight laid out once for the device it runs on. On a CPU
 that is our own panels where they are compiled for the precision, else oneDNN's blocked layout where
 torch has it, else the plain weight. The executor's weights build it, the decoder calls it.
 """
@@ -50,7 +50,7 @@ def can_pack(dtype: torch.dtype) -> bool:
     )
 
 
-class Linear:
+class DenseLinear:
     """y = x W^T + b for weight[out, in], bias[out] or None. `form` None: the quickest; tests and
     benchmarks name one.
     """

@@ -1,8 +1,9 @@
-"""What tells one model family from another, as flags of one row.
+"""What tells one model family from another, as one row.
 
-Owns `Architecture` and `TensorNames`: what the tensors are called, which parts a decoder layer has,
-and how config.json spells its fields. It does not read files or hold tensors. families/ has the
-rows, registry.py finds them, config, weights and decoder are driven by them.
+Owns `Architecture` and what a row is made of: what the tensors are called, which parts the decoder
+has, and how config.json spells its fields. It does not read files or hold tensors, and names parts
+without importing them: the door reads rows and needs no torch. families/ has the rows, registry.py
+finds them, config and weights are driven by them.
 """
 
 from __future__ import annotations
@@ -10,17 +11,92 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib import import_module
 from typing import Any
 
+from ..core.errors import InvalidModel
 
-class Norm(Enum):
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A class of a decoder's part: the module that has it, and its name there. It is imported when a
+    model is loaded.
+    """
+
+    module: str
+    name: str
+
+    def load(self) -> Any:
+        """The class. Raises InvalidModel where there is none."""
+        try:
+            return getattr(import_module(self.module), self.name)
+        except (ImportError, AttributeError) as missing:
+            raise InvalidModel(
+                f"The part {self.name[:80]} of a row in skipjoin.architectures cannot be had from "
+                f"{self.module[:80]}: {missing}.",
+                field="architectures",
+            ) from missing
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One part where a field of config.json is true, another where it is false or left out."""
+
+    field: str
+    true: Part
+    false: Part
+
+
+_PARTS = f"{__package__}.parts"
+
+
+class Norm:
     """RMS: x / rms(x) * w (Zhang and Sennrich 2019). RMS_OFFSET: times 1 + w instead (Gemma).
     LAYER: to mean 0 and variance 1, w and bias.
     """
 
-    RMS = "rms"
-    RMS_OFFSET = "rms offset"
-    LAYER = "layer"
+    RMS = Part(f"{_PARTS}.norm", "RmsNorm")
+    RMS_OFFSET = Part(f"{_PARTS}.norm", "OffsetRmsNorm")
+    LAYER = Part(f"{_PARTS}.norm", "LayerNorm")
+
+
+class Layer:
+    """How attention and MLP are wired to the stream through all layers. PRE_NORM: a norm in front of
+    each. SANDWICH: norms in front and behind, before the sum. POST_NORM: a norm behind each sum.
+    """
+
+    PRE_NORM = Part(f"{_PARTS}.layer", "PreNorm")
+    SANDWICH = Part(f"{_PARTS}.layer", "Sandwich")
+    POST_NORM = Part(f"{_PARTS}.layer", "PostNorm")
+
+
+class QueryKeyNorm:
+    """What happens to queries and keys before they are turned. NONE: nothing. EACH_HEAD: a norm of
+    each head.
+    """
+
+    NONE = Part(f"{_PARTS}.attention", "AsProjected")
+    EACH_HEAD = Part(f"{_PARTS}.attention", "EachHead")
+
+
+ATTENTION = Part(f"{_PARTS}.attention", "Attention")
+MLP = Part(f"{_PARTS}.mlp", "Mlp")
+EMBEDDING = Part(f"{_PARTS}.embedding", "Embedding")
+HEAD = Part(f"{_PARTS}.head", "Head")
+"""What nearly every family has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a decoder, chosen by row and config.json."""
+
+    layer: Part = Layer.PRE_NORM
+    norm: Part = Norm.RMS
+    attention: Part = ATTENTION
+    query_key_norm: Part = QueryKeyNorm.NONE
+    mlp: Part = MLP
+    embedding: Part = EMBEDDING
+    head: Part = HEAD
 
 
 class Windows(Enum):
@@ -55,8 +131,9 @@ class TensorNames:
     None: the family has no such tensor.
 
     Either `qkv` or all three of query, key, value; either `gate_up`, or `gate` and `up`, or `up`
-    alone for an MLP without a gate. `query_norm`, `key_norm`: norms of each head.
-    `after_attention_norm`, `after_mlp_norm`: of what a layer's halves give, before it is added.
+    alone for an MLP without a gate. `query_norm`, `key_norm`: of queries and keys.
+    `attention_norm`, `mlp_norm`: in front of a layer's halves; None for layers that read the stream
+    as it is. `after_attention_norm`, `after_mlp_norm`: of what the halves give, before it is added.
     `positions`: learned position embeddings. `embedding_in`, `embedding_out`: between an embedding
     narrower than the decoder and the decoder.
     """
@@ -67,7 +144,7 @@ class TensorNames:
     embedding_out: str | None = None
     final_norm: str = "model.norm"
     head: str = "lm_head"
-    attention_norm: str = "model.layers.{i}.input_layernorm"
+    attention_norm: str | None = "model.layers.{i}.input_layernorm"
     qkv: str | None = None
     query: str | None = "model.layers.{i}.self_attn.q_proj"
     key: str | None = "model.layers.{i}.self_attn.k_proj"
@@ -76,7 +153,7 @@ class TensorNames:
     key_norm: str | None = None
     attention_out: str = "model.layers.{i}.self_attn.o_proj"
     after_attention_norm: str | None = None
-    mlp_norm: str = "model.layers.{i}.post_attention_layernorm"
+    mlp_norm: str | None = "model.layers.{i}.post_attention_layernorm"
     gate_up: str | None = None
     gate: str | None = "model.layers.{i}.mlp.gate_proj"
     up: str | None = "model.layers.{i}.mlp.up_proj"
@@ -87,6 +164,20 @@ class TensorNames:
     def gated(self) -> bool:
         """Whether the MLP is down(act(gate(x)) * up(x)); else down(act(up(x)))."""
         return self.gate is not None or self.gate_up is not None
+
+    @property
+    def of_qkv(self) -> tuple[str, ...]:
+        """The tensors that give queries, keys and values."""
+        return _named(self.qkv) or _named(self.query, self.key, self.value)
+
+    @property
+    def of_mlp(self) -> tuple[str, ...]:
+        """The tensors of the MLP's first product."""
+        return _named(self.gate_up) or _named(self.gate, self.up)
+
+
+def _named(*names: str | None) -> tuple[str, ...]:
+    return tuple(name for name in names if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +197,15 @@ class Architecture:
     needs; `other_parts`: prefixes of tensors of parts that are not served. `transposed`: products
     are stored [in, out].
 
-    Of the decoder. `*_bias`: a truth, or the field that says it. `position_offset`: rows in front
-    of position 0. `activations`: what config.json may call the activation -> what it is.
+    Of the decoder. `layer`, `norm`, `attention`, `query_key_norm`, `mlp`, `embedding`, `head`: its
+    parts, or by which field of config.json one is chosen. `*_bias`: a truth, or the field that says
+    it. `position_offset`: rows in front of position 0. `activations`: what config.json may call the
+    activation -> what it is.
     `embedding_scaled`: embeddings are multiplied by sqrt(hidden). `local_rope`: windowed layers
     have a rotary embedding of their own. `partial_rotary`: `partial_rotary_factor` is heeded.
     `long_rope_names`: the rotary types that are LongRoPE in this family. `attention_softcap`:
     `attn_logit_softcapping` is heeded. `layer_scale`: `scale_attn_weights` and
-    `scale_attn_by_inverse_layer_idx` are. `norm_before`: the field that, when false, puts each norm
-    behind the sum instead of in front of its half, and leaves the last norm out.
+    `scale_attn_by_inverse_layer_idx` are.
     """
 
     name: str
@@ -130,7 +222,13 @@ class Architecture:
     ignored: tuple[str, ...] = ("rotary_emb.inv_freq",)
     other_parts: tuple[str, ...] = ()
     transposed: bool = False
-    norm: Norm = Norm.RMS
+    layer: Part | Either = Layer.PRE_NORM
+    norm: Part | Either = Norm.RMS
+    attention: Part | Either = ATTENTION
+    query_key_norm: Part | Either = QueryKeyNorm.NONE
+    mlp: Part | Either = MLP
+    embedding: Part | Either = EMBEDDING
+    head: Part | Either = HEAD
     qkv_bias: bool | str = False
     out_bias: bool | str = False
     mlp_bias: bool | str = False
@@ -143,7 +241,6 @@ class Architecture:
     long_rope_names: tuple[str, ...] = ("longrope",)
     attention_softcap: bool = False
     layer_scale: bool = False
-    norm_before: str | None = None
 
     def contradiction(self) -> str | None:
         """What keeps this row from describing a decoder; None where nothing does."""
@@ -154,6 +251,13 @@ class Architecture:
             return "it must name gate_up or up"
         if (names.query_norm is None) != (names.key_norm is None):
             return "it must name both head norms or none"
+        if names.query_norm is not None and self.query_key_norm == QueryKeyNorm.NONE:
+            return "it names head norms, and its query_key_norm is none"
+        if names.query_norm is None and self.query_key_norm == QueryKeyNorm.EACH_HEAD:
+            return "it names no head norms, and its query_key_norm is of each head"
+        behind = {names.after_attention_norm is not None, names.after_mlp_norm is not None}
+        if len(behind) == 2 or (self.layer == Layer.SANDWICH) != (True in behind):
+            return "it must name both norms behind a layer's halves where its layer is a sandwich, and only there"
         if (names.embedding_in is None) != (names.embedding_out is None):
             return "it must name both embedding_in and embedding_out or none"
         known = GATED_ACTIVATIONS if names.gated else PLAIN_ACTIVATIONS

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InvalidModel
-from .architectures import Architecture
+from .architectures import Architecture, Either, Part, Parts
 from .config_keys import refuse_foreign, without_effect
 from .family import family_of
 from .model_json import Fields, read_json
@@ -40,9 +40,9 @@ class ModelConfig:
 
     `embedding_width` is `hidden` but for families that project between the two. `activation` is
     "silu", "gelu_tanh", "gelu" or "relu". `ropes` is empty where positions are learned. Caps:
-    scores and logits s become cap * tanh(s / cap); None: they stay. `norm_before`: norms stand in
-    front of attention and MLP and at the end, else behind each sum and not at the end. `remarks`:
-    what a person should know before the model is served, a sentence each; loading logs them.
+    scores and logits s become cap * tanh(s / cap); None: they stay. `parts`: what the decoder is
+    made of. `remarks`: what a person should know before the model is served, a sentence each;
+    loading logs them.
     """
 
     architecture: Architecture
@@ -56,7 +56,7 @@ class ModelConfig:
     vocab_size: int
     max_context_tokens: int
     norm_eps: float
-    norm_before: bool
+    parts: Parts
     activation: str
     ropes: tuple[Rope, ...]
     attention: tuple[LayerShape, ...]
@@ -146,7 +146,7 @@ def _model_config(architecture: Architecture, fields: Fields, vocab_size: int, e
         vocab_size=vocab_size,
         max_context_tokens=context,
         norm_eps=fields.real("norm_eps", 0.0, 1.0, default=1e-6),
-        norm_before=architecture.norm_before is None or fields.flag(architecture.norm_before),
+        parts=_parts(architecture, fields),
         activation=_activation(architecture, fields),
         ropes=ropes,
         attention=_attention(architecture, fields, layers, head_dim, context),
@@ -160,6 +160,23 @@ def _model_config(architecture: Architecture, fields: Fields, vocab_size: int, e
         mlp_bias=_said(architecture.mlp_bias, fields),
         bos_id=bos_ids[0] if bos_ids else None,
         eos_ids=eos_ids,
+    )
+
+
+def _parts(row: Architecture, fields: Fields) -> Parts:
+    def chosen(part: Part | Either) -> Part:
+        if isinstance(part, Part):
+            return part
+        return part.true if fields.flag(part.field) else part.false
+
+    return Parts(
+        layer=chosen(row.layer),
+        norm=chosen(row.norm),
+        attention=chosen(row.attention),
+        query_key_norm=chosen(row.query_key_norm),
+        mlp=chosen(row.mlp),
+        embedding=chosen(row.embedding),
+        head=chosen(row.head),
     )
 
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 
 from ..core.clock import MonotonicClock
+from .door.collector import collect_rarely
 from .door.pauses import Pauses, loop_with
 from .door.spare import Spare
 from .facts import EngineFacts
@@ -56,6 +57,7 @@ async def _serve(settings: ServeSettings, spare: Spare | None, pauses: Pauses) -
         print(start_line(settings, facts, port, http_port), flush=True)
 
     door = await build_door(settings, on_ready, spare, pauses.rested)
+    collect_rarely()
     if not await door.run(check=settings.check) and settings.check:
         raise KeyboardInterrupt  # a signal came first: nothing was checked
 

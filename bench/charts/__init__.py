@@ -1,7 +1,5 @@
-"""Every chart of `bench`, as SVG text.
+"""Every picture of `bench`: matplotlib, the extra `plot`, draws it, and SVG text comes out.
 
-`marks`: elements and scales. `lines`: a chart with axes. `bars`: shares as bars. `sheet`: a file
-that stands alone, of charts side by side. `plane` and `timeline`: what a report alone draws.
-`looks`: the colours of policies, and the style sheet. A room's `render` makes its pictures of
-these.
+`sheet` is a picture of charts side by side, `lines` and `bars` are the two forms that rooms share,
+`looks` the colours of policies. What a report alone draws stands in `report/charts`.
 """

@@ -1,84 +1,81 @@
-"""Shares as bars in groups, one picture that stands alone.
-
-Owns places. A bar longer than the picture ends at its edge, and its figure says by how much.
-"""
+"""Charts of bars that lie, in groups, side by side: rates with a mark for each repeat, or shares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..table import percent
-from .marks import Scale, line, tag, text, title
-from .sheet import sheet
+from .sheet import COLOURS, Sheet, sheet
 
-RIGHT, TOP, BAR, GAP = 70.0, 62.0, 13.0, 8.0
-LETTER = 7.0
+ROW, MARGIN = 15.0, 110.0
+GAP = 0.6
+"""Between two groups, in bars."""
 
 
 @dataclass(frozen=True, slots=True)
-class ShareBar:
-    """`label` stands left of it; `said` is shown where one points at it; `target` is a stroke
-    across.
-    """
+class Bar:
+    """`said`: what a browser shows where one points at it."""
 
     label: str
-    share: float
+    value: float
     colour: str
     said: str
+    #: Of single repeats.
+    marks: Sequence[float] = ()
     target: float | None = None
 
 
+Groups = Sequence[Sequence[Bar]]
+
+
 @dataclass(frozen=True, slots=True)
-class BarPicture:
-    """`heads`: lines above the bars. `colours`: by word. `longest`: the most that is drawn."""
+class BarChart:
+    """Bars from above. One that is longer than `longest` ends at the edge, its share beside it."""
 
-    words: str
-    heads: tuple[str, str]
-    colours: Mapping[str, str]
-    longest: float
-    left: float = 380.0
-    wide: float = 860.0
+    groups: Groups
+    title: str
+    x_words: str
+    #: Shares of 1: in per cent, with a stroke at 100 %.
+    longest: float | None = None
+    #: Which colour is what.
+    keys: Mapping[str, str] | None = None
 
-    def drawn(self, groups: Sequence[Sequence[ShareBar]]) -> str:
-        """An SVG file."""
-        x = Scale(0.0, self.longest, self.left, self.wide - RIGHT)
-        bottom = TOP + sum(len(group) * BAR + GAP for group in groups)
-        parts = [
-            text(12, 22, self.heads[0], class_="name"),
-            text(12, 38, self.heads[1]),
-            *self._key(),
-            *_ticks(x, bottom),
-        ]
-        y = TOP
-        for group in groups:
+    def draw(self, on: Sheet, axes: Any) -> None:
+        """Draw into the axes of a sheet."""
+        y, labels = 0.0, dict[float, str]()
+        for group in self.groups:
             for bar in group:
-                parts += _drawn(bar, x, y)
-                y += BAR
+                colour = COLOURS[bar.colour]
+                (drawn,) = axes.barh(y, bar.value, color=colour, height=0.8, alpha=0.4 if bar.marks else 1.0)
+                on.say(drawn, bar.said)
+                if bar.marks:
+                    axes.scatter(bar.marks, [y] * len(bar.marks), color=colour, s=10, zorder=3)
+                if bar.target is not None:
+                    axes.vlines(bar.target, y - 0.5, y + 0.5, color=COLOURS["ink"])
+                if self.longest is not None:
+                    axes.text(min(bar.value, self.longest), y, f" {bar.value:.0%}", va="center", fontsize="small")
+                labels[y] = bar.label
+                y += 1.0
             y += GAP
-        return sheet(self.words, self.wide, bottom + 24, *parts)
-
-    def _key(self) -> Iterable[str]:
-        left = 12.0
-        for word, colour in self.colours.items():
-            yield tag("rect", x=left, y=TOP - 17, width=10.0, height=9.0, style=f"fill:var(--{colour})")
-            yield text(left + 15, TOP - 9, word)
-            left += 30 + LETTER * len(word)
-
-
-def _ticks(x: Scale, bottom: float) -> Iterable[str]:
-    for quarter in range(int(x.high * 4) + 1):
-        at = x(quarter / 4)
-        yield line(at, TOP, at, bottom, class_="one" if quarter == 4 else "grid")
-        yield text(at, bottom + 14, f"{quarter / 4:.0%}", text_anchor="middle")
+        axes.set(title=self.title, xlabel=self.x_words, xlim=(0, self.longest))
+        axes.set_yticks(list(labels), list(labels.values()))
+        axes.set_ylim(max(y - GAP, 1.0) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        if self.longest is not None:
+            axes.xaxis.set_major_formatter("{x:.0%}")
+            axes.axvline(1.0, color=COLOURS["faint"], linestyle="dashed", linewidth=0.8)
+        for name, key in (self.keys or {}).items():
+            axes.scatter([], [], color=COLOURS[key], marker="s", label=name)
+        if self.keys:
+            axes.legend(fontsize="small", loc="lower right")
 
 
-def _drawn(bar: ShareBar, x: Scale, y: float) -> Iterable[str]:
-    end = x(bar.share)
-    yield text(x.start - 8, y + BAR - 3, bar.label, text_anchor="end")
-    style = f"fill:var(--{bar.colour})"
-    width = max(end - x.start, 0.5)
-    yield tag("rect", title(bar.said), x=x.start, y=y, width=width, height=BAR - 2, style=style)
-    if bar.target is not None:
-        yield line(x(bar.target), y - 1, x(bar.target), y + BAR - 1, style="stroke:var(--ink)", stroke_width=2.0)
-    yield text(end + 4, y + BAR - 3, percent(bar.share))
+def bar_sheet(words: str, charts: Sequence[BarChart], wide: float, below: str = "") -> str:
+    """Charts beside each other as SVG, with a sentence `below` them."""
+    rows = max(sum(len(group) + GAP for group in chart.groups) for chart in charts)
+    with sheet(words, wide, MARGIN + ROW * rows, 1, len(charts)) as drawn:
+        for at, chart in enumerate(charts):
+            chart.draw(drawn, drawn.axes[0][at])
+        drawn.figure.supxlabel(below, fontsize="small", x=0.01, ha="left")
+    return drawn.svg

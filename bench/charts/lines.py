@@ -1,94 +1,84 @@
-"""A chart of lines: axes, the lines, dots upon them.
-
-Owns what is drawn where inside a chart. It knows no measurement; rooms bring `Line`s.
-"""
+"""Charts of lines, with dots upon them, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from .marks import Point, Scale, line, polyline, short, tag, text, title
+from .looks import Look
+from .sheet import COLOURS, Sheet, matplotlib, sheet
 
-COLOURS = ("blue", "orange", "aqua", "violet", "magenta", "brown")
-"""Of the style sheet, for what has no colour of its own."""
-
-
-def stroke_of(colour: str, dash: str = "", width: float = 2.0) -> dict[str, object]:
-    """Attributes of a line in a colour of the style sheet."""
-    more: dict[str, object] = {"stroke_dasharray": dash} if dash else {}
-    return {"style": f"stroke:var(--{colour})", "stroke_width": width, "fill": "none", **more}
+Point = tuple[float, float]
+NARROW = 8.0
+"""Ticks of an axis by factor are evenly spaced where its ends are less than that apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line in the units of the axes.
+    """A line in the units of its chart, and what a browser says of it."""
 
-    `said`: what a browser shows where one points at it. `stroke`: attributes. `dots`: marks of
-    their own, in the style `fill`.
-    """
-
+    name: str
     points: Sequence[Point]
-    said: str
-    stroke: dict[str, object]
+    look: Look
+    said: str = ""
+    #: Marks of their own.
     dots: Sequence[Point] = ()
-    fill: str = ""
-
-    def drawn(self, x: Scale, y: Scale) -> str:
-        """The line, its dots on top."""
-        said = title(self.said)
-        dots = (tag("circle", said, cx=x(at), cy=y(value), r=2.5, style=self.fill) for at, value in self.dots)
-        places = thinned((x(at), y(value)) for at, value in self.points)
-        return polyline(places, said, **self.stroke) + "".join(dots)
 
 
 @dataclass(frozen=True, slots=True)
-class Axes:
-    """Two scales and their names; `x_at`: the ticks of the x axis, where they are not to be round."""
+class LineChart:
+    """Lines in one pair of axes, the first undermost."""
 
-    x: Scale
-    y: Scale
+    lines: Sequence[Line]
     x_words: str
     y_words: str
-    x_at: Sequence[float] | None = field(default=None)
+    title: str = ""
+    #: An axis by factor: "x", "y", "xy".
+    log: str = ""
+    #: The ticks of the x axis, where they are not to be round.
+    x_at: Sequence[float] | None = None
+    y_span: tuple[float, float] | None = None
+    #: A value of y that is marked.
+    level: float | None = None
+    legend: bool = False
 
-    def drawn(self) -> str:
-        """Grid, ticks and names."""
-        x, y, parts = self.x, self.y, []
-        for value in y.ticks():
-            at = y(value)
-            parts.append(line(x.start, at, x.stop, at, class_="grid"))
-            parts.append(text(x.start - 6, at + 3.5, short(value), text_anchor="end"))
-        for value in apart(x.ticks() if self.x_at is None else self.x_at, x):
-            at = x(value)
-            parts.append(line(at, y.start, at, y.start + 4, class_="axis"))
-            parts.append(text(at, y.start + 16, short(value), text_anchor="middle"))
-        parts.append(line(x.start, y.start, x.stop, y.start, class_="axis"))
-        parts.append(text((x.start + x.stop) / 2, y.start + 30, self.x_words, text_anchor="middle"))
-        # The name of the y axis stands above it: turned letters are hard to read.
-        parts.append(text(x.start, y.stop - 6, self.y_words))
-        return "".join(parts)
-
-
-def line_chart(axes: Axes, lines: Iterable[Line]) -> str:
-    """Axes and lines, the first line undermost."""
-    return axes.drawn() + "".join(one.drawn(axes.x, axes.y) for one in lines)
-
-
-def thinned(points: Iterable[Point], pixels: float = 1.5) -> list[Point]:
-    """The points without those that cannot be told from the one before; the last one stays."""
-    kept: list[Point] = []
-    last = None
-    for last in points:
-        if not kept or abs(last[0] - kept[-1][0]) + abs(last[1] - kept[-1][1]) >= pixels:
-            kept.append(last)
-    return kept if last is None or kept[-1] == last else [*kept, last]
+    def draw(self, on: Sheet, axes: Any) -> None:
+        """Draw into the axes of a sheet."""
+        for line in self.lines:
+            (drawn,) = axes.plot(*zip(*line.points, strict=True), label=line.name, **line.look.stroke())
+            on.say(drawn, line.said or line.name)
+            if line.dots:
+                dot = {"color": COLOURS[line.look.colour], "alpha": line.look.strength, "zorder": 3}
+                on.say(axes.scatter(*zip(*line.dots, strict=True), s=9, **dot), line.said or line.name)
+        axes.set(xlabel=self.x_words, ylabel=self.y_words, title=self.title, ylim=self.y_span)
+        scale_axes(axes, self.log)
+        if self.x_at is not None:
+            axes.set_xticks(self.x_at, [f"{at:g}" for at in self.x_at], minor=False)
+        if self.level is not None:
+            axes.axhline(self.level, color=COLOURS["faint"], linestyle="dashed", linewidth=0.8)
+        if self.legend:
+            axes.legend(fontsize="small")
 
 
-def apart(values: Sequence[float], scale: Scale, pixels: float = 24.0) -> list[float]:
-    """Those of rising `values` whose labels do not touch."""
-    kept: list[float] = []
-    for value in values:
-        if not kept or scale(value) - scale(kept[-1]) >= pixels:
-            kept.append(value)
-    return kept
+def scale_axes(axes: Any, log: str) -> None:
+    """The named axes by factor, of what is drawn already, with some plain numbers as ticks."""
+    ticker = matplotlib().ticker
+    for name in log:
+        axis = axes.xaxis if name == "x" else axes.yaxis
+        (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+        low, high = axis.get_view_interval()
+        narrow = high < NARROW * low
+        axis.set_major_locator(ticker.MaxNLocator(4) if narrow else ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(ticker.NullLocator())
+
+
+def line_sheet(words: str, rows: Sequence[Sequence[LineChart]], wide: float, high: float, below: str = "") -> str:
+    """Rows of charts as SVG, with a sentence `below` them."""
+    with sheet(words, wide, high, max(1, len(rows)), max((len(row) for row in rows), default=1)) as drawn:
+        for at, row in enumerate(rows):
+            for column, chart in enumerate(row):
+                chart.draw(drawn, drawn.axes[at][column])
+        drawn.figure.supxlabel(below, fontsize="small", x=0.01, ha="left")
+    return drawn.svg

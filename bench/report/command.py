@@ -18,14 +18,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page. Raises SkipjoinError."""
+    from ..charts.sheet import matplotlib
     from ..matrix.store import FILE, read_results
-    from .markdown import markdown
-    from .page import page
+    from .page import page, tables
 
+    matplotlib()
     lines = read_results(Path(args.folder))
     if not any(line["kind"] == "run" for line in lines):
         raise InvalidInput(f"{FILE} in {Path(args.folder).name} holds no run yet.", field="DIR")
     write(args.out, page(lines), "out")
     if args.markdown is not None:
-        write(args.markdown, markdown(lines), "markdown")
+        write(args.markdown, tables(lines), "markdown")
     return 0

@@ -1,107 +1,192 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no picture from
-elsewhere.
+"""The report: one HTML page that needs nothing else, and its tables in Markdown.
+
+Owns what stands where; the words and the looks are in `page.html.jinja`, the pictures in `charts`.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
+from pathlib import Path
 from typing import Any
 
-from ..charts.looks import CSS, legend, ordered
-from ..charts.marks import tag
-from ..charts.plane import Others, Spot, plane
-from ..charts.timeline import last_s, timeline
-from ..matrix.summary import FCFS, HIGHEST_EDGE, LEGEND, ORACLE, Cell, Results, average_of, collect, summary
-from .charts import against_load, cdf
-from .tables import heat_map, summary_table
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..charts.looks import look, ordered
+from ..charts.sheet import COLOURS
+from ..matrix.summary import (
+    FCFS,
+    FIGURES,
+    HIGHEST_EDGE,
+    LEGEND,
+    ORACLE,
+    Cell,
+    Results,
+    average_of,
+    collect,
+    knows_lengths,
+    summary,
+)
+from ..matrix.summary import Row as SummaryRow
+from ..table import DASH, known, markdown
+from .charts import Others, Spot, against_load, cdf, last_s, plane, timeline
 
 USUAL_BATCH = 64
 SHOWN_SMALL = ("fcfs", "skipjoin", "adaptive", ORACLE)
+SHADES = 7
+DARKEST = 4.0
+"""A ratio of this and more has the darkest shade, 1 the lightest, by equal factors."""
+WORDS = f"{LEGEND[0].upper()}{LEGEND[1:]}"
 Line = dict[str, Any]
 
 
 def page(lines: Sequence[Line]) -> str:
     """The whole document."""
     results = collect(lines)
-    small = [line for line in lines if line["kind"] == "timeline"]
-    sections = [
-        _head(lines, results),
-        _summary(results),
-        _planes(results, _others(lines)),
-        _heat(results),
-        _loads(results),
-        _distributions(results),
-        _timelines(small),
-        _footer(lines),
-    ]
-    head = tag(
-        "head",
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">',
-        "<title>skipjoin: policies compared</title>",
-        tag("style", CSS),
+    others = _others(lines)
+    chosen, rest = _distributions(results)
+    rows = _ordered(results)
+    template = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    ).get_template("page.html.jinja")
+    text = template.render(
+        colours=COLOURS,
+        looks=[(name, look(name)) for name in ordered(results.policies)],
+        facts=_facts(lines, results),
+        words=WORDS,
+        groups=Counter(one.group for one in FIGURES).items(),
+        columns=[{"title": one.title, "starts": _starts(at)} for at, one in enumerate(FIGURES)],
+        rows=_summary_rows(rows),
+        planes=_planes(results, others),
+        others="; ".join(f"{one.name} ({one.source})" for one in others),
+        heats=[heat for batch in _batches(results) if (heat := _heat(results, batch))["rows"]],
+        loads=_loads(results),
+        waits=chosen,
+        more_waits=rest,
+        small=_timelines([line for line in lines if line["kind"] == "timeline"]),
+        simulations=sum(line["kind"] == "run" for line in lines),
+        code=lines[-1]["code"],
+        fcfs=" and ".join(FCFS),
     )
-    body = tag("body", tag("main", *sections))
-    return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
+    return f"{text}\n"
 
 
-def traces_of(results: Results) -> dict[str, str]:
+def tables(lines: Sequence[Line]) -> str:
+    """The summary, and mean and P99 of every cell, in Markdown."""
+    results = collect(lines)
+    head = ["policy", *(f"{one.group}: {one.title}" for one in FIGURES)]
+    body = [[f"`{row.policy}`", *(one.text(row) for one in FIGURES)] for row in _ordered(results)]
+    policies = [name for name in ordered(results.policies) if name != ORACLE]
+    cells = ["trace", "batch", "load", "alone (s)", "work (s)", f"`{ORACLE}` (s)", *(f"`{name}`" for name in policies)]
+    told = (
+        "Mean JCT in seconds of the two bounds and the oracle; of a policy its mean over the oracle's "
+        "and its P99 over that of `fcfs`."
+    )
+    code = f"{WORDS}. Code {lines[-1]['code']}."
+    return "\n".join([markdown([head, *body]), code, "", markdown([cells, *_cells(results, policies)]), told, ""])
+
+
+def _cells(results: Results, policies: list[str]) -> Iterable[list[str]]:
+    for cell in results.cells:
+        any_of = next(iter(results.measures[cell].values()))
+        limits = [any_of.get("alone"), any_of.get("work"), results.oracle(cell, "mean")]
+        ratios = (
+            f"{known(results.to_oracle(cell, name), '.2f')}, {known(results.to_fcfs(cell, name, 'p99'), '.2f')}"
+            for name in policies
+        )
+        yield [cell.trace, str(cell.batch), f"{cell.load:g}", *(known(value, ".3g") for value in limits), *ratios]
+
+
+def _ordered(results: Results) -> list[SummaryRow]:
+    order = ordered(results.policies)
+    return sorted(summary(results), key=lambda row: order.index(row.policy))
+
+
+def _figure(svg: str, caption: str, more: str = "") -> Line:
+    """In the page's colours, which are others in the dark."""
+    for name, colour in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return {"svg": svg, "caption": caption, "more": more}
+
+
+def _traces(results: Results) -> dict[str, str]:
     """Traces in order of appearance, with the names a person reads."""
     names = dict.fromkeys(cell.trace for cell in results.cells)
     return {name: name.removeprefix("shape:") + (" (shape)" if name.startswith("shape:") else "") for name in names}
 
 
-def main_batch(results: Results) -> int:
-    """The batch that is drawn first: 64 where it is there, else the middle one."""
-    batches = sorted({cell.batch for cell in results.cells})
-    return USUAL_BATCH if USUAL_BATCH in batches else batches[len(batches) // 2]
-
-
 def _batches(results: Results) -> list[int]:
-    """The main one first."""
-    main = main_batch(results)
-    return [main, *sorted({cell.batch for cell in results.cells} - {main})]
+    """First the one that is drawn first: 64 where it is there, else the middle one."""
+    batches = sorted({cell.batch for cell in results.cells})
+    main = USUAL_BATCH if USUAL_BATCH in batches else batches[len(batches) // 2]
+    return sorted(batches, key=lambda batch: (batch != main, batch))
 
 
-def _figure(inside: str, caption: str, more: str = "") -> str:
-    beside = f" <span>{escape(more)}</span>" if more else ""
-    return tag("figure", tag("figcaption", escape(caption) + beside), inside)
-
-
-def _section(heading: str, words: str, *inside: str) -> str:
-    return tag("section", tag("h2", escape(heading)), tag("p", escape(words)), *inside)
-
-
-def _panels(figures: Iterable[str], kind: str = "panels") -> str:
-    return tag("div", *figures, class_=kind)
-
-
-def _head(lines: Sequence[Line], results: Results) -> str:
+def _facts(lines: Sequence[Line], results: Results) -> list[tuple[str, object]]:
     last: Line = next((line["key"] for line in reversed(lines) if line["kind"] == "run"), {})
-    facts = (
+    return [
         ("traces", len({cell.trace for cell in results.cells})),
         ("loads", ", ".join(f"{load:g}" for load in sorted({cell.load for cell in results.cells}))),
-        ("batches", ", ".join(str(batch) for batch in sorted({cell.batch for cell in results.cells}))),
+        ("batches", ", ".join(str(batch) for batch in sorted(_batches(results)))),
         ("runs of a cell", max(results.seeds.values(), default=0)),
         ("counted requests", f"{last.get('requests', 0):,} after {last.get('warmup', 0):,}"),
         ("profile", last.get("profile", "")),
-    )
-    shown = (tag("span", f"{escape(name)} <b>{escape(str(value))}</b>") for name, value in facts)
-    lead = "The same jobs through the same engine in virtual time, under every policy: who waits, and for how long."
-    return tag(
-        "header",
-        tag("h1", "Policies compared"),
-        tag("p", lead, class_="lead"),
-        tag("div", *shown, class_="facts"),
-        legend(results.policies),
-    )
+    ]
 
 
-def _summary(results: Results) -> str:
-    words = (
-        f"{LEGEND[0].upper()}{LEGEND[1:]}. JCT is the time from arrival to the last token; the best average is marked."
-    )
-    return _section("In one table", words, summary_table(summary(results)))
+def _starts(at: int) -> str:
+    return "group" if at == 0 or FIGURES[at].group != FIGURES[at - 1].group else ""
+
+
+def _summary_rows(rows: list[SummaryRow]) -> list[Line]:
+    """A row a policy; average over cells and the worst one; the best average is marked."""
+    texts = [[one.text(row).partition(" / ") for one in FIGURES] for row in rows]
+    best = [_best(rows, [row[at][0] for row in texts], at) for at in range(len(FIGURES))]
+    told = []
+    for row, mine in zip(rows, texts, strict=True):
+        cells = []
+        for at, (average, _, worst) in enumerate(mine):
+            marked = not knows_lengths(row.policy) and average == best[at]
+            words = f"{_starts(at)} {'best' if marked else ''}".strip()
+            cells.append({"average": average, "worst": worst, "look": words})
+        told.append({"policy": row.policy, "cells": cells})
+    return told
+
+
+def _best(rows: list[SummaryRow], averages: list[str], column: int) -> str | None:
+    """The best average of a ratio, those that know lengths apart; counts have no best."""
+    name = FIGURES[column].title
+    known_ones = [
+        average
+        for row, average in zip(rows, averages, strict=True)
+        if average != DASH and not knows_lengths(row.policy)
+    ]
+    if not name.endswith(("/oracle", "/fcfs")) or len(known_ones) < 2:
+        return None
+    return (max if "throughput" in name else min)(known_ones, key=float)
+
+
+def _others(lines: Sequence[Line]) -> list[Others]:
+    """Fronts that the matrix file gave; of two under one name the later."""
+    keys = {line["key"]["name"]: line["key"] for line in lines if line["kind"] == "reference"}
+    return [
+        Others(key["name"], key["source"], tuple((mean, late) for mean, late in key["points"])) for key in keys.values()
+    ]
+
+
+def _planes(results: Results, others: list[Others]) -> list[Line]:
+    edge = [cell for cell in results.cells if cell.load <= HIGHEST_EDGE]
+    over = [cell for cell in results.cells if cell.load > HIGHEST_EDGE]
+    wanted: list[tuple[list[Cell], str, list[Others]]] = [(edge, "Loads up to 0.95", []), (over, "Overload", [])]
+    if others:
+        wanted.append((results.cells, "All loads", others))
+    figures = []
+    for cells, caption, theirs in wanted:
+        if spots := _spots(results, cells):
+            drawn = plane(spots, f"Mean against P99, {caption.lower()}", theirs)
+            figures.append(_figure(drawn, caption, f"{len(cells)} cells"))
+    return figures
 
 
 def _spots(results: Results, cells: list[Cell]) -> list[Spot]:
@@ -114,123 +199,74 @@ def _spots(results: Results, cells: list[Cell]) -> list[Spot]:
     return spots
 
 
-def _others(lines: Sequence[Line]) -> list[Others]:
-    """Fronts that the matrix file gave; of two under one name the later."""
-    keys = {line["key"]["name"]: line["key"] for line in lines if line["kind"] == "reference"}
-    return [
-        Others(key["name"], key["source"], tuple((mean, late) for mean, late in key["points"])) for key in keys.values()
-    ]
+def shade(ratio: float) -> int:
+    """0..6."""
+    return min(max(int(SHADES * math.log(max(ratio, 1.0)) / math.log(DARKEST)), 0), SHADES - 1)
 
 
-def _planes(results: Results, others: list[Others]) -> str:
-    edge = [cell for cell in results.cells if cell.load <= HIGHEST_EDGE]
-    over = [cell for cell in results.cells if cell.load > HIGHEST_EDGE]
-    figures = []
-    for cells, caption in ((edge, "Loads up to 0.95"), (over, "Overload")):
-        if spots := _spots(results, cells):
-            figures.append(_figure(plane(spots, f"Mean against P99, {caption}"), caption, f"{len(cells)} cells"))
-    if others and (spots := _spots(results, results.cells)):
-        drawn = plane(spots, "Mean against P99, all loads", others)
-        figures.append(_figure(drawn, "All loads", f"{len(results.cells)} cells"))
-    words = (
-        "What a policy gives on average, and what it takes from the last percent. Ratios to fcfs, averaged over cells: left and low is better. "
-        "The dashed line joins the policies that no other beats in both; rings know every length, which no server does."
-        " A line through numbers is one policy at those settings of its dial."
-    )
-    if others:
-        words += " Squares are what others reached: " + "; ".join(f"{one.name} ({one.source})" for one in others) + "."
-    return _section("Mean against tail", words, _panels(figures, "two")) if figures else ""
+def _heat(results: Results, batch: int) -> Line:
+    """Mean JCT over the oracle's: a row a trace and load, a column a policy."""
+    policies = [name for name in ordered(results.policies) if name != ORACLE]
+    names, rows, last = _traces(results), [], ""
+    for cell in results.cells:
+        if cell.batch != batch or results.oracle(cell, "mean") is None:
+            continue
+        ratios = [results.to_oracle(cell, policy) for policy in policies]
+        squares = [(known(ratio, ".2f"), "" if ratio is None else f"q{shade(ratio)}") for ratio in ratios]
+        trace = "\N{NO-BREAK SPACE}" if cell.trace == last else names[cell.trace]
+        rows.append({"trace": trace, "load": f"{cell.load:g}", "squares": squares})
+        last = cell.trace
+    return {"batch": batch, "policies": policies, "rows": rows}
 
 
-def _heat(results: Results) -> str:
-    traces = traces_of(results)
-    maps = [(batch, heat_map(results, batch, traces)) for batch in _batches(results)]
-    shown = [tag("h3", f"batch {batch}") + table for batch, table in maps if table]
-    if not shown:
-        return ""
-    words = (
-        "Mean JCT over that of the oracle, which knows every length and moves KV for nothing; 1.00 would be as good as that. "
-        "The stronger the blue, the farther."
-    )
-    return _section("How far from the oracle", words, shown[0], _more("other batches", shown[1:]))
-
-
-def _more(words: str, inside: list[str]) -> str:
-    return tag("details", tag("summary", escape(words)), *inside) if inside else ""
-
-
-def _loads(results: Results) -> str:
+def _loads(results: Results) -> list[Line]:
     blocks = []
     for batch in _batches(results):
         for measure, words in (("mean", "mean JCT"), ("p99", "P99 JCT")):
             charts = [
-                (name, against_load(results, trace, batch, measure, words))
-                for trace, name in traces_of(results).items()
+                (name, against_load(results, trace, batch, measure, words)) for trace, name in _traces(results).items()
             ]
-            figures = [_figure(chart, name) for name, chart in charts if chart]
-            blocks.append(tag("h3", f"{words} over that of fcfs, batch {batch}") + _panels(figures))
-    return _section(
-        "Against load",
-        "Load is the arrival rate over the rate at which the machine drains the same jobs under fcfs. "
-        "Below 1 is better than fcfs, on a logarithmic axis; point at a line for seconds.",
-        legend(results.policies),
-        *blocks[:2],
-        _more("other batches", blocks[2:]),
-    )
+            shown = [_figure(chart, name) for name, chart in charts if chart]
+            blocks.append({"title": f"{words} over that of fcfs, batch {batch}", "figures": shown})
+    return blocks
 
 
-def _distributions(results: Results) -> str:
-    main, traces = main_batch(results), traces_of(results)
+def _distributions(results: Results) -> tuple[list[Line], list[Line]]:
+    """At the main batch those of the highest steady and the highest load; then the others."""
+    traces, batches = _traces(results), _batches(results)
     loads = sorted({cell.load for cell in results.cells})
     steady = [load for load in loads if load <= HIGHEST_EDGE]
-    chosen = list(dict.fromkeys((main, load) for load in (*steady[-1:], loads[-1])))
+    first = list(dict.fromkeys((batches[0], load) for load in (*steady[-1:], loads[-1])))
+    others = [(batch, load) for batch in batches for load in loads if (batch, load) not in first]
 
-    def panels(batch: int, load: float) -> str:
-        cells = [cell for cell in results.cells if cell.batch == batch and cell.load == load]
-        figures = [_figure(cdf(results, cell), traces[cell.trace]) for cell in cells]
-        return tag("h3", f"load {load:g}, batch {batch}") + _panels(figures) if figures else ""
+    def blocks(places: list[tuple[int, float]]) -> list[Line]:
+        told = []
+        for batch, load in places:
+            cells = [cell for cell in results.cells if cell.batch == batch and cell.load == load]
+            figures = [_figure(cdf(results, cell), traces[cell.trace]) for cell in cells]
+            told += [{"title": f"load {load:g}, batch {batch}", "figures": figures}] if figures else []
+        return told
 
-    rest = [panels(batch, load) for batch in _batches(results) for load in loads if (batch, load) not in chosen]
-    return _section(
-        "Who waits how long",
-        "Distribution of job completion times. A line further left serves that share of the jobs sooner; "
-        "where lines cross, some jobs paid.",
-        legend(results.policies),
-        *(panels(*one) for one in chosen),
-        _more("all other cells", rest),
-    )
+    return blocks(first), blocks(others)
 
 
-def _timelines(small: list[Line]) -> str:
+def _timelines(small: list[Line]) -> Line | None:
     by_policy = {line["key"]["policy"]: line for line in small}
     shown = [name for name in SHOWN_SMALL if name in by_policy] or list(by_policy)[:3]
     if not shown:
-        return ""
+        return None
     key = by_policy[shown[0]]["key"]
-    until_s = max(last_s(by_policy[name]) for name in by_policy)
+    until_s = max(last_s(line) for line in small)
 
-    def figure(name: str) -> str:
+    def figure(name: str) -> Line:
         jobs = by_policy[name]["jobs"]
         mean = sum(job["end_s"] - job["arrival_s"] for job in jobs) / len(jobs)
         return _figure(timeline(by_policy[name], until_s), name, f"mean JCT {mean:.1f} s")
 
-    others = [figure(name) for name in ordered(list(by_policy)) if name not in shown]
-    words = (
-        f"{key['requests']} jobs of the shape {key['shape']} on a batch of {key['batch']} at load {key['load']:g}, a row a job in order of arrival. "
-        "Thin: it waits. Thick: it is in the batch. The gap in a bar is its first token."
-    )
-    return _section(
-        "A small run, job by job",
-        words,
-        _panels(map(figure, shown), "wide"),
-        _more("other policies", [_panels(others, "wide")] if others else []),
-    )
-
-
-def _footer(lines: Sequence[Line]) -> str:
-    notes = (
-        f"{sum(line['kind'] == 'run' for line in lines)} simulations, code {lines[-1]['code']}. "
-        f"fcfs is the better of {' and '.join(FCFS)} where both are there. Simulated on a cost model, measured on no device. "
-        "skipjoin bench matrix made the numbers, skipjoin bench report this page."
-    )
-    return tag("footer", escape(notes))
+    where = f"on a batch of {key['batch']} at load {key['load']:g}"
+    more = [name for name in ordered(list(by_policy)) if name not in shown]
+    return {
+        "words": f"{key['requests']} jobs of the shape {key['shape']} {where}",
+        "shown": [figure(name) for name in shown],
+        "more": [figure(name) for name in more],
+    }

@@ -4,50 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..charts.lines import Axes, Line, line_chart, stroke_of
-from ..charts.marks import Scale, line, tag, text
-from ..charts.sheet import key, side_by_side
+from ..charts.lines import Line, LineChart, line_sheet
+from ..charts.looks import DASHED, Look
 from .curves import Point, crossing
 from .panels import TOP_LIMITS
 from .redraw import Redrawn
 
-WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 440.0, 340.0, 44.0, 32.0, 44.0, 120.0
 COLOURS = ("ink", "red", "orange", "blue", "aqua")
 
 
 def picture_of(panels: Sequence[Redrawn]) -> str:
     """An SVG file with a chart a panel, one beside the other."""
     charts = [_chart(drawn) for drawn in panels]
-    return side_by_side("Latency against arrival rate, published and simulated", [charts], WIDE, HIGH)
+    return line_sheet("Latency against arrival rate, published and simulated", [charts], 440.0, 340.0)
 
 
-def _chart(drawn: Redrawn) -> str:
+def _chart(drawn: Redrawn) -> LineChart:
     limit_s, top = drawn.setting.limit_s, TOP_LIMITS * drawn.setting.limit_s
     lines = [
-        Line([(one.rate, one.latency_s) for one in cut(points, top)], said, stroke)
-        for said, stroke, points in _curves(drawn)
+        Line(name, [(one.rate, one.latency_s) for one in cut(points, top)], look)
+        for name, look, points in _curves(drawn)
     ]
-    x = Scale(0.0, max(one.points[-1][0] for one in lines), LEFT, WIDE - RIGHT)
-    y = Scale(0.0, top, HIGH - BOTTOM, TOP)
-    keys = key({one.said: one.stroke for one in lines}, apart=190.0, across=2)
-    parts = [
-        text(LEFT, 18, drawn.panel.title, class_="name"),
-        line_chart(Axes(x, y, "jobs a second", "mean latency per output token (s)"), lines),
-        line(x.start, y(limit_s), x.stop, y(limit_s), class_="one"),
-        tag("g", keys, transform=f"translate({LEFT:g} {HIGH - BOTTOM + 52:g})"),
-    ]
-    return "".join(parts)
+    words = "jobs a second", "mean latency per output token (s)"
+    return LineChart(lines, *words, drawn.panel.title, y_span=(0.0, top), level=limit_s, legend=True)
 
 
-def _curves(drawn: Redrawn) -> Iterator[tuple[str, dict[str, object], Sequence[Point]]]:
+def _curves(drawn: Redrawn) -> Iterator[tuple[str, Look, Sequence[Point]]]:
     colours = {system.name: COLOURS[at % len(COLOURS)] for at, system in enumerate(drawn.panel.systems)}
     word = drawn.panel.sources[0][0]
     for published in drawn.panel.stood_for:
         first = next(system.name for system in drawn.panel.systems if system.published == published)
         if (curve := drawn.published.get((word, published))) is not None:
-            yield f"{published}, {word}", stroke_of(colours[first], "5 3"), curve.points
+            yield f"{published}, {word}", Look(colours[first], DASHED), curve.points
     for name in drawn.ours:
-        yield f"{name}, simulated", stroke_of(colours[name]), drawn.points(name)
+        yield f"{name}, simulated", Look(colours[name]), drawn.points(name)
 
 
 def cut(points: Sequence[Point], top: float) -> list[Point]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..bring import brings_to
-from ..decoder_shape import DecoderShape
+from ..decoder_shape import DecoderShape, NormForm
 from ..layout import KvLayout, PagedKv
 from ..ragged import RaggedBatch, pages_of
 from ..ragged_attention import AttentionShape
@@ -102,21 +102,26 @@ def _rows(shape: DecoderShape, device: torch.device) -> Iterator[Variant]:
     def zeros(columns: int) -> Tensor:
         return torch.zeros(2, columns, dtype=shape.dtype, device=device)
 
-    weighted = shape.norm_dtype or shape.dtype
-    x, weight = zeros(shape.hidden), torch.zeros(shape.hidden, dtype=weighted, device=device)
-    if shape.norm == "rms":
-        yield Variant("norm", lambda: norm.rms_norm(x, weight, 1e-5))
-        yield Variant("sum and norm", lambda: norm.add_rms_norm_(x, x.clone(), weight, 1e-5))
-    else:
-        bias = weight if shape.biased else None
-        yield Variant("norm", lambda: norm.layer_norm(x, weight, bias, 1e-5))
-        yield Variant("sum and norm", lambda: norm.add_layer_norm_(x, x.clone(), weight, bias, 1e-5))
-    if shape.head_norm:
-        heads, of_head = zeros(shape.head_dim), weight[: shape.head_dim]
-        yield Variant("norm of heads", lambda: norm.rms_norm(heads, of_head, 1e-5))
+    for number, form in enumerate(shape.norms, 1):
+        x = zeros(form.width)
+        yield Variant(f"norm {number}", _norming(form, x, summed=False))
+        if form.width == shape.hidden:
+            yield Variant(f"sum and norm {number}", _norming(form, x, summed=True))
     if shape.gate is not None:
         both, gated = zeros(2 * shape.intermediate), gate.silu_gate if shape.gate == "silu" else gate.gelu_gate
         yield Variant("gate", lambda: gated(both))
+
+
+def _norming(form: NormForm, x: Tensor, *, summed: bool) -> Callable[[], object]:
+    weight = torch.zeros(form.width, dtype=form.weight_dtype, device=x.device)
+    bias = weight if form.biased else None
+    if form.kind == "rms":
+        if summed:
+            return lambda: norm.add_rms_norm_(x, x.clone(), weight, 1e-5)
+        return lambda: norm.rms_norm(x, weight, 1e-5)
+    if summed:
+        return lambda: norm.add_layer_norm_(x, x.clone(), weight, bias, 1e-5)
+    return lambda: norm.layer_norm(x, weight, bias, 1e-5)
 
 
 def _pages(shape: DecoderShape, kv: PagedKv) -> Iterator[Variant]:

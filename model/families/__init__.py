@@ -1,8 +1,7 @@
 """The model families that can be loaded: a file each, a row in it.
 
-A family whose decoder has parts that are there already is one more file and one more line here. A
-new part is one more flag in architectures.py. registry.py lists the rows; docs/models.md is the
-same table for people.
+A family is one more file and one more line here. A part that no family has had is a class more,
+which the row names. registry.py lists the rows; docs/models.md is the same table for people.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..architectures import GELU_TANH, SILU, TensorNames, Windows
+from ..architectures import GELU_TANH, SILU, Layer, TensorNames, Windows
 from .gemma import GEMMA
 
 FOUR_NORMS = TensorNames(
@@ -33,6 +33,7 @@ GEMMA2 = replace(
         "final_logit_softcapping": 30.0,
     },
     activations={**GELU_TANH, **SILU},
+    layer=Layer.SANDWICH,
     windows=Windows.PATTERN,
     attention_softcap=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..architectures import QueryKeyNorm
 from .gemma2 import FOUR_NORMS, GEMMA2
 from .qwen3 import HEAD_NORMS
 
@@ -28,6 +29,7 @@ GEMMA3 = replace(
         "rope_local_base_freq": 1e4,
     },
     required={"use_bidirectional_attention": False, "attn_logit_softcapping": None},
+    query_key_norm=QueryKeyNorm.EACH_HEAD,
     local_rope=True,
     attention_softcap=False,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..architectures import GELU, GELU_TANH, SILU, Architecture, Norm, TensorNames
+from ..architectures import GELU, GELU_TANH, SILU, Architecture, Either, Layer, Norm, TensorNames
 from .spellings import OTHERS
 
 OPT = Architecture(
@@ -41,11 +41,11 @@ OPT = Architecture(
     end_token=2,
     required={"_remove_final_layer_norm": False, "layer_norm_elementwise_affine": True},
     prefixes=(("model.", "model."), ("lm_head", "lm_head"), ("decoder.", "model.decoder.")),
+    layer=Either("do_layer_norm_before", Layer.PRE_NORM, Layer.POST_NORM),
     norm=Norm.LAYER,
     qkv_bias="enable_bias",
     out_bias="enable_bias",
     mlp_bias="enable_bias",
     activations={**GELU_TANH, **SILU, **GELU, "relu": "relu"},
     position_offset=2,
-    norm_before="do_layer_norm_before",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..architectures import TensorNames
+from ..architectures import QueryKeyNorm, TensorNames
 from .qwen2 import QWEN2
 
 HEAD_NORMS = TensorNames(
@@ -18,6 +18,7 @@ QWEN3 = replace(
     model_type="qwen3",
     tensors=HEAD_NORMS,
     defaults={**QWEN2.defaults, "head_dim": 128},
+    query_key_norm=QueryKeyNorm.EACH_HEAD,
     qkv_bias="attention_bias",
     out_bias="attention_bias",
 )

@@ -1,23 +1,25 @@
-"""From the tensors of a folder to the weights of a decoder.
+"""From the tensors of a folder to the parts of a decoder.
 
-Owns which tensors a config implies, whether the head is the embedding, fusing query, key and value
-into one product and gate and up into another, and the refusal of tensors that nobody used: they
-mean another model than config.json says. It computes nothing with them. loading calls it.
+Owns the reader that parts ask while they are read, whether the head is the embedding, how several
+tensors become one product, and the refusal of tensors that nobody used: they mean another model
+than config.json says. Which tensors there are it learns from the parts. loading calls it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ...core.errors import InvalidModel
-from ...kernels.linear import Linear
-from ..architectures import Norm
+from ...kernels.linear import DenseLinear
+from ..architectures import Part
 from ..config import ModelConfig
-from .loaded import LayerWeights, ModelWeights, NormWeights
+from ..parts.linear import Linear
+from ..parts.norm import AsItIs, Norm
+from .loaded import DecoderParts
 
 _PIECE_NUMBERS = 1 << 24
 
@@ -40,8 +42,8 @@ class TensorSource(Protocol):
 
 
 class Assembler:
-    """Reads what the config implies, tensor by tensor, and remembers what it has used. Raises
-    InvalidModel naming the tensor.
+    """Lets the parts that a config names read themselves, tensor by tensor, and remembers what they
+    used: the `Reader` of a folder. Raises InvalidModel naming the tensor.
 
     `remarks` are sentences for a person about what was assembled.
     """
@@ -53,15 +55,19 @@ class Assembler:
         device: torch.device,
         dtype: torch.dtype,
         progress: Callable[[int], None] = lambda numbers: None,
+        product: Callable[[Tensor, Tensor | None], Linear] = DenseLinear,
     ) -> None:
-        """`progress` hears how many numbers more have been read."""
-        self._config = config
+        """`progress` hears how many numbers more have been read; `product` makes a product of a
+        weight[out, in] and a bias.
+        """
+        self.config = config
+        self.dtype = dtype
         self._family = config.architecture
         self._names = config.architecture.tensors
         self._checkpoint = checkpoint
         self._device = device
-        self._dtype = dtype
         self._progress = progress
+        self._product = product
         self._used: set[str] = set()
         self.remarks: list[str] = []
         self._stored = self._stored_names()
@@ -71,49 +77,93 @@ class Assembler:
         """Numbers in all tensors that are served."""
         return sum(self._checkpoint.numbers(name) for name in self._stored.values())
 
-    def assemble(self) -> ModelWeights:
-        """The weights on the device."""
-        config, names = self._config, self._names
-        embedding, head = self._embedding_and_head()
-        narrow = config.embedding_width != config.hidden
-        weights = ModelWeights(
-            embedding=embedding,
-            positions=self._positions(),
-            embedding_in=self._linear([(names.embedding_in, config.hidden)], config.embedding_width)
-            if narrow
-            else None,
-            layers=tuple(self._layer(i) for i in range(config.layers)),
-            final_norm=self._norm(names.final_norm) if config.norm_before else None,
-            embedding_out=self._linear([(names.embedding_out, config.embedding_width)], config.hidden)
-            if narrow
-            else None,
-            head=Linear(head),
-        )
+    def assemble(self) -> DecoderParts:
+        """All parts, on the device."""
+        parts = self.config.parts
+        self._table, self._head = self._embedding_and_head()
+        embedding = self.part(parts.embedding).read(self)
+        layer = self.part(parts.layer)
+        layers = tuple(layer.read(self, i) for i in range(self.config.layers))
+        assembled = DecoderParts(embedding, layers, layer.last_norm(self), self.part(parts.head).read(self))
         self._refuse_unknown()
-        return weights
+        return assembled
+
+    def part(self, part: Part) -> Any:
+        """The class that a row names. Raises InvalidModel where there is none."""
+        return part.load()
+
+    def embedding(self) -> Tensor:
+        """[vocab, width]."""
+        return self._table
+
+    def head(self) -> Linear:
+        """width -> vocab."""
+        return self._product(self._head, None)
+
+    def norm(self, name: str | None, i: int = 0, *, width: int | None = None) -> Norm:
+        """A norm of the family's kind; None: the one that does nothing."""
+        if name is None:
+            return AsItIs()
+        width = self.config.hidden if width is None else width
+        norm: Norm = self.part(self.config.parts.norm).read(self, name.format(i=i), width, self.config.norm_eps)
+        return norm
+
+    def linear(
+        self, names: Sequence[str], outputs: Sequence[int], inputs: int, i: int = 0, *, bias: bool = False
+    ) -> Linear:
+        """One product of tensors that share their input."""
+        if len(names) == 1:
+            outputs = (sum(outputs),)
+        weights, biases = [], []
+        for name, size in zip(names, outputs, strict=True):
+            name = name.format(i=i)
+            if self._family.transposed:
+                weights.append(self.tensor(f"{name}.weight", (inputs, size)).t())
+            else:
+                weights.append(self.tensor(f"{name}.weight", (size, inputs)))
+            if bias:
+                biases.append(self.tensor(f"{name}.bias", (size,)))
+        # A single tensor is laid out as it lies in the file: a copy before that would be one for
+        # nothing.
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        return self._product(weight, torch.cat(biases) if bias else None)
+
+    def tensor(self, name: str, shape: tuple[int, ...], *, wide: bool = False) -> Tensor:
+        """On the device, in the precision that is served; `wide`: in no less than float32."""
+        self._used.add(name)
+        stored = self._stored.get(name, name)
+        tensor = self._checkpoint.read(stored, shape)
+        dtype = torch.float32 if wide and self.dtype.itemsize == 2 else self.dtype
+        served = tensor.to(device=self._device, dtype=dtype)
+        # In pieces: where the file is mapped, looking at a piece is what reads it from the disk.
+        for piece in _pieces(served):
+            if not _is_finite(piece):
+                raise _not_finite(stored, tensor, served)
+            self._progress(piece.numel())
+        return served
 
     def _embedding_and_head(self) -> tuple[Tensor, Tensor]:
         """Both [vocab, width]: one tensor where config.json says so and the file does not
         contradict, as in Transformers.
         """
-        shape = (self._config.vocab_size, self._config.embedding_width)
+        shape = (self.config.vocab_size, self.config.embedding_width)
         embedding_name, head_name = f"{self._names.embedding}.weight", f"{self._names.head}.weight"
         stored = self._stored
-        if not self._config.tied_embeddings:
+        if not self.config.tied_embeddings:
             if head_name not in stored and embedding_name in stored:
                 raise InvalidModel(
                     f"The weights lack the tensor {head_name}. Where the embedding is the head as well, set tie_word_embeddings to true in "
                     "config.json; otherwise download the weights again.",
                     field=head_name,
                 )
-            return self._tensor(embedding_name, shape), self._tensor(head_name, shape)
+            return self.tensor(embedding_name, shape), self.tensor(head_name, shape)
         if head_name not in stored:
-            embedding = self._tensor(embedding_name, shape)
+            embedding = self.tensor(embedding_name, shape)
             return embedding, embedding
-        head = self._tensor(head_name, shape)
+        head = self.tensor(head_name, shape)
         if embedding_name not in stored:
             return head, head
-        embedding = self._tensor(embedding_name, shape)
+        embedding = self.tensor(embedding_name, shape)
         if embedding.is_meta or torch.equal(embedding, head):
             return embedding, embedding
         self.remarks.append(
@@ -121,87 +171,6 @@ class Assembler:
             "that one is the head, as in Transformers. Set tie_word_embeddings to false."
         )
         return embedding, head
-
-    def _positions(self) -> Tensor | None:
-        if self._names.positions is None:
-            return None
-        offset = self._family.position_offset
-        shape = (self._config.max_context_tokens + offset, self._config.hidden)
-        return self._tensor(f"{self._names.positions}.weight", shape)[offset:]
-
-    def _layer(self, i: int) -> LayerWeights:
-        config, names = self._config, self._names
-        queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
-        qkv = (
-            [(names.query, queries), (names.key, keys), (names.value, keys)]
-            if names.qkv is None
-            else [(names.qkv, queries + 2 * keys)]
-        )
-        if names.gate_up is not None:
-            gate_up = [(names.gate_up, 2 * config.intermediate)]
-        else:
-            gate_up = [(name, config.intermediate) for name in (names.gate, names.up) if name is not None]
-        return LayerWeights(
-            attention_norm=self._norm(names.attention_norm, i),
-            qkv=self._linear(qkv, config.hidden, i, bias=config.qkv_bias),
-            query_norm=self._head_norm(names.query_norm, i),
-            key_norm=self._head_norm(names.key_norm, i),
-            attention_out=self._linear([(names.attention_out, config.hidden)], queries, i, bias=config.out_bias),
-            after_attention_norm=None
-            if names.after_attention_norm is None
-            else self._norm(names.after_attention_norm, i),
-            mlp_norm=self._norm(names.mlp_norm, i),
-            gate_up=self._linear(gate_up, config.hidden, i, bias=config.mlp_bias),
-            down=self._linear([(names.down, config.hidden)], config.intermediate, i, bias=config.mlp_bias),
-            after_mlp_norm=None if names.after_mlp_norm is None else self._norm(names.after_mlp_norm, i),
-        )
-
-    def _norm(self, name: str, i: int = 0) -> NormWeights:
-        shape = (self._config.hidden,)
-        bias = self._tensor(f"{name}.bias".format(i=i), shape) if self._family.norm is Norm.LAYER else None
-        return NormWeights(self._norm_weight(name, shape, i), bias)
-
-    def _head_norm(self, name: str | None, i: int) -> Tensor | None:
-        return None if name is None else self._norm_weight(name, (self._config.head_dim,), i)
-
-    def _norm_weight(self, name: str, shape: tuple[int, ...], i: int) -> Tensor:
-        name = f"{name}.weight".format(i=i)
-        if self._family.norm is not Norm.RMS_OFFSET:
-            return self._tensor(name, shape)
-        # 1 + w in a half precision would lose most of what w says, so that it stays in float32.
-        wide = torch.float32 if self._dtype.itemsize == 2 else self._dtype
-        return self._tensor(name, shape, wide) + 1
-
-    def _linear(
-        self, parts: Sequence[tuple[str | None, int]], inputs: int, i: int = 0, *, bias: bool = False
-    ) -> Linear:
-        """One product out of parts (name, outputs) that share their input."""
-        weights, biases = [], []
-        for name, outputs in parts:
-            assert name is not None, "a row names the tensors that its flags imply"
-            name = name.format(i=i)
-            if self._family.transposed:
-                weights.append(self._tensor(f"{name}.weight", (inputs, outputs)).t())
-            else:
-                weights.append(self._tensor(f"{name}.weight", (outputs, inputs)))
-            if bias:
-                biases.append(self._tensor(f"{name}.bias", (outputs,)))
-        # A single part is laid out as it lies in the file: a copy before that would be one for
-        # nothing.
-        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        return Linear(weight, torch.cat(biases) if bias else None)
-
-    def _tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
-        self._used.add(name)
-        stored = self._stored.get(name, name)
-        tensor = self._checkpoint.read(stored, shape)
-        served = tensor.to(device=self._device, dtype=self._dtype if dtype is None else dtype)
-        # In pieces: where the file is mapped, looking at a piece is what reads it from the disk.
-        for piece in _pieces(served):
-            if not _is_finite(piece):
-                raise _not_finite(stored, tensor, served)
-            self._progress(piece.numel())
-        return served
 
     def _stored_names(self) -> dict[str, str]:
         """What a tensor is called in the row -> what it is called in the file, without what nobody

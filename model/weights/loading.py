@@ -53,10 +53,10 @@ def load_model(
         numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
     refuse_too_large(numbers * dtype.itemsize, device, dtype)
     try:
-        weights = assembler.assemble()
+        parts = assembler.assemble()
     except torch.OutOfMemoryError as full:
         # It was enough in all, but not in one piece, or another process took some.
         raise not_enough(numbers * dtype.itemsize, device, dtype) from full
     for remark in (*config.remarks, *checkpoint.remarks, *assembler.remarks):
         log.warning("%s", remark)
-    return LoadedModel(config, weights, device, dtype)
+    return LoadedModel(config, parts, device, dtype)

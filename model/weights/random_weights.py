@@ -16,7 +16,7 @@ from torch import Tensor
 from ..architectures import Norm
 from ..config import ModelConfig
 from .assembly import Assembler
-from .loaded import ModelWeights
+from .loaded import DecoderParts
 
 POSITION_GAIN = 0.5
 BIAS_GAIN = 0.1
@@ -83,7 +83,7 @@ def random_tensors(config: ModelConfig, seed: int, dtype: torch.dtype) -> Iterat
         yield name, _drawn(config, name, shape, generator, torch.float32).to(dtype)
 
 
-def random_weights_on(config: ModelConfig, seed: int, device: torch.device, dtype: torch.dtype) -> ModelWeights:
+def random_weights_on(config: ModelConfig, seed: int, device: torch.device, dtype: torch.dtype) -> DecoderParts:
     """Weights as large as those of `random_tensors`, drawn in `dtype` on the device one after the
     other and laid out there: other numbers.
     """
@@ -95,10 +95,12 @@ def _drawn(
 ) -> Tensor:
     family, part = config.architecture, name.removesuffix(".weight").removesuffix(".bias")
     names, where = family.tensors, generator.device
-    if len(shape) == 1 and any(
-        part == pattern.format(i=i) for pattern in _norms_of(config) for i in range(config.layers)
+    # A weight of one dimension is a norm's, whatever the part that reads it calls it.
+    if len(shape) == 1 and (
+        name.endswith(".weight")
+        or any(part == pattern.format(i=i) for pattern in _norms_of(config) for i in range(config.layers))
     ):
-        still = 1.0 if name.endswith(".weight") and family.norm is not Norm.RMS_OFFSET else 0.0
+        still = 1.0 if name.endswith(".weight") and config.parts.norm != Norm.RMS_OFFSET else 0.0
         return torch.full(shape, still, dtype=dtype, device=where)
     drawn = torch.randn(shape, generator=generator, dtype=dtype, device=where)
     if len(shape) == 1:

@@ -6,15 +6,15 @@ shapes, no batch, attention or sampler; `bench engine` sets the engines' rates b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from ...core.clock import MonotonicClock
-from ...kernels.linear import Linear, can_pack
+from ...kernels.linear import DenseLinear, can_pack
+from ...model.parts.linear import Linear, products_in
 from ...model.weights.loading import load_model
 
 FEWEST, LONGEST_NS = 3, 400_000_000
@@ -30,9 +30,8 @@ class LinearRoof:
         torch.set_num_threads(threads)
         model = load_model(folder, "cpu", dtype)
         self._dtype = model.dtype
-        head = model.weights.head
-        layers = [linear for layer in model.weights.layers for linear in linears_of(layer)]
-        layers += [linear for linear in linears_of(model.weights) if linear is not head]
+        head = model.parts.head.product
+        layers = [product for product in products_in(model.parts) if product is not head]
         self._head, self._layers = _packed_like(head), [_packed_like(linear) for linear in layers]
         self._clock = MonotonicClock()
         read = sum(linear.in_features * linear.out_features for linear in (*self._layers, self._head))
@@ -84,17 +83,7 @@ class LinearRoof:
         return int(median(times))
 
 
-def _packed_like(linear: Linear) -> Linear:
+def _packed_like(linear: Linear) -> DenseLinear:
     """Numbers of the same shape, in oneDNN's layout where torch has it."""
     weight = torch.ones(linear.out_features, linear.in_features, dtype=linear.dtype)
-    return Linear(weight, form="onednn" if can_pack(linear.dtype) else "plain")
-
-
-def linears_of(layer: object) -> Iterator[Linear]:
-    """The products of a layer (or of what stands around the layers), whatever its family calls
-    them. `layer` is a dataclass.
-    """
-    for field in fields(layer):  # type: ignore[arg-type]
-        value = getattr(layer, field.name)
-        if isinstance(value, Linear):
-            yield value
+    return DenseLinear(weight, form="onednn" if can_pack(linear.dtype) else "plain")

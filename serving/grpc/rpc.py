@@ -171,10 +171,10 @@ class Gate:
         self.came()
         try:
             metadata = context.invocation_metadata()
+            _check_metadata(metadata)
             tenant = self.identify(metadata)
             connection.set(peer := context.peer())
             with method.admission.place(peer, tenant or DEFAULT_TENANT) as place:
-                _check_size(metadata)
                 async with capped(self.cap_s, "Stream again from the offset reached."):
                     return await work(place, tenant)
         except SkipjoinError as error:
@@ -233,10 +233,17 @@ async def _abort(context: Context, error: SkipjoinError) -> NoReturn:
         raise asyncio.CancelledError from None
 
 
-def _check_size(metadata: Any) -> None:
-    """Raise InvalidInput for more metadata than a call may have; what is far beyond, gRPC refuses
-    itself.
+def _check_metadata(metadata: Any) -> None:
+    """Raise InvalidInput for more metadata than a call may have.
+
+    What is far beyond, gRPC refuses itself once the client has acknowledged its limit. Until then
+    half a million entries may come: they are counted, not read.
     """
+    most = MAX_METADATA_BYTES // _ENTRY_BYTES
+    if len(metadata or ()) > most:
+        raise InvalidInput(
+            f"The call's metadata has {len(metadata)} entries.", field="metadata", limit=f"at most {most} entries"
+        )
     size = sum(len(key) + len(value) + _ENTRY_BYTES for key, value in metadata or ())
     if size > MAX_METADATA_BYTES:
         raise InvalidInput(

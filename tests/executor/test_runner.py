@@ -24,7 +24,7 @@ from skipjoin.executor.sampling.last_tokens import LastTokens
 from skipjoin.executor.upload import upload_for
 from skipjoin.kernels.dispatch import REFERENCE
 from skipjoin.kernels.layout import KvLayout, PagedKv
-from skipjoin.kernels.linear import Linear
+from skipjoin.kernels.linear import DenseLinear
 from skipjoin.kvstore.device.pool import PoolShape
 from skipjoin.model.weights.loading import load_model
 
@@ -54,23 +54,21 @@ def executor(tiny64, request):
 def test_a_start_warms_up_every_shape_of_product(tmp_path, monkeypatch):
     """Those around an embedding that is narrower than the decoder included."""
     make("opt norms after").save_pretrained(tmp_path)
-    model, warm, warm_up = load_model(tmp_path, "cpu", "float32"), [], Linear.warm_up
+    model, warm, warm_up = load_model(tmp_path, "cpu", "float32"), [], DenseLinear.warm_up
 
     def told(self, rows):
         warm.append(self)
         warm_up(self, rows)
 
-    monkeypatch.setattr(Linear, "warm_up", told)
+    monkeypatch.setattr(DenseLinear, "warm_up", told)
     executor = TorchExecutor(model, PoolShape(20, 0, 4))
     executor.start()
     executor.close()
-    parts = (model.weights, model.weights.layers[0])
-    products = [value for part in parts for value in vars_of(part) if isinstance(value, Linear)]
+    layer, head = model.parts.layers[0], model.parts.head
+    (widened,) = model.parts.embedding.refinements[:1]
+    products = [layer.attention.qkv, layer.attention.out, layer.mlp.up, layer.mlp.down]
+    products += [widened.product, *head.narrowing, head.product]
     assert len(products) == 7 and all(product in warm for product in products)
-
-
-def vars_of(part):
-    return [getattr(part, field.name) for field in dataclasses.fields(part)]
 
 
 class Turns:
@@ -304,9 +302,10 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
     """An embedding row of NaN: the job that speaks that token fails, its neighbours' tokens are
     what they were, also in its old pages.
     """
-    poisoned = tiny64.weights.embedding.clone()
+    poisoned = tiny64.parts.embedding.table.clone()
     poisoned[300] = math.nan
-    model = dataclasses.replace(tiny64, weights=dataclasses.replace(tiny64.weights, embedding=poisoned))
+    embedding = dataclasses.replace(tiny64.parts.embedding, table=poisoned)
+    model = dataclasses.replace(tiny64, parts=dataclasses.replace(tiny64.parts, embedding=embedding))
 
     def fresh(first):
         params = SamplingParams(temperature=0.0, logprobs=1)

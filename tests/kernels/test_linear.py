@@ -14,7 +14,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skipjoin.kernels.linear import Linear, can_pack, form_for, padded_rows
+from skipjoin.kernels.linear import DenseLinear, can_pack, form_for, padded_rows
 from skipjoin.kernels.native.library import library
 
 torch.set_num_threads(1)
@@ -38,7 +38,7 @@ def test_product(form, dtype, biased, rows):
     weight, bias = torch.randn(48, 40).to(dtype), torch.randn(48).to(dtype) if biased else None
     x = torch.randn(rows, 40).to(dtype)
     exact = x.double() @ weight.double().T + (bias.double() if biased else 0.0)
-    linear = Linear(weight, bias, form=form)
+    linear = DenseLinear(weight, bias, form=form)
     assert (linear.out_features, linear.in_features) == (48, 40)
     got = linear(x)
     assert got.dtype is dtype
@@ -69,7 +69,7 @@ def test_any_size_on_any_number_of_threads(dtype, rows, out, depth, biased, thre
     x = wide[:, :depth]
     torch.set_num_threads(threads)
     try:
-        got = Linear(weight, bias, form="native")(x)
+        got = DenseLinear(weight, bias, form="native")(x)
     finally:
         torch.set_num_threads(1)
     exact = x.double() @ weight.double().T + (bias.double() if biased else 0.0)
@@ -82,7 +82,7 @@ def test_any_size_on_any_number_of_threads(dtype, rows, out, depth, biased, thre
 def test_company_changes_no_bit(depth):
     """A row alone gives what it gives among any number of others, on any number of threads."""
     torch.manual_seed(1)
-    linear = Linear(torch.randn(77, depth), torch.randn(77), form="native")
+    linear = DenseLinear(torch.randn(77, depth), torch.randn(77), form="native")
     x = torch.randn(150, depth)
     alone = torch.cat([linear(row[None]) for row in x])
     for threads in (1, 2):
@@ -96,14 +96,14 @@ def test_company_changes_no_bit(depth):
 
 STARVED = """
 import ctypes, sys, torch
-from skipjoin.kernels.linear import Linear
+from skipjoin.kernels.linear import DenseLinear
 paths = {line.split()[-1] for line in open("/proc/self/maps") if "gomp" in line or "omp5" in line}
 limits = {ctypes.CDLL(path).omp_get_thread_limit() for path in paths}
 assert limits == {int(sys.argv[1])}, limits
 torch.manual_seed(0)
 for rows, out, depth in ((1, 700, 300), (16, 700, 1100), (60, 70, 2600), (300, 200, 2600)):
     torch.set_num_threads(5)
-    linear, x = Linear(torch.randn(out, depth), torch.randn(out), form="native"), torch.randn(rows, depth)
+    linear, x = DenseLinear(torch.randn(out, depth), torch.randn(out), form="native"), torch.randn(rows, depth)
     got = linear(x)
     torch.set_num_threads(1)
     assert torch.equal(got, linear(x)), (rows, out, depth)
@@ -131,7 +131,7 @@ def test_shares_of_threads_that_never_come_are_taken_by_the_others(come):
 def test_bad_numbers_stay_in_their_row(bad, rows):
     x = torch.ones(rows, 40)
     x[1, 5] = bad
-    got = Linear(torch.rand(70, 40) + 1, form="native")(x)
+    got = DenseLinear(torch.rand(70, 40) + 1, form="native")(x)
     assert not got[1].isfinite().any() and got[torch.arange(rows) != 1].isfinite().all()
 
 

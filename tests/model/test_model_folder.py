@@ -187,9 +187,9 @@ def split(folder):
 def test_shards_are_the_same_model(folder, tiny_folder):
     split(folder)
     whole, parts = load_model(tiny_folder, dtype="float64"), load_model(folder, dtype="float64")
-    assert torch.equal(whole.weights.embedding, parts.weights.embedding)
+    assert torch.equal(whole.parts.embedding.table, parts.parts.embedding.table)
     x = torch.randn(2, 64, dtype=torch.float64)
-    assert torch.equal(whole.weights.layers[1].qkv(x), parts.weights.layers[1].qkv(x))
+    assert torch.equal(whole.parts.layers[1].attention.qkv(x), parts.parts.layers[1].attention.qkv(x))
 
 
 def test_a_missing_shard(folder):

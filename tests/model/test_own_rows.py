@@ -21,7 +21,7 @@ from skipjoin.core.errors import InvalidInput, InvalidModel
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.kvstore.device.pool import PoolShape
 from skipjoin.model import registry
-from skipjoin.model.architectures import Architecture, TensorNames
+from skipjoin.model.architectures import Architecture, Layer, QueryKeyNorm, TensorNames
 from skipjoin.model.weights.loading import load_model
 
 CHECKOUT = Path(skipjoin.__file__).parent
@@ -143,6 +143,11 @@ def test_a_package_whose_row_cannot_be_used(stablelm, tmp_path, source, referenc
         (Architecture("A", TensorNames(query=None)), "qkv"),
         (Architecture("A", TensorNames(gate=None, up=None)), "up"),
         (Architecture("A", TensorNames(query_norm="x")), "head norms"),
+        (Architecture("A", TensorNames(query_norm="x", key_norm="y")), "its query_key_norm is none"),
+        (Architecture("A", query_key_norm=QueryKeyNorm.EACH_HEAD), "names no head norms"),
+        (Architecture("A", TensorNames(after_mlp_norm="x"), layer=Layer.SANDWICH), "both norms behind"),
+        (Architecture("A", TensorNames(after_attention_norm="x", after_mlp_norm="y")), "only there"),
+        (Architecture("A", layer=Layer.SANDWICH), "both norms behind"),
         (Architecture("A", TensorNames(embedding_in="x")), "embedding_out"),
         (Architecture("A", activations={"gelu": "gelu"}), "gelu_tanh, silu"),
         (Architecture("A", activations={}), "activations"),

@@ -28,7 +28,7 @@ from skipjoin.proto.job_pool_pb2_grpc import JobPoolServiceStub
 
 Serve = Callable[..., Server]
 LONGEST_S = 0.5
-FLOOD_S = 1.5
+FLOOD_S = 1.0
 """A Submit and a Stream stand behind 160 calls of the flood each, the job among those of the flood
 that are taken in, and all share two cores.
 """

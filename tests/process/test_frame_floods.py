@@ -18,7 +18,17 @@ from pathlib import Path
 
 import pytest
 from bystander import bystander, door_memory
-from http2_client import END_HEADERS, HEADERS, PING, SETTINGS, call_and_reset, call_headers, flood, frame
+from http2_client import (
+    CONTINUATION,
+    END_HEADERS,
+    HEADERS,
+    PING,
+    SETTINGS,
+    call_and_reset,
+    call_headers,
+    flood,
+    frame,
+)
 from http_client import HTTP, http_port
 from process_server import Server
 
@@ -26,6 +36,8 @@ Serve = Callable[..., Server]
 pytestmark = pytest.mark.alone
 FLOOD_S = 2.0
 LONGEST_S = 0.5
+HEADERS_S = 2.0
+"""gRPC makes Python objects of half a million fields before any code of the door is asked."""
 GROWN_BYTES = 200 << 20
 SUBMIT = "/skipjoin.v1.JobPoolService/Submit"
 CERTIFICATE = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -days 2
@@ -56,7 +68,16 @@ def _unfinished() -> Iterator[bytes]:
         )
 
 
-@pytest.mark.parametrize("pieces", [_resets, _pings, _settings, _unfinished])
+def _endless_headers() -> Iterator[bytes]:
+    """A header block without an end. The client never acknowledges gRPC's limit, so that gRPC takes
+    in half a million fields before it stops keeping them.
+    """
+    fields = 2_500 * b"\x00\x01a\x01b"
+    yield frame(HEADERS, 0, 1, call_headers(SUBMIT))
+    yield from itertools.repeat(10 * frame(CONTINUATION, 0, 1, fields))
+
+
+@pytest.mark.parametrize("pieces", [_resets, _pings, _settings, _unfinished, _endless_headers])
 def test_a_flood_of_frames_hurts_neither_bystander_nor_operator(
     serve: Serve, pieces: Callable[[], Iterator[bytes]]
 ) -> None:
@@ -69,7 +90,7 @@ def test_a_flood_of_frames_hurts_neither_bystander_nor_operator(
     assert said[0]["engine_ready"], said
     assert said[1]["jobs"], said
     assert (seen.failures, seen.reasons) == (0, [])
-    assert seen.longest_s <= LONGEST_S, seen
+    assert seen.longest_s <= (HEADERS_S if pieces is _endless_headers else LONGEST_S), seen
     assert memory.grown_bytes <= GROWN_BYTES, memory
 
 

@@ -18,6 +18,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2
 
+from skipjoin.core.errors import InvalidInput
 from skipjoin.core.ids import TenantId
 from skipjoin.proto import job_pool_pb2 as pb
 from skipjoin.serving.door.access import Access
@@ -26,7 +27,7 @@ from skipjoin.serving.door.shares import Shares
 from skipjoin.serving.grpc.admission import Admission
 from skipjoin.serving.grpc.health import MAX_CALLS, Health
 from skipjoin.serving.grpc.messages import MessageBounds, Messages
-from skipjoin.serving.grpc.rpc import Caller, Gate, UnknownMethods, by_token
+from skipjoin.serving.grpc.rpc import Caller, Gate, UnknownMethods, _check_metadata, by_token
 from skipjoin.serving.settings import ServeSettings
 from skipjoin.serving.wiring import _room, open_to_anyone
 
@@ -367,3 +368,14 @@ def test_a_method_that_is_not_there_is_said_with_details() -> None:
             assert await _fails(call) == (grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", "method")
 
     _run(test)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "limit"),
+    [([("x", "")] * 513, "at most 512 entries"), ([("x", "y" * 16_352)], "at most 16384 bytes")],
+)
+def test_too_much_metadata_is_refused_before_anyone_reads_it(metadata: list[tuple[str, str]], limit: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        _check_metadata(metadata)
+    assert (refused.value.field, refused.value.limit) == ("metadata", limit)
+    _check_metadata(metadata[1:400])

@@ -17,7 +17,8 @@ from ....core.errors import InvalidSettings
 from ....executor.current_device import computing_on
 from ....executor.kernel_sizes import sizes_folder
 from ....kernels.compiled.size_file import SizeKey
-from ...charts.bars import BarPicture, ShareBar
+from ...charts.bars import Bar as Drawn
+from ...charts.bars import BarChart, bar_sheet
 from ...flags import words_of
 from ...json_file import json_lines
 from ...machine import DeviceFacts, device_facts
@@ -114,14 +115,13 @@ def picture_of(rows: Sequence[KernelRow], facts: DeviceFacts, name: str) -> str:
     colours = {name: COLOURS.get(name, "violet") for name in dict.fromkeys(row.contestant for row in measured)}
     groups = []
     for case, mine in groupby(measured, key=lambda row: row.case):
-        bars: list[ShareBar] = []
+        bars: list[Drawn] = []
         for row in mine:
             said = f"{case}, {row.contestant}: {row.us:.1f} us, {row.roofline:.0%} of the roofline"
-            bars.append(ShareBar("" if bars else case, row.roofline or 0.0, colours[row.contestant], said))
+            bars.append(Drawn("" if bars else case, row.roofline or 0.0, colours[row.contestant], said))
         groups.append(bars)
-    heads = (f"Kernels for {name}, {facts.dtype}", facts.sentence())
-    words = "Share of the roofline by kernel and contestant"
-    return BarPicture(words, heads, colours, LONGEST, left=210.0, wide=760.0).drawn(groups)
+    chart = BarChart(groups, f"Kernels for {name}, {facts.dtype}", "share of the roofline", LONGEST, colours)
+    return bar_sheet("Share of the roofline by kernel and contestant", [chart], 760.0, facts.sentence())
 
 
 def run_tune(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from ....executor.sampling.sampler import Sampler
 from ....kernels import staging
 from ....kernels.bring import brings_to
 from ....kernels.dispatch import REFERENCE, Kernels, kernels_for
-from ....kernels.linear import Linear
+from ....kernels.linear import DenseLinear
 from .scenario import ModelShape
 
 Copy = Callable[[Tensor, Tensor, Tensor], None]
@@ -50,7 +50,7 @@ def product_on(device: torch.device, dtype: torch.dtype, model: ModelShape) -> S
         from ....kernels.compiled.staging import gather_pages as gather
         from ....kernels.compiled.staging import scatter_pages as scatter
     kernels = kernels_for(device, dtype)
-    return Subject(kernels, gather, scatter, sampling_of(kernels), Linear)
+    return Subject(kernels, gather, scatter, sampling_of(kernels), DenseLinear)
 
 
 def sampling_of(kernels: Kernels) -> Sample:

@@ -13,7 +13,8 @@ from itertools import groupby
 from ....console.output_file import write
 from ....core.clock import MonotonicClock
 from ....executor.current_device import computing_on
-from ...charts.bars import BarPicture, ShareBar
+from ...charts.bars import Bar as Drawn
+from ...charts.bars import BarChart, bar_sheet
 from ...json_file import json_lines
 from ...machine import DeviceFacts, device_facts
 from ...progress import Bar
@@ -132,14 +133,14 @@ def picture_of(rows: Sequence[Row], facts: DeviceFacts, name: str) -> str:
     """A bar a line, as long as its share, with its target as a stroke; an SVG file."""
     shown = [row for row in rows if row.of is not None and row.share is not None]
     colours = dict(LOOKS[of] for row in shown if (of := row.of) is not None)
-    heads = (f"Whole iterations of {name}, {facts.dtype}", facts.sentence())
     groups = [[_bar(row) for row in mine] for _, mine in groupby(shown, key=lambda row: row.case)]
+    chart = BarChart(groups, f"Whole iterations of {name}, {facts.dtype}", "share", LONGEST, colours)
     words = "Shares of rooflines and copies, and of time, by iteration"
-    return BarPicture(words, heads, colours, LONGEST).drawn(groups)
+    return bar_sheet(words, [chart], 860.0, facts.sentence())
 
 
-def _bar(row: Row) -> ShareBar:
+def _bar(row: Row) -> Drawn:
     assert row.share is not None and row.of is not None, "only rows with a share are drawn"
     (word, colour), share = LOOKS[row.of], row.share.median
     said = f"{row.case}, {row.what}: {row.value.median:.3g} {row.unit}, {share:.1%} {word}"
-    return ShareBar(f"{row.case}: {row.what}", share, colour, said, row.target)
+    return Drawn(f"{row.case}: {row.what}", share, colour, said, target=row.target)

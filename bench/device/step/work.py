@@ -12,8 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ....kernels.linear import Linear
-from ....model.weights.loaded import LayerWeights, LoadedModel
+from torch import Tensor
+
+from ....model.parts.inside import pieces
+from ....model.parts.layer import Layer
+from ....model.parts.linear import Linear, products_in
+from ....model.weights.loaded import LoadedModel
 from ..roofline import Work
 
 
@@ -31,7 +35,7 @@ def decode_work(model: LoadedModel, contexts: Sequence[int]) -> Work:
 def prefill_work(model: LoadedModel, chunks: Sequence[tuple[int, int]]) -> Work:
     """A prompt in chunks of (start, length), one behind the other; the last one gives a token."""
     config, item = model.config, model.dtype.itemsize
-    *before, last = model.weights.layers
+    *before, last = model.parts.layers
     pairs = sum(
         _seen(context, layer.window)
         for start, length in chunks
@@ -39,8 +43,8 @@ def prefill_work(model: LoadedModel, chunks: Sequence[tuple[int, int]]) -> Work:
         for context in range(start + 1, start + length + 1)
     )
     tokens = sum(length for _, length in chunks)
-    behind = _numbers(_behind_attention(last)) + model.weights.head.out_features * model.weights.head.in_features
-    numbers = tokens * (_numbers(_of_layers(before)) + _numbers([last.qkv])) + behind
+    behind = _numbers(_behind_attention(last)) + _numbers([model.parts.head.product])
+    numbers = tokens * (_numbers(products_in(tuple(before))) + _numbers([last.attention.qkv])) + behind
     kv = 2 * tokens * config.layers * config.kv_heads * config.head_dim * item
     read = len(chunks) * (weight_bytes(model) - behind * item) + behind * item
     return Work(read + kv, 2 * numbers + 4 * pairs * config.heads * config.head_dim)
@@ -55,24 +59,17 @@ def weight_bytes(model: LoadedModel) -> int:
     """Of all that a step reads of them: products and norms; tables of positions and biases are too
     small to count.
     """
-    weights = model.weights
-    norms = [norm for layer in weights.layers for norm in (layer.attention_norm, layer.mlp_norm)]
-    return _of_a_token(model) * model.dtype.itemsize + sum(norm.weight.nbytes for norm in norms)
+    norms = sum(piece.nbytes for piece in pieces(model.parts.layers) if isinstance(piece, Tensor))
+    return _of_a_token(model) * model.dtype.itemsize + norms
 
 
 def _of_a_token(model: LoadedModel) -> int:
     """Numbers of all products that one token goes through."""
-    weights = model.weights
-    around = [one for one in (weights.embedding_in, weights.embedding_out) if one is not None]
-    return _numbers([*_of_layers(weights.layers), *around, weights.head])
+    return _numbers(products_in(model.parts))
 
 
-def _of_layers(layers: Iterable[LayerWeights]) -> list[Linear]:
-    return [one for layer in layers for one in (layer.qkv, *_behind_attention(layer))]
-
-
-def _behind_attention(layer: LayerWeights) -> list[Linear]:
-    return [layer.attention_out, layer.gate_up, layer.down]
+def _behind_attention(layer: Layer) -> list[Linear]:
+    return [product for product in products_in(layer) if product is not layer.attention.qkv]
 
 
 def _numbers(products: Iterable[Linear]) -> int:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from skipjoin.bench.charts.looks import LOOKS, PLAIN, look, ordered
-from skipjoin.bench.charts.plane import Others, Spot, dialled, plane
 from skipjoin.bench.matrix.cell import Jobs, Run, drain, measure, prepare
 from skipjoin.bench.matrix.plan import make_plan
 from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
 from skipjoin.bench.matrix.summary import knows_lengths
+from skipjoin.bench.report.charts import Others, Spot, dialled, plane
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.cost.profiles import load_profile
@@ -126,12 +126,13 @@ def test_one_dial_is_one_line_by_its_settings() -> None:
     assert [tail for tail, _ in dialled([*spots, Spot("fcfs", 1, 1)])["adaptive"]] == [0, 0.5, 1]
     assert dialled([spots[0], Spot("adaptive", 1, 1)]) == {}
     drawn = plane([*spots, Spot("fcfs", 1.0, 1.0)], "", [Others("theirs", "a study", ((0.9, 1.1), (0.8, 1.4)))])
-    line = re.search(r'<polyline points="([^"]*)"[^>]*><title>adaptive: its dial', drawn)
+    line = re.search(r'<title>adaptive: its dial[^<]*</title>\s*<path d="([^"]*)"', drawn)
     assert line is not None
-    rights = [float(point.split(",")[0]) for point in line[1].split()]
+    rights = [float(point.split()[1]) for point in line[1].strip().splitlines()]
     assert len(rights) == 3 and rights == sorted(rights, reverse=True)
-    assert ">adaptive 0<" in drawn and ">0.5<" in drawn and drawn.count("<rect") == 2
-    assert "<rect" not in plane(spots, "")
+    assert ">adaptive 0<" in drawn and ">0.5<" in drawn and ">theirs<" in drawn
+    assert "theirs, by a study: mean 0.9 P99 1.1, mean 0.8 P99 1.4" in drawn
+    assert "by a study" not in plane(spots, "")
 
 
 def test_every_policy_has_a_look_of_its_own() -> None:

@@ -1,18 +1,16 @@
-"""Ratios from hand-made results, and the marks of the charts."""
+"""Ratios from hand-made results, and what the report makes of them."""
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from skipjoin.bench.charts.lines import thinned
-from skipjoin.bench.charts.marks import Scale, fitted, short, tag, text
-from skipjoin.bench.charts.plane import Spot, front, label_box
 from skipjoin.bench.matrix.summary import ALL, FIGURES, OVERLOAD, STEADY, Cell, collect, summary
-from skipjoin.bench.report.tables import shade
+from skipjoin.bench.report.charts import Spot, front, plane
+from skipjoin.bench.report.page import shade
 
 GROUPS = (STEADY, OVERLOAD, ALL)
 CELL = Cell("chat", 0.9, 64)
@@ -82,50 +80,13 @@ def test_the_front_is_what_nobody_beats_in_both() -> None:
     assert [spot.policy for spot in front([*spots, Spot("srpt-oracle", 0.1, 0.1)])] == ["a", "d"]
 
 
-def test_labels_do_not_cover_each_other_where_there_is_room() -> None:
-    taken: list[tuple[float, float, float, float]] = []
-    for _ in range(12):  # all of them at one place
-        box = label_box(100.0, 100.0, 50.0, taken)
-        assert not any(
-            box[0] < right and left < box[2] and box[1] < low and top < box[3] for left, top, right, low in taken
-        )
-        taken.append(box)
-    assert taken[0][0] > 100.0 and abs(taken[0][1] + 13.0 - 100.0) < 1.0
-    assert taken[1][2] < 100.0
-
-
-def test_no_label_is_cut_at_the_left() -> None:
-    taken: list[tuple[float, float, float, float]] = []
-    for _ in range(6):
-        taken.append(label_box(40.0, 100.0, 60.0, taken))
-    assert all(left > 40.0 for left, *_ in taken)
-
-
-def test_a_line_keeps_what_can_be_seen_of_it() -> None:
-    points = [(at * 0.1, 0.0) for at in range(100)]
-    kept = thinned(points)
-    assert kept[0] == points[0] and kept[-1] == points[-1] and 5 <= len(kept) <= 9
-    assert thinned([(0.0, 0.0), (5.0, 0.0)]) == [(0.0, 0.0), (5.0, 0.0)]
-    assert thinned([]) == []
-
-
-@given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=20), st.booleans())
-def test_ticks_are_few_rising_and_inside(values: list[float], log: bool) -> None:
-    scale = fitted(values, 10.0, 210.0, log=log)
-    for value in values:
-        assert 10.0 <= scale(value) <= 210.0
-    ticks = scale.ticks()
-    assert 1 <= len(ticks) <= 14
-    assert ticks == sorted(set(ticks))
-    assert all(scale.low * 0.999999 <= tick <= scale.high * 1.000001 for tick in ticks)
-
-
-def test_scales_and_words() -> None:
-    assert Scale(1.0, 100.0, 0.0, 100.0, log=True)(10.0) == pytest.approx(50.0)
-    assert Scale(0.0, 4.0, 100.0, 0.0)(1.0) == 75.0
-    assert [short(value) for value in (0.25, 3.0, 40.0, 1200.0, 20_000.0)] == ["0.25", "3", "40", "1.2k", "20k"]
-    assert text(1, 2.25, "a<b") == '<text x="1" y="2.2">a&lt;b</text>'
-    assert tag("g", class_='"', stroke_width=1.0) == '<g class="&quot;" stroke-width="1"/>'
+def test_labels_stand_apart() -> None:
+    drawn = plane([Spot(name, 1.0, 1.0) for name in ("one", "two", "three", "four")], "")  # all at one place
+    places = re.findall(r'text-anchor: (\w+)" x="[^"]*" y="([^"]*)"[^>]*>(?:one|two|three|four)<', drawn)
+    assert len(set(places)) == len(places) == 4
+    for side in ("start", "end"):
+        heights = sorted(float(height) for at, height in places if at == side)
+        assert all(above + 6.0 < below for above, below in pairwise(heights))
 
 
 def test_shades_rise_from_perfect_to_four_times() -> None:

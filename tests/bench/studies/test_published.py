@@ -167,7 +167,7 @@ def test_published_and_ours_stand_side_by_side(
     assert "0.520" in printed
 
     root = ElementTree.fromstring(picture.read_text())
-    assert len(root.findall(f".//{SVG}polyline")) == 2 + 4
+    assert len(root.findall(f".//{SVG}title")) == 2 + 4
 
 
 def test_a_missed_target_is_the_exit_code(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from triton.runtime.jit import JITFunction, mangle_type
 from skipjoin.kernels.bring import brings_to
 from skipjoin.kernels.compiled import attention, gate, norm, sampling, slots, staging
 from skipjoin.kernels.compiled.variants import compile_variants, kernel_variants
-from skipjoin.kernels.decoder_shape import DecoderShape
+from skipjoin.kernels.decoder_shape import DecoderShape, NormForm
 from skipjoin.kernels.layout import KvLayout, PagedKv
 from skipjoin.kernels.ragged import RaggedBatch
 from skipjoin.kernels.ragged_attention import AttentionShape
@@ -149,7 +149,7 @@ def others(capability, dtype):
 VOCAB = 5003  # a row is no whole number of anything: what an address is divisible by differs from row to row
 MODELS = {
     "llama": {},
-    "gemma": {"norm": "rms", "gate": "gelu", "head_norm": True, "kinds": [(None, 50.0), (64, 50.0)]},
+    "gemma": {"gate": "gelu", "norm_widths": [512, 64], "kinds": [(None, 50.0), (64, 50.0)]},
     "gpt2": {"norm": "layer", "gate": None, "turned": 0},
 }
 
@@ -158,7 +158,9 @@ def _shape(model, dtype):
     options = dict(MODELS[model])
     kinds = options.pop("kinds", [(None, None)])
     attentions = tuple(AttentionShape(8, 0.1, window, softcap) for window, softcap in kinds)
-    options = {"turned": 64, "vocab": VOCAB, **options}
+    kind, widths = options.pop("norm", "rms"), options.pop("norm_widths", [512])
+    norms = tuple(NormForm(kind, width, kind == "layer", DTYPES[dtype]) for width in widths)
+    options = {"turned": 64, "vocab": VOCAB, "norms": norms, **options}
     return DecoderShape(DTYPES[dtype], 2, 64, 512, 1408, 16, attentions, **options)
 
 
@@ -222,11 +224,11 @@ def not_compiled(dtype, model, seed, without=""):
             angle = torch.empty(rows.rows, 1, shape.turned // 2, dtype=shape.dtype)
             slots.rotate_and_write(kv, layer, qkv, angle, angle, torch.zeros(rows.rows, dtype=torch.int64))
             x, weight = torch.empty(rows.rows, 512, dtype=shape.dtype), torch.empty(512, dtype=shape.dtype)
-            if shape.norm == "rms":
-                norm.add_rms_norm_(x, x.clone(), weight, 1e-5)
-            else:
+            if model == "gpt2":
                 norm.add_layer_norm_(x, x.clone(), weight, weight, 1e-5)
-            if shape.head_norm:
+            else:
+                norm.add_rms_norm_(x, x.clone(), weight, 1e-5)
+            if model == "gemma":
                 norm.rms_norm(qkv[:, :8].reshape(-1, shape.head_dim), weight[:64], 1e-5)
             if shape.gate is not None:
                 gated = {"silu": gate.silu_gate, "gelu": gate.gelu_gate}[shape.gate]

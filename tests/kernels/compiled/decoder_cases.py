@@ -4,7 +4,6 @@ admitted, chunked, decoded, preempted, moved.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 import sys
@@ -12,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from shaped_models import attending_as
 
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.runner import TorchExecutor
@@ -55,12 +55,12 @@ def same_tokens(device, dtype, window=None, softcap=None, drawn=False):
     with tempfile.TemporaryDirectory() as folder:
         init_model(folder, "tiny", seed=7)
         model = load_model(folder, device, dtype)
-    layers = tuple(dataclasses.replace(layer, window=window) for layer in model.config.attention)
-    config = dataclasses.replace(model.config, attention=layers, attention_softcap=softcap)
-    model = dataclasses.replace(model, config=config)
+    model = attending_as(model, [window] * model.config.layers, softcap)
     assert device == "cpu" or kernels_for(torch.device(device), model.dtype) == compiled(), "the product's own choice"
     wanted, got = (
-        jobs_of(TorchExecutor(model, PoolShape(40, 40, 5), kernels=kernels, checked=True), config.vocab_size, drawn)
+        jobs_of(
+            TorchExecutor(model, PoolShape(40, 40, 5), kernels=kernels, checked=True), model.config.vocab_size, drawn
+        )
         for kernels in (REFERENCE, compiled())
     )
     assert len({tuple(job.tokens) for job in wanted}) == len(wanted), "a dull model"

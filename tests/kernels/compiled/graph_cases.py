@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from recorder import NotRecordable, Recorder
+from shaped_models import attending_as
 
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.executor.runner import TorchExecutor
@@ -58,12 +59,7 @@ def tiny(window=None, softcap=None):
         init_model(folder, "tiny", seed=7)
         with patch.object(linear, "form_for", lambda device, dtype: form):
             model = load_model(folder, "cpu", "float32")
-    layers = tuple(
-        dataclasses.replace(layer, window=window if i % 2 else None) for i, layer in enumerate(model.config.attention)
-    )
-    return dataclasses.replace(
-        model, config=dataclasses.replace(model.config, attention=layers, attention_softcap=softcap)
-    )
+    return attending_as(model, [window if i % 2 else None for i in range(model.config.layers)], softcap)
 
 
 def jobs_of():

@@ -1,0 +1,105 @@
+"""Attention over the paged pool: where the rows of an iteration look at what was before them.
+
+Owns `Attention`, and what may happen to queries and keys between their product and their turning.
+It does not know what a layer does with the result; `layer.py` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from torch import Tensor
+
+from ...kernels.dispatch import Kernels
+from ...kernels.ragged_attention import AttentionShape
+from .linear import Linear
+from .norm import Norm
+from .reader import Reader
+from .step import Step
+
+
+class QueryKeyNorm(Protocol):
+    """What happens to queries and keys before they are turned."""
+
+    def of_(self, kernels: Kernels, qkv: Tensor) -> None:
+        """Change qkv[n, q heads | k heads | v heads, head_dim] in place."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AsProjected:
+    """Nothing happens to them."""
+
+    @classmethod
+    def read(cls, reader: Reader, i: int) -> Self:
+        """There is nothing to read."""
+        return cls()
+
+    def of_(self, kernels: Kernels, qkv: Tensor) -> None:
+        """As the port says."""
+
+
+@dataclass(frozen=True, slots=True)
+class EachHead:
+    """Each head is normed by itself (Qwen 3, Gemma 3)."""
+
+    heads: int
+    kv_heads: int
+    query: Norm
+    key: Norm
+
+    @classmethod
+    def read(cls, reader: Reader, i: int) -> Self:
+        """Two norms of the size of a head."""
+        config, names = reader.config, reader.config.architecture.tensors
+        query = reader.norm(names.query_norm, i, width=config.head_dim)
+        key = reader.norm(names.key_norm, i, width=config.head_dim)
+        return cls(config.heads, config.kv_heads, query, key)
+
+    def of_(self, kernels: Kernels, qkv: Tensor) -> None:
+        """As the port says."""
+        queries, keys = qkv[:, : self.heads], qkv[:, self.heads : self.heads + self.kv_heads]
+        for heads, norm in ((queries, self.query), (keys, self.key)):
+            heads.copy_(norm.of(kernels, heads.reshape(-1, qkv.shape[2])).view(heads.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Softmax attention of one layer. `index` is the layer in the pool, `rope` the one of
+    `Step.angles` that turns its heads; `qkv` gives [q heads | k heads | v heads] * head_dim.
+    """
+
+    index: int
+    shape: AttentionShape
+    head_dim: int
+    rope: int
+    qkv: Linear
+    query_key_norm: QueryKeyNorm
+    out: Linear
+
+    @classmethod
+    def read(cls, reader: Reader, i: int) -> Self:
+        """Layer i's."""
+        config, names = reader.config, reader.config.architecture.tensors
+        layer, queries, keys = config.attention[i], config.heads * config.head_dim, config.kv_heads * config.head_dim
+        return cls(
+            index=i,
+            shape=AttentionShape(config.heads, layer.scale, layer.window, config.attention_softcap),
+            head_dim=config.head_dim,
+            rope=layer.rope,
+            qkv=reader.linear(names.of_qkv, (queries, keys, keys), config.hidden, i, bias=config.qkv_bias),
+            query_key_norm=reader.part(config.parts.query_key_norm).read(reader, i),
+            out=reader.linear((names.attention_out,), (config.hidden,), queries, i, bias=config.out_bias),
+        )
+
+    def mix(self, x: Tensor, step: Step) -> None:
+        """Fill `step.mixed` with the attention of all rows of x[n, hidden], after their keys and
+        values are in the pages.
+        """
+        kernels = step.kernels
+        qkv = self.qkv(x).view(len(x), -1, self.head_dim)
+        self.query_key_norm.of_(kernels, qkv)
+        cos, sin = step.angles[self.rope]
+        kernels.rotate_and_write(step.kv, self.index, qkv, cos, sin, step.iteration)
+        kernels.attend(step.kv, self.index, self.shape, step.iteration, qkv[:, : self.shape.heads], step.mixed)
