@@ -29,7 +29,7 @@ _COMMON = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-_LOUD = _COMMON | {"initializer_range": 0.4}  # beside an embedding that is the head as well
+_LOUD = _COMMON | {"initializer_range": 0.4}  # beside an embedding that is the head as well, or norms behind halves
 _GPT2 = {
     "vocab_size": VOCABULARY,
     "n_embd": 64,
@@ -133,6 +133,7 @@ FAMILIES = {
             },
         },
     ),
+    "olmo2": Family("Olmo2", "Olmo2ForCausalLM", _LOUD | {"attention_bias": True}),
     "gpt2": Family("GPT2", "GPT2LMHeadModel", _GPT2),
     "gpt2 scaled by layer": Family(
         "GPT2",
@@ -173,6 +174,7 @@ SHAPES = {
     "gemma": ("Gemma", _SHAPE | {"head_dim": 8}),
     "gemma2": ("Gemma2", _GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 8.0}),
     "gemma3": ("Gemma3Text", _GEMMA | {"layer_types": ["sliding_attention", "full_attention"]}),
+    "olmo2": ("Olmo2", _SHAPE),
     "gpt2": (
         "GPT2",
         {
