@@ -309,12 +309,13 @@ async def _jobs(
         wait_s=settings.prompt_wait_s,
     )
     streams = Streams(store, table, tokenizer, turns)
+    journal.news_observers.append(streams.tell)
     jobs = Jobs(store, table, intake, open_jobs, claims, journal, streams, lambda: supervisor.facts, turns)
     return jobs, supervisor, questions
 
 
 def _deadlines(settings: ServeSettings, jobs: Jobs) -> Deadlines:
-    sweep = Sweep(jobs.store, jobs.table, jobs.open_jobs, jobs.claims, settings.sweep_s, settings.retention_s)
+    sweep = Sweep(jobs.store, jobs.streams, jobs.open_jobs, jobs.claims, settings.sweep_s, settings.retention_s)
     return Deadlines(jobs.open_jobs, jobs.table, jobs.journal, sweep)
 
 

@@ -144,5 +144,5 @@ class Jobs:
             await self.claims.cancel(live)
         elif record.state.final:
             self.open_jobs.ended(checked)
-            self.table.tell(checked)
+            self.streams.tell(checked)
         return view_of(record)

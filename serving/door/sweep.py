@@ -15,9 +15,9 @@ from ...core.clock import unix_ns
 from ...core.errors import SkipjoinError, StoreUnavailable
 from ...core.ids import JobId
 from .claims import Claims
-from .live import LiveTable
 from .open_jobs import OpenJobs
 from .store import Store
+from .streams import Streams
 
 log = logging.getLogger("skipjoin.door")
 
@@ -27,7 +27,7 @@ class Sweep:
     """Looks every `every_s` seconds; ended jobs are kept for `retention_s`."""
 
     store: Store
-    table: LiveTable
+    streams: Streams
     open_jobs: OpenJobs
     claims: Claims
     every_s: float
@@ -66,4 +66,4 @@ class Sweep:
     def _ended(self, jobs: Iterable[JobId]) -> None:
         for job_id in jobs:
             self.open_jobs.ended(job_id)
-            self.table.tell(job_id)
+            self.streams.tell(job_id)

@@ -103,11 +103,12 @@ async def _door(pool: MemoryJobPool, max_jobs: int = 8) -> AsyncIterator[Rig]:
     claims = Claims(store, table, journal, clock, epoch, **bounds)
     intake = Intake(tokenizer, SamplingParams(), default_max_new_tokens=8, job_cap_s=60)
     open_jobs, streams = OpenJobs(Backlog(Shares(100), clock)), Streams(store, table, tokenizer)
+    journal.news_observers.append(streams.tell)
     for one in await store.scan(lambda reader: reader.unfinished()):
         open_jobs.found(one)
     journal.end_observers.append(lambda live, end: open_jobs.ended(live.job_id))
     rig = Rig(Jobs(store, table, intake, open_jobs, claims, journal, streams, lambda: FACTS))
-    deadlines = Deadlines(open_jobs, table, journal, Sweep(store, table, open_jobs, claims, 3600, 3600))
+    deadlines = Deadlines(open_jobs, table, journal, Sweep(store, streams, open_jobs, claims, 3600, 3600))
     tasks = [asyncio.create_task(part.run()) for part in (journal, claims, deadlines)]
     try:
         yield rig

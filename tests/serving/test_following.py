@@ -271,7 +271,7 @@ def _door(following: Following, jobs: Jobs) -> Door:
         {}, Engines(settings), jobs.table, jobs.claims, jobs.journal, Questions(), MonotonicClock(),
         stall_s=5.0, start_stall_s=5.0, max_backoff_s=0.1,
     )  # fmt: skip
-    sweep = Sweep(jobs.store, jobs.table, jobs.open_jobs, jobs.claims, 60.0, 60.0)
+    sweep = Sweep(jobs.store, jobs.streams, jobs.open_jobs, jobs.claims, 60.0, 60.0)
     deadlines = Deadlines(jobs.open_jobs, jobs.table, jobs.journal, sweep)
     return Door(jobs, supervisor, [], Health("test"), [], [following], deadlines, 1.0, lambda facts: None, list)
 

@@ -226,8 +226,9 @@ class Places(RuleBasedStateMachine):
         claims = Claims(self.store, table, journal, clock, epoch, **bounds)
         intake = Intake(tokenizer, SamplingParams(), default_max_new_tokens=8, job_cap_s=60)
         streams = Streams(self.store, table, tokenizer)
+        journal.news_observers.append(streams.tell)
         self.jobs = Jobs(self.store, table, intake, self.open_jobs, claims, journal, streams, lambda: FACTS)
-        self.sweep = Sweep(self.store, table, self.open_jobs, claims, 3600, 1e-9)
+        self.sweep = Sweep(self.store, streams, self.open_jobs, claims, 3600, 1e-9)
         self.deadlines = Deadlines(self.open_jobs, table, journal, self.sweep)
         self.running = [asyncio.create_task(journal.run()), asyncio.create_task(claims.run())]
         self.sweeping: asyncio.Task[None] | None = None
