@@ -27,9 +27,9 @@ _HOST_SHARE = 0.30
 _HOST_PER_DEVICE = 4
 
 
-def use_threads(count: int | None) -> None:
+def use_threads(count: int | None, sharing: int = 1) -> None:
     """Let torch compute on `count` CPU threads; None: on both that torch offers, or on all but one
-    of more. The log says which.
+    of more, divided by the ranks that share them. The log says which.
 
     Door and clients need a processor too, and whoever takes one stops all threads at their next
     barrier. Of two, that costs little beside the half that the model would lose: jobs ended 1.5
@@ -39,16 +39,22 @@ def use_threads(count: int | None) -> None:
     if count is None:
         count = offered if offered <= 2 else offered - 1
         why = "all there are" if count == offered else "all but one, which is the door's"
+        if sharing > 1:
+            count, why = max(1, count // sharing), f"a part of {why}, for {sharing} ranks"
     else:
         why = "as `threads` says"
     torch.set_num_threads(count)
     log.info("The model computes on %d of %d CPU threads: %s.", count, offered, why)
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where there is one. Raises InvalidInput."""
+def resolve_device(name: str, rank: int | None = None) -> torch.device:
+    """The device of that name; `auto` is CUDA where there is one. `rank`: of several, each takes
+    the CUDA device of its own number. Raises InvalidInput.
+    """
     if name == AUTO:
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if rank is not None and name == "cuda":
+        name = f"cuda:{rank}"
     return parse_device(name)
 
 
@@ -62,10 +68,16 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def pool_shape(
-    model: LoadedModel, *, kv_tokens: int | None, host_kv_tokens: int | None, max_batch: int, page_tokens: int = 16
+    model: LoadedModel,
+    *,
+    kv_tokens: int | None,
+    host_kv_tokens: int | None,
+    max_batch: int,
+    page_tokens: int = 16,
+    sharing: int = 1,
 ) -> PoolShape:
     """Pages for `kv_tokens` and `host_kv_tokens`; None: what memory has room for, but no more than
-    two full batches could use.
+    two full batches could use. `sharing`: so many ranks share this machine's memory.
 
     Raises InvalidInput when not even one page fits, or when what was asked for is more than there
     is.
@@ -74,12 +86,13 @@ def pool_shape(
     layout = KvLayout(config.layers, config.kv_heads, page_tokens, config.head_dim)
     page_bytes = layout.page_bytes(model.dtype)
     useful = 2 * max_batch * -(-config.max_context_tokens // page_tokens)
-    pages = min(useful, _device_bytes(model.device) // page_bytes) if kv_tokens is None else kv_tokens // page_tokens
+    fitting = _device_bytes(model.device, sharing) // page_bytes
+    pages = min(useful, fitting) if kv_tokens is None else kv_tokens // page_tokens
     if pages < 1:
         raise InvalidInput(
             "The device has no room for a page of KV.", field="kv_tokens", limit=f"at least {page_tokens} tokens"
         )
-    available = available_bytes()
+    available = available_bytes() // sharing
     fitting = min(_HOST_PER_DEVICE * pages, int(available * _HOST_SHARE) // page_bytes)
     host_pages = fitting if host_kv_tokens is None else host_kv_tokens // page_tokens
     # Host memory is taken page by page as it is used: what is not there must be told now, not when
@@ -102,9 +115,9 @@ def _has_bfloat16(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _device_bytes(device: torch.device) -> int:
+def _device_bytes(device: torch.device, sharing: int) -> int:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what loading the weights left in torch's hands is free as well
         free, total = torch.cuda.mem_get_info(device)
         return max(0, free - int(total * _CUDA_KEPT))
-    return int(available_bytes() * _CPU_SHARE)
+    return int(available_bytes() * _CPU_SHARE) // sharing

@@ -21,7 +21,7 @@ from ..core.asked import Asked
 from ..core.clock import Clock, MonotonicClock
 from ..core.errors import ExecutorLost, InvariantViolation
 from ..core.executor import ExecutorFacts
-from ..core.ids import Handle
+from ..core.ids import Handle, MoveId
 from ..core.outcome import IterationOutcome
 from ..core.plan import Admit, BlockTable, DecodeBatch, IterationPlan, PrefillChunk
 from ..core.sampling import SamplingParams
@@ -39,6 +39,7 @@ from .graphs import capture_for, decode_graphs
 from .handles import HandleTable
 from .kernel_forms import compile_forms
 from .kernel_sizes import use_own_sizes
+from .ranks.group import RankGroup
 from .sampling.host_copy import host_copy
 from .sampling.last_tokens import LastTokens
 from .sampling.penalties import Penalties
@@ -82,12 +83,14 @@ class TorchExecutor:
         checked: bool = False,
         graph_rows: int = 0,
         capture: Capture | None = None,
+        group: RankGroup | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """`kernels` None: the quickest for the model's device. `graph_rows`: on CUDA, decodes of up
         to so many jobs are replayed where that can be done; `capture`: by what, for tests.
         `checked`: every iteration's tables and slots are looked at before anything reads or writes
-        by them, for tests and for hunting a bug; on a device this waits for them. `beat` is called
+        by them, for tests and for hunting a bug; on a device this waits for them. `group`: the
+        ranks of which this is one, which carry out the same plans. `beat` is called
         whenever a long start or iteration has gone a step on: after a layer, a compiled kernel
         form, a recorded graph.
         """
@@ -96,6 +99,8 @@ class TorchExecutor:
         self._checked = checked
         self._graph_rows = graph_rows
         self._capture = capture
+        self._group = group
+        self._chooses = group is None or group.rank == 0
         self._beat = beat
         self._pool = pool
         self._generation = generation
@@ -189,6 +194,10 @@ class TorchExecutor:
             raise ExecutorLost("The device failed while it computed an iteration.") from error
         return self._answer(oldest, self._clock.now_ns())
 
+    def landed(self) -> tuple[MoveId, ...]:
+        """Moves that were completed since the last answer, for a rank that has no plan to answer."""
+        return self._mover.landed()
+
     def close(self) -> None:
         """Finish the copies in flight and let go of pools and model; idempotent."""
         if self._started:
@@ -249,13 +258,26 @@ class TorchExecutor:
         jobs = batch.jobs
         if not len(jobs):
             return None
+        sampled = self._chosen(plan, batch, logits) if self._chooses else self._taken(batch, logits)
+        self._last_tokens.put(jobs.rows, jobs.rows_there, sampled.tokens)
+        self._table.columns["known"][jobs.rows] = batch.positions + 1
+        return host_copy(sampled)
+
+    def _chosen(self, plan: IterationPlan, batch: Batch, logits: Tensor) -> SampledTokens:
+        jobs = batch.jobs
         seen = self._penalties.seen(plan, jobs, self._table.version)
         sampled = self._sampler.sample(logits, jobs, batch.positions, batch.positions_there, seen)
         if seen is not None:
             self._penalties.sampled(jobs, seen, sampled.tokens)
-        self._last_tokens.put(jobs.rows, jobs.rows_there, sampled.tokens)
-        self._table.columns["known"][jobs.rows] = batch.positions + 1
-        return host_copy(sampled)
+        if self._group is not None:
+            self._group.share_(sampled.tokens)
+        return sampled
+
+    def _taken(self, batch: Batch, logits: Tensor) -> SampledTokens:
+        """What rank 0 chose, on the device."""
+        assert self._group is not None
+        tokens = torch.empty(len(batch.jobs), dtype=torch.int64, device=logits.device)
+        return SampledTokens(self._group.share_(tokens), torch.ones_like(tokens, dtype=torch.bool))
 
     def _fence(self) -> torch.cuda.Event | None:
         if self._computes_at_once:
@@ -274,7 +296,7 @@ class TorchExecutor:
         handles, tokens = jobs.handles, sampled.tokens.numpy().astype(np.int32)
         logprobs = sampled.logprobs(jobs.logprobs)
         finite = sampled.finite.tolist()
-        if jobs.penalised:
+        if jobs.penalised and self._chooses:
             self._penalties.read(jobs, tokens.tolist(), finite)
         failed: tuple[tuple[Handle, str], ...] = ()
         if not all(finite):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,19 +19,7 @@ from ..core.errors import Conflict, InvariantViolation, NotFound, WrongState
 from ..core.ids import JobId, TenantId
 from ..core.job import FinishReason, JobState, check_move
 from ..core.outcome import TokenLogprobs
-from ..core.pool import (
-    JobPage,
-    JobQuery,
-    JobRecord,
-    LogBatch,
-    LogEnd,
-    NewJob,
-    OpenJob,
-    PoolDepth,
-    Swept,
-    TokenSlice,
-    check_offset,
-)
+from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, NewJob, PoolDepth, TokenSlice, check_offset
 from . import page_token
 
 
@@ -223,25 +212,24 @@ class MemoryJobPool:
             if stored is not None and stored.record.state is JobState.CLAIMED and stored.record.epoch == epoch:
                 stored.record = replace(stored.record, crashes=stored.record.crashes + 1)
 
-    def sweep(self, now_unix_ns: int, keep_ns: int) -> Swept:
+    def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
         """See the port."""
-        expired: list[JobId] = []
-        forgotten = 0
+        touched = 0
         for stored in list(self._jobs.values()):
             job, finished = stored.record.job, stored.record.finished_unix_ns
             if finished is not None and finished < now_unix_ns - keep_ns:
                 del self._jobs[job.job_id]
                 if job.request_id is not None:
                     del self._requests[job.tenant, job.request_id]
-                forgotten += 1
+                touched += 1
             elif (
                 stored.record.state is JobState.ACCEPTED
                 and job.deadline_unix_ns is not None
                 and job.deadline_unix_ns <= now_unix_ns
             ):
                 stored.end(FinishReason.EXPIRED, LogEnd(job.job_id, FinishReason.EXPIRED, now_unix_ns))
-                expired.append(job.job_id)
-        return Swept(tuple(expired), forgotten)
+                touched += 1
+        return touched
 
     def depth(self) -> PoolDepth:
         """See the port."""
@@ -249,11 +237,9 @@ class MemoryJobPool:
         accepted, claimed = states.count(JobState.ACCEPTED), states.count(JobState.CLAIMED)
         return PoolDepth(accepted, claimed, len(states) - accepted - claimed)
 
-    def unfinished(self) -> Sequence[OpenJob]:
+    def unfinished(self) -> Mapping[TenantId, int]:
         """See the port."""
-        records = [stored.record for stored in self._jobs.values()]
-        jobs = [record.job for record in records if not record.state.final]
-        return [OpenJob(job.job_id, job.tenant, job.deadline_unix_ns) for job in jobs]
+        return Counter(stored.record.job.tenant for stored in self._jobs.values() if not stored.record.state.final)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -68,6 +68,12 @@ class ModelSettings(BaseModel):
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the engine; default: both cores of two, else all but one"
     )
+    tensor_parallel: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Ranks that share the model's layers, each with a device of its own or a part of the CPU's threads",
+    )
     cuda_graphs: bool = Field(True, description="Replay decode iterations as CUDA graphs; without effect on a CPU")
     profile: str | None = Field(
         None, description="Cost profile: a file, a shipped name, or roofline; default: measured at start and cached"
@@ -317,9 +323,7 @@ class PoolSettings(BaseModel):
 
     job_pool: str = Field("", description="memory, or sqlite:PATH; default sqlite in the user's state folder")
     retention_s: float = Field(86_400.0, ge=1, le=MAX_S, description="Ended jobs are kept this long")
-    sweep_s: float = Field(
-        30.0, gt=0, le=86_400, description="How often old jobs are looked for, and the queue is counted"
-    )
+    sweep_s: float = Field(30.0, gt=0, le=86_400, description="How often expired and old jobs are looked for")
 
     @field_validator("job_pool")
     @classmethod

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("job_pool", "admin", "engine")
+SOURCES = ("job_pool", "admin", "engine", "ranks")
 SERVICES = ("job_pool", "admin")
 
 

@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ...core.clock import Clock
 from ...core.errors import InvalidInput, Unavailable
-from .loops import Answered, Asked
+from .target import Answered, Asked
 
 MAX_LINE_BYTES = 1 << 20
 

@@ -56,5 +56,4 @@ GPT2 = Architecture(
     mlp_bias=True,
     activations={**GELU_TANH, **SILU, **GELU, "relu": "relu"},
     layer_scale=True,
-    tiny={"activation_function": "gelu_new"},
 )

@@ -18,5 +18,4 @@ QWEN2 = Architecture(
     qkv_bias=True,
     activations={**SILU, **GELU_TANH},
     windows=Windows.LATE,
-    tiny={},
 )

@@ -16,6 +16,7 @@ from ...kernels.ragged_attention import AttentionShape
 from .linear import Linear
 from .norm import Norm
 from .reader import Reader
+from .share import all_of
 from .step import Step
 
 
@@ -55,37 +56,13 @@ class EachHead:
         config, names = reader.config, reader.config.architecture.tensors
         query = reader.norm(names.query_norm, i, width=config.head_dim)
         key = reader.norm(names.key_norm, i, width=config.head_dim)
-        return cls(config.heads, config.kv_heads, query, key)
+        return cls(reader.share(config.heads).size, reader.share(config.kv_heads).size, query, key)
 
     def of_(self, kernels: Kernels, qkv: Tensor) -> None:
         """As the port says."""
         queries, keys = qkv[:, : self.heads], qkv[:, self.heads : self.heads + self.kv_heads]
         for heads, norm in ((queries, self.query), (keys, self.key)):
             heads.copy_(norm.of(kernels, heads.reshape(-1, qkv.shape[2])).view(heads.shape))
-
-
-@dataclass(frozen=True, slots=True)
-class AllHeads:
-    """All queries of a row are normed as one, and so are its keys (OLMo 2)."""
-
-    heads: int
-    kv_heads: int
-    query: Norm
-    key: Norm
-
-    @classmethod
-    def read(cls, reader: Reader, i: int) -> Self:
-        """Two norms, as wide as all heads together."""
-        config, names = reader.config, reader.config.architecture.tensors
-        query = reader.norm(names.query_norm, i, width=config.heads * config.head_dim)
-        key = reader.norm(names.key_norm, i, width=config.kv_heads * config.head_dim)
-        return cls(config.heads, config.kv_heads, query, key)
-
-    def of_(self, kernels: Kernels, qkv: Tensor) -> None:
-        """As the port says."""
-        queries, keys = qkv[:, : self.heads], qkv[:, self.heads : self.heads + self.kv_heads]
-        for heads, norm in ((queries, self.query), (keys, self.key)):
-            heads.copy_(norm.of(kernels, heads.reshape(len(qkv), -1)).view(heads.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +83,17 @@ class Attention:
     def read(cls, reader: Reader, i: int) -> Self:
         """Layer i's."""
         config, names = reader.config, reader.config.architecture.tensors
-        layer, queries, keys = config.attention[i], config.heads * config.head_dim, config.kv_heads * config.head_dim
+        layer, heads, kv_heads = config.attention[i], reader.share(config.heads), reader.share(config.kv_heads)
+        queries, keys = heads * config.head_dim, kv_heads * config.head_dim
+        stream = all_of(config.hidden)
         return cls(
             index=i,
-            shape=AttentionShape(config.heads, layer.scale, layer.window, config.attention_softcap),
+            shape=AttentionShape(heads.size, layer.scale, layer.window, config.attention_softcap),
             head_dim=config.head_dim,
             rope=layer.rope,
-            qkv=reader.linear(names.of_qkv, (queries, keys, keys), config.hidden, i, bias=config.qkv_bias),
+            qkv=reader.linear(names.of_qkv, (queries, keys, keys), stream, i, bias=config.qkv_bias),
             query_key_norm=reader.part(config.parts.query_key_norm).read(reader, i),
-            out=reader.linear((names.attention_out,), (config.hidden,), queries, i, bias=config.out_bias),
+            out=reader.linear((names.attention_out,), (stream,), queries, i, bias=config.out_bias),
         )
 
     def mix(self, x: Tensor, step: Step) -> None:

@@ -11,6 +11,8 @@ from torch.nn.functional import embedding
 
 from .linear import Linear
 from .reader import Reader
+from .share import all_of
+from .table import Table
 
 
 class Refinement(Protocol):
@@ -56,9 +58,9 @@ class LearnedPositions:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A row of `table`[vocab, width] for each token, and what makes the stream of it."""
+    """A row of `table` for each token, and what makes the stream of it."""
 
-    table: Tensor
+    table: Table
     refinements: tuple[Refinement, ...]
 
     @classmethod
@@ -76,13 +78,15 @@ class Embedding:
             # sqrt(hidden), rounded as a tensor of the model's would be: so the models were trained.
             before.append(Scaled(float(torch.tensor(config.hidden**0.5, dtype=torch.float32).to(reader.dtype))))
         if row.tensors.embedding_in is not None and config.embedding_width != config.hidden:
-            product = reader.linear((row.tensors.embedding_in,), (config.hidden,), config.embedding_width)
+            product = reader.linear(
+                (row.tensors.embedding_in,), (all_of(config.hidden),), all_of(config.embedding_width)
+            )
             before.append(Widened(product))
         return cls(table, (*before, *positions))
 
     def of(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """[n, hidden] for int64[n] tokens at int64[n] positions."""
-        x = embedding(tokens, self.table)
+        x = self.table.of(tokens)
         for one in self.refinements:
             x = one.of(x, positions)
         return x

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .linear import Linear
 from .reader import Reader
+from .share import all_of
 
 
 class Shaping(Protocol):
@@ -46,7 +47,9 @@ class Head:
         config, names = reader.config, reader.config.architecture.tensors
         narrowing: tuple[Linear, ...] = ()
         if names.embedding_out is not None and config.embedding_width != config.hidden:
-            narrowing = (reader.linear((names.embedding_out,), (config.embedding_width,), config.hidden),)
+            narrowing = (
+                reader.linear((names.embedding_out,), (all_of(config.embedding_width),), all_of(config.hidden)),
+            )
         shapings = () if config.logit_softcap is None else (SoftCap(config.logit_softcap),)
         return cls(narrowing, reader.head(), shapings)
 

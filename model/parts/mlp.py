@@ -13,6 +13,7 @@ from torch.nn.functional import gelu, silu
 from ...kernels.dispatch import Kernels
 from .linear import Linear
 from .reader import Reader
+from .share import all_of
 
 Activation = Callable[[Kernels, Tensor], Tensor]
 """What stands between the two products; it may write over what it is given."""
@@ -42,11 +43,12 @@ class Mlp:
     def read(cls, reader: Reader, i: int) -> Self:
         """Layer i's."""
         config, names = reader.config, reader.config.architecture.tensors
-        outputs = (config.intermediate,) * (2 if names.gated else 1)
+        stream, columns = all_of(config.hidden), reader.share(config.intermediate)
+        outputs = (columns,) * (2 if names.gated else 1)
         return cls(
-            up=reader.linear(names.of_mlp, outputs, config.hidden, i, bias=config.mlp_bias),
+            up=reader.linear(names.of_mlp, outputs, stream, i, bias=config.mlp_bias),
             activate=(GATES if names.gated else PLAIN)[config.activation],
-            down=reader.linear((names.down,), (config.hidden,), config.intermediate, i, bias=config.mlp_bias),
+            down=reader.linear((names.down,), (stream,), columns, i, bias=config.mlp_bias),
         )
 
     def of(self, kernels: Kernels, x: Tensor) -> Tensor:

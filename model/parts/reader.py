@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from ..architectures import Part
 from ..config import ModelConfig
 from .linear import Linear
 from .norm import Norm
+from .share import Share
+from .table import Table
 from .tensors import Tensors
 
 
@@ -26,7 +27,11 @@ class Reader(Tensors, Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """Of the model that is read."""
+        """Of the whole model that is read."""
+        ...
+
+    def share(self, whole: int) -> Share:
+        """This rank's share of so many heads or columns; on one rank all."""
         ...
 
     @property
@@ -45,15 +50,16 @@ class Reader(Tensors, Protocol):
         ...
 
     def linear(
-        self, names: Sequence[str], outputs: Sequence[int], inputs: int, i: int = 0, *, bias: bool = False
+        self, names: Sequence[str], outputs: Sequence[Share], inputs: Share, i: int = 0, *, bias: bool = False
     ) -> Linear:
-        """One product that gives all `outputs` side by side, out of a tensor for each of them or a
-        single one for all.
+        """One product that gives this rank's share of all `outputs` side by side, out of a tensor
+        for each of them or a single one for all. Of a share of the `inputs` it gives the sum over
+        all ranks.
         """
         ...
 
-    def embedding(self) -> Tensor:
-        """[vocab, width]."""
+    def embedding(self) -> Table:
+        """A row of `embedding_width` for each token."""
         ...
 
     def head(self) -> Linear:

@@ -17,8 +17,13 @@ from ...core.errors import InvalidModel
 from ...kernels.linear import DenseLinear
 from ..architectures import Part
 from ..config import ModelConfig
+from ..parts.collectives import Collectives
 from ..parts.linear import Linear
 from ..parts.norm import AsItIs, Norm
+from ..parts.sharded import DividedTable, Gathered, Summed, WholeTable
+from ..parts.share import Share, all_of, divided, padded
+from ..parts.table import Table
+from .cut import Cut, cut_to
 from .loaded import DecoderParts
 
 _PIECE_NUMBERS = 1 << 24
@@ -36,8 +41,10 @@ class TensorSource(Protocol):
         """How many numbers it holds."""
         ...
 
-    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor on the CPU. Raises InvalidModel when it is missing or has another shape."""
+    def read(self, name: str, shape: tuple[int, ...], cut: Cut | None = None) -> Tensor:
+        """The tensor on the CPU, or what a cut leaves of it. Raises InvalidModel when it is missing
+        or has another shape.
+        """
         ...
 
 
@@ -56,9 +63,11 @@ class Assembler:
         dtype: torch.dtype,
         progress: Callable[[int], None] = lambda numbers: None,
         product: Callable[[Tensor, Tensor | None], Linear] = DenseLinear,
+        collectives: Collectives | None = None,
     ) -> None:
         """`progress` hears how many numbers more have been read; `product` makes a product of a
-        weight[out, in] and a bias.
+        weight[out, in] and a bias. `collectives`: of the ranks that share the model; only this
+        one's share of it is read.
         """
         self.config = config
         self.dtype = dtype
@@ -68,14 +77,16 @@ class Assembler:
         self._device = device
         self._progress = progress
         self._product = product
+        self._collectives = collectives
         self._used: set[str] = set()
         self.remarks: list[str] = []
         self._stored = self._stored_names()
 
     @property
     def numbers(self) -> int:
-        """Numbers in all tensors that are served."""
-        return sum(self._checkpoint.numbers(name) for name in self._stored.values())
+        """Numbers in all tensors that are served: of several ranks, about those of one."""
+        ranks = 1 if self._collectives is None else self._collectives.ranks
+        return sum(self._checkpoint.numbers(name) for name in self._stored.values()) // ranks
 
     def assemble(self) -> DecoderParts:
         """All parts, on the device."""
@@ -92,13 +103,31 @@ class Assembler:
         """The class that a row names. Raises InvalidModel where there is none."""
         return part.load()
 
-    def embedding(self) -> Tensor:
-        """[vocab, width]."""
-        return self._table
+    def share(self, whole: int) -> Share:
+        """This rank's share of so many heads or columns."""
+        if self._collectives is None:
+            return all_of(whole)
+        try:
+            return divided(whole, self._collectives.rank, self._collectives.ranks)
+        except ValueError:
+            raise InvalidModel(
+                f"The heads or columns of this model, {whole}, cannot be divided among {self._collectives.ranks} ranks.",
+                field="tensor_parallel",
+                limit=f"a number that divides {whole}",
+            ) from None
+
+    def embedding(self) -> Table:
+        """A row of `embedding_width` for each token."""
+        if self._collectives is None:
+            return WholeTable(self._table)
+        return DividedTable(self._table, self._tokens, self._collectives)
 
     def head(self) -> Linear:
         """width -> vocab."""
-        return self._product(self._head, None)
+        product = self._product(self._head, None)
+        if self._collectives is None:
+            return product
+        return Gathered(product, self._collectives, self.config.vocab_size)
 
     def norm(self, name: str | None, i: int = 0, *, width: int | None = None) -> Norm:
         """A norm of the family's kind; None: the one that does nothing."""
@@ -109,30 +138,40 @@ class Assembler:
         return norm
 
     def linear(
-        self, names: Sequence[str], outputs: Sequence[int], inputs: int, i: int = 0, *, bias: bool = False
+        self, names: Sequence[str], outputs: Sequence[Share], inputs: Share, i: int = 0, *, bias: bool = False
     ) -> Linear:
         """One product of tensors that share their input."""
-        if len(names) == 1:
-            outputs = (sum(outputs),)
         weights, biases = [], []
-        for name, size in zip(names, outputs, strict=True):
+        for name, shares in zip(names, [outputs] if len(names) == 1 else [(share,) for share in outputs], strict=True):
             name = name.format(i=i)
-            if self._family.transposed:
-                weights.append(self.tensor(f"{name}.weight", (inputs, size)).t())
-            else:
-                weights.append(self.tensor(f"{name}.weight", (size, inputs)))
+            weights.append(self._weight(f"{name}.weight", shares, inputs))
             if bias:
-                biases.append(self.tensor(f"{name}.bias", (size,)))
+                whole = (sum(share.whole for share in shares),)
+                biases.append(self.tensor(f"{name}.bias", whole, cut=cut_to(shares, 0)))
         # A single tensor is laid out as it lies in the file: a copy before that would be one for
         # nothing.
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        return self._product(weight, torch.cat(biases) if bias else None)
+        added = torch.cat(biases) if bias else None
+        if inputs.is_whole or self._collectives is None:
+            return self._product(weight, added)
+        return Summed(self._product(weight, added if self._collectives.rank == 0 else None), self._collectives)
 
-    def tensor(self, name: str, shape: tuple[int, ...], *, wide: bool = False) -> Tensor:
-        """On the device, in the precision that is served; `wide`: in no less than float32."""
+    def _weight(self, name: str, outputs: Sequence[Share], inputs: Share) -> Tensor:
+        """[out, in], this rank's part."""
+        dimension = 1 if self._family.transposed else 0
+        whole = [sum(share.whole for share in outputs), inputs.whole]
+        cut = cut_to(outputs, dimension) if inputs.is_whole else cut_to((inputs,), 1 - dimension)
+        if self._family.transposed:
+            return self.tensor(name, (whole[1], whole[0]), cut=cut).t()
+        return self.tensor(name, (whole[0], whole[1]), cut=cut)
+
+    def tensor(self, name: str, shape: tuple[int, ...], *, wide: bool = False, cut: Cut | None = None) -> Tensor:
+        """On the device, in the precision that is served; `wide`: in no less than float32. `cut`:
+        only what it leaves is read.
+        """
         self._used.add(name)
         stored = self._stored.get(name, name)
-        tensor = self._checkpoint.read(stored, shape)
+        tensor = self._checkpoint.read(stored, shape) if cut is None else self._checkpoint.read(stored, shape, cut)
         dtype = torch.float32 if wide and self.dtype.itemsize == 2 else self.dtype
         served = tensor.to(device=self._device, dtype=dtype)
         # In pieces: where the file is mapped, looking at a piece is what reads it from the disk.
@@ -143,8 +182,8 @@ class Assembler:
         return served
 
     def _embedding_and_head(self) -> tuple[Tensor, Tensor]:
-        """Both [vocab, width]: one tensor where config.json says so and the file does not
-        contradict, as in Transformers.
+        """Both [vocab, width], or this rank's rows of it: one tensor where config.json says so and
+        the file does not contradict, as in Transformers.
         """
         shape = (self.config.vocab_size, self.config.embedding_width)
         embedding_name, head_name = f"{self._names.embedding}.weight", f"{self._names.head}.weight"
@@ -156,14 +195,14 @@ class Assembler:
                     "config.json; otherwise download the weights again.",
                     field=head_name,
                 )
-            return self.tensor(embedding_name, shape), self.tensor(head_name, shape)
+            return self._rows(embedding_name, shape), self._rows(head_name, shape)
         if head_name not in stored:
-            embedding = self.tensor(embedding_name, shape)
+            embedding = self._rows(embedding_name, shape)
             return embedding, embedding
-        head = self.tensor(head_name, shape)
+        head = self._rows(head_name, shape)
         if embedding_name not in stored:
             return head, head
-        embedding = self.tensor(embedding_name, shape)
+        embedding = self._rows(embedding_name, shape)
         if embedding.is_meta or torch.equal(embedding, head):
             return embedding, embedding
         self.remarks.append(
@@ -171,6 +210,23 @@ class Assembler:
             "that one is the head, as in Transformers. Set tie_word_embeddings to false."
         )
         return embedding, head
+
+    def _rows(self, name: str, shape: tuple[int, int]) -> Tensor:
+        """The rows of this rank's tokens; behind the last token they are zeros, so that all ranks
+        have as many.
+        """
+        if self._collectives is None:
+            return self.tensor(name, shape)
+        share = self._tokens
+        there = self.tensor(name, shape, cut=cut_to((share,), 0))
+        missing = share.size - len(there)
+        return torch.cat([there, there.new_zeros(missing, shape[1])]) if missing else there
+
+    @property
+    def _tokens(self) -> Share:
+        """The tokens of this rank."""
+        assert self._collectives is not None
+        return padded(self.config.vocab_size, self._collectives.rank, self._collectives.ranks)
 
     def _stored_names(self) -> dict[str, str]:
         """What a tensor is called in the row -> what it is called in the file, without what nobody

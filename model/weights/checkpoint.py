@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from ...core.errors import InvalidModel
 from ..model_json import read_json
+from .cut import Cut
 
 MAX_HEADER_BYTES = 4 * 2**20
 """Of one file. A model of a thousand layers has 2 MiB; larger ones cost seconds and hundreds of
@@ -71,6 +73,11 @@ class Checkpoint:
         self._open: dict[Path, Any] = {}
 
     @property
+    def entries(self) -> Mapping[str, TensorEntry]:
+        """Where each tensor lies."""
+        return self._entries
+
+    @property
     def names(self) -> frozenset[str]:
         """Every tensor in the folder."""
         return frozenset(self._entries)
@@ -79,9 +86,9 @@ class Checkpoint:
         """How many numbers the tensor holds."""
         return math.prod(self._entries[name].shape)
 
-    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor on the CPU, in the file's dtype. Raises InvalidModel when it is missing or has
-        another shape.
+    def read(self, name: str, shape: tuple[int, ...], cut: Cut | None = None) -> Tensor:
+        """The tensor on the CPU, in the file's dtype, or what a cut leaves of it: nothing else is
+        read then. Raises InvalidModel when it is missing or has another shape.
         """
         entry = self._entries.get(name)
         if entry is None:
@@ -101,7 +108,8 @@ class Checkpoint:
         try:
             if entry.file not in self._open:
                 self._open[entry.file] = safe_open(entry.file, framework="pt", device="cpu")
-            tensor: Tensor = self._open[entry.file].get_tensor(name)
+            file = self._open[entry.file]
+            tensor: Tensor = file.get_tensor(name) if cut is None else cut.of(file.get_slice(name))
         except (SafetensorError, OSError) as error:
             raise InvalidModel(f"The tensor {name} cannot be read from {entry.file.name}.", field=name) from error
         return tensor

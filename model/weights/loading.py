@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ...kernels.linear import form_for
-from ..config import load_config
+from ..config import ModelConfig, load_config
+from ..parts.collectives import Collectives
 from .assembly import Assembler
 from .checkpoint import Checkpoint
 from .loaded import LoadedModel, parse_device, parse_dtype
@@ -28,9 +30,11 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str = "float32",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    collectives: Collectives | None = None,
 ) -> LoadedModel:
     """Load a Hugging Face folder of a known architecture. `progress` hears how many bytes of how
-    many are read, in the precision served.
+    many are read, in the precision served. `collectives`: of the ranks that share the model, of
+    which this one reads its part; the config of what is loaded is that of the part.
 
     Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the
     memory that is free, InvalidInput for an unknown device or precision.
@@ -47,7 +51,7 @@ def load_model(
         progress(read * dtype.itemsize, total * dtype.itemsize)
 
     checkpoint = Checkpoint(path)
-    assembler = Assembler(config, checkpoint, device, dtype, advanced)
+    assembler = Assembler(config, checkpoint, device, dtype, advanced, collectives=collectives)
     total = numbers = assembler.numbers
     if config.tied_embeddings and form_for(device, dtype) != "plain":
         numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
@@ -59,4 +63,10 @@ def load_model(
         raise not_enough(numbers * dtype.itemsize, device, dtype) from full
     for remark in (*config.remarks, *checkpoint.remarks, *assembler.remarks):
         log.warning("%s", remark)
-    return LoadedModel(config, parts, device, dtype)
+    return LoadedModel(_of_part(config, assembler), parts, device, dtype)
+
+
+def _of_part(config: ModelConfig, assembler: Assembler) -> ModelConfig:
+    """The config of a rank's part: what is computed and kept here, beside the whole vocabulary."""
+    heads, kv_heads, columns = (assembler.share(n).size for n in (config.heads, config.kv_heads, config.intermediate))
+    return replace(config, heads=heads, kv_heads=kv_heads, intermediate=columns)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..architectures import Norm
 from ..config import ModelConfig
 from .assembly import Assembler
+from .cut import Cut
 from .loaded import DecoderParts
 
 POSITION_GAIN = 0.5
@@ -35,10 +36,11 @@ class _Listening:
         """Of a tensor that was read."""
         return math.prod(self.shapes[name])
 
-    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def read(self, name: str, shape: tuple[int, ...], cut: Cut | None = None) -> Tensor:
         """As large as said."""
         self.shapes[name] = shape
-        return torch.empty(shape, device="meta")
+        whole = torch.empty(shape, device="meta")
+        return whole if cut is None else cut.of(whole)
 
 
 class _Drawing:
@@ -54,9 +56,10 @@ class _Drawing:
         """Nothing is held."""
         raise KeyError(name)
 
-    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def read(self, name: str, shape: tuple[int, ...], cut: Cut | None = None) -> Tensor:
         """New numbers, on the generator's device."""
-        return _drawn(self._config, name, shape, self._generator, self._dtype)
+        whole = _drawn(self._config, name, shape, self._generator, self._dtype)
+        return whole if cut is None else cut.of(whole)
 
 
 def implied_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -1,70 +1,79 @@
 """A real model behind the Executor port, from the settings.
 
-Owns the order of loading (device, weights, pools, cost profile) and the log's line of each. It
-imports no torch itself; executor and profiler do. engine_parts calls it for `--executor torch`.
+Owns the order of a start: other ranks where there are to be some, this rank's part, the pools, the
+cost profile; and the log's line of each. It imports no torch itself; executor and profiler do.
+engine_parts calls it for `--executor torch`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from dataclasses import replace
 
 from ...core.clock import Clock
-from ...executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
+from ...core.executor import Executor, ExecutorFacts
 from ...executor.provenance import computing_code
-from ...executor.runner import TorchExecutor
-from ...kernels.native.library import compile_ahead
-from ...model.weights.loaded import LoadedModel
-from ...model.weights.loading import load_model
+from ...executor.ranks.leading import LeadingExecutor
+from ...kernels.layout import KvLayout
+from ...model.config import load_config
 from ..settings import ServeSettings
 from .computing import Computing
 from .costs import cost_profile
+from .other_ranks import OtherRanks
 from .pulse import Pulse
+from .rank_part import Place, RankPart, load_part
 
 log = logging.getLogger("skipjoin.engine")
-
-Progress = Callable[[int, int], None]
 
 
 def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock, pulse: Pulse) -> Computing:
     """Load the model and start its executor. Raises InvalidModel, InvalidInput, InvalidProfile,
     ExecutorLost.
     """
-    assert settings.folder is not None, "settings ask for a model with this executor"
-    use_threads(settings.threads)
-    device = resolve_device(settings.device)
-    dtype = resolve_dtype(settings.dtype, device)
-    pulse.step("compiling its kernels")
-    if device.type == "cpu":
-        compile_ahead(dtype, pulse.beat)
-    pulse.step("loading its weights")
-    folder = settings.folder
-    model = _told(settings.names[0], lambda progress: load_model(folder, device, dtype, progress), clock, pulse)
-    pulse.step("making room for KV")
-    shape = pool_shape(
-        model, kv_tokens=settings.kv_tokens, host_kv_tokens=settings.host_kv_tokens, max_batch=settings.max_batch
-    )
-    graph_rows = settings.max_batch if settings.cuda_graphs else 0
-    executor = TorchExecutor(model, shape, generation=incarnation, clock=clock, graph_rows=graph_rows, beat=pulse.beat)
+    ranks = settings.tensor_parallel
+    others = OtherRanks(settings, ranks, incarnation) if ranks > 1 else None
+    try:
+        return _computing(settings, incarnation, clock, pulse, others)
+    except BaseException:
+        if others is not None:
+            others.close()
+        raise
+
+
+def _computing(
+    settings: ServeSettings, incarnation: int, clock: Clock, pulse: Pulse, others: OtherRanks | None
+) -> Computing:
+    part = _loaded(settings, Place() if others is None else others.place, clock, pulse)
+    device, dtype = part.model.device, part.model.dtype
+    shape = part.room if others is None else others.agree(part, pulse)
+    executor: Executor = part.executor(settings, shape, incarnation, clock, pulse.beat)
+    if others is not None:
+        executor = LeadingExecutor(executor, others.channels, others.close)
     facts = executor.start()
+    if others is not None:
+        others.started(pulse)
+        facts = replace(facts, page_bytes=_whole_page_bytes(settings, part, facts))
     words = str(dtype).removeprefix("torch.")
     code = computing_code(device, dtype)
     pulse.step("measuring what iterations cost")
     profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words, code=code)
     log.info("the cost profile is %s", source)
-    return Computing(executor, facts, profile.cost, str(device), words, source, at_once=device.type != "cuda")
+    shown = str(device) if others is None else f"{settings.tensor_parallel} ranks on {device.type}"
+    return Computing(executor, facts, profile.cost, shown, words, source, at_once=device.type != "cuda")
 
 
-def _told(name: str, load: Callable[[Progress], LoadedModel], clock: Clock, pulse: Pulse) -> LoadedModel:
-    """What `load` gives; door and log are told how far it is, and what it took."""
-    read, began_ns = 0, clock.now_ns()
+def _whole_page_bytes(settings: ServeSettings, part: RankPart, facts: ExecutorFacts) -> int:
+    """Bytes of a page over all heads, as profiles count them."""
+    assert settings.folder is not None
+    config = load_config(settings.folder)
+    layout = KvLayout(config.layers, config.kv_heads, facts.page_tokens, config.head_dim)
+    return layout.page_bytes(part.model.dtype)
 
-    def progress(done: int, total: int) -> None:
-        nonlocal read
-        read = done
-        pulse.advanced(done, total)
 
-    model = load(progress)
+def _loaded(settings: ServeSettings, place: Place, clock: Clock, pulse: Pulse) -> RankPart:
+    """This rank's part; the log is told what it took."""
+    began_ns = clock.now_ns()
+    part = load_part(settings, place, pulse)
     took_s = (clock.now_ns() - began_ns) / 1e9
-    log.info("loaded %s: %.0f MiB of weights in %.1f s", name, read / 2**20, took_s)
-    return model
+    log.info("loaded %s: %.0f MiB of weights in %.1f s", settings.names[0], part.weight_bytes / 2**20, took_s)
+    return part

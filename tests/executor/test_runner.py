@@ -302,7 +302,7 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
     """An embedding row of NaN: the job that speaks that token fails, its neighbours' tokens are
     what they were, also in its old pages.
     """
-    poisoned = tiny64.parts.embedding.table.clone()
+    poisoned = tiny64.parts.embedding.table.rows.clone()
     poisoned[300] = math.nan
     embedding = dataclasses.replace(tiny64.parts.embedding, table=poisoned)
     model = dataclasses.replace(tiny64, parts=dataclasses.replace(tiny64.parts, embedding=embedding))

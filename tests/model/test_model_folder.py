@@ -187,7 +187,7 @@ def split(folder):
 def test_shards_are_the_same_model(folder, tiny_folder):
     split(folder)
     whole, parts = load_model(tiny_folder, dtype="float64"), load_model(folder, dtype="float64")
-    assert torch.equal(whole.parts.embedding.table, parts.parts.embedding.table)
+    assert torch.equal(whole.parts.embedding.table.rows, parts.parts.embedding.table.rows)
     x = torch.randn(2, 64, dtype=torch.float64)
     assert torch.equal(whole.parts.layers[1].attention.qkv(x), parts.parts.layers[1].attention.qkv(x))
 

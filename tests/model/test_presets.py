@@ -163,11 +163,11 @@ def test_a_model_that_was_never_a_folder_runs(name):
 
 def test_a_model_in_memory_follows_from_its_seed_and_has_its_precision(little_llama):
     first, again, other = (random_model(little_llama, seed=seed) for seed in (1, 1, 2))
-    assert first.dtype is first.parts.embedding.table.dtype is torch.bfloat16
-    assert torch.equal(first.parts.embedding.table, again.parts.embedding.table)
-    assert not torch.equal(first.parts.embedding.table, other.parts.embedding.table)
-    assert random_model(little_llama, "cpu", "float16").parts.embedding.table.dtype is torch.float16
-    drawn = first.parts.embedding.table.float()
+    assert first.dtype is first.parts.embedding.table.rows.dtype is torch.bfloat16
+    assert torch.equal(first.parts.embedding.table.rows, again.parts.embedding.table.rows)
+    assert not torch.equal(first.parts.embedding.table.rows, other.parts.embedding.table.rows)
+    assert random_model(little_llama, "cpu", "float16").parts.embedding.table.rows.dtype is torch.float16
+    drawn = first.parts.embedding.table.rows.float()
     assert abs(drawn.std() - 1) < 0.02 and abs(drawn.mean()) < 0.02
 
 
@@ -202,7 +202,7 @@ def test_looking_at_the_numbers_makes_no_wider_copy_of_them(dtype):
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as told:
         model = random_model("tiny", "cpu", dtype)
     largest = max(event.self_cpu_memory_usage for event in told.events())
-    assert largest == model.parts.embedding.table.nbytes, "the largest tensor, once"
+    assert largest == model.parts.embedding.table.rows.nbytes, "the largest tensor, once"
 
 
 def test_there_is_a_preset_of_every_family():

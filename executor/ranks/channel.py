@@ -1,0 +1,70 @@
+"""A socket between rank 0 and another rank.
+
+Owns whole frames over a stream socket: sent at once, received with a bound on the wait. It knows
+no plan. `leading` and `following` hold one end each.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from ...proto.frames import FrameReader, framed
+
+_READ_BYTES = 1 << 18
+_BUFFER_BYTES = 1 << 22
+
+
+class ChannelClosed(Exception):
+    """The other end is gone."""
+
+
+class Channel:
+    """One end; it owns the socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(True)
+        self._socket = end
+        self._reader = FrameReader()
+        self._frames: list[bytes] = []
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+
+    def fileno(self) -> int:
+        """The socket's number, for whoever waits for several."""
+        return self._socket.fileno()
+
+    def send(self, message: bytes) -> None:
+        """Send one frame; waits while the other end does not read. Raises ChannelClosed."""
+        try:
+            self._socket.sendall(framed(message))
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+
+    def receive(self, timeout_ns: int | None) -> bytes | None:
+        """The next frame, waiting at most `timeout_ns` (None: for ever); None on time-out. Raises
+        ChannelClosed at the end of the stream.
+        """
+        while not self._frames:
+            if not self._poll.poll(None if timeout_ns is None else max(0, -(-timeout_ns // 1_000_000))):
+                return None
+            try:
+                data = self._socket.recv(_READ_BYTES)
+            except OSError as error:
+                raise ChannelClosed(str(error)) from None
+            if not data:
+                raise ChannelClosed("The other end closed the channel.")
+            self._frames = self._reader.feed(data)
+        return self._frames.pop(0)
+
+    def close(self) -> None:
+        """Close; the other end reads the end. Idempotent."""
+        self._socket.close()
+
+
+def channel_pair() -> tuple[Channel, socket.socket]:
+    """(rank 0's end, the other rank's end) of a new channel."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for end in (here, there):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+    return Channel(here), there

@@ -1,0 +1,133 @@
+"""Rank 0: an executor that the other ranks follow.
+
+Owns `LeadingExecutor`, which is to the turn what one process is: it sends every plan on before it
+carries it out itself, and answers a move as landed when it landed on all ranks. It does not compute
+and starts no process. serving/worker makes it.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from ...core.errors import ExecutorLost
+from ...core.executor import Executor, ExecutorFacts
+from ...core.ids import MoveId
+from ...core.outcome import IterationOutcome
+from ...core.plan import IterationPlan
+from ...proto import ranks_pb2 as pb
+from ...proto.columns import int64_column
+from ...proto.plans import PlanWriter
+from .channel import Channel, ChannelClosed
+
+
+class LeadingExecutor:
+    """The Executor port over an executor of this process and the ranks behind `channels`, which
+    start with it: rank 1 is behind the first.
+    """
+
+    def __init__(self, own: Executor, channels: Sequence[Channel], ended: Callable[[], None]) -> None:
+        """`ended` ends the other ranks' processes once their channels are closed."""
+        self._own = own
+        self._channels = channels
+        self._ended = ended
+        self._writer = PlanWriter()
+        self._landings = Landings(1 + len(channels))
+        self._computes: deque[bool] = deque()
+        self._poll = select.poll()
+        self._numbers = {channel.fileno(): number for number, channel in enumerate(channels, 1)}
+        for number in self._numbers:
+            self._poll.register(number, select.POLLIN)
+
+    def start(self) -> ExecutorFacts:
+        """As the port says; the other ranks start theirs meanwhile."""
+        return self._own.start()
+
+    def submit(self, plan: IterationPlan) -> None:
+        """As the port says."""
+        frame = pb.LeaderFrame(plan=self._writer.write(plan)).SerializeToString()
+        for number, channel in enumerate(self._channels, 1):
+            try:
+                channel.send(frame)
+            except ChannelClosed:
+                raise _gone(number) from None
+        self._landings.begun += len(plan.moves)
+        self._computes.append(plan.computes)
+        self._own.submit(plan)
+
+    def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
+        """As the port says. A plan without compute is answered when a move has landed on all ranks."""
+        outcome = self._own.poll(timeout_ns)
+        if outcome is None:
+            return None
+        self._landings.add(outcome.landed)
+        self._hear(0)
+        if not self._computes.popleft():
+            while self._landings.awaited and self._hear(timeout_ns):
+                pass
+        return replace(outcome, landed=self._landings.taken())
+
+    def close(self) -> None:
+        """Give everything back, and let the other ranks end; idempotent."""
+        for channel in self._channels:
+            channel.close()
+        self._own.close()
+        self._ended()
+
+    def _hear(self, timeout_ns: int | None) -> bool:
+        """Take in what other ranks say, waiting for a word at most so long; whether there was one.
+        Raises ExecutorLost.
+        """
+        ready = self._poll.poll(None if timeout_ns is None else -(-timeout_ns // 1_000_000))
+        for descriptor, _ in ready:
+            number = self._numbers[descriptor]
+            try:
+                data = self._channels[number - 1].receive(0)
+            except ChannelClosed:
+                raise _gone(number) from None
+            while data is not None:
+                self._landings.add(_landed(data, number))
+                data = self._channels[number - 1].receive(0)
+        return bool(ready)
+
+
+class Landings:
+    """Counts the ranks on which each move has landed."""
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
+        self._on: Counter[MoveId] = Counter()
+        self._complete: list[MoveId] = []
+        self.begun = 0
+
+    def add(self, moves: Iterable[MoveId]) -> None:
+        """They have landed on one rank more."""
+        for move in moves:
+            self._on[move] += 1
+            if self._on[move] == self._ranks:
+                del self._on[move]
+                self._complete.append(move)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether moves are on their way and none has arrived since the last answer."""
+        return self.begun > 0 and not self._complete
+
+    def taken(self) -> tuple[MoveId, ...]:
+        """Those that have landed on all ranks since this was last asked."""
+        landed, self._complete = tuple(self._complete), []
+        self.begun -= len(landed)
+        return landed
+
+
+def _landed(data: bytes, number: int) -> list[MoveId]:
+    frame = pb.RankFrame.FromString(data)
+    if frame.WhichOneof("body") == "failed":
+        raise ExecutorLost(f"Rank {number} ended: {frame.failed.message}")
+    return [MoveId(move) for move in int64_column(frame.landed.moves).tolist()]
+
+
+def _gone(number: int) -> ExecutorLost:
+    return ExecutorLost(f"Rank {number} is gone; the log says what it said last.")
