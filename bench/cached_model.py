@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from ..core.errors import InternalError
-from .load.server import own_command, own_environment
+from .load.process import own_command, own_environment
 from .progress import Bar
 
 COMMAND_S = 300.0

@@ -47,3 +47,28 @@ def held(value: float | Spread | None, limit: float | None, *, at_most: bool) ->
     if found is None or limit is None:
         return None
     return found <= limit if at_most else found >= limit
+
+
+def near_one(ratios: Sequence[float], within: float) -> bool | None:
+    """Whether the median of simulated over measured is that near to 1; None of no values."""
+    return abs(median(ratios) - 1.0) <= within if ratios else None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Ours over another's."""
+
+    #: A batch or a cell.
+    where: str
+    #: What is compared.
+    label: str
+    over: str
+    #: None: one of the two is not known.
+    ratio: Spread | None
+    limit: float
+    at_most: bool = False
+
+    @property
+    def holds(self) -> bool | None:
+        """None: not known."""
+        return held(self.ratio, self.limit, at_most=self.at_most)

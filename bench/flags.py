@@ -35,7 +35,7 @@ class Flags:
         self._parser.add_argument(f"--{name}", action="store_true", help=words)
 
 
-def check_bounds(args: argparse.Namespace, **bounds: tuple[float, float]) -> None:
+def check_bounds(args: object, **bounds: tuple[float, float]) -> None:
     """Raises InvalidSettings for the first flag that is given and outside of its (least, most)."""
     for name, (low, high) in bounds.items():
         value = getattr(args, name)

@@ -84,10 +84,15 @@ def checked(raw: dict[str, Any], kind: type[M], file: str | None) -> M:
     try:
         return kind.model_validate(raw)
     except ValidationError as bad:
-        first = bad.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "scenario"
-        words = first["msg"].removeprefix("Value error, ").rstrip(".")
+        at, words = fault_of(bad)
+        where = at or "scenario"
         raise InvalidSettings(f"{place(file, where)}: {words}.", field=where) from None
+
+
+def fault_of(bad: ValidationError) -> tuple[str, str]:
+    """The first field that is not as it must be ("" for the whole), and what is wrong with it."""
+    first = bad.errors(include_url=False, include_input=False)[0]
+    return ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ").rstrip(".")
 
 
 def place(file: str | None, where: str) -> str:

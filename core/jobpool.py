@@ -6,11 +6,11 @@ pool.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from .ids import JobId, TenantId
-from .pool import JobPage, JobQuery, JobRecord, LogBatch, NewJob, PoolDepth, TokenSlice
+from .ids import JobId
+from .pool import JobPage, JobQuery, JobRecord, LogBatch, NewJob, OpenJob, PoolDepth, Swept, TokenSlice
 
 
 class JobReader(Protocol):
@@ -42,8 +42,8 @@ class JobReader(Protocol):
         """Counts by state."""
         ...
 
-    def unfinished(self) -> Mapping[TenantId, int]:
-        """Jobs that are not final, by tenant; tenants without one are left out."""
+    def unfinished(self) -> Sequence[OpenJob]:
+        """All jobs that are not final."""
         ...
 
     def close(self) -> None:
@@ -118,8 +118,8 @@ class JobPool(JobReader, Protocol):
         """Count one engine crash against these jobs: after two a job runs alone."""
         ...
 
-    def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
-        """Expire ACCEPTED jobs past their deadline, delete final jobs older than `keep_ns`; answers
-        how many were touched. Call until it is 0.
+    def sweep(self, now_unix_ns: int, keep_ns: int) -> Swept:
+        """Expire ACCEPTED jobs past their deadline, delete final jobs older than `keep_ns`. Call
+        until it touches none.
         """
         ...

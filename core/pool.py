@@ -8,6 +8,7 @@ nanoseconds, because they outlive the process.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .asked import Asked
 from .errors import OffsetOutOfRange
@@ -160,6 +161,27 @@ class JobPage:
 
     jobs: tuple[JobRecord, ...]
     next_page_token: str
+
+
+class OpenJob(NamedTuple):
+    """A job that is not final: what a queue must know of it."""
+
+    job_id: JobId
+    tenant: TenantId
+    deadline_unix_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did: the jobs that it expired, and how many old ones it deleted."""
+
+    expired: tuple[JobId, ...] = ()
+    forgotten: int = 0
+
+    @property
+    def touched(self) -> int:
+        """Jobs that are not as they were."""
+        return len(self.expired) + self.forgotten
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +18,19 @@ from ..core.errors import Conflict, InvariantViolation, NotFound, WrongState
 from ..core.ids import JobId, TenantId
 from ..core.job import FinishReason, JobState, check_move
 from ..core.outcome import TokenLogprobs
-from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, NewJob, PoolDepth, TokenSlice, check_offset
+from ..core.pool import (
+    JobPage,
+    JobQuery,
+    JobRecord,
+    LogBatch,
+    LogEnd,
+    NewJob,
+    OpenJob,
+    PoolDepth,
+    Swept,
+    TokenSlice,
+    check_offset,
+)
 from . import page_token
 
 
@@ -212,24 +223,25 @@ class MemoryJobPool:
             if stored is not None and stored.record.state is JobState.CLAIMED and stored.record.epoch == epoch:
                 stored.record = replace(stored.record, crashes=stored.record.crashes + 1)
 
-    def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
+    def sweep(self, now_unix_ns: int, keep_ns: int) -> Swept:
         """See the port."""
-        touched = 0
+        expired: list[JobId] = []
+        forgotten = 0
         for stored in list(self._jobs.values()):
             job, finished = stored.record.job, stored.record.finished_unix_ns
             if finished is not None and finished < now_unix_ns - keep_ns:
                 del self._jobs[job.job_id]
                 if job.request_id is not None:
                     del self._requests[job.tenant, job.request_id]
-                touched += 1
+                forgotten += 1
             elif (
                 stored.record.state is JobState.ACCEPTED
                 and job.deadline_unix_ns is not None
                 and job.deadline_unix_ns <= now_unix_ns
             ):
                 stored.end(FinishReason.EXPIRED, LogEnd(job.job_id, FinishReason.EXPIRED, now_unix_ns))
-                touched += 1
-        return touched
+                expired.append(job.job_id)
+        return Swept(tuple(expired), forgotten)
 
     def depth(self) -> PoolDepth:
         """See the port."""
@@ -237,9 +249,11 @@ class MemoryJobPool:
         accepted, claimed = states.count(JobState.ACCEPTED), states.count(JobState.CLAIMED)
         return PoolDepth(accepted, claimed, len(states) - accepted - claimed)
 
-    def unfinished(self) -> Mapping[TenantId, int]:
+    def unfinished(self) -> Sequence[OpenJob]:
         """See the port."""
-        return Counter(stored.record.job.tenant for stored in self._jobs.values() if not stored.record.state.final)
+        records = [stored.record for stored in self._jobs.values()]
+        jobs = [record.job for record in records if not record.state.final]
+        return [OpenJob(job.job_id, job.tenant, job.deadline_unix_ns) for job in jobs]
 
     def close(self) -> None:
         """Nothing to close."""

@@ -9,7 +9,7 @@ that is not as it was written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import Conflict, DataLoss, NotFound
 from ..core.ids import JobId, TenantId
-from ..core.pool import JobPage, JobQuery, JobRecord, NewJob, PoolDepth, TokenSlice, check_offset
+from ..core.pool import JobPage, JobQuery, JobRecord, NewJob, OpenJob, PoolDepth, TokenSlice, check_offset
 from . import page_token
 from .database import ReadOnly, is_damage
 from .job_rows import FOLDED, SELECT, STATE, STATE_CODES, Row, record_of, sealed_row, storable
@@ -171,11 +171,18 @@ class Reading:
             )
         return PoolDepth(accepted, claimed, jobs - accepted - claimed)
 
-    def unfinished(self) -> Mapping[TenantId, int]:
+    def unfinished(self) -> Sequence[OpenJob]:
         """See the port."""
-        statement = f"SELECT tenant, COUNT(*) FROM job WHERE state IN ({ACCEPTED}, {CLAIMED}) GROUP BY tenant"
         with self._reads() as connection:
-            return {TenantId(str(tenant)): int(jobs) for tenant, jobs in connection.execute(statement)}
+            return [
+                OpenJob(JobId(str(job_id)), TenantId(str(tenant)), deadline)
+                for state in (ACCEPTED, CLAIMED)
+                for job_id, tenant, deadline in connection.execute(_OPEN.format(state))
+            ]
+
+
+_OPEN = "SELECT job_id, tenant, deadline_unix_ns FROM job WHERE state = {}"
+"""Accepted ones come before claimed ones: a job that is claimed in between is not missed."""
 
 
 class SqliteReader(Reading):

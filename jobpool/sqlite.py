@@ -10,14 +10,26 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.clock import unix_ns
 from ..core.errors import DataLoss, InvalidSettings, InvariantViolation, StoreUnavailable, WrongState
-from ..core.ids import JobId, TenantId
+from ..core.ids import JobId
 from ..core.job import FinishReason, JobState
-from ..core.pool import JobPage, JobQuery, JobRecord, LogBatch, LogEnd, LogEntry, NewJob, PoolDepth, TokenSlice
+from ..core.pool import (
+    JobPage,
+    JobQuery,
+    JobRecord,
+    LogBatch,
+    LogEnd,
+    LogEntry,
+    NewJob,
+    OpenJob,
+    PoolDepth,
+    Swept,
+    TokenSlice,
+)
 from .claiming import Claiming, give_up_damaged
 from .database import Database, explained
 from .job_rows import (
@@ -249,7 +261,7 @@ class SqliteJobPool:
         """See the port."""
         return self._reading.depth()
 
-    def unfinished(self) -> Mapping[TenantId, int]:
+    def unfinished(self) -> Sequence[OpenJob]:
         """See the port."""
         return self._reading.unfinished()
 
@@ -278,7 +290,7 @@ class SqliteJobPool:
                 if row is not None:
                     connection.execute(_CRASH, {"at": row[0], "crashes": row[CRASHES] + 1})
 
-    def sweep(self, now_unix_ns: int, keep_ns: int) -> int:
+    def sweep(self, now_unix_ns: int, keep_ns: int) -> Swept:
         """See the port. Touches at most 2,000 jobs, so that commits do not wait for it."""
         with self._database.write() as connection:
             end = {
@@ -289,15 +301,14 @@ class SqliteJobPool:
             due = "SELECT seq FROM job WHERE state = 0 AND deadline_unix_ns <= ? LIMIT ?"
             numbers = [seq for (seq,) in connection.execute(due, (now_unix_ns, SWEEP_JOBS))]
             # A damaged row is not sealed anew: the claim gives it up.
-            sealed = [seq for seq in numbers if sealed_row(connection, seq) is not None]
-            connection.executemany(_EXPIRE, [{**end, "at": seq} for seq in sealed])
-            expired = len(sealed)
+            sealed = [row for seq in numbers if (row := sealed_row(connection, seq)) is not None]
+            connection.executemany(_EXPIRE, [{**end, "at": row[0]} for row in sealed])
             # "older than": a job that ended just now stays even when nothing is kept for long.
             forgotten = connection.execute(
                 "DELETE FROM job WHERE seq IN (SELECT seq FROM job WHERE finished_unix_ns < ? LIMIT ?)",
-                (now_unix_ns - keep_ns, SWEEP_JOBS - expired),
+                (now_unix_ns - keep_ns, SWEEP_JOBS - len(sealed)),
             ).rowcount
-        return expired + forgotten
+        return Swept(tuple(JobId(row[1]) for row in sealed), forgotten)
 
     def close(self) -> None:
         """Close the file; idempotent."""

@@ -47,7 +47,9 @@ class Either:
     false: Part
 
 
-_PARTS = f"{__package__}.parts"
+def shipped(module: str, name: str) -> Part:
+    """A class of `model/parts`."""
+    return Part(f"{__package__}.parts.{module}", name)
 
 
 class Norm:
@@ -55,9 +57,9 @@ class Norm:
     LAYER: to mean 0 and variance 1, w and bias.
     """
 
-    RMS = Part(f"{_PARTS}.norm", "RmsNorm")
-    RMS_OFFSET = Part(f"{_PARTS}.norm", "OffsetRmsNorm")
-    LAYER = Part(f"{_PARTS}.norm", "LayerNorm")
+    RMS = shipped("norm", "RmsNorm")
+    RMS_OFFSET = shipped("norm", "OffsetRmsNorm")
+    LAYER = shipped("norm", "LayerNorm")
 
 
 class Layer:
@@ -65,9 +67,9 @@ class Layer:
     each. SANDWICH: norms in front and behind, before the sum. POST_NORM: a norm behind each sum.
     """
 
-    PRE_NORM = Part(f"{_PARTS}.layer", "PreNorm")
-    SANDWICH = Part(f"{_PARTS}.layer", "Sandwich")
-    POST_NORM = Part(f"{_PARTS}.layer", "PostNorm")
+    PRE_NORM = shipped("layer", "PreNorm")
+    SANDWICH = shipped("layer", "Sandwich")
+    POST_NORM = shipped("layer", "PostNorm")
 
 
 class QueryKeyNorm:
@@ -75,14 +77,14 @@ class QueryKeyNorm:
     each head.
     """
 
-    NONE = Part(f"{_PARTS}.attention", "AsProjected")
-    EACH_HEAD = Part(f"{_PARTS}.attention", "EachHead")
+    NONE = shipped("attention", "AsProjected")
+    EACH_HEAD = shipped("attention", "EachHead")
 
 
-ATTENTION = Part(f"{_PARTS}.attention", "Attention")
-MLP = Part(f"{_PARTS}.mlp", "Mlp")
-EMBEDDING = Part(f"{_PARTS}.embedding", "Embedding")
-HEAD = Part(f"{_PARTS}.head", "Head")
+ATTENTION = shipped("attention", "Attention")
+MLP = shipped("mlp", "Mlp")
+EMBEDDING = shipped("embedding", "Embedding")
+HEAD = shipped("head", "Head")
 """What nearly every family has."""
 
 
@@ -206,6 +208,9 @@ class Architecture:
     `long_rope_names`: the rotary types that are LongRoPE in this family. `attention_softcap`:
     `attn_logit_softcapping` is heeded. `layer_scale`: `scale_attn_weights` and
     `scale_attn_by_inverse_layer_idx` are.
+
+    `tiny`: what stands in the config.json of its preset, a small random model, beside the shape;
+    None: it has none.
     """
 
     name: str
@@ -241,6 +246,7 @@ class Architecture:
     long_rope_names: tuple[str, ...] = ("longrope",)
     attention_softcap: bool = False
     layer_scale: bool = False
+    tiny: Mapping[str, Any] | None = None
 
     def contradiction(self) -> str | None:
         """What keeps this row from describing a decoder; None where nothing does."""

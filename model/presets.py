@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from ..core.errors import InvalidInput
 from .config import ModelConfig, config_of
+from .families import FAMILIES
 from .registry import find_architecture
 from .text.preset_tokenizer import BOS, EOS, SPECIAL_TOKENS, train_tokenizer
 from .weights.loaded import LoadedModel, parse_device, parse_dtype
@@ -74,14 +75,20 @@ class Preset:
 
 
 _TINY = Preset(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=128, vocab_size=512, max_context_tokens=1024)
-_GELU = "gelu_pytorch_tanh"
-_GEMMA2 = {"hidden_activation": _GELU, "query_pre_attn_scalar": 16, "sliding_window": 64}
 
 
-def _tiny(
-    architecture: str, model_type: str, fields: Mapping[str, object] | None = None, *, kv_heads: int = 2
-) -> Preset:
-    return replace(_TINY, architecture=architecture, model_type=model_type, kv_heads=kv_heads, fields=fields or {})
+def _tiny_families() -> dict[str, Preset]:
+    """`tiny-TYPE` of each family whose row says what is to stand in its config.json."""
+    presets = {}
+    for row in FAMILIES:
+        if row.tiny is None or row.model_type is None:
+            continue
+        kv_heads = _TINY.heads if "num_key_value_heads" in row.foreign else _TINY.kv_heads
+        name = f"tiny-{row.model_type.removesuffix('_text')}"
+        presets[name] = replace(
+            _TINY, architecture=row.name, model_type=row.model_type, kv_heads=kv_heads, fields=row.tiny
+        )
+    return presets
 
 
 PRESETS = {
@@ -101,15 +108,7 @@ PRESETS = {
         dtype="bfloat16",
         tokenizer_size=8192,
     ),
-    "tiny-mistral": _tiny("MistralForCausalLM", "mistral", {"sliding_window": 64}),
-    "tiny-qwen2": _tiny("Qwen2ForCausalLM", "qwen2"),
-    "tiny-qwen3": _tiny("Qwen3ForCausalLM", "qwen3"),
-    "tiny-phi3": _tiny("Phi3ForCausalLM", "phi3", {"sliding_window": 64, "pad_token_id": 0}),
-    "tiny-gemma": _tiny("GemmaForCausalLM", "gemma", {"hidden_act": _GELU}),
-    "tiny-gemma2": _tiny("Gemma2ForCausalLM", "gemma2", _GEMMA2),
-    "tiny-gemma3": _tiny("Gemma3ForCausalLM", "gemma3_text", _GEMMA2),
-    "tiny-gpt2": _tiny("GPT2LMHeadModel", "gpt2", {"activation_function": "gelu_new"}, kv_heads=4),
-    "tiny-opt": _tiny("OPTForCausalLM", "opt", {"activation_function": "relu"}, kv_heads=4),
+    **_tiny_families(),
 }
 
 

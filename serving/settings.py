@@ -323,7 +323,9 @@ class PoolSettings(BaseModel):
 
     job_pool: str = Field("", description="memory, or sqlite:PATH; default sqlite in the user's state folder")
     retention_s: float = Field(86_400.0, ge=1, le=MAX_S, description="Ended jobs are kept this long")
-    sweep_s: float = Field(30.0, gt=0, le=86_400, description="How often expired and old jobs are looked for")
+    sweep_s: float = Field(
+        30.0, gt=0, le=86_400, description="How often old jobs are looked for, and the queue is counted"
+    )
 
     @field_validator("job_pool")
     @classmethod

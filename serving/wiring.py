@@ -25,6 +25,7 @@ from ..proto import admin_pb2, job_pool_pb2
 from .door.access import Access, read_tokens
 from .door.backlog import Backlog
 from .door.claims import Claims
+from .door.deadlines import Deadlines
 from .door.descriptors import raise_limit, room_for_connections
 from .door.door import PUBLIC_SERVICE, Door
 from .door.engines import Engines
@@ -34,6 +35,7 @@ from .door.jobs import Jobs
 from .door.journal import Journal
 from .door.live import LiveTable
 from .door.metrics import DoorState, Metrics
+from .door.open_jobs import OpenJobs
 from .door.payloads import Payloads
 from .door.questions import Questions
 from .door.scrape import Scrape
@@ -42,6 +44,7 @@ from .door.spare import Spare
 from .door.store import Store
 from .door.streams import Streams
 from .door.supervisor import Supervisor
+from .door.sweep import Sweep
 from .door.text import Tokenizer
 from .door.turns import Turns
 from .facts import EngineFacts
@@ -101,8 +104,7 @@ async def build_door(
             health=health,
             sides=[],
             followings=[servicer.following],
-            sweep_s=settings.sweep_s,
-            retention_s=settings.retention_s,
+            deadlines=_deadlines(settings, jobs),
             drain_s=settings.drain_s,
             addresses=lambda: _addresses(settings, port, None if http is None else http.port),
             on_ready=lambda facts: on_ready(facts, port, None if http is None else http.port),
@@ -209,7 +211,7 @@ def _answer(server: grpc.aio.Server, gate: Gate, jobs: JobServicer, health: Heal
 def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
     """Metrics that read what the journal publishes."""
     metrics = Metrics()
-    jobs.backlog.on_full = lambda: metrics.on_limit("max_queued_jobs")
+    jobs.open_jobs.backlog.on_full = lambda: metrics.on_limit("max_queued_jobs")
     jobs.journal.observers.append(metrics.on_effects)
     jobs.journal.end_observers.append(
         lambda live, end: metrics.on_end(end, len(live.record.job.prompt), len(live.tokens))
@@ -273,9 +275,10 @@ async def _jobs(
     epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
     table, questions = LiveTable(), Questions()
     journal = Journal(store, table, epoch, settings.unflushed_bytes)
-    backlog = Backlog(Shares(settings.max_queued_jobs, access.tenants), clock)
-    backlog.set_right(await store.scan(lambda reader: reader.unfinished()))
-    journal.end_observers.append(lambda live, end: backlog.ended(live.record.job.tenant))
+    open_jobs = OpenJobs(Backlog(Shares(settings.max_queued_jobs, access.tenants), clock))
+    for job in await store.scan(lambda reader: reader.unfinished()):
+        open_jobs.found(job)
+    journal.end_observers.append(lambda live, end: open_jobs.ended(live.job_id))
     claims = Claims(
         store,
         table,
@@ -306,8 +309,14 @@ async def _jobs(
         wait_s=settings.prompt_wait_s,
     )
     streams = Streams(store, table, tokenizer, turns)
-    jobs = Jobs(store, table, intake, backlog, claims, journal, streams, lambda: supervisor.facts, turns)
+    journal.news_observers.append(streams.tell)
+    jobs = Jobs(store, table, intake, open_jobs, claims, journal, streams, lambda: supervisor.facts, turns)
     return jobs, supervisor, questions
+
+
+def _deadlines(settings: ServeSettings, jobs: Jobs) -> Deadlines:
+    sweep = Sweep(jobs.store, jobs.streams, jobs.open_jobs, jobs.claims, settings.sweep_s, settings.retention_s)
+    return Deadlines(jobs.open_jobs, jobs.table, jobs.journal, sweep)
 
 
 def _operator_server(settings: ServeSettings, door: Door, questions: Questions, clock: Clock) -> grpc.aio.Server:

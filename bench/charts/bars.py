@@ -68,7 +68,7 @@ class BarChart:
         for name, key in (self.keys or {}).items():
             axes.scatter([], [], color=COLOURS[key], marker="s", label=name)
         if self.keys:
-            axes.legend(fontsize="small", loc="lower right")
+            axes.legend(fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(self.keys))
 
 
 def bar_sheet(words: str, charts: Sequence[BarChart], wide: float, below: str = "") -> str:

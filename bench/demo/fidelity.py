@@ -25,10 +25,9 @@ from ...engine.record import measured_iterations
 from ...profiler.fit import fit_cost_model
 from ...profiler.rehearsal import summing
 from ...workload.requests import Workload
-from ..figures import held
+from ..figures import held, near_one
 from ..yardstick import MOST_DRIFT
-from .outcome import Pair
-from .runs import LONGEST_S, RunContext, fresh_profile, paired, run_live, simulated
+from .runs import LONGEST_S, Pair, RunContext, fresh_profile, paired, run_live, simulated
 from .scenario import Scenario
 
 WITHIN = 0.10
@@ -115,12 +114,12 @@ class Fidelity:
     @property
     def faithful(self) -> bool | None:
         """Whether the simulator is within ten per cent in the median; None where no run says so."""
-        return _within(self.truths)
+        return near_one(self.truths, WITHIN)
 
     @property
     def priced(self) -> bool | None:
         """Whether the profile is within ten per cent in the median; None: no run says so."""
-        return _within(self.costs)
+        return near_one(self.costs, WITHIN)
 
     @property
     def median_over_base(self) -> float | None:
@@ -196,10 +195,6 @@ def by_kind(rows: Sequence[SweepRow], cost: CostModel) -> dict[str, Kind]:
         for kind, part in parts.items()
         if part
     }
-
-
-def _within(ratios: Sequence[float]) -> bool | None:
-    return abs(median(ratios) - 1.0) <= WITHIN if ratios else None
 
 
 def _predicted_s(cost: CostModel, rows: Sequence[SweepRow]) -> float:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..figures import Spread
-from ..load.render import table
+from ..load.command import table
 from ..table import known, verdict
 from .fidelity import BASE, WITHIN, Fidelity, Repeat
-from .outcome import Outcome
+from .runs import Outcome
 from .scenario import Scenario
 
 BUSY = "busy: not judged,"

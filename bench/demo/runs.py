@@ -1,6 +1,8 @@
-"""Runs of the demo: a profile, jobs that fit, a server for each policy, the simulator.
+"""Runs of the demo: a profile, jobs that fit, a server for each policy, the simulator; and what came
+of them.
 
-Owns the order of the steps. It neither judges (`outcome` does) nor renders.
+Owns the order of the steps, the pairs of live and simulated runs, and their judgement by the bars of
+the scenario file. It renders nothing.
 """
 
 from __future__ import annotations
@@ -22,15 +24,124 @@ from ...sim.world import simulate
 from ...workload.requests import Workload
 from ...workload.statistics import RunResult, summarize
 from ..cached_model import run_command
-from ..load.loops import LoadRun, offer
-from ..load.metrics_page import MetricsPage
-from ..load.server import OwnServer, compute_threads
-from ..load.skipjoin_target import SkipjoinTarget
-from ..load.target import requests_of
+from ..figures import held
+from ..load.loops import LoadRun, offer, requests_of
+from ..load.process import OwnServer, compute_threads
+from ..load.skipjoin_target import MetricsPage, SkipjoinTarget
 from ..progress import Bar
 from ..yardstick import disturbances, look
-from .outcome import Outcome, Pair
 from .scenario import PAGE_TOKENS, Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One policy: what the server did, and what the simulator says of the same jobs."""
+
+    policy: str
+    live: RunResult
+    simulated: RunResult
+    failures: tuple[str, ...]
+    lag_p99_ms: float
+    trustworthy: bool
+
+    @property
+    def fidelity(self) -> float | None:
+        """Simulated over live mean JCT."""
+        if self.live.mean_jct_s is None or self.simulated.mean_jct_s is None:
+            return None
+        return self.simulated.mean_jct_s / self.live.mean_jct_s
+
+
+BARS = (
+    ("skipjoin", "mean_normalized_latency_s", "max_latency_ratio", "mean normalised latency"),
+    ("skipjoin", "output_token_throughput", "min_throughput_ratio", "output tokens a second"),
+    ("adaptive", "mean_jct_s", "max_adaptive_jct_ratio", "mean JCT"),
+)
+"""Policy, field of its result, field of the scenario with the bar beside `fcfs`, words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One thing that a scenario must show: a sentence with its figure, and whether it holds."""
+
+    says: str
+    holds: bool
+    #: A busy machine may have made it so.
+    timed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A scenario's."""
+
+    scenario: Scenario
+    requests: int
+    rate_per_s: float
+    drain_rate_per_s: float
+    pairs: tuple[Pair, ...]
+    oracle: RunResult
+    #: What else the machine was doing meanwhile, with the figures; () where it was quiet.
+    noise: tuple[str, ...] = ()
+
+    @property
+    def disturbed(self) -> tuple[str, ...]:
+        """Why no figure of time is judged: the noise, and runs whose requests were sent late."""
+        late = (pair for pair in self.pairs if not pair.trustworthy)
+        return (*self.noise, *(f"the generator was {one.lag_p99_ms:.1f} ms late under {one.policy}" for one in late))
+
+    def holds(self, *, strict: bool) -> bool:
+        """Whether every claim does; on a busy machine only what is not timed, unless `strict`."""
+        return all(claim.holds for claim in self.claims() if strict or not self.disturbed or not claim.timed)
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values: served and simulated results, and the bars."""
+        return {
+            "scenario": self.scenario.title,
+            "seed": self.scenario.seed,
+            "load": self.scenario.load,
+            "requests": self.requests,
+            "rate_per_s": self.rate_per_s,
+            "drain_rate_per_s": self.drain_rate_per_s,
+            "results": [dict(pair.live.as_json()) for pair in self.pairs],
+            "simulated": [dict(one.as_json()) for one in (*(pair.simulated for pair in self.pairs), self.oracle)],
+            "failed": {pair.policy: len(pair.failures) for pair in self.pairs},
+            "lag_p99_ms": {pair.policy: pair.lag_p99_ms for pair in self.pairs},
+            "disturbed": list(self.disturbed),
+            "bars": [{"says": claim.says, "holds": claim.holds} for claim in self.claims()],
+        }
+
+    def claims(self) -> list[Claim]:
+        """What must hold beside fcfs. Of a policy that did not run nothing is judged."""
+        claims = [
+            Claim(f"{pair.policy}: {len(pair.failures)} requests failed, first: {pair.failures[0]}", False, timed=False)
+            for pair in self.pairs
+            if pair.failures
+        ]
+        live = {pair.policy: pair.live for pair in self.pairs}
+        if (fcfs := live.get("fcfs")) is None:
+            return claims
+        for policy, measure, field, words in BARS:
+            bar, ours = getattr(self.scenario, field), live.get(policy)
+            if bar is None or ours is None:
+                continue
+            ratio, at_most = _over(getattr(ours, measure), getattr(fcfs, measure)), field.startswith("max")
+            kept = held(ratio, bar, at_most=at_most) is True
+            bound = f"(bar: at {'most' if at_most else 'least'} {bar:g})"
+            claims.append(Claim(f"{words} of {policy} {ratio:.2f}x fcfs's {bound}", kept))
+            if not at_most:
+                claims.append(_moved(ours))
+        return claims
+
+
+def _moved(ours: RunResult) -> Claim:
+    moved, preempted = ours.bytes_moved or 0, ours.preemptions or 0
+    says = f"{preempted} preemptions and {moved / 1e6:.0f} MB of KV moved by skipjoin (bar: both above 0)"
+    return Claim(says, moved > 0 and preempted > 0)
+
+
+def _over(ours: float | None, theirs: float | None) -> float:
+    return float("nan") if ours is None or not theirs else ours / theirs
+
 
 LONGEST_S = 32.0
 """The simulator's makespan that a run may have. Live ones come out a little longer; six of them,

@@ -19,13 +19,15 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
+from ...console.json_flag import add_json_flag
 from ...core.errors import InvalidSettings, Unavailable
-from ..flags import check_bounds
+from ..flags import Flags, check_bounds
 from ..json_file import write_json
-from ..load.server import PACKAGE, own_command, own_environment
+from ..load.process import PACKAGE, own_command, own_environment
 from ..progress import Bar
 from ..table import grid
 
+BENCHES = ("turn", "engine", "pool")
 LEAST = 0.98
 IN_UNITS = ", in units"
 PATIENCE_S = 3600.0
@@ -51,6 +53,15 @@ class Against:
         """
         below = sum(ratio < 1.0 for ratio in self.ratios)
         return self.median < LEAST and 4 * below >= 3 * len(self.ratios)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `bench against`."""
+    parser.add_argument("checkout", metavar="CHECKOUT", help="the other code: a folder with a checkout of skipjoin")
+    Flags(parser).value("rounds", "N", "each measures so often", 5)
+    add_json_flag(parser, "the figures")
+    parser.add_argument("bench", choices=BENCHES, help="what is measured")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,38 +1,34 @@
-"""The commands of one device: `skipjoin bench kernels|step|turn|pool|against`.
-
-Owns their flags; the table of actions says which module runs each.
+"""What `bench kernels` and `bench step` have in common: where they compute, as their flags say, and
+their rows as they come, a line for a person and an object for a program.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
 
 from ...console.json_flag import add_json_flag
-from ..flags import Flags
+from ...core.errors import InvalidSettings
+from ...executor.capacity import resolve_device, resolve_dtype, use_threads
+from ..flags import Flags, check_bounds
+from ..json_file import Add
+from .race import SpeedRow
 
-BENCHES = ("turn", "engine", "pool")
-"""What `bench against` can compare."""
+ROUNDS, THREADS = (3, 1000), (1, 1024)
+SHIPPED = {"cpu": "small.toml", "cuda": "llama-3-8b.toml"}
+"""Device type -> the scenario that is measured unless another is named."""
 
-
-def configure_kernels(parser: argparse.ArgumentParser) -> None:
-    """The flags of `bench kernels`."""
-    flags = _device_flags(parser, "auto", "shapes of your own, as those in bench/device/kernels/shapes")
-    flags.value("only", "NAME", "a kernel (attention, norm, ...), or part of a case's name")
-    flags.switch("no-flex", "leave FlexAttention out, which takes long to compile")
-    flags.switch("tune", "instead: find the quickest kernel sizes of this GPU and write them down")
-    flags.value("head-dims", "D,D", "for --tune: head sizes", "64,128")
-    flags.value("out", "FILE", "for --tune: where to write them (default: where every start looks)")
+BOUNDS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+"""Dtype -> the largest error of a kernel, as a share of the largest number of the truth."""
 
 
-def configure_step(parser: argparse.ArgumentParser) -> None:
-    """The flags of `bench step`."""
-    flags = _device_flags(
-        parser, "as the scenario says", "iterations of your own, as those in bench/device/step/scenarios"
-    )
-    flags.value("only", "NAME", "decode, prefill, moves or idle, or part of a case's name")
-
-
-def _device_flags(parser: argparse.ArgumentParser, dtype: str, scenario: str) -> Flags:
+def device_flags(parser: argparse.ArgumentParser, dtype: str, scenario: str) -> Flags:
+    """The flags that `bench kernels` and `bench step` have in common."""
     flags = Flags(parser)
     flags.value("device", "DEVICE", "auto, cpu, cuda, cuda:N", "auto")
     flags.value("dtype", "DTYPE", f"float32, float16, bfloat16, auto (default: {dtype})")
@@ -44,32 +40,78 @@ def _device_flags(parser: argparse.ArgumentParser, dtype: str, scenario: str) ->
     return flags
 
 
-def configure_turn(parser: argparse.ArgumentParser) -> None:
-    """The flags of `bench turn`."""
-    flags = Flags(parser)
-    flags.value("batch", "B", "", 256)
-    flags.value("live", "N", "live jobs", 1000)
-    flags.value("queued", "N", "the long queue", 100_000)
-    flags.value("turns", "N", "timed turns each", 1000)
-    flags.value("decode-batch", "B", "beside a model", 64)
-    flags.value("decodes", "N", "timed iterations", 200)
-    flags.value("model", "MODEL", "a folder or id of the hub that computes them (default: small, random)")
-    flags.choice("only", ("turn", "engine", "pace"), "turns without a model, beside one, or whole simulated runs")
-    add_json_flag(parser, "the figures")
+def chosen_device(args: argparse.Namespace) -> torch.device:
+    """The device, after the bounds of rounds and threads were checked. Raises InvalidSettings."""
+    check_bounds(args, repeats=ROUNDS, threads=THREADS)
+    return resolve_device(args.device)
 
 
-def configure_pool(parser: argparse.ArgumentParser) -> None:
-    """The flags of `bench pool`."""
-    flags = Flags(parser)
-    flags.value("seconds", "S", "per figure", 5.0)
-    flags.value("dir", "DIR", "where the durable pool is made (default: a temporary folder)")
-    add_json_flag(parser, "the figures")
+def chosen_dtype(args: argparse.Namespace, otherwise: str, device: torch.device) -> torch.dtype:
+    """The precision; from here on torch computes with the threads asked for. Raises
+    InvalidSettings.
+    """
+    named = args.dtype or otherwise
+    dtype = resolve_dtype(named, device)
+    if dtype not in BOUNDS:
+        what = "--dtype" if args.dtype else "The precision"
+        raise InvalidSettings(f"{what} is {named}.", field="dtype", limit="float32, float16, bfloat16")
+    use_threads(args.threads)
+    return dtype
 
 
-def configure_against(parser: argparse.ArgumentParser) -> None:
-    """The flags of `bench against`."""
-    parser.add_argument("checkout", metavar="CHECKOUT", help="the other code: a folder with a checkout of skipjoin")
-    Flags(parser).value("rounds", "N", "each measures so often", 5)
-    add_json_flag(parser, "the figures")
-    parser.add_argument("bench", choices=BENCHES, help="what is measured")
-    parser.add_argument("flags", nargs=argparse.REMAINDER, metavar="-- FLAGS", help="of the benchmark")
+def chosen_file(args: argparse.Namespace, folder: Path, shipped: str) -> Path:
+    """The scenario's file."""
+    return Path(args.scenario) if args.scenario else folder / shipped
+
+
+CACHED = "Above 100 %: the data stayed in a cache that the copy does not fit, or torch's product is slow in this dtype"
+
+
+class CaseRow(Protocol):
+    """A row of the table; rows of one case come one behind the other."""
+
+    @property
+    def case(self) -> str:
+        """The case's name, printed in front of its first row."""
+        ...
+
+    def as_json(self) -> dict[str, object]:
+        """The line of the file."""
+        ...
+
+
+R = TypeVar("R", bound=CaseRow)
+
+
+def print_rows(
+    rows: Iterable[R | SpeedRow], line_of: Callable[[Any, str], str], add: Add, ended: Callable[[bool], None]
+) -> tuple[list[R], list[SpeedRow]]:
+    """Print and write each row as it comes, and return all of them.
+
+    `line_of`: a row's line, with the case's name or "". `ended` hears of every row, and whether it
+    is the first of its case.
+    """
+    shown: list[R] = []
+    speeds: list[SpeedRow] = []
+    for row in rows:
+        add(finite(row.as_json()))
+        if isinstance(row, SpeedRow):
+            speeds.append(row)
+            continue
+        first = not shown or shown[-1].case != row.case
+        print(line_of(row, row.case if first else ""), flush=True)
+        ended(first)
+        shown.append(row)
+    return shown, speeds
+
+
+def print_tail(head: str, speeds: Sequence[SpeedRow], notes: Sequence[str]) -> None:
+    """The rooflines, then what is to be said of them."""
+    print("\n".join(["", *([head] if speeds else []), *map(str, speeds), *notes]))
+
+
+def finite(line: Mapping[str, object]) -> dict[str, object]:
+    """What is not finite is null: JSON has no word for it."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
+    }

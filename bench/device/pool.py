@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...console.json_flag import add_json_flag
 from ...core.asked import Asked
 from ...core.clock import Clock, MonotonicClock, unix_ns
 from ...core.errors import InvalidSettings
@@ -24,7 +25,7 @@ from ...core.pool import LogBatch, LogEntry, NewJob
 from ...core.sampling import SamplingParams
 from ...jobpool.registry import open_pool
 from ...serving.door.store import Store
-from ..flags import check_bounds
+from ..flags import Flags, check_bounds
 from ..json_file import write_json
 from ..table import grid
 
@@ -49,6 +50,14 @@ class PoolFigures:
     def tokens_per_s(self) -> float:
         """Tokens that the log takes."""
         return self.commits_per_s * self.batch
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `bench pool`."""
+    flags = Flags(parser)
+    flags.value("seconds", "S", "per figure", 5.0)
+    flags.value("dir", "DIR", "where the durable pool is made (default: a temporary folder)")
+    add_json_flag(parser, "the figures")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,9 +1,11 @@
-"""The two ways to send a workload: an open loop by its schedule, a closed one by so many clients.
+"""What a benchmark asks of a server, and the two ways to send it: an open loop by its schedule, a
+closed one by so many clients.
 
-Owns the schedule, the lag of the generator and the collection of answers. A `Target` knows the
-wire. The open loop sends every request at its time, whatever became of the others. Latencies count
-from the *scheduled* time, so a generator that cannot keep up shows in the figures and is told
-besides. In the closed loop a request arrives when its client sends it: throughput is what to read.
+Owns the `Target` port, the prompts (random token ids by seed), the schedule, the lag of the
+generator and the collection of answers. It knows no wire. The open loop sends every request at its
+time, whatever became of the others; latencies count from the *scheduled* time, so a generator that
+cannot keep up shows in the figures and is told besides. In the closed loop a request arrives when
+its client sends it: throughput is what to read.
 """
 
 from __future__ import annotations
@@ -11,14 +13,68 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ...core.clock import Clock
-from ...core.plan import Int64s
+from ...core.plan import Int32s, Int64s
 from ...workload.requests import Workload
 from ...workload.statistics import JobResults, RunResult, percentile, summarize
-from .target import Answered, Asked, Target
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """One request: int32[n] prompt tokens and exactly how many tokens to generate."""
+
+    number: int
+    prompt: Int32s
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How a request fared."""
+
+    first_token_ns: int | None
+    end_ns: int
+    output_tokens: int
+    #: None: the request succeeded.
+    failure: str | None = None
+    #: The server's own account; None when it gives none.
+    preemptions: int | None = None
+    recomputed_tokens: int | None = None
+
+
+class Target(Protocol):
+    """A server under load."""
+
+    async def ask(self, asked: Asked) -> Answered:
+        """Follow one request to its end. What goes wrong is in the answer."""
+        ...
+
+    async def bytes_moved(self) -> int | None:
+        """KV bytes the server has moved since it started; None when it does not say."""
+        ...
+
+    async def policy(self) -> str | None:
+        """The server's scheduling policy; None when it does not say."""
+        ...
+
+    async def close(self) -> None:
+        """End the connections."""
+        ...
+
+
+def requests_of(workload: Workload, vocab_size: int) -> list[Asked]:
+    """One `Asked` for each request, in order of arrival; token ids in [0, vocab_size)."""
+    generator = np.random.Generator(np.random.PCG64([workload.seed, 3]))
+    lengths = zip(workload.prompt_tokens.tolist(), workload.output_tokens.tolist(), strict=True)
+    return [
+        Asked(number, (generator.random(tokens) * vocab_size).astype(np.int32), new_tokens)
+        for number, (tokens, new_tokens) in enumerate(lengths)
+    ]
+
 
 NS = 1e9
 LEAD_NS = 100_000_000  # between the start of a run and its first arrival

@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ...core.clock import Clock
 from ...core.errors import InvalidInput, Unavailable
-from .target import Answered, Asked
+from .loops import Answered, Asked
 
 MAX_LINE_BYTES = 1 << 20
 

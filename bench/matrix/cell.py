@@ -1,20 +1,22 @@
-"""One simulation of a matrix, from names to a line of results.
+"""One simulation of a matrix, from names to a line of results; or of its small cell, job by job.
 
-Owns what identifies a run, how its jobs are drawn (windows of a trace, spread arrivals) and what is
-kept of it. It is a function of its arguments: any process gives the same line. `plan` makes the
-runs, `runner` sends them here; it does not know who else runs.
+Owns what identifies a run, how its jobs are drawn (windows of a trace, spread arrivals), what is
+kept of it, and how the turns of a small run become stretches of running a job. It is a function of
+its arguments: any process gives the same line. `runner` makes the runs and sends them here; it does
+not know who else runs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.effects import Finished, Preempted, Resumed, Started, TurnEffects
 from ...core.errors import SkipjoinError
 from ...core.plan import Int64s
 from ...cost.profiles import load_profile
@@ -27,6 +29,7 @@ from ...workload.requests import Workload, make_workload
 from ...workload.source import open_source
 from ...workload.statistics import JobResults, percentile, summarize
 from ...workload.trace import Trace
+from .scenario import Small
 
 NS = 1e9
 QUANTILES = 200
@@ -179,3 +182,79 @@ def jct_quantiles(jobs: JobResults) -> list[float]:
     jct_s = np.sort((jobs.end_ns - jobs.arrival_ns) / NS)
     levels = (100 * (step + 1) / QUANTILES for step in range(QUANTILES))
     return [float(f"{percentile(jct_s, level):.6g}") for level in levels]
+
+
+@dataclass(frozen=True, slots=True)
+class SmallRun:
+    """The small cell under a policy."""
+
+    small: Small
+    profile: str
+    policy: str
+
+    def key(self) -> Line:
+        """What identifies the run."""
+        named = {"profile": Path(self.profile).name, "policy": self.policy}
+        return self.small.model_dump() | named | {"inputs": prepare(self.jobs)[2]}
+
+    @property
+    def jobs(self) -> Jobs:
+        """All of them counted, none to warm up."""
+        small = self.small
+        return Jobs(f"shape:{small.shape}", small.seed, small.batch, small.requests, 0, self.profile)
+
+
+@dataclass(slots=True)
+class Stretches:
+    """A watcher of turns: per job the times, in seconds, between which it was in the batch."""
+
+    runs: dict[int, list[list[float]]] = field(default_factory=dict)
+
+    def __call__(self, began_ns: int, turn: TurnEffects) -> None:
+        """In the batch: from the turn that starts or resumes a job to that which preempts or ends
+        it.
+        """
+        for effect in turn.effects:
+            if isinstance(effect, (Started, Resumed)):
+                self.runs.setdefault(int(effect.handle), []).append([began_ns / NS])
+            elif isinstance(effect, (Preempted, Finished)):
+                mine = self.runs.get(int(effect.handle))
+                if mine and len(mine[-1]) == 1:
+                    mine[-1].append((began_ns if isinstance(effect, Preempted) else turn.stats.now_ns) / NS)
+
+
+def draw(run: SmallRun) -> Line:
+    """The small cell under the policy as a line, times in seconds; or why it failed."""
+    machine, workload, _ = prepare(run.jobs)
+    watch = Stretches()
+    try:
+        workload = workload.at_rate(run.small.load * drain_rate(machine, workload))
+        machine, policy = turned(machine, run.policy)
+        done = simulate(machine, policy, workload, watch=watch).jobs
+    except SkipjoinError as error:
+        return {"kind": "failed", "key": run.key(), "error": str(error)}
+    columns = zip(
+        workload.prompt_tokens.tolist(),
+        workload.output_tokens.tolist(),
+        (done.arrival_ns / NS).tolist(),
+        (done.first_token_ns / NS).tolist(),
+        (done.end_ns / NS).tolist(),
+        strict=True,
+    )
+    drawn: list[dict[str, Any]] = [
+        asdict(JobLine(*numbers, tuple((start, end) for start, end in watch.runs[job])))
+        for job, numbers in enumerate(columns)
+    ]
+    return {"kind": "timeline", "key": run.key(), "jobs": drawn}
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job of the small cell, times in seconds."""
+
+    prompt_tokens: int
+    output_tokens: int
+    arrival_s: float
+    first_token_s: float
+    end_s: float
+    runs_s: tuple[tuple[float, float], ...]

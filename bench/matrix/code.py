@@ -26,7 +26,7 @@ FOLDERS = (
 )
 MORE = (
     *(f"sim/{name}.py" for name in ("bounds", "drain", "executor", "link", "strict", "study", "world")),
-    *(f"bench/{name}.py" for name in ("matrix/cell", "matrix/scenario", "matrix/timeline", "scenario_file")),
+    *(f"bench/{name}.py" for name in ("matrix/cell", "matrix/scenario", "scenario_file")),
 )
 
 

@@ -1,110 +1,160 @@
 """The results of a matrix on disk: `results.jsonl`, a line a run, added as it ends.
 
-Owns the file: one writer at a time, a last line that a crash tore is cut off, a line that is no
-result is an error with its number. Of a run it knows kind, key and code version; what else a line
-of this code must hold stands in `lines`. `runner` appends, the report reads.
+Owns what a line of this code must hold, and which lines are about the same thing. `runner` appends,
+the report reads.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, ClassVar
 
-from ...core.errors import InvalidInput, Unavailable
-from .lines import fault
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ...core.errors import InvalidInput, InvalidSettings
+from ...scheduler.series import parse
+from ..result_lines import Line, ResultLines, parsed
+from ..scenario_file import fault_of
 
 FILE = "results.jsonl"
-Line = dict[str, Any]
+FLAG = "out"
 
 
-def identity(kind: str, key: Line, code: str) -> str:
-    """What two lines about the same thing have in common."""
-    return json.dumps([kind, key, code], sort_keys=True)
+def _series(name: str) -> str:
+    try:
+        parse(name)
+    except InvalidSettings as bad:
+        raise ValueError(bad.message) from None
+    return name
 
 
-class Store:
-    """Results in a folder, of one code version; use it in a `with`."""
+Number = Annotated[float, Field(ge=0, le=1e18)]
+Positive = Annotated[float, Field(ge=1e-12, le=1e18)]
+Whole = Annotated[int, Field(ge=0, le=10**18)]
+Series = Annotated[str, AfterValidator(_series)]
+Pairs = list[Annotated[list[Number], Field(min_length=2, max_length=2)]]
+
+
+class _Part(BaseModel):
+    """An object of a line; what summary and report do not read is not looked at."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True)
+
+
+class _Drain(_Part):
+    drain_rate_per_s: Positive
+
+
+class _RunKey(_Part):
+    trace: str
+    seed: Whole
+    batch: Whole
+    requests: Whole
+    warmup: Whole
+    profile: str
+    inputs: str
+    load: Positive
+    policy: Series
+
+
+class _Bounds(_Part):
+    alone: Number
+    work: Number
+
+
+class _Result(_Part):
+    requests: Positive
+    mean_jct_s: Number | None
+    p99_jct_s: Number | None
+    mean_normalized_latency_s: Number | None
+    mean_ttft_s: Number | None
+    mean_tpot_s: Number | None
+    max_slowdown: Number | None
+    output_token_throughput: Number | None
+    preemptions: Number
+    bytes_moved: Number
+
+
+class _Run(_Part):
+    key: _RunKey
+    bounds: _Bounds
+    result: _Result
+    jct_s: Annotated[list[Positive], Field(min_length=1)]
+
+
+class _SmallKey(_Part):
+    policy: Series
+
+
+class _Job(_Part):
+    prompt_tokens: Whole
+    output_tokens: Whole
+    arrival_s: Number
+    first_token_s: Number
+    end_s: Positive
+    runs_s: Pairs
+
+
+class _Timeline(_Part):
+    key: _SmallKey
+    jobs: Annotated[list[_Job], Field(min_length=1)]
+
+
+class _ReferenceKey(_Part):
+    name: str
+    source: str
+    points: Pairs
+
+
+class _Reference(_Part):
+    key: _ReferenceKey
+
+
+KINDS: dict[str, type[_Part]] = {"drain": _Drain, "run": _Run, "timeline": _Timeline, "reference": _Reference}
+
+
+def fault(line: Line, code: str) -> str | None:
+    """The first field that is missing or no value of its kind; "" for what is no result at all."""
+    kind, key, its_code = (line.get(name) for name in ("kind", "key", "code"))
+    if not (isinstance(kind, str) and isinstance(key, dict) and isinstance(its_code, str)):
+        return ""
+    if its_code != code or kind not in KINDS:
+        return None
+    try:
+        KINDS[kind].model_validate(line)
+    except ValidationError as bad:
+        return fault_of(bad)[0]
+    return None
+
+
+def identity(line: Line) -> str:
+    """What two lines of one code about the same thing have in common."""
+    return json.dumps([line["kind"], line["key"]], sort_keys=True)
+
+
+class Store(ResultLines):
+    """Results in a folder, of one code version."""
 
     def __init__(self, folder: Path, code: str) -> None:
-        """Make the folder, read what is there. Raises InvalidInput, Unavailable for a second
-        writer.
-        """
+        """Make the folder, read what is there. Raises InvalidInput, Unavailable."""
+        super().__init__(folder / FILE, FLAG, lambda line, _: fault(line, code))
         self.code = code
-        self.torn = False
-        self._known: dict[str, Line] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._stream = (folder / FILE).open("a+b")
-        except OSError as bad:
-            raise InvalidInput(f"{folder.name} cannot be written: {bad.strerror}.", field="out") from None
-        try:
-            self._take()
-        except BaseException:
-            self._stream.close()
-            raise
-
-    def _take(self) -> None:
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Unavailable(f"Another run writes into this {FILE}: wait for it or give another --out.") from None
-        self._stream.seek(0)
-        data = self._stream.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self.torn = True
-            self._stream.truncate(whole)
-        for line in parse(data[:whole], self.code):
-            self._known[identity(line["kind"], line["key"], line["code"])] = line
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.close()
+        self._known = {identity(line): line for line in self.lines if line["code"] == code}
 
     def find(self, kind: str, key: Line) -> Line | None:
         """The line of this code version about `key`, if there is one."""
-        return self._known.get(identity(kind, key, self.code))
+        return self._known.get(identity({"kind": kind, "key": key}))
 
-    def lines(self) -> list[Line]:
+    def results(self) -> list[Line]:
         """The lines of this code version, in the order they were written."""
-        return [line for line in self._known.values() if line["code"] == self.code]
+        return list(self._known.values())
 
     def add(self, line: Line) -> None:
-        """Append `line` as a result of this code version; it is on the disk when this returns."""
+        """Append `line` as a result of this code version."""
         line = {"kind": line["kind"], "code": self.code, **line}
-        self._stream.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._known[identity(line["kind"], line["key"], self.code)] = line
-
-
-def parse(data: bytes, code: str | None) -> list[Line]:
-    """The lines of whole results. Raises InvalidInput naming a bad line, and of `code` a bad field."""
-    lines = []
-    for number, text in enumerate(data.splitlines(), start=1):
-        try:
-            line = json.loads(text)
-            fits = isinstance(line["kind"], str) and isinstance(line["key"], dict) and isinstance(line["code"], str)
-        except (ValueError, RecursionError, TypeError, KeyError):
-            fits = False
-        if not fits:
-            raise InvalidInput(f"{FILE}, line {number} is no result: delete that line, or the file.", field="out")
-        lines.append(line)
-    for number, line in enumerate(lines, start=1):
-        lacking = fault(line) if line["code"] == (code or lines[-1]["code"]) else None
-        if lacking is not None:
-            raise InvalidInput(
-                f"{FILE}, line {number}: {lacking} is missing or cannot be: delete that line, or the file.", field="out"
-            )
-    return lines
+        super().add(line)
+        self._known[identity(line)] = line
 
 
 def read_results(folder: Path) -> list[Line]:
@@ -115,8 +165,7 @@ def read_results(folder: Path) -> list[Line]:
         data = (folder / FILE).read_bytes()
     except OSError as bad:
         raise InvalidInput(f"{FILE} in {folder.name} cannot be read: {bad.strerror}.", field="DIR") from None
-    lines = parse(data[: data.rfind(b"\n") + 1], None)
+    lines = parsed(data, FILE, FLAG, lambda line, last: fault(line, str(last.get("code"))))
     if not lines:
         raise InvalidInput(f"{FILE} in {folder.name} holds no result yet.", field="DIR")
-    code = lines[-1]["code"]
-    return list({identity(one["kind"], one["key"], code): one for one in lines if one["code"] == code}.values())
+    return list({identity(one): one for one in lines if one["code"] == lines[-1]["code"]}.values())

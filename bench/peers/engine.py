@@ -1,4 +1,4 @@
-"""A comparison of engines, run by run.
+"""A comparison of engines: run by run, and what it amounts to (rates, medians, ratios, verdicts).
 
 Owns the order: every system is loaded in a process of its own and stays. Then for each batch and
 repeat all decode the same prompts, one after the other, and the first one changes from repeat to
@@ -7,20 +7,127 @@ repeat. It knows no system beyond its process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 from ...core.errors import InvalidSettings, Unavailable
 from ...model.config import ModelConfig
+from ..figures import Spread, Verdict
 from ..progress import Bar
-from .catalogue import PEERS, Peer, peer_named
-from .engine_study import OURS, EngineStudy, Roof, Run
-from .home import Home, install_words
-from .kv_room import kv_gib
+from .catalogue import PEERS, Home, Peer, install_words, peer_named
 from .runner import Runner, own_runner, peer_runner
-from .scenario import LINEAR, EngineScenario
+from .runners import ROOF
+from .scenario import BEST_PEER, LINEAR, EngineBar, EngineScenario, kv_gib
+
+OURS = "skipjoin"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One system decoding one batch."""
+
+    system: str
+    batch: int
+    repeat: int
+    output_tokens: int
+    #: The whole call.
+    seconds: float
+    #: A call for one token each, with prompts of the same length.
+    prompt_seconds: float
+    #: Share of requests whose tokens are all ours; None in our own runs. In half precision sums in
+    #: another order choose another token now and then, and what follows is another text.
+    same: float | None = None
+    #: Mean share of a request's tokens in front of the first that is not ours.
+    agreed: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Output tokens a second, prompts included."""
+        return self.batch * self.output_tokens / self.seconds
+
+    @property
+    def decode_rate(self) -> float | None:
+        """Output tokens a second after the first; None when noise hides it."""
+        left_s = self.seconds - self.prompt_seconds
+        return self.batch * (self.output_tokens - 1) / left_s if left_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """The model's linear layers alone, and reading its weights."""
+
+    batch: int
+    repeat: int
+    output_tokens: int
+    step_seconds: float
+    prompt_seconds: float
+    read_seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second of decode steps alone."""
+        return self.batch / self.step_seconds
+
+    @property
+    def job_rate(self) -> float:
+        """Output tokens a second, prompts included, if only linear layers took time."""
+        whole_s = self.prompt_seconds + (self.output_tokens - 1) * self.step_seconds
+        return self.batch * self.output_tokens / whole_s
+
+    @property
+    def read_rate(self) -> float:
+        """Tokens a second if a step were one reading of the weights."""
+        return self.batch / self.read_seconds
+
+
+@dataclass(slots=True)
+class EngineStudy:
+    """All runs."""
+
+    scenario: EngineScenario
+    runs: list[Run] = field(default_factory=list)
+    roofs: list[Roof] = field(default_factory=list)
+    #: By system.
+    versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Why a peer is not there, by name.
+    absent: dict[str, str] = field(default_factory=dict)
+    #: Those of them that should have been.
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def systems(self) -> list[str]:
+        """Ours first, then in the order they were measured."""
+        return list(dict.fromkeys([OURS, *(run.system for run in self.runs)]))
+
+    def values(self, system: str, batch: int, figure: str = "rate") -> dict[int, float]:
+        """Repeat -> a figure of a system's runs, or (LINEAR) of the roofs."""
+        mine = self.roofs if system == LINEAR else [run for run in self.runs if run.system == system]
+        found = {one.repeat: getattr(one, figure) for one in mine if one.batch == batch}
+        return {repeat: value for repeat, value in found.items() if value is not None}
+
+    def spread(self, system: str, batch: int, figure: str = "rate") -> Spread | None:
+        """Of those values."""
+        return Spread.known(list(self.values(system, batch, figure).values()))
+
+    def mean(self, system: str, batch: int, figure: str) -> float | None:
+        """Of those values."""
+        return fmean(found.values()) if (found := self.values(system, batch, figure)) else None
+
+    def verdicts(self) -> list[Verdict]:
+        """Every bar of the scenario, in order."""
+        return [self._verdict(bar) for bar in self.scenario.bars]
+
+    def _verdict(self, bar: EngineBar) -> Verdict:
+        over = bar.over
+        if over == BEST_PEER:
+            medians = {name: rate.median for name in self.systems[1:] if (rate := self.spread(name, bar.batch))}
+            over = max(medians, key=lambda name: medians[name], default=BEST_PEER)
+        ratio = Spread.of_ratios(self.values(OURS, bar.batch), self.values(over, bar.batch))
+        return Verdict(f"batch {bar.batch}", "output tokens a second", over, ratio, bar.least)
+
 
 LOAD_S, CALL_S = 600.0, 600.0
 WARM_TOKENS = 4
@@ -65,9 +172,9 @@ def systems_of(
     """
     threads, device = scenario.threads, scenario.device
     room = kv_gib(config, max(scenario.batches) * scenario.room_tokens)
-    systems = [(own_runner(OURS, "own_runner", threads, folder / "ours.log"), folder)]
+    systems = [(own_runner(OURS, "own", threads, folder / "ours.log"), folder)]
     systems += [(peer_runner(peer, threads, room, device), Home(peer, device).kept) for peer in peers]
-    return systems, own_runner(LINEAR, "roof_runner", threads, folder / "roof.log") if device == "cpu" else None
+    return systems, own_runner(LINEAR, ROOF, threads, folder / "roof.log") if device == "cpu" else None
 
 
 def measure(

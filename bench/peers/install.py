@@ -7,6 +7,7 @@ the stamp comes last.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...core.errors import InvalidSettings, Unavailable
+from ..flags import Flags
 from ..load.process import kill_session
 from ..progress import Bar
-from .catalogue import clean_environment
-from .home import Home, install_words
+from .catalogue import DEVICES, PEERS, Home, clean_environment, install_words, peer_named
 
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_S = 3.0
@@ -157,3 +158,31 @@ def _environment() -> dict[str, str]:
     """pip keeps its own settings and its index; offline switches are for what runs later."""
     left_out = ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")
     return {name: value for name, value in clean_environment(1).items() if name not in left_out}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bench peers`."""
+    what = "each peer has a virtual environment of its own"
+    parser.add_argument("what", choices=("install", "list", "remove"), help=what)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)}")
+    Flags(parser).choice("device", DEVICES, "for which torch is built; each has an environment", "cpu")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Install, list or remove. Raises InvalidSettings, Unavailable."""
+    peers = [peer_named(name, "names") for name in args.names]
+    if args.what == "list":
+        for peer in peers or PEERS.values():
+            home = Home(peer, args.device)
+            print(f"{peer.name:<16} {peer.title:<32} {peer.unable(args.device) or home.version() or home.absence}")
+        return 0
+    if not peers:
+        raise InvalidSettings(f"Name the peers to {args.what}.", field="names", limit=f"of {', '.join(PEERS)}")
+    if args.what == "install":
+        with Bar() as bar:
+            for peer in peers:
+                install(Home(peer, args.device), bar)
+        return 0
+    for peer in peers:
+        print(f"{peer.name}: {'removed' if Home(peer, args.device).remove() else 'was not there'}")
+    return 0

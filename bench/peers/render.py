@@ -1,24 +1,83 @@
-"""Comparisons of engines and of servers as lines for a person, and as JSON lines.
+"""Comparisons of engines and of servers as lines for a person, as JSON lines and as pictures: one bar
+or line per system, one mark per repeat.
 
 Owns labels, rounding and the words of a verdict. It computes nothing that is not in the studies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from statistics import median
 
-from ..figures import Spread
+from ..charts.bars import Bar, BarChart, bar_sheet
+from ..charts.lines import Line, LineChart, line_sheet
+from ..charts.looks import Look
 from ..machine import MachineFacts
 from ..table import grid, known, ranged, verdict
-from .engine_study import EngineStudy, Roof, Run
-from .live_study import FIELDS, MEASURES, THROUGHPUT, LiveStudy
+from .contest import FIELDS, MEASURES, THROUGHPUT, LiveStudy
+from .engine import EngineStudy, Roof, Run
+from .scenario import LINEAR
 
-ROOFS: tuple[tuple[str, Callable[[Roof], float]], ...] = (
-    ("linear layers alone, decode steps", lambda roof: roof.rate),
-    ("linear layers alone, prompts too", lambda roof: roof.job_rate),
-    ("reading the weights once a step", lambda roof: roof.read_rate),
-)
+COLOURS = ("blue", "orange", "aqua", "violet", "magenta", "brown")
+
+
+def engine_picture(study: EngineStudy, words: str) -> str:
+    """An SVG file; `words` say on what it was measured."""
+    charts = [_rates(study, batch) for batch in study.scenario.batches]
+    return bar_sheet("Output tokens a second by batch", charts, 330.0, words)
+
+
+def _rates(study: EngineStudy, batch: int) -> BarChart:
+    known = {name: list(study.values(name, batch).values()) for name in (*study.systems, LINEAR)}
+    bars = [
+        Bar(
+            name,
+            median(rates),
+            "ink" if name == LINEAR else COLOURS[at % len(COLOURS)],
+            f"{name}: {', '.join(f'{rate:,.0f}' for rate in rates)}",
+            rates,
+        )
+        for at, (name, rates) in enumerate(known.items())
+        if rates
+    ]
+    return BarChart([bars], f"batch {batch}", "tokens a second")
+
+
+def live_picture(studies: Sequence[LiveStudy], words: str) -> str:
+    """An SVG file, a row a scenario; `words` say on what it was measured."""
+    shown = [study for study in studies if study.visits and study.scenario.loads]
+    names = list(dict.fromkeys(name for study in shown for name in study.systems))
+    looks = {name: Look(COLOURS[at % len(COLOURS)]) for at, name in enumerate(names)}
+    rows = [[_latencies(study, label, field, looks) for label, field, _ in MEASURES] for study in shown]
+    return line_sheet("Latency against load, servers side by side", rows, 330.0, 250.0, words)
+
+
+def _latencies(study: LiveStudy, label: str, field: str, looks: dict[str, Look]) -> LineChart:
+    lines = []
+    for name in study.systems:
+        values = {
+            cell.load: found
+            for cell in study.scenario.cells
+            if cell.load is not None and (found := study.values(name, cell.name, field))
+        }
+        points = [(load, median(found.values())) for load, found in values.items()]
+        dots = [(load, value) for load, found in values.items() for value in found.values()]
+        said = f"{name}: {', '.join(f'{value:.3g} s at {load:g}' for load, value in points)}"
+        lines += [Line(name, points, looks[name], said, dots)] if points else []
+    x_words, title = f"load over the saturation of {study.peer}", f"{study.scenario.title}: {label}"
+    return LineChart(lines, x_words, "seconds", title, "y", list(study.scenario.loads), legend=True)
+
+
+ROOFS = {
+    "linear layers alone, decode steps": "rate",
+    "linear layers alone, prompts too": "job_rate",
+    "reading the weights once a step": "read_rate",
+}
+SHARES = {
+    "requests with our tokens exactly": "same",
+    "tokens in front of the first that is not ours": "agreed",
+}
+"""Label -> figure."""
 
 
 # bench engine -------------------------------------------------------------------------------------
@@ -34,32 +93,32 @@ def print_engine_head(study: EngineStudy, facts: MachineFacts, device: str, mode
     )
 
 
-def print_engine(study: EngineStudy) -> None:
-    """Rates, shares, verdicts."""
+def print_engine(study: EngineStudy, taken_s: float) -> None:
+    """Rates, shares, verdicts, and how long it took."""
     for name, versions in study.versions.items():
         print(f"{name}: {', '.join(f'{what} {version}' for what, version in versions.items())}")
     batches, systems = study.scenario.batches, study.systems
     heads = [f"batch {batch}" for batch in batches]
     lines = [["output tokens a second, median (smallest-largest)", *heads]]
-    lines += [[name, *(ranged(study.rate(name, batch), ",.0f") for batch in batches)] for name in systems]
-    for label, rate in ROOFS if study.roofs else ():
-        spreads = (Spread.known([rate(roof) for roof in study.roof(batch)]) for batch in batches)
-        lines.append([label, *(ranged(spread, ",.0f") for spread in spreads)])
+    rows = [(name, name, "rate") for name in systems]
+    rows += [(label, LINEAR, figure) for label, figure in ROOFS.items() if study.roofs]
+    for label, name, figure in rows:
+        lines.append([label, *(ranged(study.spread(name, batch, figure), ",.0f") for batch in batches)])
     print("\n" + grid(lines))
     lines = [["after the first token, median", *heads]]
-    lines += [[name, *(known(study.decode_rate(name, batch), ",.0f") for batch in batches)] for name in systems]
-    for label, share in (
-        ("requests with our tokens exactly", study.same),
-        ("tokens in front of the first that is not ours", study.agreed),
-    ):
+    for name in systems:
+        spreads = (study.spread(name, batch, "decode_rate") for batch in batches)
+        lines.append([name, *(known(spread.median if spread else None, ",.0f") for spread in spreads)])
+    for label, figure in SHARES.items():
         lines.append([label, *[""] * len(batches)])
-        lines += [[name, *(known(share(name, batch), ".0%") for batch in batches)] for name in systems[1:]]
+        lines += [[name, *(known(study.mean(name, batch, figure), ".0%") for batch in batches)] for name in systems[1:]]
     print(grid(lines))
     for name, why in study.absent.items():
         print(f"{name}: {why}")
     for one in study.verdicts():
         ratio = "not measured" if one.ratio is None else ranged(one.ratio, ".2f")
         print(f"{verdict(one.holds)} {one.where}: ours over {one.over}, target >= {one.limit:g}: {ratio}")
+    print(f"\nMeasured in {taken_s:.0f} s")
 
 
 def run_line(said: Run | Roof) -> dict[str, object]:
@@ -78,10 +137,10 @@ def summary_line(study: EngineStudy) -> dict[str, object]:
     """The last object of the JSON lines."""
     batches = study.scenario.batches
     medians = {
-        name: {str(batch): rate.median for batch in batches if (rate := study.rate(name, batch)) is not None}
-        for name in study.systems
+        name: {str(batch): rate.median for batch in batches if (rate := study.spread(name, batch)) is not None}
+        for name in (*study.systems, LINEAR)
     }
-    roofs = {str(batch): median(roof.rate for roof in roofs) for batch in batches if (roofs := study.roof(batch))}
+    roofs = medians.pop(LINEAR)
     bars = [
         {
             **bar.model_dump(),

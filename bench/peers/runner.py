@@ -1,7 +1,7 @@
 """The conversation with a process that decodes for a measurement.
 
 Owns the side of the measurement: questions, time limits, pauses in between. It does not know what
-is asked; `talk` answers in the process, `engine` asks.
+is asked; `runners` answer in the process, `engine` asks.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from typing import Any
 
 from ...core.clock import MonotonicClock
 from ...core.errors import Unavailable
-from ..load.process import MeasuredProcess
-from ..load.server import PACKAGE, own_environment
-from .catalogue import Machine, Peer, clean_environment
-from .home import Home
+from ..load.process import PACKAGE, MeasuredProcess, own_environment
+from .catalogue import Home, Machine, Peer, clean_environment
 
 SPIN = "10000"
 """As the executor sets it, for runners that load torch before they load it."""
@@ -120,8 +118,8 @@ def peer_runner(peer: Peer, threads: int, kv_gib: int, device: str = "cpu") -> R
     return Runner(peer.name, words, clean_environment(threads, peer.environment(machine)), home.log)
 
 
-def own_runner(name: str, module: str, threads: int, log: Path) -> Runner:
-    """One of ours, in this interpreter: `module` in this folder."""
+def own_runner(name: str, system: str, threads: int, log: Path) -> Runner:
+    """One of ours, in this interpreter: `system` as `runners` names it."""
     own = own_environment() | {"OMP_NUM_THREADS": str(threads)}
     own.setdefault("GOMP_SPINCOUNT", SPIN)
-    return Runner(name, [sys.executable, "-m", f"{PACKAGE}.bench.peers.{module}"], own, log)
+    return Runner(name, [sys.executable, "-m", f"{PACKAGE}.bench.peers.runners", system], own, log)

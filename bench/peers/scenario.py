@@ -1,7 +1,7 @@
 """The scenarios of `bench engine` and `bench live`: which model, which requests, what is hoped for.
 
-Owns the two file formats and the requests, which follow from a scenario's seed. It knows no system.
-The files lie in `engine/` and `live/`.
+Owns the two file formats, the requests, which follow from a scenario's seed, and the room for KV
+that makes systems alike. It knows no system. The files lie in `engine/` and `live/`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,30 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from ...model.config import ModelConfig
 from ...serving.door.policies import LIVE_POLICIES
 from ...workload.requests import Workload, make_workload
 from ...workload.shape import load_shape, shape_names
 from ..scenario_file import ScenarioPart
+
+FLOAT32_BYTES = 4
+PAGE_TOKENS = 16
+
+
+def token_bytes(config: ModelConfig) -> int:
+    """Of one token in all layers."""
+    return 2 * config.layers * config.kv_heads * config.head_dim * FLOAT32_BYTES
+
+
+def kv_tokens(config: ModelConfig, gib: int) -> int:
+    """Tokens that so many GiB hold; whole pages."""
+    return (gib << 30) // token_bytes(config) // PAGE_TOKENS * PAGE_TOKENS
+
+
+def kv_gib(config: ModelConfig, tokens: int) -> int:
+    """GiB that hold so many tokens, one at least."""
+    return max(1, -(-tokens * token_bytes(config) >> 30))
+
 
 ENGINE = Path(__file__).parent / "engine"
 LIVE = Path(__file__).parent / "live"

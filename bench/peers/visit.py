@@ -1,44 +1,104 @@
 """A visit: one server from its start to its end, with every cell of the scenario in between.
 
-Owns the contenders, what is sent in which order and what is kept of it. The flags make contenders
-alike: device, precision, slots and room for KV; and each has its threads. `contest` decides which
-one is visited when.
+Owns the contenders (a peer's server with its port and the wait until it answers, or ours), what is
+sent in which order and what is kept of it. The flags make contenders alike: device, precision,
+slots and room for KV; and each has its threads. `contest` decides which one is visited when.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
 import aiohttp
 
-from ...core.clock import Clock
+from ...core.clock import Clock, MonotonicClock, sleep_s
 from ...core.errors import InvalidSettings, SkipjoinError, Unavailable
 from ...model.config import ModelConfig
 from ...sim.drain import completion_rate
 from ...workload.requests import Workload
-from ..load.loops import LoadRun, circulate, offer
+from ..load.loops import LoadRun, circulate, offer, requests_of
 from ..load.openai_target import OpenAiTarget, first_model
-from ..load.server import OwnServer
-from ..load.target import requests_of
+from ..load.process import MeasuredProcess, OwnServer
 from ..progress import Bar
-from .catalogue import Peer, ServeWish
-from .kv_room import kv_tokens
-from .scenario import DRAIN, WARM_UP, Cell, LiveScenario
-from .server import free_port, peer_server
+from ..result_lines import Line
+from .catalogue import Home, Machine, Peer, ServeWish, clean_environment
+from .scenario import DRAIN, WARM_UP, Cell, LiveScenario, kv_tokens
+
+START_S = 600.0
+POLL_S = 0.2
+HOST = "127.0.0.1"
+
+
+def free_port(wanted: int | None) -> int:
+    """`wanted`, or one that is free. Raises InvalidSettings when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted or 0))
+        except OSError as bad:
+            raise InvalidSettings(
+                f"Port {wanted} cannot be used ({bad.strerror}): end who has it, or leave --port out.", field="port"
+            ) from None
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PeerServer(MeasuredProcess):
+    """Ready when it lists its models. It is asked to end before it is killed."""
+
+    patience_s = (10.0,)
+
+    def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], log: Path, port: int) -> None:
+        """`words` is the command that serves on `port`; what it says goes to `log`."""
+        super().__init__(name, words, environment, log)
+        self.url = f"http://{HOST}:{port}"
+
+    def _wait_until_ready(self) -> None:
+        clock = MonotonicClock()
+        limit_ns = clock.now_ns() + int(START_S * 1e9)
+        # No proxy between us and this machine, whatever http_proxy says.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while clock.now_ns() < limit_ns:
+            self.check()
+            try:
+                with opener.open(f"{self.url}/v1/models", timeout=5) as answer:
+                    if answer.status == 200:
+                        return
+            except urllib.error.HTTPError as bad:
+                bad.close()
+            except (HTTPException, OSError):
+                pass  # not there yet, or not ready yet
+            sleep_s(POLL_S)
+        raise Unavailable(f"{self.name} did not answer within {START_S:g} s; {self.fate(None)}")
+
+
+def peer_server(peer: Peer, wish: ServeWish, threads: int, kv_gib: int) -> PeerServer:
+    """The peer's own. Raises InvalidSettings when it only decodes or is not installed."""
+    if peer.serve is None:
+        raise InvalidSettings(f"{peer.name} has no server; `bench engine` compares with it.", field="peer")
+    home = Home(peer)
+    home.require()
+    words = [str(home.python), *peer.serve(wish)]
+    wanted = peer.environment(Machine(threads, kv_gib, home.prefix, home.kept))
+    return PeerServer(peer.name, words, clean_environment(threads, wanted), home.log, wish.port)
+
 
 DRAINS = 2
 PROBE_TOKENS, PROBE_S = 24, 120.0
 PATIENCE_S = 600.0
 """A server that sends nothing for so long has hung; queues are not that long here."""
 T = TypeVar("T")
-Line = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

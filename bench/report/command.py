@@ -7,6 +7,9 @@ from pathlib import Path
 
 from ...console.output_file import write
 from ...core.errors import InvalidInput
+from ..charts.sheet import matplotlib
+from ..matrix.store import FILE, read_results
+from .page import page, tables
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +21,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page. Raises SkipjoinError."""
-    from ..charts.sheet import matplotlib
-    from ..matrix.store import FILE, read_results
-    from .page import page, tables
-
     matplotlib()
     lines = read_results(Path(args.folder))
     if not any(line["kind"] == "run" for line in lines):

@@ -11,19 +11,22 @@ enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from ...console.json_flag import add_json_flag
 from ...core.cost_model import CostModel
 from ...core.errors import InvalidTrace
 from ...profiler.sources.llmservingsim import fits, read
 from ...profiler.sources.reading import Wish
-from .measured_run import REQUESTS, MeasuredRun, read_run
-from .reading import count, object_of, text_of
-from .refit import refit
-from .replay import PAGE_TOKENS, Setup, replay
+from ..figures import near_one
+from ..flags import Flags
+from ..json_file import write_json
+from ..table import grid
+from .reading import REQUESTS, Count, MeasuredRun, Part, data_folder, part_of, read_run, text_of
+from .replay import PAGE_TOKENS, Setup, refit, replay
 
 META = "_vllm_measured_meta.json"
 WITHIN_TABLES = 0.10
@@ -54,7 +57,7 @@ class Figure:
     @property
     def holds(self) -> bool:
         """Whether the ratio is within the bar."""
-        return abs(self.ratio - 1.0) <= self.within
+        return near_one([self.ratio], self.within) is True
 
     def as_json(self) -> dict[str, object]:
         return asdict(self) | {"ratio": self.ratio, "holds": self.holds}
@@ -85,24 +88,57 @@ def figures(requests: Path) -> Iterator[Figure]:
     yield Figure(run.name, costs, "mean latency", run.mean_latency_s(part), again.mean_latency_s(part), within)
 
 
+class _Flags(Part):
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
+
+
+class _Pool(Part):
+    num_gpu_blocks: Count
+    block_size: Count
+
+
+class _Meta(Part):
+    engine_kwargs: _Flags
+    kv_cache: _Pool | None = None
+
+
 def _setup(meta: Path, run: MeasuredRun) -> Setup:
     if not meta.is_file():
         return Setup(run.running, BATCH_TOKENS, ENOUGH_KV_TOKENS)
-    where = meta.name
-    raw = object_of(text_of(meta), where, "file")
-    flags, pool = _object_in(where, raw, "engine_kwargs"), _object_in(where, raw, "kv_cache", {})
+    told = part_of(text_of(meta), _Meta, meta.name, "file")
     room = ENOUGH_KV_TOKENS
-    if pool:
-        blocks, size = (count(where, key, pool.get(key)) for key in ("num_gpu_blocks", "block_size"))
-        room = (blocks - 1) * size  # vLLM keeps one block back that no request gets
+    if told.kv_cache is not None:
+        room = (told.kv_cache.num_gpu_blocks - 1) * told.kv_cache.block_size  # one block no request of vLLM's gets
     if room < PAGE_TOKENS:
-        raise InvalidTrace(f"{where}: num_gpu_blocks leave no room for KV.", field="num_gpu_blocks")
-    jobs, tokens = (count(where, key, flags.get(key)) for key in ("max_num_seqs", "max_num_batched_tokens"))
-    return Setup(jobs, tokens, room)
+        raise InvalidTrace(f"{meta.name}: num_gpu_blocks leave no room for KV.", field="num_gpu_blocks")
+    return Setup(told.engine_kwargs.max_num_seqs, told.engine_kwargs.max_num_batched_tokens, room)
 
 
-def _object_in(where: str, raw: dict[str, Any], key: str, default: object = None) -> dict[str, Any]:
-    value = raw.get(key, default)
-    if not isinstance(value, dict):
-        raise InvalidTrace(f"{where}: {key} is missing or no object.", field=key)
-    return value
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bench fidelity`."""
+    where = "folder with measured runs (default: the environment's SKIPJOIN_BENCH_DATA)"
+    Flags(parser).value("data", "DIR", where)
+    add_json_flag(parser, "the figures")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay every run below the folder: 0 when every figure is within its bar, else 1.
+
+    Raises InvalidSettings, InvalidTrace, InvalidProfile.
+    """
+    folder = data_folder(args.data, "measured runs")
+    found = [figure for requests in runs_in(folder) for figure in figures(requests)]
+    print(figures_table(found), end="")
+    write_json(args.json, {"figures": [one.as_json() for one in found]})
+    return 0 if all(figure.holds for figure in found) else 1
+
+
+def figures_table(found: Sequence[Figure]) -> str:
+    """A line for each figure of `bench fidelity`."""
+    lines = [("run", "costs", "", "measured", "simulated", "ratio", "bar")]
+    for one in found:
+        times = (f"{one.measured_s:.2f} s", f"{one.simulated_s:.2f} s", f"{one.ratio:.3f}")
+        bar = f"{1 - one.within:.2f}-{1 + one.within:.2f}{'' if one.holds else ' missed'}"
+        lines.append((one.run, one.costs, one.measure, *times, bar))
+    return grid(lines, left=3)

@@ -23,4 +23,5 @@ GEMMA = Architecture(
     out_bias="attention_bias",
     activations={**GELU_TANH, **SILU, "gelu": "gelu_tanh"},  # the first releases say gelu and mean the tanh form
     embedding_scaled=True,
+    tiny={"hidden_act": "gelu_pytorch_tanh"},
 )

@@ -36,4 +36,5 @@ GEMMA2 = replace(
     layer=Layer.SANDWICH,
     windows=Windows.PATTERN,
     attention_softcap=True,
+    tiny={"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16, "sliding_window": 64},
 )

@@ -50,4 +50,5 @@ GEMMA3_WITH_IMAGES = replace(
         "model.vision_tower.",
         "model.multi_modal_projector.",
     ),
+    tiny=None,
 )

@@ -56,4 +56,5 @@ GPT2 = Architecture(
     mlp_bias=True,
     activations={**GELU_TANH, **SILU, **GELU, "relu": "relu"},
     layer_scale=True,
+    tiny={"activation_function": "gelu_new"},
 )

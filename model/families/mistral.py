@@ -13,4 +13,5 @@ MISTRAL = Architecture(
     prefixes=WITHOUT_HEAD,
     activations={**SILU, **GELU_TANH},
     windows=Windows.ALL,
+    tiny={"sliding_window": 64},
 )

@@ -48,4 +48,5 @@ OPT = Architecture(
     mlp_bias="enable_bias",
     activations={**GELU_TANH, **SILU, **GELU, "relu": "relu"},
     position_offset=2,
+    tiny={"activation_function": "relu"},
 )

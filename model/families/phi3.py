@@ -28,5 +28,6 @@ PHI3 = Architecture(
     activations={**SILU, **GELU_TANH},
     windows=Windows.ALL,
     partial_rotary=True,
+    tiny={"sliding_window": 64, "pad_token_id": 0},
     long_rope_names=("longrope", "su", "yarn"),  # all three have been written for the same thing
 )

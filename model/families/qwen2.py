@@ -18,4 +18,5 @@ QWEN2 = Architecture(
     qkv_bias=True,
     activations={**SILU, **GELU_TANH},
     windows=Windows.LATE,
+    tiny={},
 )

@@ -66,6 +66,30 @@ class EachHead:
 
 
 @dataclass(frozen=True, slots=True)
+class AllHeads:
+    """All queries of a row are normed as one, and so are its keys (OLMo 2)."""
+
+    heads: int
+    kv_heads: int
+    query: Norm
+    key: Norm
+
+    @classmethod
+    def read(cls, reader: Reader, i: int) -> Self:
+        """Two norms, as wide as all heads together."""
+        config, names = reader.config, reader.config.architecture.tensors
+        query = reader.norm(names.query_norm, i, width=config.heads * config.head_dim)
+        key = reader.norm(names.key_norm, i, width=config.kv_heads * config.head_dim)
+        return cls(config.heads, config.kv_heads, query, key)
+
+    def of_(self, kernels: Kernels, qkv: Tensor) -> None:
+        """As the port says."""
+        queries, keys = qkv[:, : self.heads], qkv[:, self.heads : self.heads + self.kv_heads]
+        for heads, norm in ((queries, self.query), (keys, self.key)):
+            heads.copy_(norm.of(kernels, heads.reshape(len(qkv), -1)).view(heads.shape))
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Softmax attention of one layer. `index` is the layer in the pool, `rope` the one of
     `Step.angles` that turns its heads; `qkv` gives [q heads | k heads | v heads] * head_dim.

@@ -76,6 +76,17 @@ class RmsNorm:
         return kernels.add_rms_norm_(x, residual, self.weight, self.eps)
 
 
+class WideRmsNorm(RmsNorm):
+    """The weight stays in float32, and is applied before the result is rounded (OLMo 2)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, tensors: Tensors, name: str, width: int, eps: float) -> Self:
+        """As `RmsNorm.read`."""
+        return cls(tensors.tensor(f"{name}.weight", (width,), wide=True), eps)
+
+
 class OffsetRmsNorm(RmsNorm):
     """The weight is 1 + w (Gemma). In a half precision that would lose most of what w says, so that
     it stays in float32.

@@ -1,12 +1,12 @@
 """How many jobs wait or run, and when to come back if that is too many.
 
 Owns the count of unfinished jobs, by tenant, and the rate at which they end. It knows no job;
-jobs.py asks before it stores one, the journal tells of ends, the sweep sets it right.
+`open_jobs.py` says which jobs are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from ...core.clock import Clock
 from ...core.errors import Overloaded
@@ -19,9 +19,7 @@ _MAX_RETRY_S = 60.0
 
 
 class Backlog:
-    """A bounded count; `shares` is the bound, with what was stored before. `on_full` hears of every
-    refusal.
-    """
+    """A bounded count; `shares` is the bound. `on_full` hears of every refusal."""
 
     def __init__(self, shares: Shares, clock: Clock, on_full: Callable[[], None] = lambda: None) -> None:
         self._shares = shares
@@ -62,9 +60,9 @@ class Backlog:
         self._decay()
         self._decayed_ends += 1.0
 
-    def set_right(self, unfinished: Mapping[TenantId, int]) -> None:
-        """The pool has counted."""
-        self._shares.set_right(unfinished)
+    def found(self, tenant: TenantId) -> None:
+        """A job was stored before, or without its answer: it counts, whatever the bound."""
+        self._shares.take(tenant)
 
     def retry_after_s(self) -> float:
         """Seconds until about a hundredth of the queue will have ended at the present rate."""

@@ -73,11 +73,14 @@ class Claims:
             self.kick()
 
     async def run(self) -> None:
-        """Claim for ever."""
+        """Claim for ever, from the start on: what another server left is known before an engine is
+        ready.
+        """
+        self.kick()
         while True:
             await self._kick.wait()
             self._kick.clear()
-            while not self.closed and self._facts is not None and self._room():
+            while not self.closed and self._room():
                 limit = min(CLAIM_GROUP, self._max_jobs - len(self._table.jobs))
                 try:
                     records = await self._store.call(lambda pool, limit: pool.claim(self._epoch, limit), limit)
@@ -116,22 +119,25 @@ class Claims:
         self._table.forget_handles()
 
     async def _tell(self, jobs: Iterable[LiveJob]) -> None:
-        events = [event for live in jobs if (event := self._submitted(live)) is not None]
+        events = [event for live in jobs if not self._over(live) and (event := self._submitted(live)) is not None]
         if events and self._send is not None:
             await self._send(events)
 
+    def _over(self, live: LiveJob) -> bool:
+        """Whether the job needs no engine any more. It is ended here, engine or not."""
+        deadline = live.record.job.deadline_unix_ns
+        if live.cancel_asked:
+            self._journal.end(live, FinishReason.CANCELLED)
+        elif deadline is not None and deadline <= unix_ns():
+            self._journal.end(live, FinishReason.EXPIRED)
+        return live.ending
+
     def _submitted(self, live: LiveJob) -> Submitted | None:
-        """The event for a job that may run; a job that may not is ended here."""
-        if live.ending or live.parked or self._facts is None or self._send is None:
+        """The event for a job that may run; one that this engine has no room for is ended here."""
+        if live.parked or self._facts is None or self._send is None:
             return None
         job = live.record.job
         now_unix = unix_ns()
-        if live.cancel_asked:
-            self._journal.end(live, FinishReason.CANCELLED)
-            return None
-        if job.deadline_unix_ns is not None and job.deadline_unix_ns <= now_unix:
-            self._journal.end(live, FinishReason.EXPIRED)
-            return None
         wanted = len(job.prompt) + (job.asked.sampling.max_new_tokens or 0)
         if wanted > self._facts.job_tokens:
             said = f"The job needs {wanted} tokens of KV and this server now has room for {self._facts.job_tokens}."
@@ -177,10 +183,10 @@ class Claims:
     async def cancel(self, live: LiveJob) -> None:
         """A live job shall end, whether or not there is an engine to tell."""
         live.cancel_asked = True
-        if live.handle is not None and self._send is not None:
-            await self._send([CancelRequested(live.handle)])
-        elif live.handle is None:
+        if live.handle is None or live.parked:  # no engine has it, or the one that had it was told to drop it
             self._journal.end(live, FinishReason.CANCELLED)
+        elif self._send is not None:
+            await self._send([CancelRequested(live.handle)])
 
     async def park_unstarted(self) -> None:
         """Take back from the engine what has not started: it stays in the pool for the next server."""

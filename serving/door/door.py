@@ -1,6 +1,6 @@
 """The door process: what it starts, what it waits for, how it ends.
 
-Owns the life of one server: listeners, background tasks, health, the sweep, the drain. It decides
+Owns the life of one server: listeners, background tasks, health, the drain. It decides
 nothing about a job. `serving/command.py` runs it with the parts that wiring made.
 """
 
@@ -16,10 +16,10 @@ from typing import Protocol
 
 from grpc.aio import Server
 
-from ...core.clock import unix_ns
-from ...core.errors import InternalError, SkipjoinError, StoreUnavailable
+from ...core.errors import InternalError, SkipjoinError
 from ..facts import EngineFacts
 from ..grpc.health import Health
+from .deadlines import Deadlines
 from .following import Following
 from .jobs import Jobs
 from .orphans import LOOK_S as ORPHANS_LOOK_S
@@ -54,8 +54,7 @@ class Door:
     health: Health
     sides: list[SideDoor]
     followings: list[Following]
-    sweep_s: float
-    retention_s: float
+    deadlines: Deadlines
     drain_s: float
     on_ready: Callable[[EngineFacts], None]
     addresses: Callable[[], list[str]]
@@ -83,7 +82,8 @@ class Door:
             asyncio.create_task(self.jobs.journal.run(), name="journal"),
             asyncio.create_task(self.jobs.claims.run(), name="claims"),
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
-            asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(self.deadlines.sweep.run(), name="sweep"),
+            asyncio.create_task(self.deadlines.run(), name="deadlines"),
             asyncio.create_task(self._reap_orphans(), name="reaping"),
         ]
         chat = asyncio.create_task(self._try_chat(), name="chat")
@@ -209,24 +209,6 @@ class Door:
     def _well(self, well: bool) -> None:
         """The store, or the engine's health, is as it says now."""
         self.health.say(serving=self.serving)
-
-    async def _sweep(self) -> None:
-        """Expire, forget, count anew."""
-        while True:
-            await asyncio.sleep(self.sweep_s)
-            try:
-                keep_ns = int(self.retention_s * 1e9)
-                # A call touches a bounded number, so that commits get in between.
-                while await self.jobs.store.call(lambda pool, keep: pool.sweep(unix_ns(), keep), keep_ns):
-                    pass
-                unfinished = await self.jobs.store.scan(lambda reader: reader.unfinished())
-            except StoreUnavailable:
-                pass  # The store says so itself.
-            except SkipjoinError as error:
-                log.warning("the sweep failed and will be tried again: %s", error)
-            else:
-                self.jobs.backlog.set_right(unfinished)
-                self.jobs.claims.kick()
 
     async def _reap_orphans(self) -> None:
         orphans = Orphans()

@@ -17,11 +17,11 @@ from ...core.job import JobState
 from ...core.pool import JobQuery, JobRecord, NewJob, view_of
 from ...core.view import MAX_REASON, Chunk, JobEvent, JobList, JobSpec, JobView
 from ..facts import EngineFacts
-from .backlog import Backlog
 from .claims import Claims
 from .intake import Intake, check_job_id
 from .journal import Journal
 from .live import LiveTable
+from .open_jobs import OpenJobs
 from .store import Store
 from .streams import Streams
 from .turns import Turns, in_turns
@@ -38,7 +38,7 @@ class Jobs:
     store: Store
     table: LiveTable
     intake: Intake
-    backlog: Backlog
+    open_jobs: OpenJobs
     claims: Claims
     journal: Journal
     streams: Streams
@@ -65,18 +65,19 @@ class Jobs:
 
         It must not be cancelled halfway, see `Following`. Raises Conflict, Overloaded, Unavailable.
         """
-        tenant = job.tenant
         try:
-            self._admit(tenant)
+            self._admit(job)
         except SkipjoinError as refusal:
             return view_of(await self._first_of(job, refusal))
         try:
             record = await self.store.submit(job)
         except Exception:
-            self.backlog.took_back(tenant)
+            self.open_jobs.not_stored(job)
             raise
-        if record.job.job_id != job.job_id:
-            self.backlog.took_back(tenant)
+        if record.job.job_id == job.job_id:
+            self.open_jobs.stored(job)
+        else:
+            self.open_jobs.not_stored(job)
         if record.state is JobState.ACCEPTED:
             self.claims.kick()  # the first job of this request_id may have been stored without its answer, too
         await self.turns.take_answer()  # one commit stores hundreds
@@ -96,12 +97,12 @@ class Jobs:
             raise refusal
         return first
 
-    def _admit(self, tenant: TenantId) -> None:
-        """Count one job in. Raises Unavailable, Overloaded."""
+    def _admit(self, job: NewJob) -> None:
+        """Give the job a place. Raises Unavailable, Overloaded."""
         if self.claims.closed:
             raise Unavailable("The server is going down.")
         self.journal.check_writable()
-        self.backlog.admit(tenant)
+        self.open_jobs.admit(job)
 
     def follow(
         self, job_id: str, tenant: TenantId | None, offset: int = 0, *, with_events: bool = False
@@ -137,15 +138,11 @@ class Jobs:
             raise InvalidInput("reason is too long.", field="reason", limit=f"at most {MAX_REASON} characters")
         checked = check_job_id(job_id)
         await self.streams.record(checked, tenant)
-        # Of several cancels of one job only the one that ends it gives its place back: looked at
-        # and ended in one call.
-        ended, record = await self.store.call(
-            lambda pool: (not pool.get(checked).state.final, pool.cancel(checked, reason))
-        )
+        record = await self.store.call(lambda pool: pool.cancel(checked, reason))
         live = self.table.jobs.get(checked)
         if live is not None:
             await self.claims.cancel(live)
-        elif record.state.final and ended:
-            self.backlog.ended(record.job.tenant)
-            self.table.tell(checked)
+        elif record.state.final:
+            self.open_jobs.ended(checked)
+            self.streams.tell(checked)
         return view_of(record)

@@ -8,14 +8,24 @@ records are observers. The supervisor feeds it and waits for room, which is how 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...core.clock import Clock, MonotonicClock, unix_ns
-from ...core.effects import Finished, LevelChanged, Preempted, Recomputed, Resumed, Started, TurnEffects
+from ...core.effects import (
+    Finished,
+    LevelChanged,
+    Preempted,
+    Recomputed,
+    Resumed,
+    Started,
+    TokensEmitted,
+    TurnEffects,
+)
 from ...core.errors import InvariantViolation, StoreUnavailable, Unavailable
+from ...core.ids import JobId
 from ...core.job import FinishReason
 from ...core.outcome import TokenLogprobs
 from ...core.pool import LogBatch, LogEnd, LogEntry
@@ -27,6 +37,7 @@ _JOB_BYTES = 64
 
 Observer = Callable[[TurnEffects], None]
 EndObserver = Callable[[LiveJob, LogEnd], None]
+NewsObserver = Callable[[JobId, Sequence[JobEvent]], None]
 CommitObserver = Callable[[int], None]
 """Hears how many nanoseconds a commit took."""
 
@@ -73,6 +84,7 @@ class Journal:
         self._settled.set()
         self.observers: list[Observer] = []
         self.end_observers: list[EndObserver] = []
+        self.news_observers: list[NewsObserver] = []
         self.commit_observers: list[CommitObserver] = []
         self.lost: Exception | None = None
 
@@ -83,7 +95,9 @@ class Journal:
         the log.
         """
         tails: dict[LiveJob, _Tail] = {}
-        size = _JOB_BYTES + self._take_tokens(turn, tails)
+        size = _JOB_BYTES
+        if turn.tokens is not None:
+            size += self._take_tokens(turn.tokens, tails)
         for effect in turn.effects:
             if isinstance(effect, (Started, Preempted, Resumed, LevelChanged, Recomputed, Finished)):
                 live = self._table.by_handle.get(effect.handle)
@@ -97,10 +111,7 @@ class Journal:
                     tail.events.append(_event(effect))
         self._queue(tails, turn, size + _JOB_BYTES * len(tails))
 
-    def _take_tokens(self, turn: TurnEffects, tails: dict[LiveJob, _Tail]) -> int:
-        if turn.tokens is None:
-            return 0
-        columns = turn.tokens
+    def _take_tokens(self, columns: TokensEmitted, tails: dict[LiveJob, _Tail]) -> int:
         logprobs = columns.logprobs
         rows = zip(columns.handles.tolist(), columns.positions.tolist(), columns.tokens.tolist(), strict=True)
         for row, (handle, position, token) in enumerate(rows):
@@ -226,7 +237,8 @@ class Journal:
                 self._table.remove(live)
                 for observer in self.end_observers:
                     observer(live, tail.end)
-            self._table.tell(live.job_id, tail.events)
+            for tell in self.news_observers:
+                tell(live.job_id, tail.events)
 
 
 def _event(effect: Started | Preempted | Resumed | LevelChanged | Recomputed) -> JobEvent:

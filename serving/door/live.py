@@ -1,16 +1,13 @@
 """The jobs that this door owns and has not seen end.
 
 Owns `LiveJob` (its log in memory, its standing with the engine) and `LiveTable`, by job id and by
-the engine's handle, with those who watch. It neither stores nor schedules; journal, claims, streams
-and supervisor share it on one event loop.
+the engine's handle. It neither stores nor schedules; journal, claims, streams and supervisor share
+it on one event loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 from array import array
-from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,9 +15,6 @@ import numpy as np
 from ...core.ids import Handle, JobId
 from ...core.plan import Int32s
 from ...core.pool import JobRecord
-from ...core.view import JobEvent
-
-MAX_EVENTS = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -68,30 +62,12 @@ class LiveJob:
         return np.array(self.tokens, dtype=np.int32)
 
 
-class Watch:
-    """Somebody waiting for news of one job: a flag, and the job's last events if asked for."""
-
-    def __init__(self, with_events: bool) -> None:
-        self.news = asyncio.Event()
-        self.events: deque[JobEvent] | None = deque(maxlen=MAX_EVENTS) if with_events else None
-
-    async def wait(self, timeout_s: float) -> None:
-        """Until news came since the last call, or the time has passed."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.news.wait()
-        except TimeoutError:
-            pass
-        self.news.clear()
-
-
 @dataclass(slots=True)
 class LiveTable:
     """All live jobs. Insertion order is claim order."""
 
     jobs: dict[JobId, LiveJob] = field(default_factory=dict)
     by_handle: dict[int, LiveJob] = field(default_factory=dict)
-    watches: dict[JobId, set[Watch]] = field(default_factory=dict)
     next_handle: int = 1
 
     def add(self, live: LiveJob) -> None:
@@ -120,33 +96,3 @@ class LiveTable:
         if live.handle is not None:
             self.by_handle.pop(live.handle, None)
             live.handle = None
-
-    def watch(self, job_id: JobId, *, with_events: bool = False) -> Watch:
-        """Be told about a job, live or not yet; end with `unwatch`."""
-        watch = Watch(with_events)
-        self.watches.setdefault(job_id, set()).add(watch)
-        return watch
-
-    def unwatch(self, job_id: JobId, watch: Watch) -> None:
-        """End a watch."""
-        watching = self.watches.get(job_id)
-        if watching is not None:
-            watching.discard(watch)
-            if not watching:
-                del self.watches[job_id]
-
-    def tell(self, job_id: JobId, events: Iterable[JobEvent] = ()) -> None:
-        """There is news of the job."""
-        watching = self.watches.get(job_id)
-        if not watching:
-            return
-        for watch in watching:
-            if watch.events is not None:
-                watch.events.extend(events)
-            watch.news.set()
-
-    def tell_all(self) -> None:
-        """Wake everybody: the door is closing."""
-        for watching in self.watches.values():
-            for watch in watching:
-                watch.news.set()

@@ -7,7 +7,7 @@ calls, `payloads.py` bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from ...core.ids import TenantId
 
@@ -45,13 +45,6 @@ class Shares:
     def give_back(self, tenant: TenantId, amount: int = 1) -> None:
         """Count out."""
         self._set(tenant, max(0, self._held.get(tenant, 0) - amount))
-
-    def set_right(self, held: Mapping[TenantId, int]) -> None:
-        """What is held was counted anew."""
-        self._held.clear()
-        self._common_held = self.total = 0
-        for tenant, amount in held.items():
-            self._set(tenant, amount)
 
     def largest(self, tenant: TenantId) -> int:
         """What this tenant could hold at most, were it alone."""

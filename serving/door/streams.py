@@ -1,14 +1,16 @@
 """What a follower of a job sees, from any offset on.
 
-Owns the way from the token log to `Chunk`s. A follower pulls: it has no queue that could grow, and
-one that reads slowly gets all it missed in one chunk, from the log. It never speaks to the engine;
-live jobs are read from the live table, others from the pool.
+Owns the way from the token log to `Chunk`s, and who is told of news of a job. A follower pulls: it
+has no queue that could grow, and one that reads slowly gets all it missed in one chunk, from the
+log. It never speaks to the engine; live jobs are read from the live table, others from the pool.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 
 from ...core.errors import NotFound, Unavailable
@@ -18,12 +20,13 @@ from ...core.pool import JobRecord, check_offset, finish_of
 from ...core.sampling import SamplingParams
 from ...core.text import TextAssembler
 from ...core.view import Chunk, Finish, JobEvent
-from .live import LiveTable, Watch
+from .live import LiveTable
 from .store import Store
 from .text import Tokenizer
 from .turns import Turns
 
 MAX_CHUNK_TOKENS = 4096
+MAX_EVENTS = 256
 TOKENS_A_TURN = 256
 _LOOK_AGAIN_S = 5.0
 
@@ -37,6 +40,23 @@ class _News:
     finish: Finish | None
 
 
+class _Watch:
+    """One who waits for news of a job: a flag, and the job's last events if asked for."""
+
+    def __init__(self, with_events: bool) -> None:
+        self.news = asyncio.Event()
+        self.events: deque[JobEvent] | None = deque(maxlen=MAX_EVENTS) if with_events else None
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until news came since the last call, or the time has passed."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.news.wait()
+        except TimeoutError:
+            pass
+        self.news.clear()
+
+
 class Streams:
     """Followers of jobs."""
 
@@ -45,6 +65,7 @@ class Streams:
         self._table = table
         self._tokenizer = tokenizer
         self._turns = Turns() if turns is None else turns
+        self._watches: dict[JobId, set[_Watch]] = {}
         self.open = 0
         self.closed = False
 
@@ -56,7 +77,8 @@ class Streams:
         `tenant` None is the operator. Raises NotFound, OffsetOutOfRange, and Unavailable when the
         server goes: come back with the offset reached.
         """
-        watch = self._table.watch(job_id, with_events=with_events)
+        watch = _Watch(with_events)
+        self._watches.setdefault(job_id, set()).add(watch)
         self.open += 1
         try:
             record = await self.record(job_id, tenant)
@@ -83,7 +105,7 @@ class Streams:
                 await watch.wait(_LOOK_AGAIN_S)
         finally:
             self.open -= 1
-            self._table.unwatch(job_id, watch)
+            self._forget(job_id, watch)
 
     async def record(self, job_id: JobId, tenant: TenantId | None) -> JobRecord:
         """The stored job, if it is this tenant's. Raises NotFound."""
@@ -120,10 +142,24 @@ class Streams:
             added.append(text.push(tokens[at : at + TOKENS_A_TURN]))
         return "".join(added)
 
+    def _forget(self, job_id: JobId, watch: _Watch) -> None:
+        watching = self._watches[job_id]
+        watching.discard(watch)
+        if not watching:
+            del self._watches[job_id]
+
+    def tell(self, job_id: JobId, events: Iterable[JobEvent] = ()) -> None:
+        """There is news of the job: tokens in its log, its end, or events that are not kept."""
+        for watch in self._watches.get(job_id, ()):
+            if watch.events is not None:
+                watch.events.extend(events)
+            watch.news.set()
+
     def close(self) -> None:
         """End every stream with Unavailable after what is there."""
         self.closed = True
-        self._table.tell_all()
+        for job_id in self._watches:
+            self.tell(job_id)
 
 
 def assembler(tokenizer: Tokenizer, sampling: SamplingParams) -> TextAssembler:
@@ -134,7 +170,7 @@ def assembler(tokenizer: Tokenizer, sampling: SamplingParams) -> TextAssembler:
     return TextAssembler(tokenizer.token_bytes, stops=sampling.stop, hidden=hidden)
 
 
-def _taken(watch: Watch) -> list[JobEvent]:
+def _taken(watch: _Watch) -> list[JobEvent]:
     if not watch.events:
         return []
     events = list(watch.events)

@@ -164,7 +164,8 @@ def command_lines(text: str) -> Iterator[list[str]]:
         yield words[1:]
 
 
-def _words_below(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser] | None:
+def words_below(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser] | None:
+    """The parsers of its sub-commands, by name."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
@@ -179,7 +180,7 @@ def check_command(words: list[str], parsers: Parsers) -> list[str]:
     if words[0] not in parsers:
         return [f"{shown}: there is no command {words[0]}"]
     parser, rest = parsers[words[0]], words[1:]
-    below = _words_below(parser)
+    below = words_below(parser)
     if below is not None and rest and not rest[0].startswith("-"):
         asked = rest[0].split("|")
         offences = [f"{shown}: there is no {word} below {words[0]}" for word in asked if word not in below]
@@ -197,7 +198,7 @@ def all_flags(parsers: Parsers) -> set[str]:
     """Every long flag of every command."""
     found = set(TOP_FLAGS)
     for parser in parsers.values():
-        for one in (parser, *(_words_below(parser) or {}).values()):
+        for one in (parser, *(words_below(parser) or {}).values()):
             found.update(flag for flag in one._option_string_actions if flag.startswith("--"))
     return found
 

@@ -54,9 +54,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
         "profiler.measure",
         "bench.device",
         "bench.machine",
-        "bench.peers.continuous_batching_runner",
-        "bench.peers.transformers_runner",
-        "bench.peers.vllm_runner",
+        "bench.peers.runners",
     ),
     "triton": ("kernels.compiled",),
     "safetensors": ("model",),
@@ -79,6 +77,8 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
         "*.scenario",
         "*.scenarios",
         "bench.scenario_file",
+        "bench.matrix.store",
+        "bench.studies.reading",
     ),
     "pydantic_core": ("serving.http.openai.rules",),
     "pydantic_settings": ("*.settings",),
@@ -98,7 +98,18 @@ NOT_IN: dict[str, tuple[str, ...]] = {"numpy": ("client",), "torch": ("model.tex
 STANDARD_PLACES: dict[str, tuple[str, ...]] = {"time": ("core.clock",)}
 """Modules of the standard library that have one home."""
 
-PRINTERS = ("cli", "*.command", "*.render", "*.run", "bench.device.against", "bench.device.pool", "workload.fit")
+PRINTERS = (
+    "cli",
+    "*.command",
+    "*.render",
+    "*.run",
+    "bench.device.against",
+    "bench.device.pool",
+    "bench.peers.install",
+    "bench.studies.fidelity",
+    "bench.studies.published",
+    "workload.fit",
+)
 """Where something is rendered for a person."""
 
 UNSAFE_IMPORTS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -7,6 +7,7 @@ planted texts that break exactly one rule.
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
         if command.exists:
             made[command.name] = argparse.ArgumentParser(prog=command.name)
             command.load().configure(made[command.name])
+            for below in (rules.words_below(made[command.name]) or {}).values():
+                with suppress(SystemExit):
+                    below.parse_known_args([])  # the flags of some are added when they are chosen
     assert "serve" in made
     return made
 

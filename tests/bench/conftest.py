@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # measured, beside this file
 
 from measured import SERVED, Said
 
-from skipjoin.bench.load.server import OwnServer
+from skipjoin.bench.load.process import OwnServer
 from skipjoin.cost.profiles import load_profile
 from skipjoin.cost.schema import render_profile
 

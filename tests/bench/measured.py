@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skipjoin.bench.load.target import Answered, Asked
+from skipjoin.bench.load.loops import Answered, Asked
 from skipjoin.bench.progress import Bar
 from skipjoin.core.clock import Clock, ManualClock
 from skipjoin.workload.requests import Workload

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skipjoin.bench.load.server import OwnServer
+from skipjoin.bench.load.process import OwnServer
 from skipjoin.cli import main
 
 TURN = ("turn", "--only", "turn", "--batch", "8", "--live", "40", "--queued", "3000", "--turns", "20")

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from skipjoin.bench.device.step.cases import engine_iterations, loop_of
 from skipjoin.bench.device.step.deck import Deck, decode_steps
-from skipjoin.bench.device.step.idle import engine_iterations, loop_of
-from skipjoin.bench.device.step.marked import times_of
 from skipjoin.bench.device.step.scenario import load_steps
-from skipjoin.bench.device.step.stage import staged
+from skipjoin.bench.device.step.stage import Times, staged
 from skipjoin.cli import main
 from skipjoin.core.clock import MonotonicClock
 
@@ -28,7 +27,7 @@ SLEEP_CYCLES = 40_000_000  # some hundredths of a second
 
 def test_marks_are_set_by_the_device_and_not_by_the_host():
     clock = MonotonicClock()
-    times = times_of(DEVICE, clock)
+    times = Times(DEVICE, clock)
     times.mark()
     torch.cuda._sleep(1)  # loads what sleeps
     times.wait()

@@ -21,7 +21,7 @@ from skipjoin.core.ids import TenantId
 from skipjoin.core.job import FinishReason, JobState
 from skipjoin.core.jobpool import JobPool
 from skipjoin.core.outcome import TokenLogprobs
-from skipjoin.core.pool import JobQuery, JobRecord, LogBatch, LogEntry, NewJob, view_of
+from skipjoin.core.pool import JobQuery, JobRecord, LogBatch, LogEntry, NewJob, OpenJob, Swept, view_of
 
 RED = TenantId("red")
 
@@ -272,17 +272,17 @@ def test_crashes_are_counted_for_claimed_jobs(pool: JobPool) -> None:
 def test_the_sweep_expires_and_forgets(pool: JobPool) -> None:
     epoch = pool.open_epoch("a")
     pool.submit([new_job(1, deadline_unix_ns=NOW), new_job(2, deadline_unix_ns=NOW + 2), new_job(3, request_id="r")])
-    assert pool.sweep(NOW - 1, 100) == 0
-    assert pool.sweep(NOW, 100) == 1
+    assert pool.sweep(NOW - 1, 100) == Swept()
+    assert pool.sweep(NOW, 100) == Swept((job_id(1),))
     assert (pool.get(job_id(1)).state, pool.get(job_id(1)).finished_unix_ns) == (JobState.EXPIRED, NOW)
     assert [r.job.job_id for r in pool.claim(epoch, 9)] == [job_id(2), job_id(3)]
     logged(pool, epoch, 3, [600, 5])
     pool.commit(epoch, LogBatch(ends=(end(3, finished_unix_ns=NOW + 1),)))
-    assert pool.sweep(NOW + 100, 100) == 0
-    assert pool.sweep(NOW + 101, 100) == 1  # job 1; the claimed job 2 is the engine's to expire
+    assert pool.sweep(NOW + 100, 100) == Swept()
+    assert pool.sweep(NOW + 101, 100) == Swept(forgotten=1)  # job 1; the claimed job 2 is the engine's to expire
     with pytest.raises(NotFound):
         pool.get(job_id(1))
-    assert pool.sweep(NOW + 102, 100) == 1
+    assert pool.sweep(NOW + 102, 100) == Swept(forgotten=1)
     with pytest.raises(NotFound):
         pool.tokens(job_id(3), 0)
     assert submit_one(pool, new_job(4, request_id="r", body="another")).job.job_id == job_id(4)
@@ -298,14 +298,18 @@ def test_depth_counts_by_state(pool: JobPool) -> None:
     assert (depth.accepted, depth.claimed, depth.final) == (3, 2, 1)
 
 
-def test_unfinished_jobs_are_counted_by_tenant(pool: JobPool) -> None:
-    assert pool.unfinished() == {}
+def test_unfinished_jobs_have_their_tenant_and_their_deadline(pool: JobPool) -> None:
+    assert pool.unfinished() == []
     epoch = pool.open_epoch("a")
-    pool.submit([*(new_job(n) for n in range(4)), *(replace(new_job(n), tenant=TenantId("other")) for n in (4, 5, 6))])
+    others = [replace(new_job(n, deadline_unix_ns=NOW + n), tenant=TenantId("other")) for n in (4, 5, 6)]
+    pool.submit([*(new_job(n) for n in range(4)), *others])
     pool.claim(epoch, 3)
     pool.commit(epoch, LogBatch(ends=(end(0),)))
     pool.cancel(new_job(6).job_id, "")
-    assert pool.unfinished() == {new_job(0).tenant: 3, TenantId("other"): 2}
+    mine = [OpenJob(job_id(n), new_job(0).tenant, None) for n in (1, 2, 3)]
+    assert sorted(pool.unfinished()) == sorted(
+        [*mine, *(OpenJob(job_id(n), TenantId("other"), NOW + n) for n in (4, 5))]
+    )
 
 
 def _listed(pool: JobPool, query: JobQuery) -> list[list[str]]:

@@ -164,7 +164,7 @@ def test_a_job_whose_row_changed_by_itself_is_not_given_out(resting: Path, copy:
     assert pool.claim(epoch, 99) == []
     with pytest.raises(DataLoss):
         pool.get(job_id(12))
-    while pool.sweep(2**62, 0):
+    while pool.sweep(2**62, 0).touched:
         pass
     pool.close()
     again = SqliteJobPool(copy)

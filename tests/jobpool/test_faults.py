@@ -386,11 +386,11 @@ def test_a_sweep_goes_on_where_it_stopped(path: Path, monkeypatch: pytest.Monkey
     pool = SqliteJobPool(path)
     pool.submit([new_job(n, deadline_unix_ns=NOW) for n in range(20)])
     touched = []
-    while more := pool.sweep(NOW, 100):
+    while more := pool.sweep(NOW, 100).touched:
         touched.append(more)
     assert touched == [7, 7, 6]
     assert (pool.depth().accepted, pool.depth().final) == (0, 20)
-    while pool.sweep(NOW + 101, 100):
+    while pool.sweep(NOW + 101, 100).touched:
         pass
     assert pool.depth().final == 0
     pool.close()

@@ -173,7 +173,9 @@ class PoolMachine(RuleBasedStateMachine):
             for j in self.jobs.values()
             if j.state is JobState.ACCEPTED and j.deadline is not None and j.deadline <= self.now
         ]
-        assert self.pool.sweep(self.now, KEEP) == len(forgotten) + len(expired)
+        swept = self.pool.sweep(self.now, KEEP)
+        assert sorted(swept.expired) == sorted(job_id(job.number) for job in expired)
+        assert swept.forgotten == len(forgotten)
         for job in expired:
             job.state, job.ends, job.finished = JobState.EXPIRED, FinishReason.EXPIRED, self.now
         for number in forgotten:

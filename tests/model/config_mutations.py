@@ -11,42 +11,8 @@ import json
 
 import torch
 import transformers
+from transformers_models import SHAPES
 
-VOCABULARY, LAYERS, WINDOW, CONTEXT = 61, 2, 7, 64
-_SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": CONTEXT,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-_GEMMA = _SHAPE | {"head_dim": 8, "sliding_window": WINDOW, "query_pre_attn_scalar": 9}
-SHAPES = {
-    "llama": ("Llama", _SHAPE),
-    "mistral": ("Mistral", _SHAPE | {"sliding_window": WINDOW}),
-    "qwen2": ("Qwen2", _SHAPE | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
-    "qwen3": ("Qwen3", _SHAPE | {"head_dim": 8}),
-    "phi3": ("Phi3", _SHAPE | {"sliding_window": WINDOW, "original_max_position_embeddings": CONTEXT}),
-    "gemma": ("Gemma", _SHAPE | {"head_dim": 8}),
-    "gemma2": ("Gemma2", _GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 8.0}),
-    "gemma3": ("Gemma3Text", _GEMMA | {"layer_types": ["sliding_attention", "full_attention"]}),
-    "gpt2": (
-        "GPT2",
-        {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": CONTEXT, "n_inner": 128}
-        | {"initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": 2},
-    ),
-    "opt": (
-        "OPT",
-        {"vocab_size": VOCABULARY, "hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": LAYERS}
-        | {"num_attention_heads": 4, "max_position_embeddings": CONTEXT, "init_std": 0.3},
-    ),
-}
 _YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 100.0}
 _LONG = {"rope_type": "longrope", "short_factor": [1.0, 1.5, 2.0, 3.0], "long_factor": [2.0, 3.0, 5.0, 9.0]}
 _LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}

@@ -9,8 +9,9 @@ import random
 
 import pytest
 import torch
-from config_mutations import CONTEXT, SHAPES, config_class
+from config_mutations import config_class
 from folder_answers import REFUSALS
+from transformers_models import CONTEXT, SHAPES
 
 from skipjoin.core.errors import InvalidModel
 from skipjoin.model.config import config_of

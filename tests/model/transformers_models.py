@@ -29,7 +29,7 @@ _COMMON = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-_LOUD = _COMMON | {"initializer_range": 0.4}  # beside an embedding that is the head as well
+_LOUD = _COMMON | {"initializer_range": 0.4}  # beside an embedding that is the head as well, or norms behind halves
 _GPT2 = {
     "vocab_size": VOCABULARY,
     "n_embd": 64,
@@ -133,6 +133,7 @@ FAMILIES = {
             },
         },
     ),
+    "olmo2": Family("Olmo2", "Olmo2ForCausalLM", _LOUD | {"attention_bias": True}),
     "gpt2": Family("GPT2", "GPT2LMHeadModel", _GPT2),
     "gpt2 scaled by layer": Family(
         "GPT2",
@@ -147,6 +148,54 @@ FAMILIES = {
     ),
     "opt without biases": Family("OPT", "OPTForCausalLM", _OPT | {"enable_bias": False}),
 }
+
+
+SWEPT_VOCABULARY, LAYERS, WINDOW, CONTEXT = 61, 2, 7, 64
+_SHAPE = {
+    "vocab_size": SWEPT_VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_GEMMA = _SHAPE | {"head_dim": 8, "sliding_window": WINDOW, "query_pre_attn_scalar": 9}
+SHAPES = {
+    "llama": ("Llama", _SHAPE),
+    "mistral": ("Mistral", _SHAPE | {"sliding_window": WINDOW}),
+    "qwen2": ("Qwen2", _SHAPE | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
+    "qwen3": ("Qwen3", _SHAPE | {"head_dim": 8}),
+    "phi3": ("Phi3", _SHAPE | {"sliding_window": WINDOW, "original_max_position_embeddings": CONTEXT}),
+    "gemma": ("Gemma", _SHAPE | {"head_dim": 8}),
+    "gemma2": ("Gemma2", _GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 8.0}),
+    "gemma3": ("Gemma3Text", _GEMMA | {"layer_types": ["sliding_attention", "full_attention"]}),
+    "olmo2": ("Olmo2", _SHAPE),
+    "gpt2": (
+        "GPT2",
+        {
+            "vocab_size": SWEPT_VOCABULARY,
+            "n_embd": 32,
+            "n_layer": LAYERS,
+            "n_head": 4,
+            "n_positions": CONTEXT,
+            "n_inner": 128,
+        }
+        | {"initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": 2},
+    ),
+    "opt": (
+        "OPT",
+        {"vocab_size": SWEPT_VOCABULARY, "hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": LAYERS}
+        | {"num_attention_heads": 4, "max_position_embeddings": CONTEXT, "init_std": 0.3},
+    ),
+}
+"""Model type -> name before `Config`, and fields: still smaller ones, for sweeps over every field of a
+config.json (`config_mutations`).
+"""
 
 
 def make(name):

@@ -16,7 +16,7 @@ RED, BLUE = TenantId("red"), TenantId("blue")
 def test_a_full_queue_refuses_and_takes_again_after_an_end() -> None:
     refused: list[bool] = []
     backlog = Backlog(Shares(2), ManualClock(), lambda: refused.append(True))
-    backlog.set_right({DEFAULT_TENANT: 1})
+    backlog.found(DEFAULT_TENANT)
     backlog.admit(DEFAULT_TENANT)
     with pytest.raises(Overloaded) as full:
         backlog.admit(DEFAULT_TENANT)
@@ -47,7 +47,8 @@ def test_the_hint_shrinks_as_jobs_end_faster() -> None:
     for gap_ns in (10**9, 10**7):
         clock = ManualClock()
         backlog = Backlog(Shares(1000), clock)
-        backlog.set_right({DEFAULT_TENANT: 1000})
+        for _ in range(1000):
+            backlog.found(DEFAULT_TENANT)
         for _ in range(200):
             clock.advance(gap_ns)
             backlog.ended(DEFAULT_TENANT)

@@ -22,17 +22,21 @@ from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import DEFAULT_TENANT, Handle, Level
 from skipjoin.core.job import FinishReason, JobAccount, JobState
 from skipjoin.core.sampling import SamplingParams
-from skipjoin.core.view import JobSpec, JobView
+from skipjoin.core.view import Chunk, JobSpec, JobView
 from skipjoin.jobpool.memory import MemoryJobPool
+from skipjoin.serving.door import streams as streams_module
 from skipjoin.serving.door.backlog import Backlog
 from skipjoin.serving.door.claims import Claims
+from skipjoin.serving.door.deadlines import Deadlines
 from skipjoin.serving.door.intake import Intake
 from skipjoin.serving.door.jobs import Jobs
 from skipjoin.serving.door.journal import Journal
 from skipjoin.serving.door.live import LiveTable
+from skipjoin.serving.door.open_jobs import OpenJobs
 from skipjoin.serving.door.shares import Shares
 from skipjoin.serving.door.store import Store
 from skipjoin.serving.door.streams import Streams
+from skipjoin.serving.door.sweep import Sweep
 from skipjoin.serving.door.text import ByteTokenizer
 from skipjoin.serving.facts import EngineFacts, EngineWords
 
@@ -57,7 +61,7 @@ class Rig:
         await self.jobs.claims.engine_started(FACTS, self.send)
 
     async def accepted(self, timeout_ns: int | None = None) -> JobView:
-        """A job that no engine was told of: none was there yet."""
+        """A job that is stored."""
         spec = JobSpec(text="hello", timeout_ns=timeout_ns)
         return await self.jobs.keep(await self.jobs.prepared(spec, DEFAULT_TENANT))
 
@@ -80,6 +84,9 @@ class Rig:
         await self.jobs.journal.flush()
         return await self.jobs.get(job.job_id, None)
 
+    async def ended(self, job: JobView) -> None:
+        await self.until(lambda: job.job_id not in self.jobs.open_jobs)
+
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
             while not holds():  # noqa: ASYNC110 - what is waited for is plain state
@@ -87,17 +94,22 @@ class Rig:
 
 
 @asynccontextmanager
-async def _door(pool: MemoryJobPool) -> AsyncIterator[Rig]:
+async def _door(pool: MemoryJobPool, max_jobs: int = 8) -> AsyncIterator[Rig]:
     clock, table, tokenizer = MonotonicClock(), LiveTable(), ByteTokenizer()
     store = await Store.open(lambda: pool)
     epoch = await store.call(lambda pool: pool.open_epoch("test"))
     journal = Journal(store, table, epoch, 1 << 20)
-    bounds = {"max_jobs": 8, "held_prompt_bytes": 1 << 20, "prompts_ahead_bytes": 1 << 20}
+    bounds = {"max_jobs": max_jobs, "held_prompt_bytes": 1 << 20, "prompts_ahead_bytes": 1 << 20}
     claims = Claims(store, table, journal, clock, epoch, **bounds)
     intake = Intake(tokenizer, SamplingParams(), default_max_new_tokens=8, job_cap_s=60)
-    backlog, streams = Backlog(Shares(100), clock), Streams(store, table, tokenizer)
-    rig = Rig(Jobs(store, table, intake, backlog, claims, journal, streams, lambda: FACTS))
-    tasks = [asyncio.create_task(journal.run()), asyncio.create_task(claims.run())]
+    open_jobs, streams = OpenJobs(Backlog(Shares(100), clock)), Streams(store, table, tokenizer)
+    journal.news_observers.append(streams.tell)
+    for one in await store.scan(lambda reader: reader.unfinished()):
+        open_jobs.found(one)
+    journal.end_observers.append(lambda live, end: open_jobs.ended(live.job_id))
+    rig = Rig(Jobs(store, table, intake, open_jobs, claims, journal, streams, lambda: FACTS))
+    deadlines = Deadlines(open_jobs, table, journal, Sweep(store, streams, open_jobs, claims, 3600, 3600))
+    tasks = [asyncio.create_task(part.run()) for part in (journal, claims, deadlines)]
     try:
         yield rig
     finally:
@@ -107,9 +119,9 @@ async def _door(pool: MemoryJobPool) -> AsyncIterator[Rig]:
         await store.close()
 
 
-def _play(test: Callable[[Rig], Awaitable[None]]) -> None:
+def _play(test: Callable[[Rig], Awaitable[None]], *, max_jobs: int = 8) -> None:
     async def main() -> None:
-        async with _door(MemoryJobPool()) as rig:
+        async with _door(MemoryJobPool(), max_jobs) as rig:
             await test(rig)
 
     asyncio.run(main())
@@ -121,7 +133,7 @@ def _cell(state: str, column: int) -> str:
     return row.strip("|").split("|")[column].strip()
 
 
-CANCEL, DEADLINE = 2, 3
+CANCEL, DEADLINE, DRAIN, ENGINE_DIES, DOOR_DIES = 2, 3, 4, 5, 6
 
 
 async def _cancelled(rig: Rig, job: JobView) -> JobView:
@@ -140,9 +152,9 @@ def test_accepted() -> None:
         job = await rig.accepted()
         answer = await _cancelled(rig, job)
         assert (answer.state, answer.cancel_requested) == (JobState.CANCELLED, True)
-        assert rig.jobs.backlog.open_jobs == 0 and not _asked(rig)
+        assert len(rig.jobs.open_jobs) == 0 and not _asked(rig)
 
-    _play(test)
+    _play(test, max_jobs=0)
 
 
 def test_without_an_engine() -> None:
@@ -176,7 +188,7 @@ def test_with_the_engine() -> None:
 
 
 def test_with_an_engine_that_dies_before_it_hears() -> None:
-    assert (_cell("Claimed", CANCEL), _cell("Claimed", 5)) == ("marked", "told anew")
+    assert (_cell("Claimed", CANCEL), _cell("Claimed", ENGINE_DIES)) == ("marked", "told anew")
 
     async def test(rig: Rig) -> None:
         job = await rig.told()
@@ -189,24 +201,32 @@ def test_with_an_engine_that_dies_before_it_hears() -> None:
 
 
 def test_parked() -> None:
-    assert _cell("Parked", CANCEL) == "marked"
+    assert _cell("Parked", CANCEL) == "by the door"
+
+    async def test(rig: Rig) -> None:
+        job = await rig.told()
+        await rig.jobs.claims.park_unstarted()
+        assert _asked(rig) == 1, "the engine gives it back"
+        gone = Finished(rig.handle(job), FinishReason.CANCELLED, 0, ACCOUNT)
+        answer = await _cancelled(rig, job)
+        assert (answer.state, answer.cancel_requested) == (JobState.CLAIMED, True)
+        rig.engine_says(gone)
+        after = await rig.settled(job)
+        assert (after.state, after.account) == (JobState.CANCELLED, None)
+
+    _play(test)
+
+
+def test_a_cancel_that_the_door_did_not_live_to_end() -> None:
+    assert _cell("Claimed", DOOR_DIES) == "taken over"
 
     async def main() -> None:
         pool = MemoryJobPool()
         async with _door(pool) as rig:
             job = await rig.told()
-            await rig.jobs.claims.park_unstarted()
-            assert _asked(rig) == 1, "the engine gives it back"
-            answer = await _cancelled(rig, job)
-            assert (answer.state, answer.cancel_requested) == (JobState.CLAIMED, True)
-            rig.engine_says(Finished(rig.handle(job), FinishReason.CANCELLED, 0, ACCOUNT))
-            assert (await rig.settled(job)).state is JobState.CLAIMED
+            await _cancelled(rig, job)
         async with _door(pool) as rig:
-            ended = asyncio.Event()
-            rig.jobs.journal.end_observers.append(lambda live, end: ended.set())
-            await rig.start_engine()
-            async with asyncio.timeout(5):
-                await ended.wait()
+            await rig.ended(job)
             assert (await rig.settled(job)).state is JobState.CANCELLED and not rig.sent
 
     asyncio.run(main())
@@ -229,38 +249,109 @@ def test_too_late(state: str) -> None:
     _play(test)
 
 
-def test_a_deadline_without_an_engine() -> None:
-    assert _cell("Without an engine", DEADLINE) == "expired late"
+SHORT_NS = 20_000_000
+
+
+def test_a_deadline_while_there_is_no_engine() -> None:
+    assert _cell("Without an engine", DEADLINE) == "expired here"
 
     async def test(rig: Rig) -> None:
-        await rig.start_engine()
-        job = await rig.accepted(timeout_ns=20_000_000)
-        await rig.until(lambda: job.job_id in rig.jobs.table.jobs)
-        rig.jobs.claims.engine_ended()
-        await asyncio.sleep(0.05)
-        await rig.jobs.store.call(lambda pool: pool.sweep(2**62, 2**62))
-        assert (await rig.settled(job)).state is JobState.CLAIMED, "a sweep leaves it alone"
-        await rig.start_engine()
+        job = await rig.accepted(timeout_ns=SHORT_NS)
+        await rig.ended(job)
         after = await rig.settled(job)
         assert (after.state, after.account) == (JobState.EXPIRED, None)
 
     _play(test)
 
 
-def test_a_deadline_before_a_claim() -> None:
-    assert _cell("Accepted", DEADLINE) == "swept"
-
+def test_a_deadline_while_the_engine_dies() -> None:
     async def test(rig: Rig) -> None:
-        job = await rig.accepted(timeout_ns=1_000_000_000)
-        await rig.jobs.store.call(lambda pool: pool.sweep(2**62, 2**62))
+        await rig.start_engine()
+        job = await rig.accepted(timeout_ns=SHORT_NS)
+        await rig.until(lambda: job.job_id in rig.jobs.table.jobs)
+        rig.jobs.claims.engine_ended()
+        await rig.ended(job)
         assert (await rig.settled(job)).state is JobState.EXPIRED
 
     _play(test)
 
 
+def test_a_deadline_while_the_engine_hangs() -> None:
+    assert _cell("With the engine", DEADLINE) == "expired"
+
+    async def test(rig: Rig) -> None:
+        await rig.start_engine()
+        job = await rig.accepted(timeout_ns=SHORT_NS)
+        await rig.until(lambda: job.job_id in rig.jobs.table.jobs)
+        late = Finished(rig.handle(job), FinishReason.EXPIRED, 0, ACCOUNT)
+        await rig.ended(job)
+        rig.engine_says(late)
+        after = await rig.settled(job)
+        assert (after.state, after.account) == (JobState.EXPIRED, None)
+
+    _play(test)
+
+
+def test_a_deadline_that_the_engine_keeps() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.start_engine()
+        job = await rig.accepted(timeout_ns=SHORT_NS)
+        await rig.until(lambda: job.job_id in rig.jobs.table.jobs)
+        await asyncio.sleep(0.1)
+        rig.engine_says(Finished(rig.handle(job), FinishReason.EXPIRED, 0, ACCOUNT))
+        after = await rig.settled(job)
+        assert (after.state, after.account) == (JobState.EXPIRED, ACCOUNT)
+
+    _play(test)
+
+
+def test_a_deadline_while_the_job_is_parked() -> None:
+    assert _cell("Parked", DEADLINE) == "expired here"
+
+    async def test(rig: Rig) -> None:
+        await rig.start_engine()
+        job = await rig.accepted(timeout_ns=100_000_000)
+        await rig.until(lambda: job.job_id in rig.jobs.table.jobs)
+        await rig.jobs.claims.park_unstarted()
+        assert rig.jobs.table.jobs[job.job_id].parked
+        await rig.ended(job)
+        assert (await rig.settled(job)).state is JobState.EXPIRED
+
+    _play(test)
+
+
+def test_a_deadline_before_the_first_engine_of_the_next_door() -> None:
+    async def main() -> None:
+        pool = MemoryJobPool()
+        async with _door(pool) as rig:
+            await rig.start_engine()
+            job = await rig.accepted(timeout_ns=100_000_000)
+            await rig.until(lambda: job.job_id in rig.jobs.table.jobs)
+        async with _door(pool) as rig:
+            await rig.ended(job)
+            assert (await rig.settled(job)).state is JobState.EXPIRED
+
+    asyncio.run(main())
+
+
+def test_a_deadline_before_a_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _cell("Accepted", DEADLINE) == "swept"
+    monkeypatch.setattr(streams_module, "_LOOK_AGAIN_S", 3600)  # who follows is told
+
+    async def test(rig: Rig) -> None:
+        job = await rig.accepted(timeout_ns=SHORT_NS)
+        async with asyncio.timeout(20):
+            (chunk,) = [item async for item in rig.jobs.follow(job.job_id, DEFAULT_TENANT)]
+        assert isinstance(chunk, Chunk) and chunk.finish is not None
+        assert chunk.finish.reason is FinishReason.EXPIRED
+        assert len(rig.jobs.open_jobs) == 0
+
+    _play(test, max_jobs=0)
+
+
 def test_a_drain_leaves_what_has_begun_to_the_engine() -> None:
-    assert _cell("Decoding", 4) == "runs on"
-    assert _cell("Queued", 4) == "taken back"
+    assert _cell("Decoding", DRAIN) == "runs on"
+    assert _cell("Queued", DRAIN) == "taken back"
 
     async def test(rig: Rig) -> None:
         begun, waits = await rig.told(), await rig.accepted()

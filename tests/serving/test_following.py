@@ -35,6 +35,7 @@ from skipjoin.serving.door import store as store_module
 from skipjoin.serving.door.backlog import Backlog
 from skipjoin.serving.door.call_cap import capped
 from skipjoin.serving.door.claims import Claims
+from skipjoin.serving.door.deadlines import Deadlines
 from skipjoin.serving.door.door import Door
 from skipjoin.serving.door.engines import Engines
 from skipjoin.serving.door.following import Following
@@ -42,11 +43,13 @@ from skipjoin.serving.door.intake import Intake
 from skipjoin.serving.door.jobs import Jobs
 from skipjoin.serving.door.journal import Journal
 from skipjoin.serving.door.live import LiveTable
+from skipjoin.serving.door.open_jobs import OpenJobs
 from skipjoin.serving.door.questions import Questions
 from skipjoin.serving.door.shares import Shares
 from skipjoin.serving.door.store import Store
 from skipjoin.serving.door.streams import Streams
 from skipjoin.serving.door.supervisor import Supervisor
+from skipjoin.serving.door.sweep import Sweep
 from skipjoin.serving.door.text import ByteTokenizer
 from skipjoin.serving.facts import EngineFacts, EngineWords
 from skipjoin.serving.grpc.health import Health
@@ -77,7 +80,7 @@ def _run(
             store,
             table,
             intake,
-            Backlog(Shares(100), clock),
+            OpenJobs(Backlog(Shares(100), clock)),
             claims,
             journal,
             Streams(store, table, tokenizer),
@@ -207,7 +210,7 @@ def test_cancels_of_one_job_at_once_give_one_place_back() -> None:
     async def test(following: Following, jobs: Jobs) -> None:
         kept = [await following.submit(_spec(), DEFAULT_TENANT, None) for _ in range(3)]
         await asyncio.gather(*(jobs.cancel(kept[0].job_id, None) for _ in range(8)))
-        assert jobs.backlog.open_jobs == 2
+        assert len(jobs.open_jobs) == 2
 
     _run(test)
 
@@ -268,7 +271,9 @@ def _door(following: Following, jobs: Jobs) -> Door:
         {}, Engines(settings), jobs.table, jobs.claims, jobs.journal, Questions(), MonotonicClock(),
         stall_s=5.0, start_stall_s=5.0, max_backoff_s=0.1,
     )  # fmt: skip
-    return Door(jobs, supervisor, [], Health("test"), [], [following], 60.0, 60.0, 1.0, lambda facts: None, list)
+    sweep = Sweep(jobs.store, jobs.streams, jobs.open_jobs, jobs.claims, 60.0, 60.0)
+    deadlines = Deadlines(jobs.open_jobs, jobs.table, jobs.journal, sweep)
+    return Door(jobs, supervisor, [], Health("test"), [], [following], deadlines, 1.0, lambda facts: None, list)
 
 
 async def _states_at_the_end(following: Following, jobs: Jobs) -> list[JobState]:
@@ -417,7 +422,7 @@ def test_a_job_that_is_left_is_stored_and_claimed_although_its_client_goes() -> 
         await following.settled()
         assert await _state(jobs, again) is JobState.ACCEPTED
         assert len(kicks) == 2  # the second answer promises as much as the first
-        assert jobs.backlog.open_jobs == 1
+        assert len(jobs.open_jobs) == 1
 
     _run(test)
 
@@ -439,7 +444,7 @@ def test_a_store_that_fails_when_the_client_is_gone_gives_the_place_back_and_cla
             await call
         await asyncio.wait(set(following._stores))
         assert jobs.store.failing is not None
-        assert jobs.backlog.open_jobs == 0
+        assert len(jobs.open_jobs) == 0
         kicked = asyncio.Event()
         jobs.claims.kick = kicked.set  # type: ignore[method-assign]
         (tmp_path / "away").rename(path)

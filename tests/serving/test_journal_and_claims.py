@@ -136,6 +136,7 @@ def test_a_token_is_shown_only_after_it_is_logged() -> None:
         job = await rig.job()
         await rig.until(lambda: job in rig.table.jobs)
         streams = Streams(rig.store, rig.table, ByteTokenizer())
+        rig.journal.news_observers.append(streams.tell)
         seen: list[int] = []
 
         async def follow() -> None:

@@ -46,17 +46,6 @@ def test_a_tight_bound_still_has_one_for_each() -> None:
     assert _fill(Shares(2, [RED, BLUE, GREEN]), GREEN) == 2
 
 
-def test_what_was_counted_anew_replaces_what_was_held() -> None:
-    shares = Shares(10, [RED, BLUE])
-    _fill(shares, RED)
-    shares.set_right({BLUE: 4, GONE: 1})
-    assert shares.total == 5
-    assert _fill(shares, RED) == 5
-    assert _fill(shares, BLUE) == 0
-    shares.set_right({})
-    assert shares.total == 0
-
-
 @given(
     limit=st.integers(1, 40),
     steps=st.lists(st.tuples(st.sampled_from([RED, BLUE, GREEN, GONE]), st.integers(-9, 9)), max_size=60),

@@ -20,8 +20,7 @@ from ....kernels import ragged_attention
 from ....kernels.layout import PagedKv
 from ....kernels.ragged import RaggedBatch, pages_of
 from ....kernels.ragged_attention import AttentionShape
-from ..race import Contestant
-from ..roofline import Work
+from ..race import Contestant, Work
 from .contest import OURS, REFERENCE, Contest, Ground, contest_of
 from .scenario import Case
 

@@ -24,12 +24,10 @@ from ...json_file import json_lines
 from ...machine import DeviceFacts, device_facts
 from ...progress import Bar
 from ...table import DASH, Columns, known, number
-from ..render import CACHED, print_rows, print_tail
-from ..setting import SHIPPED, chosen_device, chosen_dtype, chosen_file
-from .contest import OURS, REFERENCE
+from ..command import CACHED, SHIPPED, chosen_device, chosen_dtype, chosen_file, device_flags, print_rows, print_tail
+from .contest import OURS, REFERENCE, product_on
 from .scenario import FOLDER, TUNED, load_shapes
 from .study import KernelRow, Setting, study
-from .subject import product_on
 from .tune import Found, Place, Space, file_name, read_older, size_file, tune, write_sizes
 
 COLUMNS = Columns(
@@ -51,6 +49,16 @@ SIZES = Columns(
 COLOURS = {OURS: "blue", REFERENCE: "other", "sdpa": "orange", "flex": "aqua"}
 LONGEST = 1.5
 """Times the roofline: what a cache makes faster still ends at the edge of the picture."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `bench kernels`."""
+    flags = device_flags(parser, "auto", "shapes of your own, as those in bench/device/kernels/shapes")
+    flags.value("only", "NAME", "a kernel (attention, norm, ...), or part of a case's name")
+    flags.switch("no-flex", "leave FlexAttention out, which takes long to compile")
+    flags.switch("tune", "instead: find the quickest kernel sizes of this GPU and write them down")
+    flags.value("head-dims", "D,D", "for --tune: head sizes", "64,128")
+    flags.value("out", "FILE", "for --tune: where to write them (default: where every start looks)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,7 +95,8 @@ def _head(title: str, facts: DeviceFacts, rounds: int) -> str:
     ]
     if facts.on_cpu:
         lines.append(
-            "No CUDA device: these are the CPU's kernels. Triton's interpreter is a check, not a speed, and is not timed"
+            "No CUDA device: these are the CPU's kernels. Triton's interpreter is a check, not a speed,"
+            " and is not timed"
         )
     return "\n".join([*lines, "", COLUMNS.head])
 

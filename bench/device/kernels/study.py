@@ -14,15 +14,12 @@ from torch import Tensor
 
 from ....core.clock import Clock
 from ....core.plan import Direction
-from ..race import SAMPLE_NS, Contestant, race
-from ..roofline import Probe, SpeedRow, probes, roofline_ns, speed_rows
+from ..race import SAMPLE_NS, Contestant, Probe, SpeedRow, probes, race, roofline_ns, speed_rows
 from . import pieces
 from .attention import attention_contest
-from .contest import OURS, OWN, Contest, Ground
-from .draws import sampling_contest
-from .pages import move_contest, staging_contest
+from .contest import OURS, OWN, Contest, Ground, Subject
+from .pieces import move_contest, sampling_contest, staging_contest
 from .scenario import Case, KernelScenario
-from .subject import Subject
 
 MAKERS = {
     "write": pieces.write_contest,

@@ -24,12 +24,11 @@ from ....kernels.compiled.tiles import cut
 from ....kernels.compiled.tuning import device_name, power_of_two, size_key, sizes_by_rule
 from ....kernels.ragged_attention import AttentionShape
 from ...machine import DeviceFacts
+from ..command import BOUNDS
 from ..race import Contestant, race
-from ..setting import BOUNDS
 from .attention import make_world, truth
-from .contest import Ground
+from .contest import Ground, product_on
 from .scenario import Case, KernelScenario
-from .subject import product_on
 
 PASSES = 2
 TURNS = 3

@@ -19,12 +19,11 @@ from ...json_file import json_lines
 from ...machine import DeviceFacts, device_facts
 from ...progress import Bar
 from ...table import Columns, number, percent
-from ..render import CACHED, print_rows, print_tail
-from ..setting import SHIPPED, chosen_device, chosen_dtype, chosen_file
+from ..command import CACHED, SHIPPED, chosen_device, chosen_dtype, chosen_file, device_flags, print_rows, print_tail
+from .cases import samples, study
 from .row import AT_MOST, COPY_SHARE, IDLE, MEMORY_COPY, ROOFLINE, SLOWER, Absent, Row
 from .scenario import FOLDER, StepScenario, load_steps
 from .stage import staged
-from .study import samples, study
 
 COLUMNS = Columns(
     (
@@ -46,6 +45,14 @@ LOOKS = {
     IDLE: ("of the time idle", "violet"),
 }
 LONGEST = 1.25
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The flags of `bench step`."""
+    flags = device_flags(
+        parser, "as the scenario says", "iterations of your own, as those in bench/device/step/scenarios"
+    )
+    flags.value("only", "NAME", "decode, prefill, moves or idle, or part of a case's name")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
-"""What all cases share: a model on a device, its executor, the probes, numbers for jobs and moves.
+"""What all cases share: a model on a device, its executor with marks around the device's work, the
+probes, numbers for jobs and moves.
 
-Owns the sizes of the pools, which follow from the scenario, and the speeds of a round.
+Owns the sizes of the pools, which follow from the scenario, the speeds of a round, and the two ways
+to mark when the device did what. Plans are carried out as ever.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count as count_up
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +19,97 @@ import torch
 from ....core.clock import Clock
 from ....core.errors import InvalidInput, InvalidSettings
 from ....core.executor import ExecutorFacts
-from ....core.plan import Int32s
+from ....core.plan import Int32s, IterationPlan
+from ....executor.batch import Batch
 from ....executor.capacity import pool_shape
+from ....executor.runner import TorchExecutor
+from ....executor.sampling.sampler import SampledTokens
+from ....kvstore.device.pool import PoolShape
+from ....model.decoder import ForwardBatch
 from ....model.presets import preset_named, random_model
 from ....model.weights.loaded import LoadedModel
-from ..race import SAMPLE_NS, runs_of_a_sample, timed
-from ..roofline import Probe, probes
-from .marked import MarkedExecutor, Times, times_of
+from ..race import SAMPLE_NS, Probe, probes, runs_of_a_sample, timed
 from .scenario import Case, Idle, Moves, StepScenario
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point in the order of the device's work: an event of CUDA, else a reading of the clock."""
+
+    at: Any
+
+    def ns_until(self, later: Mark) -> float:
+        """Nanoseconds from here to a later mark. The device must have come to it: call `Times.wait`
+        first.
+        """
+        if isinstance(self.at, int):
+            return float(later.at - self.at)
+        return float(self.at.elapsed_time(later.at)) * 1e6  # milliseconds
+
+
+class Times:
+    """The marks of one device: where it computes by itself it writes down when it came to them,
+    however far ahead the host is.
+    """
+
+    def __init__(self, device: torch.device, clock: Clock) -> None:
+        self._device = device
+        self._clock = clock
+
+    def mark(self) -> Mark:
+        """A mark behind everything that the device has been given, in front of everything that it
+        will be.
+        """
+        if self._device.type != "cuda":
+            return Mark(self._clock.now_ns())
+        event = torch.cuda.Event(enable_timing=True)
+        # The current stream is where the executor launches; the mover's streams are beside it.
+        event.record(torch.cuda.current_stream(self._device))
+        return Mark(event)
+
+    def wait(self) -> None:
+        """Until the device has nothing to do: copies on their way are over, too."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """`begun` before the forward pass, `forwarded` behind it, `ended` when tokens are on the host."""
+
+    decodes: int
+    prefills: int
+    begun: Mark
+    forwarded: Mark
+    ended: Mark
+
+
+class MarkedExecutor(TorchExecutor):
+    """`iterations` that computed, in order; what measures empties it.
+
+    The first mark is set where the host has prepared everything, so that on an idle device its time
+    is not taken for work. The copy of the batch's indices lies in front of it, some microseconds.
+    """
+
+    def __init__(self, model: LoadedModel, pool: PoolShape, times: Times, graph_rows: int) -> None:
+        super().__init__(model, pool, graph_rows=graph_rows)
+        self._times = times
+        self._forward_marks: tuple[Mark, Mark] | None = None
+        self.iterations: list[Iteration] = []
+
+    def _forward(self, batch: ForwardBatch) -> Any:
+        begun = self._times.mark()
+        logits = super()._forward(batch)
+        self._forward_marks = begun, self._times.mark()
+        return logits
+
+    def _sample(self, plan: IterationPlan, batch: Batch, logits: Any) -> SampledTokens | None:
+        sampled = super()._sample(plan, batch, logits)
+        assert self._forward_marks is not None, "an iteration is computed before it is sampled"
+        begun, forwarded = self._forward_marks
+        self.iterations.append(Iteration(len(plan.decode), len(plan.prefills), begun, forwarded, self._times.mark()))
+        return sampled
+
 
 PAGE_TOKENS = 16
 DIRECTIONS = 2
@@ -76,7 +162,7 @@ def staged(scenario: StepScenario, device: torch.device, dtype: torch.dtype, clo
         max_batch=most,
         page_tokens=PAGE_TOKENS,
     )
-    times = times_of(device, clock)
+    times = Times(device, clock)
     executor = MarkedExecutor(model, shape, times, graph_rows=most)
     try:
         facts = executor.start()

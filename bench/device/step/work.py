@@ -18,7 +18,7 @@ from ....model.parts.inside import pieces
 from ....model.parts.layer import Layer
 from ....model.parts.linear import Linear, products_in
 from ....model.weights.loaded import LoadedModel
-from ..roofline import Work
+from ..race import Work
 
 
 def decode_work(model: LoadedModel, contexts: Sequence[int]) -> Work:

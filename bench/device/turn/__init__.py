@@ -1,5 +1,5 @@
 """`skipjoin bench turn`: the engine's own time, by the CPU clock of its thread.
 
-`turns` are turns without a model, `engine` whole iterations beside one, `pace` whole simulated
-runs. All are `timing`s in units of the yardstick.
+`turns` are turns without a model, `engine` whole iterations beside one; `run` has whole simulated
+runs as well. All are `Timing`s in units of the yardstick.
 """

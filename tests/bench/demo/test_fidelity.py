@@ -8,7 +8,7 @@ import pytest
 from measured import result
 
 from skipjoin.bench.demo.fidelity import KINDS, Fidelity, Kind, Repeat, at_own_speed, by_kind, verdicts
-from skipjoin.bench.demo.outcome import Pair
+from skipjoin.bench.demo.runs import Pair
 from skipjoin.bench.demo.scenario import load_scenario, scenario_files
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.cost.profiles import load_profile
@@ -32,7 +32,8 @@ def _round(**live_s: float | None) -> dict[str, Repeat]:
 
 
 def _fidelity(**more: object) -> Fidelity:
-    return replace(Fidelity("a scenario", "adaptive", (1.0,), (4.0,), truths=(1.0,), costs=(1.0,)), **more)  # type: ignore[arg-type]
+    plain = Fidelity("a scenario", "adaptive", (1.0,), (4.0,), truths=(1.0,), costs=(1.0,))
+    return replace(plain, **more)  # type: ignore[arg-type]
 
 
 def test_the_fidelity_of_a_pair() -> None:

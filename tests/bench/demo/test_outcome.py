@@ -13,11 +13,10 @@ from measured import Said, result
 
 from skipjoin.bench.cached_model import ensure_model
 from skipjoin.bench.command import configure
-from skipjoin.bench.demo.outcome import Outcome, Pair
 from skipjoin.bench.demo.render import print_outcome
-from skipjoin.bench.demo.runs import check_policies, engine_flags
+from skipjoin.bench.demo.runs import Outcome, Pair, check_policies, engine_flags
 from skipjoin.bench.demo.scenario import Scenario, load_scenario, scenario_files
-from skipjoin.bench.load.server import compute_threads
+from skipjoin.bench.load.process import compute_threads
 from skipjoin.core.errors import InvalidInput, InvalidSettings
 from skipjoin.model.config import load_config
 from skipjoin.serving.door.policies import LIVE_POLICIES

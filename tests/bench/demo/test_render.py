@@ -8,8 +8,8 @@ import pytest
 from measured import result
 
 from skipjoin.bench.demo.fidelity import Fidelity, Kind, Repeat
-from skipjoin.bench.demo.outcome import Outcome, Pair
 from skipjoin.bench.demo.render import print_fidelity, print_outcome, print_repeat
+from skipjoin.bench.demo.runs import Outcome, Pair
 from skipjoin.bench.demo.scenario import load_scenario, scenario_files
 
 FCFS = result(
@@ -46,8 +46,8 @@ def test_one_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
     print_repeat(FIRST, Repeat(1, pair))
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        said
-        == "many short, few long, run 2 fcfs live 123.456 s simulated 61.728 s ratio 0.500 at its own speed - drift +0.0%"
+        said == "many short, few long, run 2 fcfs live 123.456 s simulated 61.728 s ratio 0.500"
+        " at its own speed - drift +0.0%"
     )
     print_repeat(FIRST, Repeat(1, replace(pair, trustworthy=False, lag_p99_ms=99.0)))
     assert capsys.readouterr().out.endswith("drift +0.0%  generator 99.0 ms late  set apart\n")

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from skipjoin.bench.device.turn.engine import SAMPLINGS, decoded
-from skipjoin.bench.device.turn.pace import HELP_TARGET, RUNS, TARGETS, measure_pace
-from skipjoin.bench.device.turn.run import ratio_line
-from skipjoin.bench.device.turn.timed_engine import DOOR, FORWARD, PARTS, WHOLE, YARDSTICK, Stopwatch
-from skipjoin.bench.device.turn.timing import Timing, all_hold, timing_of
-from skipjoin.bench.device.turn.turns import queue_ratio
+from skipjoin.bench.device.turn.engine import DOOR, FORWARD, PARTS, SAMPLINGS, WHOLE, YARDSTICK, Stopwatch, decoded
+from skipjoin.bench.device.turn.run import HELP_TARGET, RUNS, TARGETS, measure_pace, ratio_line
+from skipjoin.bench.device.turn.turns import Timing, all_hold, queue_ratio, timing_of
 from skipjoin.bench.yardstick import Yardstick
 from skipjoin.cli import main
 from skipjoin.core.clock import thread_cpu_ns

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from skipjoin.bench.load.guardian import Guardian
-from skipjoin.bench.load.server import own_environment
+from skipjoin.bench.load.process import own_environment
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -66,7 +66,7 @@ def test_our_own_server_ends_with_a_killed_measurement(tmp_path: Path) -> None:
     source = """
 import os, sys
 from pathlib import Path
-from skipjoin.bench.load.server import OwnServer
+from skipjoin.bench.load.process import OwnServer
 flags = ["--executor", "simulated", "--max-batch", "4", "--kv-tokens", "512"]
 with OwnServer(Path(sys.argv[1]), flags) as server:
     print(server.http_url, flush=True)
@@ -87,8 +87,9 @@ def test_our_own_server_ends_though_the_wait_for_its_end_was_interrupted(tmp_pat
     source = """
 import signal, sys
 from pathlib import Path
-from skipjoin.bench.load import server
-deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('gRPC 127.0.0.1:1', flush=True); time.sleep(600)"
+from skipjoin.bench.load import process as server
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('gRPC 127.0.0.1:1', flush=True)"
+deaf += "; time.sleep(600)"
 server.own_command = lambda *words: [sys.executable, "-c", deaf, *words]
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 with server.OwnServer(Path(sys.argv[1]), []):

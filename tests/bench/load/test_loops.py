@@ -11,8 +11,17 @@ from dataclasses import replace
 import pytest
 from measured import MS, Sleeper, VirtualTarget, workload
 
-from skipjoin.bench.load.loops import LEAD_NS, MAX_LAG_MS, LoadRun, Sleep, circulate, offer
-from skipjoin.bench.load.target import Answered, Asked, requests_of
+from skipjoin.bench.load.loops import (
+    LEAD_NS,
+    MAX_LAG_MS,
+    Answered,
+    Asked,
+    LoadRun,
+    Sleep,
+    circulate,
+    offer,
+    requests_of,
+)
 from skipjoin.core.clock import ManualClock, MonotonicClock
 from skipjoin.workload.requests import Workload
 

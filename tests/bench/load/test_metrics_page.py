@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from raw_server import RawServer, answer
 
-from skipjoin.bench.load.metrics_page import MetricsPage, samples
-from skipjoin.bench.load.server import OwnServer
+from skipjoin.bench.load.process import OwnServer
+from skipjoin.bench.load.skipjoin_target import MetricsPage, samples
 
 PAGE = r"""# HELP moved_bytes_total Bytes.
 # TYPE moved_bytes_total counter

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 from measured import result
 
-from skipjoin.bench.load.render import ROWS, print_load, table
-from skipjoin.bench.load.run import LoadStudy
+from skipjoin.bench.load.command import ROWS, LoadStudy, print_load, table
 
 FCFS = result(
     "fcfs",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from measured import workload
 
-from skipjoin.bench.load.target import requests_of
+from skipjoin.bench.load.loops import requests_of
 
 
 def test_lengths_order_and_range() -> None:

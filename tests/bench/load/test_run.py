@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from measured import Said, VirtualTarget
 
-from skipjoin.bench.load.run import LoadQuestion, LoadStudy, study_load
-from skipjoin.bench.load.target import Answered, Asked
+from skipjoin.bench.load.command import LoadQuestion, LoadStudy, study_load
+from skipjoin.bench.load.loops import Answered, Asked
 from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import InvalidInput, InvalidSettings, Unavailable
 from skipjoin.cost.profiles import load_profile
@@ -119,14 +119,14 @@ def test_a_run_in_which_none_succeeds_is_no_measurement(said: Said) -> None:
         ({"load": 0.0}, "load"),
         ({"load": float("nan")}, "load"),
         ({"load": 101.0}, "load"),
-        ({"drain_rate": 0.0}, "drain_rate"),
-        ({"drain_rate": float("inf")}, "drain_rate"),
+        ({"drain_rate": 0.0}, "drain-rate"),
+        ({"drain_rate": float("inf")}, "drain-rate"),
         ({"rate": 0.0}, "rate"),
         ({"rate": float("nan")}, "rate"),
         ({"rate": None}, "rate"),
-        ({"vocab_size": 0}, "vocab_size"),
-        ({"vocab_size": 2**31}, "vocab_size"),
-        ({"max_tokens": 1}, "max_tokens"),
+        ({"vocab_size": 0}, "vocab-size"),
+        ({"vocab_size": 2**31}, "vocab-size"),
+        ({"max_tokens": 1}, "max-tokens"),
         ({"requests": 0}, "requests"),
         ({"warmup": -1}, "warmup"),
         ({"scale_lengths": 0.0}, "scale_lengths"),

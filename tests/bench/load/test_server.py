@@ -10,7 +10,7 @@ import pytest
 from measured import SERVED, Said, workload
 
 from skipjoin.bench.demo.runs import drive
-from skipjoin.bench.load.server import OwnServer, own_command, own_environment
+from skipjoin.bench.load.process import OwnServer, own_command, own_environment
 from skipjoin.client import Client
 from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import Unavailable

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from raw_server import RawServer, answer, events
 
-from skipjoin.bench.load.address import Address, connected
+from skipjoin.bench.load.command import Address, connected
+from skipjoin.bench.load.loops import Answered, Asked, Target
 from skipjoin.bench.load.openai_target import MAX_LINE_BYTES, OpenAiTarget, first_model
-from skipjoin.bench.load.server import OwnServer
+from skipjoin.bench.load.process import OwnServer
 from skipjoin.bench.load.skipjoin_target import CALLS_PER_CONNECTION, SkipjoinTarget
-from skipjoin.bench.load.target import Answered, Asked, Target
 from skipjoin.client import AsyncClient, RetryParams
 from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import InvalidInput, Unavailable
@@ -218,7 +218,7 @@ def test_what_other_servers_say(response: bytes, tokens: int, failure: str | Non
 
 
 def test_a_server_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skipjoin.bench.load.address.PATIENCE_S", 0.2)
+    monkeypatch.setattr("skipjoin.bench.load.command.PATIENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
         address = Address("openai", f"http://127.0.0.1:{silent.getsockname()[1]}", model="m")
         assert _with(address, lambda target: target.ask(_asked())).failure == "connection: SocketTimeoutError"

@@ -12,12 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skipjoin.bench.matrix.cell import QUANTILES, Jobs, Run, _drawn, drain, jct_quantiles, measure, prepare, spread
-from skipjoin.bench.matrix.plan import Plan
-from skipjoin.bench.matrix.runner import run_matrix
+from skipjoin.bench.matrix.cell import (
+    QUANTILES,
+    Jobs,
+    Run,
+    SmallRun,
+    _drawn,
+    drain,
+    draw,
+    jct_quantiles,
+    measure,
+    prepare,
+    spread,
+)
+from skipjoin.bench.matrix.runner import Plan, run_matrix
 from skipjoin.bench.matrix.scenario import Small
 from skipjoin.bench.matrix.store import Store
-from skipjoin.bench.matrix.timeline import SmallRun, draw
 from skipjoin.core.plan import Int64s
 from skipjoin.cost.profiles import load_profile
 from skipjoin.cost.schema import render_profile

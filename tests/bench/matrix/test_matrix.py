@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from skipjoin.bench.matrix.plan import make_plan
+from skipjoin.bench.matrix.runner import make_plan
 from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
 from skipjoin.cli import main
 from skipjoin.core.clock import sleep_s

@@ -14,7 +14,7 @@ import pytest
 
 from skipjoin.bench.charts.looks import LOOKS, PLAIN, look, ordered
 from skipjoin.bench.matrix.cell import Jobs, Run, drain, measure, prepare
-from skipjoin.bench.matrix.plan import make_plan
+from skipjoin.bench.matrix.runner import make_plan
 from skipjoin.bench.matrix.scenario import FOLDER, load_matrix
 from skipjoin.bench.matrix.summary import knows_lengths
 from skipjoin.bench.report.charts import Others, Spot, dialled, plane

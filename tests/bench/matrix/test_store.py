@@ -29,7 +29,7 @@ def test_what_was_added_is_found_by_the_next(tmp_path: Path) -> None:
         assert found is not None and found["value"] == 9.0
         assert store.find("some", {"load": 0.5}) is None
         assert store.find("drain", {"load": 0.9}) is None
-        assert len(store.lines()) == 2
+        assert len(store.results()) == 2
     assert len((folder / FILE).read_text().splitlines()) == 2
 
 
@@ -37,7 +37,7 @@ def test_other_code_knows_nothing_of_it(tmp_path: Path) -> None:
     _add(tmp_path, "a", 0.9, 1.2)
     with Store(tmp_path, "b") as store:
         assert store.find("some", {"load": 0.9}) is None
-        assert store.lines() == []
+        assert store.results() == []
         store.add({"kind": "some", "key": {"load": 0.9}, "value": 1})
     assert [line["value"] for line in read_results(tmp_path)] == [1]
 
@@ -64,9 +64,9 @@ def test_a_line_that_is_no_result_is_named(tmp_path: Path, bad: str) -> None:
     _add(tmp_path, "a", 0.9)
     with (tmp_path / FILE).open("a") as stream:
         stream.write(bad + "\n")
-    with pytest.raises(InvalidInput, match=r"results\.jsonl, line 2"):
+    with pytest.raises(InvalidInput, match=r"results\.jsonl, line 2: no result"):
         Store(tmp_path, "a")
-    with pytest.raises(InvalidInput, match=r"results\.jsonl, line 2"):
+    with pytest.raises(InvalidInput, match=r"results\.jsonl, line 2: no result"):
         read_results(tmp_path)
 
 
@@ -93,18 +93,18 @@ WHOLE: list[dict[str, object]] = [
     [
         (1, {"drain_rate_per_s": float("nan")}, "drain_rate_per_s"),
         (1, {"drain_rate_per_s": 10**400}, "drain_rate_per_s"),
-        (2, {"jct_s": [1.0, None]}, "jct_s"),
-        (2, {"jct_s": [0.0]}, "jct_s"),
+        (2, {"jct_s": [1.0, None]}, "jct_s.1"),
+        (2, {"jct_s": [0.0]}, "jct_s.0"),
         (2, {"jct_s": []}, "jct_s"),
         (2, {"result": {}}, "result.requests"),
         (2, {"result": RESULT | {"mean_jct_s": "1"}}, "result.mean_jct_s"),
         (2, {"bounds": {"alone": 1}}, "bounds.work"),
-        (2, {"bounds": 3}, "bounds.alone"),
+        (2, {"bounds": 3}, "bounds"),
         (2, {"key": {"trace": "a"}}, "key.seed"),
-        (3, {"jobs": [JOB, {}]}, "jobs"),
-        (3, {"jobs": [JOB | {"runs_s": [[1]]}]}, "jobs"),
+        (3, {"jobs": [JOB, {}]}, "jobs.1.prompt_tokens"),
+        (3, {"jobs": [JOB | {"runs_s": [[1]]}]}, "jobs.0.runs_s.0"),
         (3, {"key": {"policy": "fcfs:1"}}, "key.policy"),
-        (4, {"key": {"name": "a", "source": "b", "points": [1]}}, "key.points"),
+        (4, {"key": {"name": "a", "source": "b", "points": [1]}}, "key.points.0"),
     ],
 )
 def test_a_field_that_was_edited_is_named_unless_other_code_wrote_it(
@@ -117,7 +117,7 @@ def test_a_field_that_was_edited_is_named_unless_other_code_wrote_it(
     lines = [{"code": "a"} | line | (change if at == number else {}) for at, line in enumerate(WHOLE, start=1)]
     (tmp_path / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     with Store(tmp_path, "b") as store:
-        assert store.lines() == []
+        assert store.results() == []
     said = rf"results\.jsonl, line {number}: {field} is missing or cannot be"
     with pytest.raises(InvalidInput, match=said):
         Store(tmp_path, "a")
@@ -160,7 +160,8 @@ def test_words_about_code_are_not_code() -> None:
 
 
 def test_whatever_a_run_imports_is_in_the_version() -> None:
-    words = "import sys, skipjoin.bench.matrix.timeline; print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('skipjoin')))"
+    words = "import sys, skipjoin.bench.matrix.cell\n"
+    words += "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('skipjoin')))"
     loaded = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, timeout=60)
     files = {Path(name).resolve() for name in loaded.stdout.split()}
     assert len(files) > 40

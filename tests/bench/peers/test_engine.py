@@ -16,13 +16,10 @@ from measured import Said
 
 from skipjoin.bench.machine import machine_facts
 from skipjoin.bench.peers.catalogue import PEERS, clean_environment
-from skipjoin.bench.peers.engine import agreement, measure
-from skipjoin.bench.peers.engine_study import OURS, EngineStudy, Roof, Run
-from skipjoin.bench.peers.kv_room import kv_gib, kv_tokens, token_bytes
-from skipjoin.bench.peers.plot import engine_picture
-from skipjoin.bench.peers.render import print_engine, summary_line
+from skipjoin.bench.peers.engine import OURS, EngineStudy, Roof, Run, agreement, measure
+from skipjoin.bench.peers.render import engine_picture, print_engine, summary_line
 from skipjoin.bench.peers.runner import BOOT, Runner, own_runner
-from skipjoin.bench.peers.scenario import ENGINE, EngineBar, EngineScenario
+from skipjoin.bench.peers.scenario import ENGINE, EngineBar, EngineScenario, kv_gib, kv_tokens, token_bytes
 from skipjoin.bench.scenario_file import read_scenario
 from skipjoin.cli import main
 from skipjoin.model.config import load_config
@@ -66,15 +63,15 @@ def scenario(tmp_path: Path) -> Path:
 def test_ours_and_transformers_give_the_same_tokens(model: Path, scenario: Path, tmp_path: Path, said: Said) -> None:
     pytest.importorskip("transformers")
     study = EngineStudy(read_scenario(scenario, EngineScenario))
-    ours = own_runner(OURS, "own_runner", 1, tmp_path / "ours.log")
-    words = [sys.executable, str(BOOT), "transformers_runner"]
+    ours = own_runner(OURS, "own", 1, tmp_path / "ours.log")
+    words = [sys.executable, str(BOOT), "transformers"]
     peer = Runner("transformers", words, clean_environment(1), tmp_path / "peer.log")
-    words = [sys.executable, str(BOOT), "continuous_batching_runner"]
+    words = [sys.executable, str(BOOT), "continuous_batching"]
     batching = Runner("batching", words, clean_environment(1), tmp_path / "batching.log")
     broken = Runner(
         "broken", [sys.executable, "-c", "raise SystemExit('no luck')"], clean_environment(1), tmp_path / "broken.log"
     )
-    roof = own_runner("linear layers", "roof_runner", 1, tmp_path / "roof.log")
+    roof = own_runner("linear layers", "roof", 1, tmp_path / "roof.log")
     systems = [(one, tmp_path) for one in (ours, peer, batching, broken)]
     heard = list(measure(study, model, VOCABULARY, systems, roof, said))
     assert len(heard) == 4 * 4 and not said.open
@@ -82,7 +79,7 @@ def test_ours_and_transformers_give_the_same_tokens(model: Path, scenario: Path,
         "who begins changes"
     )
     for name in ("transformers", "batching"):
-        assert study.same(name, 1) == study.same(name, 3) == study.agreed(name, 3) == 1.0
+        assert study.mean(name, 1, "same") == study.mean(name, 3, "same") == study.mean(name, 3, "agreed") == 1.0
     assert study.failed == {"broken"} and "Its last words: no luck" in study.absent["broken"]
     assert set(study.versions) == {OURS, "transformers", "batching", "linear layers"}
     for run in study.runs:
@@ -239,19 +236,19 @@ def test_ratios_are_taken_within_a_repeat() -> None:
     assert best.ratio.low == pytest.approx(best.ratio.high), "a slow minute meets both sides"
     assert linear.ratio is not None and linear.ratio.median == pytest.approx(0.75) and linear.holds
     assert to_a.holds and nobody.holds is None
-    rate = study.rate(OURS, 2)
+    rate = study.spread(OURS, 2)
     assert rate is not None and (rate.median, rate.low) == (pytest.approx(1500), pytest.approx(750))
     roof = study.roofs[0]
     assert (roof.rate, roof.read_rate) == (2000, 4000)
     assert roof.job_rate == pytest.approx(20 / (0.004 + 9 * 0.001))
-    assert study.same("a", 2) == 0.5
+    assert study.mean("a", 2, "same") == 0.5
     assert Run("a", 2, 0, 10, 1.0, 0.1).decode_rate == pytest.approx(18 / 0.9)
     assert Run("a", 2, 0, 10, 1.0, 1.1).decode_rate is None
 
 
 def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
     study = EngineStudy(_study(skipjoin=1.0).scenario)
-    print_engine(study)
+    print_engine(study, 1.0)
     printed = capsys.readouterr().out
     assert "skipjoin" in printed and "linear layers alone" not in printed
     assert summary_line(study)["medians"] == {OURS: {}}

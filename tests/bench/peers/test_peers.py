@@ -19,11 +19,9 @@ import pytest
 from measured import Said
 from packaging.requirements import Requirement
 
-from skipjoin.bench.load.process import MeasuredProcess, last_words
-from skipjoin.bench.load.server import own_environment
+from skipjoin.bench.load.process import MeasuredProcess, last_words, own_environment
 from skipjoin.bench.peers import catalogue
-from skipjoin.bench.peers.catalogue import PEERS, Machine, Peer, ServeWish, clean_environment, vllm_cpu
-from skipjoin.bench.peers.home import Home
+from skipjoin.bench.peers.catalogue import PEERS, Home, Machine, Peer, ServeWish, clean_environment, vllm_cpu
 from skipjoin.bench.peers.install import install
 from skipjoin.bench.peers.runner import BOOT, Runner, peer_runner
 from skipjoin.cli import main
@@ -347,7 +345,7 @@ from pathlib import Path
 from skipjoin.bench.peers.catalogue import clean_environment
 from skipjoin.bench.peers.runner import BOOT, Runner
 from skipjoin.core.errors import Unavailable
-with Runner("it", [sys.executable, str(BOOT), "transformers_runner"], clean_environment(1), Path(sys.argv[1])) as runner:
+with Runner("it", [sys.executable, str(BOOT), "transformers"], clean_environment(1), Path(sys.argv[1])) as runner:
     with contextlib.suppress(Unavailable):
         runner.ask("what it cannot", 60)
     while (state := Path(f"/proc/{runner.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]) != "T":
@@ -408,7 +406,7 @@ def test_only_the_catalogue_and_the_runners_name_a_peer() -> None:
     """What installs and measures takes the peers of the catalogue."""
     names = {word for peer in PEERS.values() for word in (peer.name, peer.distribution)} | {"vllm"}
     peers = BOOT.parent
-    told = {"catalogue.py", "talk.py", *(path.name for path in peers.glob("*_runner.py"))}
+    told = {"catalogue.py", "runners.py"}
     files = [path for path in (*peers.glob("*.py"), *peers.rglob("*.toml")) if path.name not in told]
     assert len(files) > 15
     assert not [(path.name, name) for path in files for name in names if name in path.read_text().lower()]

@@ -9,7 +9,7 @@ import pytest
 
 from skipjoin.bench.progress import Bar
 from skipjoin.bench.recovery import command
-from skipjoin.bench.recovery.kills import Load, RecoveryReport, measure
+from skipjoin.bench.recovery.command import Load, RecoveryReport, measure
 from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import InvalidModel
 

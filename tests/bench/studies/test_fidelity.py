@@ -19,9 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "profiler"))
 from published import STEM, write_tables
 
 from skipjoin.bench.studies.fidelity import META, figures
-from skipjoin.bench.studies.measured_run import REQUESTS, MeasuredRun, read_run
-from skipjoin.bench.studies.refit import refit
-from skipjoin.bench.studies.replay import Setup, replay
+from skipjoin.bench.studies.reading import REQUESTS, MeasuredRun, read_run
+from skipjoin.bench.studies.replay import Setup, refit, replay
 from skipjoin.cli import main
 from skipjoin.core.cost_model import CostModel
 from skipjoin.core.errors import InvalidTrace
@@ -117,12 +116,12 @@ def edited(line: int, **changes: object) -> Callable[[list[str]], list[str]]:
         (edited(3, first_token_ts=None), "line 3: first_token_ts", "first_token_ts"),
         (edited(3, first_token_ts=float("nan")), "line 3: first_token_ts", "first_token_ts"),
         (edited(3, first_token_ts="soon"), "line 3: first_token_ts", "first_token_ts"),
-        (edited(3, last_token_ts=1.0), "line 3: a token is earlier", "first_token_ts"),
+        (edited(3, last_token_ts=1.0), "line 3: a token is earlier", "line"),
         (edited(3, arrival_time=-5.0), "line 3: arrival_time", "arrival_time"),
         (edited(3, output_toks=0), "line 3: output_toks", "output_toks"),
         (edited(3, input_toks=1.5), "line 3: input_toks", "input_toks"),
-        (lambda lines: [*lines[:2], "{", *lines[3:]], "line 3: no JSON", "line"),
-        (lambda lines: [*lines[:2], "[]", *lines[3:]], "line 3: no object", "line"),
+        (lambda lines: [*lines[:2], "{", *lines[3:]], "line 3: Invalid JSON", "line"),
+        (lambda lines: [*lines[:2], "[]", *lines[3:]], "line 3: Input should be an object", "line"),
         (lambda lines: lines[:1], "1 requests", "requests"),
         (lambda _: [], "0 requests", "requests"),
     ],

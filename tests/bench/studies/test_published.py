@@ -11,10 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from skipjoin.bench.progress import Bar
-from skipjoin.bench.studies.curves import COLUMNS, FILE, Crossing, Point, crossing, read_curves
-from skipjoin.bench.studies.panels import PANELS, Span, named
-from skipjoin.bench.studies.plot import cut
-from skipjoin.bench.studies.redraw import Redrawn, Setting, over, reaches, redraw
+from skipjoin.bench.studies.published import cut
+from skipjoin.bench.studies.reading import COLUMNS, FILE, Crossing, Point, crossing, read_curves
+from skipjoin.bench.studies.redraw import PANELS, Redrawn, Setting, Span, named, over, reaches, redraw
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidInput, InvalidSettings, InvalidTrace
 

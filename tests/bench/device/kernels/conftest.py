@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from skipjoin.bench.device.kernels.contest import Subject
 from skipjoin.bench.device.kernels.scenario import KernelScenario, load_shapes
 from skipjoin.bench.device.kernels.study import KernelRow, Setting, study
-from skipjoin.bench.device.kernels.subject import Subject
-from skipjoin.bench.device.roofline import SpeedRow
+from skipjoin.bench.device.race import SpeedRow
 from skipjoin.core.clock import MonotonicClock
 
 QUICK = Path(__file__).with_name("quick.toml")

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from skipjoin.bench.device.command import SHIPPED
 from skipjoin.bench.device.kernels.scenario import FOLDER, KERNELS, load_shapes
-from skipjoin.bench.device.setting import SHIPPED
 from skipjoin.cli import main
 from skipjoin.core.errors import InvalidSettings
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skipjoin.bench.device.race import MOST_RUNS, Contestant, race
-from skipjoin.bench.device.roofline import Work, roofline_ns
+from skipjoin.bench.device.race import MOST_RUNS, Contestant, Work, race, roofline_ns
 from skipjoin.core.clock import ManualClock
 
 CPU = torch.device("cpu")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from skipjoin.bench.device.command import BOUNDS
+from skipjoin.bench.device.kernels.contest import Subject, product_on
 from skipjoin.bench.device.kernels.run import row_line
 from skipjoin.bench.device.kernels.scenario import KERNELS, load_shapes
 from skipjoin.bench.device.kernels.study import KernelRow
-from skipjoin.bench.device.kernels.subject import Subject, product_on
-from skipjoin.bench.device.roofline import SpeedRow
-from skipjoin.bench.device.setting import BOUNDS
+from skipjoin.bench.device.race import SpeedRow
 
 CPU = torch.device("cpu")
 

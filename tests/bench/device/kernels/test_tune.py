@@ -155,11 +155,26 @@ if found:
 """
 SMALL = """
 title = "a test"
-model = { heads = 2, kv_heads = 1, head_dim = 16, hidden = 32, intermediate = 32, vocab_size = 8, layers = 1, page_tokens = 8 }
-cases = [
-  { name = "decode", kernel = "attention", sequences = [{ count = 2, context = 40 }] },
-  { name = "chunks", kernel = "attention", sequences = [{ count = 1, context = 20 }, { count = 1, queries = 5, context = 30 }] },
-]
+
+[model]
+heads = 2
+kv_heads = 1
+head_dim = 16
+hidden = 32
+intermediate = 32
+vocab_size = 8
+layers = 1
+page_tokens = 8
+
+[[cases]]
+name = "decode"
+kernel = "attention"
+sequences = [{ count = 2, context = 40 }]
+
+[[cases]]
+name = "chunks"
+kernel = "attention"
+sequences = [{ count = 1, context = 20 }, { count = 1, queries = 5, context = 30 }]
 """
 
 

@@ -8,15 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from skipjoin.bench.device.roofline import roofline_ns
-from skipjoin.bench.device.step.deck import Deck, decode_steps
-from skipjoin.bench.device.step.decode import chunks_of, measure_decode, measure_prefill, work_of_steps
-from skipjoin.bench.device.step.idle import engine_iterations, loop_of, measure_idle
-from skipjoin.bench.device.step.marked import CpuTimes, Iteration
-from skipjoin.bench.device.step.moves import WAITING, drain, lanes_of, measure_moves, places_of
+from skipjoin.bench.device.race import roofline_ns
+from skipjoin.bench.device.step.cases import (
+    WAITING,
+    chunks_of,
+    drain,
+    engine_iterations,
+    lanes_of,
+    loop_of,
+    measure_decode,
+    measure_idle,
+    measure_moves,
+    measure_prefill,
+    places_of,
+    samples,
+    work_of_steps,
+)
+from skipjoin.bench.device.step.deck import Deck, Traffic, decode_steps
 from skipjoin.bench.device.step.row import COPY_SHARE, IDLE, ROOFLINE, SLOWER
-from skipjoin.bench.device.step.study import samples
-from skipjoin.bench.device.step.traffic import Traffic
+from skipjoin.bench.device.step.stage import Iteration, Times
 from skipjoin.bench.device.step.work import decode_work
 from skipjoin.core.clock import ManualClock
 from skipjoin.core.errors import InvariantViolation
@@ -214,7 +224,7 @@ def test_lines_of_the_engine(stage, idle) -> None:
 
 def marked(*spans: tuple[int, int, int]) -> list[Iteration]:
     clock = ManualClock(0)
-    times = CpuTimes(clock)
+    times = Times(torch.device("cpu"), clock)
 
     def at(ns: int):
         clock._now_ns = ns

@@ -9,18 +9,19 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from skipjoin.bench.device.setting import SHIPPED
+from skipjoin.bench.device.command import SHIPPED
+from skipjoin.bench.device.step.cases import samples, study
 from skipjoin.bench.device.step.run import row_line
 from skipjoin.bench.device.step.scenario import FOLDER, load_steps
 from skipjoin.bench.device.step.stage import check_model
-from skipjoin.bench.device.step.study import samples, study
 from skipjoin.cli import main
 from skipjoin.model.presets import preset_named
 
 QUICK = Path(__file__).with_name("quick.toml")
 WORDS = ("bench", "step", "--device", "cpu", "--repeats", "3")
 FIELDS = {
-    "kind", "measured", "case", "what", "unit", "value", "of", "share", "bound", "tokens_per_s", "target", "note", "holds",
+    "kind", "measured", "case", "what", "unit", "value", "of", "share", "bound",
+    "tokens_per_s", "target", "note", "holds",
 }  # fmt: skip
 
 

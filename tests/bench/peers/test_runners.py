@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skipjoin.bench.peers.ctranslate2_runner import KEPT, converted
+from skipjoin.bench.peers.runners import KEPT, converted
 from skipjoin.model.presets import init_model
 
 
