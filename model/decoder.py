@@ -77,7 +77,7 @@ class Decoder:
         config, parts, kernels = self._config, self._parts, self._kernels
         stream = parts.embedding.of(batch.tokens, batch.positions)
         angles = self._turning.at(batch.positions, batch.end)
-        mixed = stream.new_empty(len(batch.tokens), config.heads, config.head_dim)
+        mixed = stream.new_empty(batch.tokens.shape[0], config.heads, config.head_dim)
         rows = mixed.view(-1, config.heads * config.head_dim)
         step = Step(kernels, self._kv, batch.attention, angles, mixed)
         last = parts.layers[-1]
@@ -87,8 +87,10 @@ class Decoder:
             if layer is last and batch.sampled is not None:
                 # Behind the last attention rows no longer look at each other: only those that are
                 # wanted go on.
-                stream, entered, rows = stream[batch.sampled], entered[batch.sampled], rows[batch.sampled]
-                if not len(stream):
+                stream, rows = stream[batch.sampled], rows[batch.sampled]
+                if layer.reads_entered:
+                    entered = entered[batch.sampled]
+                if not stream.shape[0]:
                     return stream.new_empty(0, config.vocab_size)
             stream, entered = layer.join(kernels, stream, entered, rows, following)
             self._beat()

@@ -86,7 +86,8 @@ class AllHeads:
         """As the port says."""
         queries, keys = qkv[:, : self.heads], qkv[:, self.heads : self.heads + self.kv_heads]
         for heads, norm in ((queries, self.query), (keys, self.key)):
-            heads.copy_(norm.of(kernels, heads.reshape(len(qkv), -1)).view(heads.shape))
+            # Side by side a row's heads are still apart from the next row's: kernels want them whole.
+            heads.copy_(norm.of(kernels, heads.flatten(1).contiguous()).view(heads.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Attention:
         values are in the pages.
         """
         kernels = step.kernels
-        qkv = self.qkv(x).view(len(x), -1, self.head_dim)
+        qkv = self.qkv(x).view(step.mixed.shape[0], -1, self.head_dim)
         self.query_key_norm.of_(kernels, qkv)
         cos, sin = step.angles[self.rope]
         kernels.rotate_and_write(step.kv, self.index, qkv, cos, sin, step.iteration)

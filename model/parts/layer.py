@@ -8,7 +8,7 @@ the norm that follows it: that of the next layer, or the one behind the last.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
@@ -23,6 +23,9 @@ class Layer(Protocol):
     """One layer. Its rows look at each other in its attention alone, which the decoder calls; what
     is behind attention is `join`.
     """
+
+    reads_entered: ClassVar[bool]
+    """Whether `join` reads `entered`; where it does not, that may have rows that nobody wants."""
 
     @property
     def entry(self) -> Norm:
@@ -57,6 +60,8 @@ class Layer(Protocol):
 class PreNorm:
     """A norm in front of each half: x += attention(norm(x)), x += mlp(norm(x))."""
 
+    reads_entered: ClassVar[bool] = False
+
     entry: Norm
     attention: Attention
     mlp_entry: Norm
@@ -89,8 +94,10 @@ class PreNorm:
 @dataclass(frozen=True, slots=True)
 class Sandwich:
     """Norms in front of the halves and behind them: x += norm(attention(norm(x))), and the MLP
-    likewise (Gemma 2 and 3). A row that names no norm in front has those behind alone (OLMo 2).
+    likewise (Gemma 2 and 3). A row that names no norm in front has those behind alone.
     """
+
+    reads_entered: ClassVar[bool] = False
 
     entry: Norm
     attention: Attention
@@ -132,6 +139,8 @@ class PostNorm:
     """A norm behind each sum: x = norm(x + attention(x)), x = norm(x + mlp(x)), and none at the end
     (OPT 350m, and the first transformers).
     """
+
+    reads_entered: ClassVar[bool] = False
 
     entry: Norm
     attention: Attention

@@ -8,7 +8,7 @@ takes both (Wang and Komatsuzaki 2021).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import pytest
 import torch
@@ -33,6 +33,8 @@ from skipjoin.model.weights.loading import load_model
 @dataclass(frozen=True, slots=True)
 class SharedNorm:
     """x += attention(norm(x)) + mlp(norm(x)): the new part."""
+
+    reads_entered: ClassVar[bool] = True
 
     entry: norm.Norm
     attention: Attention
