@@ -16,7 +16,7 @@ from ...kernels.ragged_attention import AttentionShape
 from .linear import Linear
 from .norm import Norm
 from .reader import Reader
-from .share import all_of
+from .share import Joining, all_of
 from .step import Step
 
 
@@ -73,21 +73,30 @@ class AllHeads:
     kv_heads: int
     query: Norm
     key: Norm
+    queries: Joining
+    keys: Joining
 
     @classmethod
     def read(cls, reader: Reader, i: int) -> Self:
         """Two norms, as wide as all heads together."""
         config, names = reader.config, reader.config.architecture.tensors
-        query = reader.norm(names.query_norm, i, width=config.heads * config.head_dim)
-        key = reader.norm(names.key_norm, i, width=config.kv_heads * config.head_dim)
-        return cls(config.heads, config.kv_heads, query, key)
+        heads, kv_heads = reader.share(config.heads), reader.share(config.kv_heads)
+        return cls(
+            heads=heads.size,
+            kv_heads=kv_heads.size,
+            query=reader.norm(names.query_norm, i, width=config.heads * config.head_dim),
+            key=reader.norm(names.key_norm, i, width=config.kv_heads * config.head_dim),
+            queries=reader.joining(heads * config.head_dim),
+            keys=reader.joining(kv_heads * config.head_dim),
+        )
 
     def of_(self, kernels: Kernels, qkv: Tensor) -> None:
         """As the port says."""
         queries, keys = qkv[:, : self.heads], qkv[:, self.heads : self.heads + self.kv_heads]
-        for heads, norm in ((queries, self.query), (keys, self.key)):
-            # Side by side a row's heads are still apart from the next row's: kernels want them whole.
-            heads.copy_(norm.of(kernels, heads.flatten(1).contiguous()).view(heads.shape))
+        for heads, norm, rows in ((queries, self.query, self.queries), (keys, self.key, self.keys)):
+            # A row's heads lie side by side, yet apart from the next row's: kernels want them whole.
+            whole = rows.whole(heads.flatten(1).contiguous())
+            heads.copy_(rows.own(norm.of(kernels, whole)).view(heads.shape))
 
 
 @dataclass(frozen=True, slots=True)

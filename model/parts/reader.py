@@ -15,7 +15,7 @@ from ..architectures import Part
 from ..config import ModelConfig
 from .linear import Linear
 from .norm import Norm
-from .share import Share
+from .share import Joining, Share
 from .table import Table
 from .tensors import Tensors
 
@@ -32,6 +32,10 @@ class Reader(Tensors, Protocol):
 
     def share(self, whole: int) -> Share:
         """This rank's share of so many heads or columns; on one rank all."""
+        ...
+
+    def joining(self, share: Share) -> Joining:
+        """How the shares of all ranks come together to whole rows."""
         ...
 
     @property

@@ -84,6 +84,25 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """Every rank has a share of each row; a share that several ranks hold counts once."""
+
+    share: Share
+    collectives: Collectives
+
+    def whole(self, own: Tensor) -> Tensor:
+        """[n, this rank's] -> [n, all]."""
+        ranks, size = self.collectives.ranks, self.share.size
+        holders = ranks * size // self.share.whole
+        every = self.collectives.gather(own).view(len(own), ranks, size)
+        return every[:, ::holders].flatten(1).contiguous()
+
+    def own(self, whole: Tensor) -> Tensor:
+        """[n, all] -> [n, this rank's]."""
+        return whole[:, self.share.start : self.share.start + self.share.size]
+
+
+@dataclass(frozen=True, slots=True)
 class WholeTable:
     """A row for each token."""
 

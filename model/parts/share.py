@@ -1,7 +1,8 @@
 """Which part of a dimension a rank has.
 
-Owns `Share` and the rule by which a dimension is divided. It knows no tensor; parts say with it how
-many heads, columns or tokens are theirs, and the reader cuts tensors by it.
+Owns `Share`, the rule by which a dimension is divided, and the port by which rows become whole
+again. Parts say with it how many heads, columns or tokens are theirs, and the reader cuts tensors by
+it.
 
 Worked example: 8 query heads and 2 key heads on 4 ranks. Rank 1 has the query heads 2 and 3, which
 look at key head 0: `divided(8, 1, 4)` is [2, 4) of 8, `divided(2, 1, 4)` is [0, 1) of 2, and so is
@@ -11,6 +12,9 @@ rank 0's. With 2 ranks each has one key head of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,30 @@ class Share:
     def __mul__(self, width: int) -> Share:
         """The same share where each unit is `width` wide."""
         return Share(self.whole * width, self.start * width, self.size * width)
+
+
+class Joining(Protocol):
+    """How the ranks' shares of a row come together, for a part that needs rows whole."""
+
+    def whole(self, own: Tensor) -> Tensor:
+        """[n, this rank's] -> [n, all]."""
+        ...
+
+    def own(self, whole: Tensor) -> Tensor:
+        """[n, all] -> [n, this rank's]."""
+        ...
+
+
+class Alone:
+    """One rank has everything."""
+
+    def whole(self, own: Tensor) -> Tensor:
+        """As it is."""
+        return own
+
+    def own(self, whole: Tensor) -> Tensor:
+        """As it is."""
+        return whole
 
 
 def all_of(whole: int) -> Share:

@@ -20,8 +20,8 @@ from ..config import ModelConfig
 from ..parts.collectives import Collectives
 from ..parts.linear import Linear
 from ..parts.norm import AsItIs, Norm
-from ..parts.sharded import DividedTable, Gathered, Summed, WholeTable
-from ..parts.share import Share, all_of, divided, padded
+from ..parts.sharded import DividedTable, Gathered, Joined, Summed, WholeTable
+from ..parts.share import Alone, Joining, Share, all_of, divided, padded
 from ..parts.table import Table
 from .cut import Cut, cut_to
 from .loaded import DecoderParts
@@ -115,6 +115,10 @@ class Assembler:
                 field="tensor_parallel",
                 limit=f"a number that divides {whole}",
             ) from None
+
+    def joining(self, share: Share) -> Joining:
+        """How the shares of all ranks come together to whole rows."""
+        return Alone() if self._collectives is None else Joined(share, self._collectives)
 
     def embedding(self) -> Table:
         """A row of `embedding_width` for each token."""
