@@ -152,62 +152,42 @@ async def offer(
     requests: Sequence[Asked],
     clock: Clock,
     *,
+    clients: int | None = None,
     sleep: Sleep = asyncio.sleep,
     ended: Ended = lambda count: None,
 ) -> LoadRun:
-    """Send every request at its time and wait for all answers.
+    """Send every request at its time, or have `clients` send them in order, each the next when it
+    is answered; and wait for all answers.
 
     Leaving early (Ctrl-C) ends those that are open. `ended` hears how many more requests ended.
     """
     policy, moved_before = await target.policy(), await target.bytes_moved()
-    scheduled_ns = workload.arrival_ns + clock.now_ns() + LEAD_NS
     sent_ns = np.zeros(len(requests), dtype=np.int64)
-
-    async def follow(asked: Asked) -> Answered:
-        sent_ns[asked.number] = clock.now_ns()
-        answer = await target.ask(asked)
-        ended(1)
-        return answer
-
-    async with asyncio.TaskGroup() as group:
-        tasks = []
-        for asked, due_ns in zip(requests, scheduled_ns.tolist(), strict=True):
-            # A sleep may return a little early; a request must not.
-            while (left_ns := due_ns - clock.now_ns()) > 0:
-                await sleep(left_ns / NS)
-            tasks.append(group.create_task(follow(asked)))
-    answers = tuple(task.result() for task in tasks)
-    return LoadRun(workload, scheduled_ns, sent_ns, answers, await _moved_since(target, moved_before), policy)
-
-
-async def circulate(
-    target: Target,
-    workload: Workload,
-    requests: Sequence[Asked],
-    clock: Clock,
-    *,
-    clients: int,
-    ended: Ended = lambda count: None,
-) -> LoadRun:
-    """Have `clients` send all requests in order, each the next when it is answered; see `offer`."""
-    policy, moved_before = await target.policy(), await target.bytes_moved()
-    sent_ns = np.zeros(len(requests), dtype=np.int64)
+    scheduled_ns = sent_ns if clients is not None else workload.arrival_ns + clock.now_ns() + LEAD_NS
     answers: dict[int, Answered] = {}
     waiting = iter(requests)
 
+    async def follow(asked: Asked) -> None:
+        sent_ns[asked.number] = clock.now_ns()
+        answers[asked.number] = await target.ask(asked)
+        ended(1)
+
     async def client() -> None:
         for asked in waiting:
-            sent_ns[asked.number] = clock.now_ns()
-            answers[asked.number] = await target.ask(asked)
-            ended(1)
+            await follow(asked)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(clients, len(requests))):
-            group.create_task(client())
-    moved = await _moved_since(target, moved_before)
-    return LoadRun(workload, sent_ns, sent_ns, tuple(answers[at] for at in range(len(requests))), moved, policy)
-
-
-async def _moved_since(target: Target, before: int | None) -> int | None:
-    after = await target.bytes_moved()
-    return None if before is None or after is None else after - before
+        if clients is not None:
+            for _ in range(min(clients, len(requests))):
+                group.create_task(client())
+        else:
+            for asked, due_ns in zip(requests, scheduled_ns.tolist(), strict=True):
+                # A sleep may return a little early; a request must not.
+                while (left_ns := due_ns - clock.now_ns()) > 0:
+                    await sleep(left_ns / NS)
+                group.create_task(follow(asked))
+    moved_after, moved = await target.bytes_moved(), None
+    if moved_before is not None and moved_after is not None:
+        moved = moved_after - moved_before
+    in_order = tuple(answers[at] for at in range(len(requests)))
+    return LoadRun(workload, scheduled_ns, sent_ns, in_order, moved, policy)

@@ -27,7 +27,7 @@ from ...core.errors import InvalidSettings, SkipjoinError, Unavailable
 from ...model.config import ModelConfig
 from ...sim.drain import completion_rate
 from ...workload.requests import Workload
-from ..load.loops import LoadRun, circulate, offer, requests_of
+from ..load.loops import LoadRun, offer, requests_of
 from ..load.openai_target import OpenAiTarget, first_model
 from ..load.process import MeasuredProcess, OwnServer
 from ..progress import Bar
@@ -241,9 +241,7 @@ async def _followed(
     """The open loop, or the closed one with so many clients."""
     requests = requests_of(workload, context.vocabulary)
     with context.bar.steps(what, len(requests)) as ended:
-        if clients is None:
-            return await offer(target, workload, requests, context.clock, ended=ended)
-        return await circulate(target, workload, requests, context.clock, clients=clients, ended=ended)
+        return await offer(target, workload, requests, context.clock, clients=clients, ended=ended)
 
 
 async def _warmed(context: VisitContext, name: str, url: str, then: Callable[[str], Awaitable[list[T]]]) -> list[T]:

@@ -19,22 +19,25 @@ Steps = Annotated[int, Field(ge=2, le=10_000)]
 Share = Annotated[float, Field(gt=0)]
 
 
-class Decode(ScenarioPart):
-    """`batch` jobs of `context` tokens decode `steps` times. A step reaches `least` of its
-    roofline.
-    """
+class Decoding(ScenarioPart):
+    """`batch` jobs of `context` tokens decode `steps` times."""
 
     name: CaseName
-    kind: Literal["decode"]
     batch: Batch
     context: Tokens
     steps: Steps
-    least: Share | None = None
 
     @property
     def most_tokens(self) -> int:
         """Prompt and output of a job; some steps are not timed, and two may be in flight."""
         return self.context + self.steps + 2
+
+
+class Decode(Decoding):
+    """A step shall reach `least` of its roofline."""
+
+    kind: Literal["decode"]
+    least: Share | None = None
 
 
 class Prefill(ScenarioPart):
@@ -59,7 +62,7 @@ class Prefill(ScenarioPart):
         return self.tokens
 
 
-class Moves(ScenarioPart):
+class Moves(Decoding):
     """The same decode steps with and without KV on its way out, in and both.
 
     Up to `in_flight` moves of `pages` pages go each way at a time. With moves both ways a step
@@ -67,20 +70,11 @@ class Moves(ScenarioPart):
     of a copy.
     """
 
-    name: CaseName
     kind: Literal["moves"]
-    batch: Batch
-    context: Tokens
-    steps: Steps
     pages: Annotated[int, Field(ge=1, le=1 << 16)]
     in_flight: Annotated[int, Field(ge=1, le=256)]
     most_slower: Share | None = None
     least_rate: Share | None = None
-
-    @property
-    def most_tokens(self) -> int:
-        """As of a decode."""
-        return self.context + self.steps + 2
 
 
 class Idle(ScenarioPart):

@@ -18,7 +18,6 @@ from skipjoin.bench.load.loops import (
     Asked,
     LoadRun,
     Sleep,
-    circulate,
     offer,
     requests_of,
 )
@@ -182,7 +181,7 @@ def test_a_closed_loop_has_so_many_at_once() -> None:
         target = VirtualTarget(clock, wait=wait)
         jobs = workload([0] * 9)
         async with asyncio.timeout(10):
-            run = await circulate(target, jobs, requests_of(jobs, 16), clock, clients=3)
+            run = await offer(target, jobs, requests_of(jobs, 16), clock, clients=3)
         assert [answer.failure for answer in run.answers] == [None] * 9
         assert (run.scheduled_ns == run.sent_ns).all() and run.trustworthy
         return most, [number for number, _ in target.asked]
