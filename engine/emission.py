@@ -189,9 +189,12 @@ class Emission:
 
     def _at_limit(self, step: int) -> list[Row]:
         """Decode members whose output is as long as it may be with the token of iteration `step`."""
+        bucket = self._limits.take(step)
+        if not bucket:
+            return []
         out = []
         # A member that left and came back without a step between stands in the bucket twice.
-        for row in dict.fromkeys(self._limits.take(step)):
+        for row in dict.fromkeys(bucket):
             kv = row.kv
             if kv.stage is DECODE and kv.generated + step + 1 - kv.since_step >= kv.max_new_tokens:
                 out.append(row)

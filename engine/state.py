@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..core.cost_model import CostModel
 from ..core.effects import (
@@ -44,8 +44,7 @@ STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
 """The ends at which a job had all the tokens that it asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """A launched plan that is not answered yet. `step` numbers its decode part; `factor` corrected
     what it was predicted to take.
     """
@@ -90,17 +89,14 @@ class EngineState:
         self.rows: dict[Handle, Row] = {}
         self.emission = emission
         self.planner = planner
+        self.ledger: Ledger = planner.books.ledger
+        """The books of both pools."""
         self.dues = DueHeap(self.rows.__contains__)
         self.in_flight: deque[InFlight] = deque()
         self.decode_ns = 0
         self.steps = 0
         self.plans = 0
         self.charged = False
-
-    @property
-    def ledger(self) -> Ledger:
-        """The books of both pools."""
-        return self.planner.books.ledger
 
     def learned(self) -> bytes:
         """What policies learned so far, for an engine to come."""

@@ -152,16 +152,20 @@ class Turn:
         state, decided = self.state, self._decision
         shown = answered.decision if answered is not None else decided
         assert shown is not None, "a turn is decided before it is settled"
+        plan = shown.plan
+        prefill_tokens, pages_out, pages_in = (
+            (0, 0, 0) if decided is None else (decided.prefill_tokens, decided.pages_out, decided.pages_in)
+        )
         return TurnStats(
-            seq=shown.plan.seq,
+            seq=plan.seq,
             now_ns=now_ns,
-            decode_jobs=len(shown.plan.decode),
-            prefill_tokens=0 if decided is None else decided.prefill_tokens,
+            decode_jobs=len(plan.decode),
+            prefill_tokens=prefill_tokens,
             live_jobs=len(state.rows),
             free_pages=state.ledger.device.free,
-            pages_out=0 if decided is None else decided.pages_out,
-            pages_in=0 if decided is None else decided.pages_in,
+            pages_out=pages_out,
+            pages_in=pages_in,
             planning_ns=self._launched_ns - self._drained_ns,
-            predicted_ns=None if answered is None else answered.decision.plan.predicted_ns,
+            predicted_ns=None if answered is None else plan.predicted_ns,
             measured_ns=measured_ns,
         )

@@ -127,7 +127,8 @@ class HandleTable:
         for handle, page in zip(appends.handles.tolist(), pages, strict=True):
             row = self.resident(handle).row
             length = int(lengths[row])
-            self._fit_width(length + 1)
+            if length == self.tables.shape[1]:
+                self._fit_width(length + 1)
             if length == 0:
                 self.tables[row, :] = page
             self.tables[row, length] = page

@@ -44,7 +44,7 @@ from .sampling.host_copy import host_copy
 from .sampling.last_tokens import LastTokens
 from .sampling.penalties import Penalties
 from .sampling.sampled_jobs import SampledJobs
-from .sampling.sampler import SampledTokens, Sampler
+from .sampling.sampler import SampledTokens, Sampler, memory_here
 from .upload import upload_for
 
 _WARM_ROWS = 128
@@ -106,6 +106,8 @@ class TorchExecutor:
         self._generation = generation
         self._clock = clock if clock is not None else MonotonicClock()
         self._computes_at_once = model.device.type != "cuda"
+        self._on_device = computing_on(model.device)
+        self._inferring = torch.inference_mode()
         self._launched: deque[_Launched] = deque()
         self._table = HandleTable(pool.num_pages)
         self._last_tokens = LastTokens(self._table.rows, model.device)
@@ -163,7 +165,7 @@ class TorchExecutor:
             self._launched.append(_Launched(plan, started_ns, started_ns))
             return
         try:
-            with computing_on(self._model.device):
+            with self._on_device, self._inferring:
                 batch = self._build(plan)
                 sampled = self._sample(plan, batch, self._forward(batch.forward))
                 ready = self._fence()
@@ -253,13 +255,12 @@ class TorchExecutor:
     def _forward(self, batch: ForwardBatch) -> Tensor:
         return self._decoder.forward(batch) if self.graphs is None else self.graphs.forward(batch)
 
-    @torch.inference_mode()
     def _sample(self, plan: IterationPlan, batch: Batch, logits: Tensor) -> SampledTokens | None:
         jobs = batch.jobs
         if not len(jobs):
             return None
         sampled = self._chosen(plan, batch, logits) if self._chooses else self._taken(batch, logits)
-        self._last_tokens.put(jobs.rows, jobs.rows_there, sampled.tokens)
+        self._last_tokens.put(jobs.rows, jobs.rows_there, sampled)
         self._table.columns["known"][jobs.rows] = batch.positions + 1
         return host_copy(sampled)
 
@@ -276,8 +277,8 @@ class TorchExecutor:
     def _taken(self, batch: Batch, logits: Tensor) -> SampledTokens:
         """What rank 0 chose, on the device."""
         assert self._group is not None
-        tokens = torch.empty(len(batch.jobs), dtype=torch.int64, device=logits.device)
-        return SampledTokens(self._group.share_(tokens), torch.ones_like(tokens, dtype=torch.bool))
+        tokens = self._group.share_(torch.empty(len(batch.jobs), dtype=torch.int64, device=logits.device))
+        return SampledTokens(tokens, torch.ones_like(tokens, dtype=torch.bool), memory_here(tokens))
 
     def _fence(self) -> torch.cuda.Event | None:
         if self._computes_at_once:
@@ -293,7 +294,8 @@ class TorchExecutor:
         jobs, sampled = launched.jobs, launched.sampled
         if jobs is None or sampled is None:
             return IterationOutcome(plan.seq, plan.generation, launched.started_ns, ended_ns, landed=landed)
-        handles, tokens = jobs.handles, sampled.tokens.numpy().astype(np.int32)
+        assert sampled.here is not None, "host_copy gives it"
+        handles, tokens = jobs.handles, sampled.here.astype(np.int32)
         logprobs = sampled.logprobs(jobs.logprobs)
         finite = sampled.finite.tolist()
         if jobs.penalised and self._chooses:

@@ -84,9 +84,11 @@ def _dense(queries: Tensor, keys: Tensor, values: Tensor, shape: AttentionShape)
 
 
 def check_tables(kv: PagedKv, batch: RaggedBatch) -> None:
-    """Raise IndexError when a page that would be read is not one of the pool's. On a device this
-    waits for the tables.
+    """Raise IndexError when a page that would be read is not one of the pool's, or a sequence has
+    queries that its context has not. On a device this waits for the tables.
     """
+    if ((batch.counts < 0) | (batch.counts > batch.contexts)).any():
+        raise IndexError("The queries of a sequence are not part of its context.")
     needed = pages_of(batch.contexts, kv.layout.page_tokens)
     tables = batch.tables.cpu().numpy()
     pages = len(kv.pool)

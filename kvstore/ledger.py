@@ -88,6 +88,13 @@ class Ledger:
         table.blocks.append(self.blocks.born_on(page))
         return page
 
+    def grow_each(self, tables: Sequence[Table]) -> list[int]:
+        """As `grow_by_one` of each, in this order; there are enough free pages."""
+        pages = self.device.take_each(len(tables))
+        for table, block in zip(tables, self.blocks.born(pages), strict=True):
+            table.blocks.append(block)
+        return pages
+
     def block_tables(self, jobs: Sequence[tuple[Handle, Table]]) -> tuple[BlockTable, ...]:
         """Whole tables of resident or returning jobs as the executor wants them, in token order:
         slices of one column.

@@ -216,8 +216,7 @@ def read_tokens(message: pb.TokensEmitted) -> ef.TokensEmitted:
 
 def write_stats(message: pb.TurnStats, stats: ef.TurnStats) -> None:
     """Fill an empty message with the numbers of one turn; what is None stays out."""
-    for name in _STATS_FIELDS:
-        value = getattr(stats, name)
+    for name, value in zip(_STATS_FIELDS, stats, strict=True):
         if value is not None:
             setattr(message, name, value)
 

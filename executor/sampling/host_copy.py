@@ -22,10 +22,11 @@ def host_copy(sampled: SampledTokens) -> SampledTokens:
     Pinned memory, because into any other a copy makes the host wait. torch keeps what is freed for
     the next iteration, after the copy is over.
     """
-    if sampled.tokens.is_cpu:
+    if sampled.here is not None:
         return sampled
-    tensors = {field.name: getattr(sampled, field.name) for field in fields(sampled)}
-    return replace(sampled, **{name: _pinned(value) for name, value in tensors.items() if isinstance(value, Tensor)})
+    values = {field.name: getattr(sampled, field.name) for field in fields(sampled)}
+    tensors = {name: _pinned(value) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(sampled, **tensors, here=tensors["tokens"].numpy())
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...core.plan import Int64s
+from .sampler import SampledTokens
 
 
 class LastTokens:
@@ -31,12 +32,12 @@ class LastTokens:
             return self._tokens.index_select(0, there)
         return torch.from_numpy(self._here[rows])
 
-    def put(self, rows: Int64s, there: Tensor, tokens: Tensor) -> None:
-        """`tokens` int64[n], on the device."""
-        if self._here is None:
-            self._tokens.index_copy_(0, there, tokens)
+    def put(self, rows: Int64s, there: Tensor, sampled: SampledTokens) -> None:
+        """The tokens that these rows were given, on the device."""
+        if self._here is None or sampled.here is None:
+            self._tokens.index_copy_(0, there, sampled.tokens)
         else:
-            self._here[rows] = tokens.numpy()
+            self._here[rows] = sampled.here
 
     def _keep(self, tokens: Tensor) -> None:
         self._tokens = tokens

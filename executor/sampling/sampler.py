@@ -28,12 +28,13 @@ class SampledTokens:
     """`tokens` int64[n]; `finite` bool[n], false where the logits were not and the token means
     nothing; both on the device.
 
-    `chosen` float64[n], `top_ids` and `top_values` [n, k] are None when no job asked for
-    log-probabilities.
+    `here`: the memory of `tokens` where that is the host's, else None. `chosen` float64[n],
+    `top_ids` and `top_values` [n, k] are None when no job asked for log-probabilities.
     """
 
     tokens: Tensor
     finite: Tensor
+    here: Int64s | None
     chosen: Tensor | None = None
     top_ids: Tensor | None = None
     top_values: Tensor | None = None
@@ -47,6 +48,11 @@ class SampledTokens:
             None if k < 0 else TokenLogprobs(chosen[i], tuple(zip(ids[i][:k], values[i][:k], strict=True)))
             for i, k in enumerate(wanted.tolist())
         )
+
+
+def memory_here(tokens: Tensor) -> Int64s | None:
+    """Their memory where that is the host's, else None."""
+    return tokens.numpy() if tokens.is_cpu else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,12 +87,14 @@ class Sampler:
         columns = self._columns(jobs, positions, there)
         counts = (None, None) if seen is None else (seen.output, seen.anywhere)
         tokens, finite = self._sample(logits, columns, *counts)
+        here = memory_here(tokens)
         most = jobs.most_logprobs
         if most < 0:
-            return SampledTokens(tokens, finite)
+            return SampledTokens(tokens, finite, here)
         distribution = torch.where(finite[:, None], logits, 0).double().log_softmax(dim=-1)
         top = distribution.topk(min(max(most, 1), logits.shape[-1]), dim=-1)
-        return SampledTokens(tokens, finite, distribution.gather(1, tokens[:, None])[:, 0], top.indices, top.values)
+        chosen = distribution.gather(1, tokens[:, None])[:, 0]
+        return SampledTokens(tokens, finite, here, chosen, top.indices, top.values)
 
     def _columns(self, jobs: SampledJobs, positions: Int64s, there: Tensor) -> SamplingColumns:
         kept = self._kept

@@ -135,12 +135,12 @@ class NativeOperations:
 
     def prepare(self, kv: PagedKv, batch: RaggedBatch, slots: Tensor) -> NativeBatch:
         """An iteration's tables and slots, as the functions read them."""
-        rows = batch.rows
-        assert slots.shape[0] == rows
-        tables = batch.tables if batch.tables.dtype is torch.int64 else batch.tables.long()
+        rows, tables = batch.rows, batch.tables
+        assert slots.shape[0] == rows and slots.is_contiguous()
+        tables = tables if tables.dtype is torch.int64 else tables.long()
         tables = tables if tables.stride(-1) == 1 else tables.contiguous()
         read = int(batch.contexts.sum()) * 2 * kv.layout.head_dim
-        return NativeBatch(batch, rows, slots.contiguous(), tables, read)
+        return NativeBatch(batch, rows, slots, tables, read)
 
     def rotate_and_write(
         self, kv: PagedKv, layer: int, qkv: Tensor, cos: Tensor, sin: Tensor, batch: NativeBatch

@@ -7,8 +7,6 @@ what it computes is stated at its reference.
 
 from __future__ import annotations
 
-from operator import attrgetter, is_
-
 import torch
 from torch import Tensor
 
@@ -21,9 +19,6 @@ bound on a busy machine.
 """
 
 
-_columns = attrgetter(*COLUMNS)
-
-
 class NativeSampler:
     """Samples over one library; one call at a time, for its scratch is kept."""
 
@@ -32,7 +27,7 @@ class NativeSampler:
         self._dtype = dtype
         self._scratch = torch.empty(0, dtype=torch.float64)
         self._scratch_for = (0, 0)
-        self._seen: tuple[Tensor, ...] = ()
+        self._seen: SamplingColumns | None = None
         self._rows = -1
         self._pointers: list[int] = []
 
@@ -41,31 +36,32 @@ class NativeSampler:
     ) -> tuple[Tensor, Tensor]:
         """As the reference."""
         rows, vocab = logits.shape
-        assert logits.dtype is self._dtype and logits.stride(1) == 1 and vocab
-        self._look_at(columns, rows)
+        stride, between = logits.stride()
+        assert logits.dtype is self._dtype and between == 1 and vocab
+        if columns is not self._seen or rows != self._rows:
+            self._look_at(columns, rows)
         assert (output is None) == (anywhere is None)
         if output is not None and anywhere is not None:
             assert output.dtype is torch.int32 and anywhere.dtype is torch.bool
             for counts in (output, anywhere):
                 assert counts.shape == logits.shape and counts.is_contiguous()
-        threads = 1 if logits.numel() <= _ALONE else min(torch.get_num_threads(), rows)
+        threads = 1 if rows * vocab <= _ALONE else min(torch.get_num_threads(), rows)
         if self._scratch_for != (threads, vocab):
             self._scratch = torch.empty(threads * self._library.sample_scratch(vocab), dtype=torch.float64)
             self._scratch_for = (threads, vocab)
         tokens, finite = logits.new_empty(rows, dtype=torch.int64), logits.new_empty(rows, dtype=torch.bool)
         self._library.sample(
-            logits.data_ptr(), rows, vocab, logits.stride(0), *self._pointers,
+            logits.data_ptr(), rows, vocab, stride, *self._pointers,
             None if output is None else output.data_ptr(), None if anywhere is None else anywhere.data_ptr(),
             self._scratch.data_ptr(), tokens.data_ptr(), finite.data_ptr(), threads,
         )  # fmt: skip
         return tokens, finite
 
     def _look_at(self, columns: SamplingColumns, rows: int) -> None:
-        """Where the columns lie. It holds while they are the same tensors, which are held: their
-        memory is nobody else's.
+        """Where the columns lie. It holds while they are the same, which are held: their memory is
+        nobody else's.
         """
-        seen: tuple[Tensor, ...] = _columns(columns)
-        if not all(map(is_, seen, self._seen)) or rows != self._rows:
-            assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in seen)
-            self._seen, self._rows = seen, rows
-            self._pointers = [column.data_ptr() for column in seen]
+        tensors: list[Tensor] = [getattr(columns, name) for name in COLUMNS]
+        assert all(len(column) == rows and column.is_contiguous() and column.itemsize == 8 for column in tensors)
+        self._seen, self._rows = columns, rows
+        self._pointers = [column.data_ptr() for column in tensors]

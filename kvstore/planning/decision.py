@@ -7,7 +7,7 @@ not know levels or accounts; engine/state turns it into policy calls and effects
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...core.effects import LevelChanged
 from ...core.ids import Handle
@@ -15,9 +15,8 @@ from ...core.plan import IterationPlan
 from ..job_kv import JobKv
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One turn, decided. Times in ns."""
+class Decision(NamedTuple):
+    """One turn, decided. Times in ns. A named tuple, for every turn makes one of many fields."""
 
     plan: IterationPlan
     #: The last all-decode batch again: everything but the plan and `decode_ns` is empty.

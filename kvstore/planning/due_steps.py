@@ -7,6 +7,7 @@ output limits in another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -29,6 +30,10 @@ class StepCalendar(Generic[T]):
             self._buckets[step] = [entry]
         else:
             bucket.append(entry)
+
+    def add_all(self, step: int, entries: Sequence[T]) -> None:
+        """`entries` are due at `step`, in this order."""
+        self._buckets.setdefault(step, []).extend(entries)
 
     def peek(self, step: int) -> list[T] | None:
         """The bucket of `step`, None when nothing is due."""

@@ -134,8 +134,10 @@ class Planner:
             crossing_ns is not None and crossing_ns <= tick.decode_ns
         ):
             return False
-        left = ledger.device.free - len(running.due(tick.steps))
-        return left >= 0 and (self._below or left >= self._link.low_water)
+        left = ledger.device.free - (0 if self._below else self._link.low_water)
+        growth = running.growth.peek(tick.steps) or ()
+        # Not everything in the bucket need still be due.
+        return left >= len(growth) or left >= len(running.due(tick.steps))
 
     def _context(self, policy: Policy, tick: Tick, plan_seq: int, *, calm: bool) -> TurnContext:
         self._number += 1

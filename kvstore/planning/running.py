@@ -7,6 +7,8 @@ nothing per member. It does not know why somebody is in the batch; the planner r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...core.cost_model import CostModel
@@ -54,9 +56,7 @@ class RunningBatch:
         due = self.due(steps)
         if ledger.device.free - len(due) < least_free:
             return False
-        for job in due:
-            ledger.grow_by_one(job.table)
-            self.grown(job)
+        self._grow(due, ledger, steps)
         self.growth.take(steps)
         return True
 
@@ -65,12 +65,18 @@ class RunningBatch:
         due = self.due(steps)
         if not due:
             return NO_APPENDS
-        pages: list[int] = []
-        for job in due:
-            pages.append(ledger.grow_by_one(job.table))
-            self.grown(job)
+        pages = self._grow(due, ledger, steps)
         handles = np.array([job.handle for job in due], dtype=np.int64)
         return PageAppends(handles, np.array(pages, dtype=np.int32))
+
+    def _grow(self, due: Sequence[JobKv], ledger: Ledger, steps: int) -> list[int]:
+        """The pages that these get, who are due them together, and together again."""
+        pages = ledger.grow_each([job.table for job in due])
+        again = steps + self._page_tokens
+        for job in due:
+            job.grow_step = again
+        self.growth.add_all(again, due)
+        return pages
 
     def grown(self, job: JobKv) -> None:
         """A member got the page it was due."""

@@ -30,12 +30,16 @@ class AnnouncingExecutor:
 
     def submit(self, plan: IterationPlan) -> None:
         """Announce the batch if it has other members than the last one, then hand the plan on."""
+        if plan.decode is not self._decode or plan.prefills or self._prefilling:
+            self._announce(plan)
+        self._inner.submit(plan)
+
+    def _announce(self, plan: IterationPlan) -> None:
         prefilling = tuple(chunk.handle for chunk in plan.prefills)
         if plan.decode is not self._decode or prefilling != self._prefilling:
             self._decode, self._prefilling = plan.decode, prefilling
             members = frozenset(plan.decode.handles.tolist()) | frozenset(prefilling)
             self._link.send(Launched(self._incarnation, members))
-        self._inner.submit(plan)
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
         """As the port says."""

@@ -40,5 +40,6 @@ def test_kernels_that_cannot_be_replayed_are_launched(tiny64, capture):
 
 
 def test_what_was_sampled_on_a_cpu_is_not_copied():
-    sampled = SampledTokens(torch.tensor([1]), torch.tensor([True]))
+    tokens = torch.tensor([1])
+    sampled = SampledTokens(tokens, torch.tensor([True]), tokens.numpy())
     assert host_copy(sampled) is sampled

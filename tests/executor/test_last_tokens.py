@@ -6,13 +6,16 @@ import numpy as np
 import torch
 
 from skipjoin.executor.sampling.last_tokens import LastTokens
+from skipjoin.executor.sampling.sampler import SampledTokens
 
 
 def test_tokens_come_out_as_they_were_put_in():
     tokens = LastTokens(4, torch.device("cpu"))
 
     def put(rows, numbers):
-        tokens.put(np.array(rows), torch.tensor(rows), torch.tensor(numbers))
+        given = torch.tensor(numbers)
+        sampled = SampledTokens(given, torch.ones(len(numbers), dtype=torch.bool), given.numpy())
+        tokens.put(np.array(rows), torch.tensor(rows), sampled)
 
     def of(*rows):
         return tokens.of(np.array(rows), torch.tensor(rows)).tolist()
