@@ -36,6 +36,31 @@ def _tanh(x):  # type: ignore[no-untyped-def]
     return tl.where(tl.abs(x) < 0.25, series, tl.where(x < 0, -large, large))
 
 
+@triton.jit
+def _scored(  # type: ignore[no-untyped-def]
+    q, k, key, there, at, scale, softcap, WINDOW: tl.constexpr, CAPPED: tl.constexpr
+):  # fmt: skip
+    """Scores [rows, keys] as powers of two, minus infinity where a row does not see a key."""
+    # "ieee": the default rounds float32 operands to 10 bits.
+    scores = tl.dot(q, k, input_precision="ieee") * scale
+    if CAPPED:
+        scores = _tanh(scores / softcap) * softcap
+    seen = there[None, :] & (key[None, :] <= at[:, None])
+    if WINDOW > 0:
+        seen = seen & (key[None, :] > at[:, None] - WINDOW)
+    return tl.where(seen, scores * _LOG2_E, float("-inf"))
+
+
+@triton.jit
+def _put_part(  # type: ignore[no-untyped-def]
+    stats, partial, place, d, stats_stride, best, mass, mixed, WIDTH: tl.constexpr
+):  # fmt: skip
+    """What `_merge` reads of rows of which other parts see other keys."""
+    tl.store(stats + place, best)
+    tl.store(stats + stats_stride + place, mass)
+    tl.store(partial + place[:, None] * WIDTH + d[None, :], mixed)
+
+
 @triton.jit(do_not_specialize=["table_stride"])
 def _attend(  # type: ignore[no-untyped-def]
     queries, out, pool, tables, items, partial, stats,
@@ -53,8 +78,7 @@ def _attend(  # type: ignore[no-untyped-def]
     head = kv_head * GROUP + m % GROUP
     live = (m // GROUP < count)[:, None] & in_head[None, :]
     q = tl.load(queries + row[:, None] * query_stride + head[:, None] * HEAD_DIM + d[None, :], mask=live, other=0.0)
-    if UPCAST:
-        q = q.to(tl.float32)
+    q = q.to(tl.float32) if UPCAST else q
     at = position + m // GROUP
     keys = pool + kv_head * (PAGE_TOKENS * HEAD_DIM)
     values = keys + KV_HEADS * PAGE_TOKENS * HEAD_DIM
@@ -72,14 +96,7 @@ def _attend(  # type: ignore[no-untyped-def]
         v = tl.load(values + place[:, None] + d[None, :], mask=there[:, None] & in_head[None, :], other=0.0)
         if UPCAST:
             k, v = k.to(tl.float32), v.to(tl.float32)
-        # "ieee": the default rounds float32 operands to 10 bits.
-        scores = tl.dot(q, k, input_precision="ieee") * scale
-        if CAPPED:
-            scores = _tanh(scores / softcap) * softcap
-        seen = there[None, :] & (key[None, :] <= at[:, None])
-        if WINDOW > 0:
-            seen = seen & (key[None, :] > at[:, None] - WINDOW)
-        scores = tl.where(seen, scores * _LOG2_E, float("-inf"))
+        scores = _scored(q, k, key, there, at, scale, softcap, WINDOW, CAPPED)
         higher = tl.maximum(best, tl.max(scores, 1))
         # A row that has seen nothing yet would subtract infinity from infinity.
         anchor = tl.where(higher == float("-inf"), 0.0, higher)
@@ -94,9 +111,7 @@ def _attend(  # type: ignore[no-untyped-def]
         tl.store(target, mixed.to(out.dtype.element_ty), mask=live)
     else:
         place = (slot * KV_HEADS + kv_head).to(tl.int64) * ROWS + m
-        tl.store(stats + place, best)
-        tl.store(stats + stats_stride + place, mass)
-        tl.store(partial + place[:, None] * WIDTH + d[None, :], mixed)
+        _put_part(stats, partial, place, d, stats_stride, best, mass, mixed, WIDTH)
 
 
 @triton.jit
