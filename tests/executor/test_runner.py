@@ -304,7 +304,8 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
     """
     poisoned = tiny64.parts.embedding.table.rows.clone()
     poisoned[300] = math.nan
-    embedding = dataclasses.replace(tiny64.parts.embedding, table=poisoned)
+    table = dataclasses.replace(tiny64.parts.embedding.table, rows=poisoned)
+    embedding = dataclasses.replace(tiny64.parts.embedding, table=table)
     model = dataclasses.replace(tiny64, parts=dataclasses.replace(tiny64.parts, embedding=embedding))
 
     def fresh(first):
