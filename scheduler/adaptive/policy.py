@@ -41,11 +41,10 @@ from ..lengths.forecast import Forecast
 from ..lengths.hazards import BINS, EDGES, bin_of
 from ..no_offers import NoOffers
 from ..params import LadderParams
-from .cells import COLD, Cells, Kind
+from .cells import COLD, AdaptiveJob, Cells, Kind, Occupancy
 from .demand import Demand
 from .demand_table import SHARES, DemandTable
 from .head_start import DEFAULT_TAIL, OutstandingWork
-from .occupancy import AdaptiveJob, Occupancy
 
 SPARE_TOKENS = 48
 SPARE_SHARE = 8
