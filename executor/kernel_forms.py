@@ -50,7 +50,7 @@ def decoder_shape(model: LoadedModel, page_tokens: int) -> DecoderShape:
     """What of the model its kernels depend on; tables are those of `HandleTable`."""
     config, parts = model.config, model.parts
     attentions = (layer.attention.shape for layer in parts.layers)
-    norms = (piece.form() for piece in pieces((parts.layers[0], parts.last_norm)) if isinstance(piece, Norm))
+    norms = (piece.form() for piece in pieces((parts.layers[0], parts.ends)) if isinstance(piece, Norm))
     gated = config.architecture.tensors.gated
     return DecoderShape(
         dtype=model.dtype,

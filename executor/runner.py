@@ -29,8 +29,9 @@ from ..kernels.dispatch import Kernels, checking, compiles, kernels_for
 from ..kernels.layout import KvLayout, PagedKv
 from ..kvstore.device.mover import Mover, mover_for
 from ..kvstore.device.pool import PagePools, PoolShape
-from ..model.decoder import Decoder, ForwardBatch
+from ..model.decoder import ForwardBatch
 from ..model.parts.linear import products_in
+from ..model.stages import decoder_of
 from ..model.weights.loaded import LoadedModel
 from .batch import Batch, BatchBuilder
 from .capture import Capture
@@ -90,17 +91,19 @@ class TorchExecutor:
         to so many jobs are replayed where that can be done; `capture`: by what, for tests.
         `checked`: every iteration's tables and slots are looked at before anything reads or writes
         by them, for tests and for hunting a bug; on a device this waits for them. `group`: the
-        ranks of which this is one, which carry out the same plans. `beat` is called
-        whenever a long start or iteration has gone a step on: after a layer, a compiled kernel
-        form, a recorded graph.
+        ranks of which this is one, which carry out the same plans. A stage of several replays
+        nothing. `beat` is called whenever a long start or iteration has gone a step on: after a
+        layer, a compiled kernel form, a recorded graph.
         """
         self._model = model
         self._kernels = kernels
         self._checked = checked
-        self._graph_rows = graph_rows
+        # Stages whose attentions differ would not record as many graphs, and wait for each other.
+        self._graph_rows = graph_rows if model.ring is None else 0
         self._capture = capture
         self._group = group
-        self._chooses = group is None or group.rank == 0
+        self._embeds = model.ring is None or model.ring.stage == 0
+        self._chooses = self._embeds and (group is None or group.rank == 0)
         self._beat = beat
         self._pool = pool
         self._generation = generation
@@ -130,7 +133,7 @@ class TorchExecutor:
             kernels = checking(kernels)
         self._upload = upload_for(device)
         capture = capture_for(device, kernels, self._graph_rows, self._capture)
-        self._decoder = Decoder(self._model, self._kv, kernels, recorded=capture is not None, beat=self._beat)
+        self._decoder = decoder_of(self._model, self._kv, kernels, recorded=capture is not None, beat=self._beat)
         self.graphs = decode_graphs(self._decoder, self._model, self._kv, kernels, self._graph_rows, capture)
         self._builder = BatchBuilder(self._table, self._kv, self._upload, kernels, config.heads)
         self._sampler = Sampler(self._table, kernels, self._upload.keep)
@@ -275,9 +278,11 @@ class TorchExecutor:
         return sampled
 
     def _taken(self, batch: Batch, logits: Tensor) -> SampledTokens:
-        """What rank 0 chose, on the device."""
-        assert self._group is not None
-        tokens = self._group.share_(torch.empty(len(batch.jobs), dtype=torch.int64, device=logits.device))
+        """What rank 0 chose, on the device. A later stage counts tokens and needs none of them."""
+        tokens = torch.zeros(len(batch.jobs), dtype=torch.int64, device=logits.device)
+        if self._embeds:
+            assert self._group is not None, "whoever is alone chooses"
+            self._group.share_(tokens)
         return SampledTokens(tokens, torch.ones_like(tokens, dtype=torch.bool), memory_here(tokens))
 
     def _fence(self) -> torch.cuda.Event | None:
@@ -320,7 +325,7 @@ class TorchExecutor:
         parts = self._model.parts
         with torch.inference_mode():
             # Code is made per shape, and the layers are alike.
-            for product in products_in((parts.embedding, parts.layers[0], parts.head)):
+            for product in products_in((parts.ends, parts.layers[0])):
                 product.warm_up(_WARM_ROWS)
         handle, page = Handle(-1), np.zeros(1, dtype=np.int32)
         admit = Admit(handle, np.zeros(1, dtype=np.int32), 1, 1, Asked(SamplingParams(temperature=0.0)), 0)

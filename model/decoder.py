@@ -18,6 +18,7 @@ from torch import Tensor
 from ..kernels.dispatch import Kernels
 from ..kernels.layout import PagedKv
 from ..kernels.ragged_attention import AttentionShape
+from .parts.norm import AsItIs
 from .parts.positions import turning_of
 from .parts.step import Step
 from .weights.loaded import LoadedModel
@@ -59,7 +60,9 @@ class Decoder:
         self._parts = model.parts
         self._kv = kv
         self._kernels = kernels
-        following = (*(layer.entry for layer in layers[1:]), model.parts.last_norm)
+        # A stage hands the stream on as it is: what follows its last layer is elsewhere.
+        behind = model.parts.last_norm if model.ring is None else AsItIs()
+        following = (*(layer.entry for layer in layers[1:]), behind)
         self._layers = tuple(zip(layers, following, strict=True))
         self._turning = turning_of(config.ropes, model.device, model.dtype, recorded=recorded)
         self._beat = beat
@@ -74,8 +77,14 @@ class Decoder:
         """Logits [sampled rows, vocab] in the model's dtype; keys and values of all tokens are in
         their pages afterwards.
         """
+        stream = self._parts.embedding.of(batch.tokens, batch.positions)
+        return self._logits(self._through(stream, batch, batch.sampled))
+
+    def _through(self, stream: Tensor, batch: ForwardBatch, wanted: Tensor | None) -> Tensor:
+        """What the layers make of the stream, normed by what follows them: the `wanted` rows of it,
+        all where that is None.
+        """
         config, parts, kernels = self._config, self._parts, self._kernels
-        stream = parts.embedding.of(batch.tokens, batch.positions)
         angles = self._turning.at(batch.positions, batch.end)
         mixed = stream.new_empty(batch.tokens.shape[0], config.heads, config.head_dim)
         rows = mixed.view(-1, config.heads * config.head_dim)
@@ -84,14 +93,17 @@ class Decoder:
         entered = parts.layers[0].entry.of(kernels, stream)
         for layer, following in self._layers:
             layer.attention.mix(entered, step)
-            if layer is last and batch.sampled is not None:
+            if layer is last and wanted is not None:
                 # Behind the last attention rows no longer look at each other: only those that are
                 # wanted go on.
-                stream, rows = stream[batch.sampled], rows[batch.sampled]
+                stream, rows = stream[wanted], rows[wanted]
                 if layer.reads_entered:
-                    entered = entered[batch.sampled]
+                    entered = entered[wanted]
                 if not stream.shape[0]:
-                    return stream.new_empty(0, config.vocab_size)
+                    return stream
             stream, entered = layer.join(kernels, stream, entered, rows, following)
             self._beat()
-        return parts.head.of(entered)
+        return entered
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        return self._parts.head.of(rows) if rows.shape[0] else rows.new_empty(0, self._config.vocab_size)

@@ -74,6 +74,12 @@ class ModelSettings(BaseModel):
         le=8,
         description="Ranks that share the model's layers, each with a device of its own or a part of the CPU's threads",
     )
+    pipeline_parallel: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Stages between which the model's layers are divided, each of as many ranks as --tensor-parallel says",
+    )
     cuda_graphs: bool = Field(True, description="Replay decode iterations as CUDA graphs; without effect on a CPU")
     profile: str | None = Field(
         None, description="Cost profile: a file, a shipped name, or roofline; default: measured at start and cached"
@@ -81,6 +87,11 @@ class ModelSettings(BaseModel):
     simulated_scale: float = Field(
         1.0, ge=0.0, le=1000.0, description="Simulated executor: sleep this many times the predicted time"
     )
+
+    @property
+    def ranks(self) -> int:
+        """Processes that compute the model together."""
+        return self.tensor_parallel * self.pipeline_parallel
 
     @field_validator("model", mode="before")
     @classmethod

@@ -1,8 +1,9 @@
 """The ranks' tensors meet here, over torch.distributed.
 
-Owns the process group of one executor: how its members find each other, and the three collectives
-that sharded decoding needs. Only tensors pass through it, never objects. It knows no plan; the
-decoder's sharded parts and the samplers call it, all ranks in the same order.
+Owns the process groups of one executor: how their members find each other, the three collectives
+that sharded decoding needs, and the passage from stage to stage. Only tensors pass through it, never
+objects. It knows no plan; the decoder's sharded parts, its stages and the samplers call it, all
+ranks in the same order.
 """
 
 from __future__ import annotations
@@ -15,29 +16,41 @@ import torch
 from torch import Tensor, distributed
 
 from ...core.errors import ExecutorLost
+from .grid import Seat
 
 _FIRST = 0
+_TAG = 0
 _dist: Any = distributed  # torch declares neither its stores nor the options of its groups
 
 
 class RankGroup:
-    """The collectives of `ranks` processes, of which this is `rank`. `model.parts.collectives` says
-    what they do.
+    """The collectives of the ranks of a stage, and the ring of the stages. `model.parts.collectives`
+    and `model.parts.ring` say what they do.
     """
 
-    def __init__(self, members: Any, rank: int, ranks: int) -> None:
-        """`members`: a torch.distributed process group of its own, not the default one."""
+    def __init__(self, seat: Seat, members: Any, along: Any) -> None:
+        """`members`: a torch.distributed process group of the stage's ranks, not the default one;
+        `along`: another, of the ranks that have this place in each stage.
+        """
+        self._seat = seat
         self._members = members
-        self._rank = rank
-        self._ranks = ranks
+        self._along = along
 
     @property
     def rank(self) -> int:
-        return self._rank
+        return self._seat.place
 
     @property
     def ranks(self) -> int:
-        return self._ranks
+        return self._seat.abreast
+
+    @property
+    def stage(self) -> int:
+        return self._seat.stage
+
+    @property
+    def stages(self) -> int:
+        return self._seat.stages
 
     def sum_(self, partial: Tensor) -> Tensor:
         self._members.allreduce([partial]).wait()
@@ -45,31 +58,41 @@ class RankGroup:
 
     def gather(self, own: Tensor) -> Tensor:
         rows, width = own.shape
-        flat = own.new_empty(self._ranks * own.numel())
+        ranks = self.ranks
+        flat = own.new_empty(ranks * own.numel())
         self._members._allgather_base(flat, own.contiguous().view(-1)).wait()
-        return flat.view(self._ranks, rows, width).transpose(0, 1).reshape(rows, self._ranks * width)
+        return flat.view(ranks, rows, width).transpose(0, 1).reshape(rows, ranks * width)
 
     def share_(self, tensor: Tensor) -> Tensor:
-        """Replace the tensor of every rank by that of rank 0; the same tensor. Raises RuntimeError
-        when a rank is gone.
+        """Replace the tensor of every rank of the stage by that of its first; the same tensor.
+        Raises RuntimeError when a rank is gone.
         """
         self._members.broadcast(tensor, _FIRST).wait()
         return tensor
 
+    def send(self, rows: Tensor) -> None:
+        self._along.send([rows.contiguous()], (self.stage + 1) % self.stages, _TAG).wait()
 
-def join_local(meeting: Path, rank: int, ranks: int, device: torch.device, patience_s: float) -> RankGroup:
+    def receive(self, into: Tensor) -> Tensor:
+        self._along.recv([into], (self.stage - 1) % self.stages, _TAG).wait()
+        return into
+
+
+def join_local(meeting: Path, seat: Seat, device: torch.device, patience_s: float) -> RankGroup:
     """Meet the other ranks of this machine at a file that only its user can open.
 
     `patience_s` bounds the wait for the others, here and in every collective. Raises ExecutorLost.
     """
-    store = _dist.PrefixStore("skipjoin", _dist.FileStore(str(meeting), ranks))
+    store = _dist.PrefixStore("skipjoin", _dist.FileStore(str(meeting), seat.ranks))
+    group = _nccl if device.type == "cuda" else _gloo
     try:
-        members = (
-            _nccl(store, rank, ranks, patience_s) if device.type == "cuda" else _gloo(store, rank, ranks, patience_s)
-        )
+        members = group(_dist.PrefixStore(f"stage {seat.stage}", store), seat.place, seat.abreast, patience_s)
+        along = group(_dist.PrefixStore(f"place {seat.place}", store), seat.stage, seat.stages, patience_s)
     except RuntimeError as error:
-        raise ExecutorLost(f"Rank {rank} of {ranks} did not meet the others within {patience_s:g} s.") from error
-    return RankGroup(members, rank, ranks)
+        raise ExecutorLost(
+            f"Rank {seat.rank} of {seat.ranks} did not meet the others within {patience_s:g} s."
+        ) from error
+    return RankGroup(seat, members, along)
 
 
 def _gloo(store: Any, rank: int, ranks: int, patience_s: float) -> Any:

@@ -121,7 +121,7 @@ class Attention:
         queries, keys = heads * config.head_dim, kv_heads * config.head_dim
         stream = all_of(config.hidden)
         return cls(
-            index=i,
+            index=reader.place(i),
             shape=AttentionShape(heads.size, layer.scale, layer.window, config.attention_softcap),
             head_dim=config.head_dim,
             rope=layer.rope,

@@ -38,6 +38,10 @@ class Reader(Tensors, Protocol):
         """How the shares of all ranks come together to whole rows."""
         ...
 
+    def place(self, i: int) -> int:
+        """Layer i's place among the layers that are read here, by which the KV pool knows it."""
+        ...
+
     @property
     def dtype(self) -> torch.dtype:
         """The precision that is served."""

@@ -23,8 +23,10 @@ from ..parts.norm import AsItIs, Norm
 from ..parts.sharded import DividedTable, Gathered, Joined, Summed, WholeTable
 from ..parts.share import Alone, Joining, Share, all_of, divided, padded
 from ..parts.table import Table
+from ..stage import Stage, whole_model
 from .cut import Cut, cut_to
-from .loaded import DecoderParts
+from .listening import Listening
+from .loaded import DecoderParts, Ends
 
 _PIECE_NUMBERS = 1 << 24
 
@@ -64,10 +66,12 @@ class Assembler:
         progress: Callable[[int], None] = lambda numbers: None,
         product: Callable[[Tensor, Tensor | None], Linear] = DenseLinear,
         collectives: Collectives | None = None,
+        stage: Stage | None = None,
     ) -> None:
         """`progress` hears how many numbers more have been read; `product` makes a product of a
         weight[out, in] and a bias. `collectives`: of the ranks that share the model; only this
-        one's share of it is read.
+        one's share of it is read. `stage`: nothing beside it is read; None: all layers and
+        both ends.
         """
         self.config = config
         self.dtype = dtype
@@ -78,6 +82,7 @@ class Assembler:
         self._progress = progress
         self._product = product
         self._collectives = collectives
+        self.stage = whole_model(config) if stage is None else stage
         self._used: set[str] = set()
         self.remarks: list[str] = []
         self._stored = self._stored_names()
@@ -86,18 +91,21 @@ class Assembler:
     def numbers(self) -> int:
         """Numbers in all tensors that are served: of several ranks, about those of one."""
         ranks = 1 if self._collectives is None else self._collectives.ranks
-        return sum(self._checkpoint.numbers(name) for name in self._stored.values()) // ranks
+        here = self._stored.keys() & self._asked(self.stage) if self._is_part else self._stored.keys()
+        return sum(self._checkpoint.numbers(self._stored[name]) for name in here) // ranks
 
     def assemble(self) -> DecoderParts:
         """All parts, on the device."""
-        parts = self.config.parts
-        self._table, self._head = self._embedding_and_head()
-        embedding = self.part(parts.embedding).read(self)
+        parts, embedding, ends = self.config.parts, None, None
+        if self.stage.has_ends:
+            self._table, self._head = self._embedding_and_head()
+            embedding = self.part(parts.embedding).read(self)
         layer = self.part(parts.layer)
-        layers = tuple(layer.read(self, i) for i in range(self.config.layers))
-        assembled = DecoderParts(embedding, layers, layer.last_norm(self), self.part(parts.head).read(self))
+        layers = tuple(layer.read(self, i) for i in self.stage.layers)
+        if embedding is not None:
+            ends = Ends(embedding, layer.last_norm(self), self.part(parts.head).read(self))
         self._refuse_unknown()
-        return assembled
+        return DecoderParts(ends, layers)
 
     def part(self, part: Part) -> Any:
         """The class that a row names. Raises InvalidModel where there is none."""
@@ -119,6 +127,10 @@ class Assembler:
     def joining(self, share: Share) -> Joining:
         """How the shares of all ranks come together to whole rows."""
         return Alone() if self._collectives is None else Joined(share, self._collectives)
+
+    def place(self, i: int) -> int:
+        """Layer i's place among those of the stage."""
+        return self.stage.layers.index(i)
 
     def embedding(self) -> Table:
         """A row of `embedding_width` for each token."""
@@ -252,8 +264,22 @@ class Assembler:
                 return wanted + name.removeprefix(found)
         return name
 
+    @property
+    def _is_part(self) -> bool:
+        """Whether other stages have what this one leaves."""
+        return self.stage != whole_model(self.config)
+
+    def _asked(self, stage: Stage) -> frozenset[str]:
+        """The tensors that a stage reads, by what the row calls them."""
+        listening = Listening()
+        Assembler(self.config, listening, torch.device("meta"), self.dtype, stage=stage).assemble()
+        # A head that is the embedding is read where the file has it.
+        tied = {f"{name}.weight" for name in (self._names.embedding, self._names.head) if stage.has_ends}
+        return frozenset(listening.shapes.keys() | tied)
+
     def _refuse_unknown(self) -> None:
-        unknown = sorted(name for wanted, name in self._stored.items() if wanted not in self._used)
+        known = self._used | self._asked(whole_model(self.config)) if self._is_part else self._used
+        unknown = sorted(name for wanted, name in self._stored.items() if wanted not in known)
         if unknown:
             and_more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise InvalidModel(

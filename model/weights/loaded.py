@@ -16,28 +16,61 @@ from ..parts.embedding import Embedding
 from ..parts.head import Head
 from ..parts.layer import Layer
 from ..parts.norm import Norm
+from ..parts.ring import Ring
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderParts:
-    """What a decoder is made of, from token ids to logits."""
+class Ends:
+    """What stands in front of all layers and behind them."""
 
     embedding: Embedding
-    layers: tuple[Layer, ...]
     last_norm: Norm
     head: Head
 
 
 @dataclass(frozen=True, slots=True)
+class DecoderParts:
+    """What a decoder is made of, from token ids to logits. A later stage of a pipeline has layers
+    alone, no `ends`.
+    """
+
+    ends: Ends | None
+    layers: tuple[Layer, ...]
+
+    @property
+    def embedding(self) -> Embedding:
+        """Of a model that has ends."""
+        return self._ends.embedding
+
+    @property
+    def last_norm(self) -> Norm:
+        """Of a model that has ends."""
+        return self._ends.last_norm
+
+    @property
+    def head(self) -> Head:
+        """Of a model that has ends."""
+        return self._ends.head
+
+    @property
+    def _ends(self) -> Ends:
+        assert self.ends is not None, "a later stage neither embeds nor samples"
+        return self.ends
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that is ready to run: what `loading.load_model` gives and `TorchExecutor` takes."""
+    """A model that is ready to run: what `loading.load_model` gives and `TorchExecutor` takes.
+    `ring`: of the stages of which this is one; None for a whole model.
+    """
 
     config: ModelConfig
     parts: DecoderParts
     device: torch.device
     dtype: torch.dtype
+    ring: Ring | None = None
 
 
 def parse_dtype(name: str) -> torch.dtype:

@@ -17,6 +17,8 @@ import torch
 from ...kernels.linear import form_for
 from ..config import ModelConfig, load_config
 from ..parts.collectives import Collectives
+from ..parts.ring import Ring
+from ..stage import stages_of
 from .assembly import Assembler
 from .checkpoint import Checkpoint
 from .loaded import LoadedModel, parse_device, parse_dtype
@@ -31,10 +33,12 @@ def load_model(
     dtype: torch.dtype | str = "float32",
     progress: Callable[[int, int], None] = lambda done, total: None,
     collectives: Collectives | None = None,
+    ring: Ring | None = None,
 ) -> LoadedModel:
     """Load a Hugging Face folder of a known architecture. `progress` hears how many bytes of how
-    many are read, in the precision served. `collectives`: of the ranks that share the model, of
-    which this one reads its part; the config of what is loaded is that of the part.
+    many are read, in the precision served. `collectives`: of the ranks that share the model's
+    layers, of which this one reads its part; `ring`: of the stages between which the layers are
+    divided. The config of what is loaded is that of the part.
 
     Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the
     memory that is free, InvalidInput for an unknown device or precision.
@@ -51,9 +55,10 @@ def load_model(
         progress(read * dtype.itemsize, total * dtype.itemsize)
 
     checkpoint = Checkpoint(path)
-    assembler = Assembler(config, checkpoint, device, dtype, advanced, collectives=collectives)
+    stage = None if ring is None else stages_of(config, ring.stages)[ring.stage]
+    assembler = Assembler(config, checkpoint, device, dtype, advanced, collectives=collectives, stage=stage)
     total = numbers = assembler.numbers
-    if config.tied_embeddings and form_for(device, dtype) != "plain":
+    if config.tied_embeddings and assembler.stage.has_ends and form_for(device, dtype) != "plain":
         numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
     refuse_too_large(numbers * dtype.itemsize, device, dtype)
     try:
@@ -63,10 +68,18 @@ def load_model(
         raise not_enough(numbers * dtype.itemsize, device, dtype) from full
     for remark in (*config.remarks, *checkpoint.remarks, *assembler.remarks):
         log.warning("%s", remark)
-    return LoadedModel(_of_part(config, assembler), parts, device, dtype)
+    return LoadedModel(_of_part(config, assembler), parts, device, dtype, ring)
 
 
 def _of_part(config: ModelConfig, assembler: Assembler) -> ModelConfig:
     """The config of a rank's part: what is computed and kept here, beside the whole vocabulary."""
     heads, kv_heads, columns = (assembler.share(n).size for n in (config.heads, config.kv_heads, config.intermediate))
-    return replace(config, heads=heads, kv_heads=kv_heads, intermediate=columns)
+    layers = assembler.stage.layers
+    return replace(
+        config,
+        layers=len(layers),
+        attention=config.attention[layers.start : layers.stop],
+        heads=heads,
+        kv_heads=kv_heads,
+        intermediate=columns,
+    )

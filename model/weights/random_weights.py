@@ -17,30 +17,11 @@ from ..architectures import Norm
 from ..config import ModelConfig
 from .assembly import Assembler
 from .cut import Cut
+from .listening import Listening
 from .loaded import DecoderParts
 
 POSITION_GAIN = 0.5
 BIAS_GAIN = 0.1
-
-
-class _Listening:
-    """A checkpoint that holds everything: it remembers what is asked for, and answers tensors
-    without numbers.
-    """
-
-    def __init__(self) -> None:
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.names: frozenset[str] = frozenset()
-
-    def numbers(self, name: str) -> int:
-        """Of a tensor that was read."""
-        return math.prod(self.shapes[name])
-
-    def read(self, name: str, shape: tuple[int, ...], cut: Cut | None = None) -> Tensor:
-        """As large as said."""
-        self.shapes[name] = shape
-        whole = torch.empty(shape, device="meta")
-        return whole if cut is None else cut.of(whole)
 
 
 class _Drawing:
@@ -66,7 +47,7 @@ def implied_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Hugging Face name -> shape of every tensor, in the order in which `random_tensors` gives
     them.
     """
-    listening = _Listening()
+    listening = Listening()
     Assembler(config, listening, torch.device("meta"), torch.float32).assemble()
     # The head last, wherever it is read.
     names = sorted(listening.shapes, key=lambda name: name == f"{config.architecture.tensors.head}.weight")

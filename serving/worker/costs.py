@@ -98,6 +98,8 @@ def _cache_path(settings: ServeSettings, device: str, dtype: str, code: str) -> 
         told.append(settings.cuda_graphs)
     if settings.tensor_parallel > 1:
         told.append(["ranks", settings.tensor_parallel])
+    if settings.pipeline_parallel > 1:
+        told.append(["stages", settings.pipeline_parallel])
     name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "skipjoin" / "profiles" / f"{name}.json"

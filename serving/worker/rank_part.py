@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ...core.clock import Clock
 from ...executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
+from ...executor.ranks.grid import Seat
 from ...executor.ranks.group import RankGroup, join_local
 from ...executor.runner import TorchExecutor
 from ...kernels.native.library import compile_ahead
@@ -83,7 +84,8 @@ class RankPart:
 def load_part(settings: ServeSettings, place: Place, steps: Steps) -> RankPart:
     """Meet the other ranks and load. Raises InvalidModel, InvalidInput, ExecutorLost."""
     assert settings.folder is not None, "settings ask for a model with this executor"
-    use_threads(settings.threads, place.ranks)
+    # One plan is under way at a time, so stages compute in turn and each has all threads.
+    use_threads(settings.threads, settings.tensor_parallel)
     device = resolve_device(settings.device, place.rank if place.ranks > 1 else None)
     dtype = resolve_dtype(settings.dtype, device)
     steps.step("compiling its kernels")
@@ -92,7 +94,8 @@ def load_part(settings: ServeSettings, place: Place, steps: Steps) -> RankPart:
     group = None
     if place.meeting is not None:
         steps.step("meeting the other ranks")
-        group = join_local(place.meeting, place.rank, place.ranks, device, MEETING_S)
+        seat = Seat(place.rank, settings.tensor_parallel, settings.pipeline_parallel)
+        group = join_local(place.meeting, seat, device, MEETING_S)
     steps.step("loading its weights")
     read = 0
 
@@ -101,7 +104,14 @@ def load_part(settings: ServeSettings, place: Place, steps: Steps) -> RankPart:
         read = done
         steps.advanced(done, total)
 
-    model = load_model(settings.folder, device, dtype, advanced, group)
+    model = load_model(
+        settings.folder,
+        device,
+        dtype,
+        advanced,
+        collectives=group if settings.tensor_parallel > 1 else None,
+        ring=group if settings.pipeline_parallel > 1 else None,
+    )
     steps.step("making room for KV")
     room = pool_shape(
         model,

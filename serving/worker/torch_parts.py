@@ -16,6 +16,7 @@ from ...executor.provenance import computing_code
 from ...executor.ranks.leading import LeadingExecutor
 from ...kernels.layout import KvLayout
 from ...model.config import load_config
+from ...model.stage import stages_of
 from ..settings import ServeSettings
 from .computing import Computing
 from .costs import cost_profile
@@ -30,8 +31,9 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock, pul
     """Load the model and start its executor. Raises InvalidModel, InvalidInput, InvalidProfile,
     ExecutorLost.
     """
-    ranks = settings.tensor_parallel
-    others = OtherRanks(settings, ranks, incarnation) if ranks > 1 else None
+    assert settings.folder is not None, "settings ask for a model with this executor"
+    stages_of(load_config(settings.folder), settings.pipeline_parallel)  # too many are refused before any starts
+    others = OtherRanks(settings, settings.ranks, incarnation) if settings.ranks > 1 else None
     try:
         return _computing(settings, incarnation, clock, pulse, others)
     except BaseException:
@@ -58,12 +60,12 @@ def _computing(
     pulse.step("measuring what iterations cost")
     profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words, code=code)
     log.info("the cost profile is %s", source)
-    shown = str(device) if others is None else f"{settings.tensor_parallel} ranks on {device.type}"
+    shown = str(device) if others is None else f"{settings.ranks} ranks on {device.type}"
     return Computing(executor, facts, profile.cost, shown, words, source, at_once=device.type != "cuda")
 
 
 def _whole_page_bytes(settings: ServeSettings, part: RankPart, facts: ExecutorFacts) -> int:
-    """Bytes of a page over all heads, as profiles count them."""
+    """Bytes of a page over all heads and layers, as profiles count them."""
     assert settings.folder is not None
     config = load_config(settings.folder)
     layout = KvLayout(config.layers, config.kv_heads, facts.page_tokens, config.head_dim)

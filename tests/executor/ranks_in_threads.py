@@ -1,12 +1,13 @@
 """Ranks of one executor as threads of the test, over real channels.
 
-Owns the collectives between the threads and the start of all ranks. What decodes, follows and leads
-is the product's; only torch.distributed is left out, so that a test of every family takes seconds.
-tests/process has the ranks as processes.
+Owns the collectives between the threads, the ring of their stages and the start of all ranks. What
+decodes, follows and leads is the product's; only torch.distributed is left out, so that a test of
+every family takes seconds. tests/process has the ranks as processes.
 """
 
 from __future__ import annotations
 
+import queue
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import torch
 
 from skipjoin.executor.ranks.channel import Channel, ChannelClosed, channel_pair
 from skipjoin.executor.ranks.following import follow
+from skipjoin.executor.ranks.grid import Seat
 from skipjoin.executor.ranks.leading import LeadingExecutor
 from skipjoin.executor.runner import TorchExecutor
 from skipjoin.model.weights.loading import load_model
@@ -41,7 +43,7 @@ class Meeting:
 
 
 class ThreadGroup:
-    """The collectives of one rank. `counts` is what this rank took part in."""
+    """The collectives of one rank of a stage. `counts` is what this rank took part in."""
 
     def __init__(self, meeting: Meeting, rank: int) -> None:
         self._meeting = meeting
@@ -62,21 +64,71 @@ class ThreadGroup:
         return tensor.copy_(self._meeting.all_shown(self.rank, tensor)[0])
 
 
+class ThreadRing:
+    """The passage between the stages of one place. `handed` is the rows that this stage sent."""
+
+    def __init__(self, passages: list[queue.Queue[torch.Tensor | None]], stage: int) -> None:
+        """`passages[i]` leads into stage i; None in one ends whoever waits there."""
+        self._passages = passages
+        self.stage = stage
+        self.stages = len(passages)
+        self.handed: list[int] = []
+
+    def send(self, rows):
+        self.handed.append(len(rows))
+        self._passages[(self.stage + 1) % self.stages].put(rows.clone())
+
+    def receive(self, into):
+        rows = self._passages[self.stage].get(timeout=PATIENCE_S)
+        if rows is None:
+            raise RuntimeError("Another rank ended.")
+        assert (rows.shape, rows.dtype) == (into.shape, into.dtype), "both ends know what passes"
+        return into.copy_(rows)
+
+
+class Ranks:
+    """Every rank's executor, with what it meets the others by."""
+
+    def __init__(self, folder, shape, ranks: int, stages: int, dtype: str) -> None:
+        self._meetings = [Meeting(ranks) for _ in range(stages)]
+        self._passages = [[queue.Queue() for _ in range(stages)] for _ in range(ranks)]
+        seats = [Seat(rank, ranks, stages) for rank in range(ranks * stages)]
+        self.groups = [ThreadGroup(self._meetings[seat.stage], seat.place) for seat in seats]
+        self.rings = [ThreadRing(self._passages[seat.place], seat.stage) for seat in seats]
+        self.executors = []
+        for group, ring in zip(self.groups, self.rings, strict=True):
+            model = load_model(
+                folder,
+                "cpu",
+                dtype,
+                collectives=group if ranks > 1 else None,
+                ring=ring if stages > 1 else None,
+            )
+            self.executors.append(TorchExecutor(model, shape, group=group))
+
+    def end(self) -> None:
+        """Let nobody wait any more."""
+        for meeting in self._meetings:
+            meeting.barrier.abort()
+        for passages in self._passages:
+            for passage in passages:
+                passage.put(None)
+
+
 @contextmanager
-def ranks_in_threads(folder, shape, ranks, *, dtype="float64", each: Callable[[TorchExecutor], None] = lambda _: None):
-    """A started-on-demand executor of so many ranks. `each` sees every rank's executor before it
-    starts.
+def ranks_in_threads(
+    folder, shape, ranks, *, stages=1, dtype="float64", each: Callable[[TorchExecutor], None] = lambda _: None
+):
+    """A started-on-demand executor of so many ranks in each stage. `each` sees every rank's executor
+    before it starts.
     """
-    meeting, errors = Meeting(ranks), []
+    all_ranks, errors = Ranks(folder, shape, ranks, stages, dtype), []
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)  # they wait for each other some fifteen times an iteration
-    groups = [ThreadGroup(meeting, rank) for rank in range(ranks)]
-    executors = [
-        TorchExecutor(load_model(folder, "cpu", dtype, collectives=group), shape, group=group) for group in groups
-    ]
+    executors = all_ranks.executors
     for executor in executors:
         each(executor)
-    pairs = [channel_pair() for _ in range(ranks - 1)]
+    pairs = [channel_pair() for _ in executors[1:]]
 
     def run(executor: TorchExecutor, channel: Channel) -> None:
         try:
@@ -86,7 +138,7 @@ def ranks_in_threads(folder, shape, ranks, *, dtype="float64", each: Callable[[T
             pass
         except Exception as error:  # noqa: BLE001 - the test raises it, whatever it is
             errors.append(error)
-            meeting.barrier.abort()
+            all_ranks.end()
         finally:
             channel.close()
             executor.close()
@@ -103,7 +155,7 @@ def ranks_in_threads(folder, shape, ranks, *, dtype="float64", each: Callable[[T
             thread.join(PATIENCE_S)
 
     leading = LeadingExecutor(executors[0], [here for here, _ in pairs], ended)
-    leading.groups = groups
+    leading.groups, leading.rings = all_ranks.groups, all_ranks.rings
     try:
         yield leading
     finally:

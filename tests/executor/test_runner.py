@@ -306,7 +306,8 @@ def test_numbers_that_are_not_finite_fail_one_job(tiny64, kernels):
     poisoned[300] = math.nan
     table = dataclasses.replace(tiny64.parts.embedding.table, rows=poisoned)
     embedding = dataclasses.replace(tiny64.parts.embedding, table=table)
-    model = dataclasses.replace(tiny64, parts=dataclasses.replace(tiny64.parts, embedding=embedding))
+    ends = dataclasses.replace(tiny64.parts.ends, embedding=embedding)
+    model = dataclasses.replace(tiny64, parts=dataclasses.replace(tiny64.parts, ends=ends))
 
     def fresh(first):
         params = SamplingParams(temperature=0.0, logprobs=1)

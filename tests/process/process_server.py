@@ -87,16 +87,16 @@ class Server:
             time.sleep(0.005)
         raise AssertionError("the door has no spare")
 
-    def rank_pids(self, *, patience_s: float = 20.0) -> list[int]:
-        """The processes of the engine's other ranks."""
+    def rank_pids(self, count: int, *, patience_s: float = 20.0) -> list[int]:
+        """The processes of the engine's other ranks, in their order: wait for so many."""
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
             children = _children(self.engine_pid())
             found = [child for child in children if b"rank_process" in _command_line(child) and alive(child)]
-            if found:
-                return found
+            if len(found) == count:
+                return sorted(found)
             time.sleep(0.01)
-        raise AssertionError("the engine has no other rank")
+        raise AssertionError(f"the engine has not {count} other ranks")
 
     def adopt(self, door: subprocess.Popen[str]) -> None:
         """The server is this process, which somebody else has started."""

@@ -14,6 +14,7 @@ import pytest
 from process_server import Server, alive
 
 from skipjoin import LLM, SamplingParams
+from skipjoin.core.errors import InvalidModel
 from skipjoin.model.presets import init_model
 from skipjoin.proto import job_pool_pb2 as pb
 
@@ -40,26 +41,32 @@ def _calm(model: Path, prompts: list[str]) -> list[tuple[int, ...]]:
         return [llm.generate(p, _sampling(i), progress=False)[0].token_ids for i, p in enumerate(prompts)]
 
 
-def _flags(model: Path, ranks: int) -> list[str]:
-    flags = ["--model", str(model), "--device", "cpu", "--dtype", "float64", "--tensor-parallel", str(ranks)]
+def _flags(model: Path, abreast: int, stages: int = 1) -> list[str]:
+    flags = ["--model", str(model), "--device", "cpu", "--dtype", "float64"]
+    flags += ["--tensor-parallel", str(abreast), "--pipeline-parallel", str(stages)]
     return [*flags, "--kv-tokens", "512", "--max-batch", "4", "--preempt-every-turn", "--stall-s", "3"]
 
 
 @pytest.mark.timeout(300)
-def test_tokens_over_a_killed_and_a_stopped_rank_are_those_of_one_rank(serve: Serve, model: Path) -> None:
+@pytest.mark.parametrize(("abreast", "stages"), [(2, 1), (1, 2), (2, 2)])
+def test_tokens_over_a_killed_and_a_stopped_rank_are_those_of_one_rank(
+    serve: Serve, model: Path, abreast: int, stages: int
+) -> None:
+    """It is the last rank, which is in the last stage."""
     prompts = [f"the {i}th question is " * (1 + i % 3) for i in range(JOBS)]
     calm = _calm(model, prompts)
-    server = serve(*_flags(model, 2), simulated=False)
+    server = serve(*_flags(model, abreast, stages), simulated=False)
+    others = abreast * stages - 1
     jobs: list[str] = []
     with server.stub() as stub:
         for i, prompt in enumerate(prompts):
             sampling = pb.SamplingParams(temperature=0.9, seed=i, max_new_tokens=LENGTH, ignore_eos=True)
             jobs.append(stub.Submit(pb.SubmitRequest(spec=pb.JobSpec(text=prompt, sampling=sampling))).job.job_id)
         _read(stub, jobs[0], 8)
-        (killed,) = server.rank_pids()
+        killed = server.rank_pids(others)[-1]
         os.kill(killed, signal.SIGKILL)
         _read(stub, jobs[-1], 8)
-        (stopped,) = server.rank_pids()
+        stopped = server.rank_pids(others)[-1]
         assert stopped != killed
         os.kill(stopped, signal.SIGSTOP)
         for job, expected in zip(jobs, calm, strict=True):
@@ -68,10 +75,16 @@ def test_tokens_over_a_killed_and_a_stopped_rank_are_those_of_one_rank(serve: Se
         assert not alive(stopped), "a rank that hangs ends with its engine"
 
 
+def test_more_stages_than_layers_are_refused_before_a_rank_starts(model: Path) -> None:
+    with pytest.raises(InvalidModel, match="16 stages") as refused:
+        LLM(model, device="cpu", pipeline_parallel=16)
+    assert refused.value.field == "pipeline_parallel"
+
+
 @pytest.mark.timeout(120)
 def test_ranks_end_with_their_engine(serve: Serve, model: Path) -> None:
     server = serve(*_flags(model, 2), simulated=False)
-    (rank,) = server.rank_pids()
+    (rank,) = server.rank_pids(1)
     server.kill()
     end = time.monotonic() + 10
     while alive(rank):

@@ -1,0 +1,110 @@
+"""Tokens of the stages of a pipeline are those of one rank, for every family and form of attention,
+however jobs are run. Everything in float64, where rounding decides no argmax.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from plan_driver import Job, PlanDriver
+from ranks_in_threads import ThreadRing, ranks_in_threads
+from safetensors.torch import load_file, save_file
+from tokens_of_ranks import SHAPE, close, one_rank, run
+
+from skipjoin.core.errors import InvalidModel
+from skipjoin.model.config import load_config
+from skipjoin.model.stage import stages_of
+from skipjoin.model.weights.loading import load_model
+
+
+def test_every_family_gives_the_tokens_of_one_rank(folder):
+    alone, logprobs = one_rank(folder, 4, 6)
+    with ranks_in_threads(folder, SHAPE, 1, stages=2) as executor:
+        tokens, others = run(executor, 4, 6)
+    assert tokens == alone
+    close(logprobs, others)
+
+
+@pytest.mark.parametrize("manner", [{"rotate": True, "swap": True}, {"rotate": True, "recompute": True}])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_preempted_at_every_iteration_the_tokens_are_those_of_one_rank(attention, ranks, manner):
+    alone, _ = one_rank(attention, 9, 8)
+    with ranks_in_threads(attention, SHAPE, ranks, stages=2) as executor:
+        tokens, _ = run(executor, 9, 8, **manner)
+    assert tokens == alone
+    assert len({tuple(one) for one in tokens}) == 9, "a dull model"
+
+
+def test_of_a_prompt_only_the_row_that_gives_a_token_comes_back(attention):
+    with ranks_in_threads(attention, SHAPE, 1, stages=2) as executor:
+        PlanDriver(executor, max_batch=1, chunk=10).run([Job(1, list(range(3, 28)), 3)])
+    warm_up = [1, 1]
+    handed = [ring.handed for ring in executor.rings]
+    assert handed == [[*warm_up, 10, 10, 5, 1, 1], [*warm_up, 1, 1, 1]]
+
+
+def test_a_stage_has_its_layers_and_the_first_both_ends(attention):
+    whole = load_model(attention, "cpu", "float64")
+    first, later = (load_model(attention, "cpu", "float64", ring=ThreadRing([None, None], at)) for at in range(2))
+    assert (first.config.layers, later.config.layers) == (1, 1)
+    assert later.parts.ends is None
+    assert [layer.attention.index for part in (first, later) for layer in part.parts.layers] == [0, 0]
+    assert later.config.attention == whole.config.attention[1:]
+    assert first.parts.embedding.table.rows.equal(whole.parts.embedding.table.rows)
+
+
+def test_a_stage_reads_no_tensor_of_another(attention, tmp_path):
+    """One that is not finite would be refused."""
+    folder = tmp_path / "model"
+    shutil.copytree(attention, folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    for name in tensors:
+        if not name.startswith("model.layers.1."):
+            tensors[name].fill_(float("nan"))
+    save_file(tensors, file, metadata={"format": "pt"})
+    load_model(folder, "cpu", "float64", ring=ThreadRing([None, None], 1))
+    with pytest.raises(InvalidModel, match="not finite"):
+        load_model(folder, "cpu", "float64", ring=ThreadRing([None, None], 0))
+
+
+def test_a_tensor_that_no_stage_has_is_refused_by_all(attention, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(attention, folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.layers.0.stranger.weight"] = tensors["model.norm.weight"].clone()
+    save_file(tensors, file, metadata={"format": "pt"})
+    for stage in range(2):
+        with pytest.raises(InvalidModel, match="stranger"):
+            load_model(folder, "cpu", "float64", ring=ThreadRing([None, None], stage))
+
+
+def test_more_stages_than_layers_are_refused(attention):
+    with pytest.raises(InvalidModel, match=r"2 layers .* into 3 stages") as refused:
+        load_model(attention, "cpu", "float64", ring=ThreadRing([None] * 3, 0))
+    assert refused.value.field == "pipeline_parallel"
+
+
+def test_the_dearest_stage_costs_as_little_as_it_can(attention, tmp_path):
+    config = json.loads((attention / "config.json").read_text())
+    config |= {"num_hidden_layers": 8, "hidden_size": 64, "intermediate_size": 256}
+
+    def layers(vocabulary, count):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": vocabulary}))
+        return [len(stage.layers) for stage in stages_of(load_config(tmp_path), count)]
+
+    assert layers(100, 1) == [8]
+    assert layers(100, 2) == [4, 4]
+    assert layers(1500, 2) == [3, 5]
+    assert layers(1500, 3) == [2, 3, 3]
+    assert layers(100_000, 2) == [1, 7]
+    assert layers(100, 8) == [1] * 8
+
+
+def test_stages_join_to_the_whole(attention):
+    stages = stages_of(load_config(attention), 2)
+    assert [i for stage in stages for i in stage.layers] == [0, 1]
+    assert [stage.has_ends for stage in stages] == [True, False]
