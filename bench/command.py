@@ -22,6 +22,7 @@ ACTIONS = {
     "turn": ("device.turn.run", "the engine's own time per iteration, alone and beside a model"),
     "kernels": ("device.kernels.run", "each kernel beside its reference, torch's and the rooflines"),
     "step": ("device.step.run", "whole iterations of the executor beside the device's rooflines"),
+    "scaling": ("device.scaling", "a decode step on one rank and on several that share the model"),
     "pool": ("device.pool", "submits and token-log commits a second of the job pools"),
     "fidelity": ("studies.fidelity", "measured runs of another server beside their replays"),
     "published": ("studies.published", "FastServe's published points on OPT-13B beside simulated ones"),

@@ -8,6 +8,7 @@ ranks in the same order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from ...core.clock import MonotonicClock
 from ...core.errors import ExecutorLost
 from .grid import Seat
 
@@ -35,6 +37,8 @@ class RankGroup:
         self._seat = seat
         self._members = members
         self._along = along
+        self._clock = MonotonicClock()
+        self.waited_ns = 0  # in collectives since the start, as the host sees it
 
     @property
     def rank(self) -> int:
@@ -53,29 +57,34 @@ class RankGroup:
         return self._seat.stages
 
     def sum_(self, partial: Tensor) -> Tensor:
-        self._members.allreduce([partial]).wait()
+        self._wait(lambda: self._members.allreduce([partial]))
         return partial
 
     def gather(self, own: Tensor) -> Tensor:
         rows, width = own.shape
         ranks = self.ranks
         flat = own.new_empty(ranks * own.numel())
-        self._members._allgather_base(flat, own.contiguous().view(-1)).wait()
+        self._wait(lambda: self._members._allgather_base(flat, own.contiguous().view(-1)))
         return flat.view(ranks, rows, width).transpose(0, 1).reshape(rows, ranks * width)
 
     def share_(self, tensor: Tensor) -> Tensor:
         """Replace the tensor of every rank of the stage by that of its first; the same tensor.
         Raises RuntimeError when a rank is gone.
         """
-        self._members.broadcast(tensor, _FIRST).wait()
+        self._wait(lambda: self._members.broadcast(tensor, _FIRST))
         return tensor
 
     def send(self, rows: Tensor) -> None:
-        self._along.send([rows.contiguous()], (self.stage + 1) % self.stages, _TAG).wait()
+        self._wait(lambda: self._along.send([rows.contiguous()], (self.stage + 1) % self.stages, _TAG))
 
     def receive(self, into: Tensor) -> Tensor:
-        self._along.recv([into], (self.stage - 1) % self.stages, _TAG).wait()
+        self._wait(lambda: self._along.recv([into], (self.stage - 1) % self.stages, _TAG))
         return into
+
+    def _wait(self, begin: Callable[[], Any]) -> None:
+        begun_ns = self._clock.now_ns()
+        begin().wait()
+        self.waited_ns += self._clock.now_ns() - begun_ns
 
 
 def join_local(meeting: Path, seat: Seat, device: torch.device, patience_s: float) -> RankGroup:

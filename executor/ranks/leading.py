@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from ...core.clock import MonotonicClock
 from ...core.errors import ExecutorLost
 from ...core.executor import Executor, ExecutorFacts
 from ...core.ids import MoveId
@@ -33,6 +34,8 @@ class LeadingExecutor:
         self._own = own
         self._channels = channels
         self._ended = ended
+        self._clock = MonotonicClock()
+        self.sent_ns = 0  # spent on sending plans since the start
         self._writer = PlanWriter()
         self._landings = Landings(1 + len(channels))
         self._computes: deque[bool] = deque()
@@ -47,12 +50,14 @@ class LeadingExecutor:
 
     def submit(self, plan: IterationPlan) -> None:
         """As the port says."""
+        begun_ns = self._clock.now_ns()
         frame = pb.LeaderFrame(plan=self._writer.write(plan)).SerializeToString()
         for number, channel in enumerate(self._channels, 1):
             try:
                 channel.send(frame)
             except ChannelClosed:
                 raise _gone(number) from None
+        self.sent_ns += self._clock.now_ns() - begun_ns
         self._landings.begun += len(plan.moves)
         self._computes.append(plan.computes)
         self._own.submit(plan)
