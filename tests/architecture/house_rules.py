@@ -105,6 +105,7 @@ PRINTERS = (
     "*.run",
     "bench.device.against",
     "bench.device.pool",
+    "bench.device.scaling",
     "bench.peers.install",
     "bench.studies.fidelity",
     "bench.studies.published",
