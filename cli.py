@@ -68,6 +68,7 @@ class Command:
 
 COMMANDS = (
     Command("serve", "serving.command", "serve a model over gRPC and HTTP"),
+    Command("rank", "serving.worker.command", "be a rank of a server that runs on another machine"),
     Command("generate", "client.command", "send a prompt to a server and print the answer as it comes"),
     Command("simulate", "sim.command", "run a trace through the scheduler in virtual time"),
     Command("profile", "profiler.command", "what iterations cost: measure, import, estimate or show a profile"),

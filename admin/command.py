@@ -51,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("job", "one job, and why it was slow").add_argument("job_id", metavar="ID", help=_ID)
     add("queues", "jobs by level of the scheduler")
     add("kv", "KV blocks by residency")
+    add("executors", "the ranks that compute: where each runs, its part of the model, its memory and step time")
     cancel = add("cancel", "end a job of any tenant")
     cancel.add_argument("job_id", metavar="ID", help=_ID)
     cancel.add_argument("--reason", default="cancelled by the operator", metavar="TEXT", help="kept with the job")

@@ -188,6 +188,43 @@ def show_kv(answer: pb.GetKvResponse) -> None:
     )
 
 
+def show_executors(answer: pb.GetExecutorsResponse) -> None:
+    """A row for each rank."""
+    if not answer.ranks:
+        print("There is no engine yet; it says what its ranks are once it is ready.")
+        return
+    rows = [
+        (
+            str(rank.rank),
+            str(rank.pid),
+            rank.host,
+            rank.device,
+            _share(rank.share) if rank.HasField("share") else "-",
+            size(rank.weight_bytes),
+            f"{rank.device_pages} + {rank.host_pages}",
+            size(rank.page_bytes * (rank.device_pages + rank.host_pages)),
+            size(rank.memory_bytes),
+            span(rank.step_ns) if rank.step_ns else "-",
+            str(answer.restarts),
+        )
+        for rank in answer.ranks
+    ]
+    header = ("rank", "pid", "host", "device", "share", "weights", "blocks", "KV", "memory", "step", "restarts")
+    _table(header, rows, right={0, 1, 5, 6, 7, 8, 9, 10})
+
+
+def _share(share: pb.RankShare) -> str:
+    """heads 2/4, KV heads 1/2, columns 48/96, layers 0-1 of 2."""
+    last = share.first_layer + share.layers - 1
+    parts = [
+        f"heads {share.heads}/{share.of_heads}",
+        f"KV heads {share.kv_heads}/{share.of_kv_heads}",
+        f"columns {share.columns}/{share.of_columns}",
+        f"layers {share.first_layer}-{last} of {share.of_layers}",
+    ]
+    return ", ".join(parts)
+
+
 def show_cancelled(job: Job) -> None:
     """What became of a cancel."""
     if job.state == JobState.JOB_STATE_CANCELLED:

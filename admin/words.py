@@ -112,6 +112,11 @@ def kv(args: argparse.Namespace, server: Connection) -> None:
     _show(args, server.ask(lambda stub: stub.GetKv, pb.GetKvRequest()), render.show_kv)
 
 
+def executors(args: argparse.Namespace, server: Connection) -> None:
+    """Ranks of the engine."""
+    _show(args, server.ask(lambda stub: stub.GetExecutors, pb.GetExecutorsRequest()), render.show_executors)
+
+
 def cancel(args: argparse.Namespace, server: Connection) -> None:
     """End a job."""
     asked = pb.CancelJobRequest(job_id=_whole_id(args.job_id, server), reason=args.reason)
@@ -149,6 +154,7 @@ WORDS: dict[str, Callable[[argparse.Namespace, Connection], None]] = {
     "job": job,
     "queues": queues,
     "kv": kv,
+    "executors": executors,
     "cancel": cancel,
     "policy": policy,
     "drain": drain,

@@ -9,6 +9,8 @@ it.
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import torch
 
@@ -65,6 +67,17 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == AUTO:
         return torch.bfloat16 if device.type == "cuda" and _has_bfloat16(device) else torch.float32
     return parse_dtype(name)
+
+
+def memory_now(device: torch.device) -> int:
+    """Bytes that this process has taken: of a GPU's memory, else of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:  # not Linux
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def pool_shape(

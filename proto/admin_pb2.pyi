@@ -575,3 +575,144 @@ class DrainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
+
+@_typing.final
+class RankShare(_message.Message):
+    """Which part of the model a rank has, of how much. Layers are counted from 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    OF_HEADS_FIELD_NUMBER: _builtins.int
+    KV_HEADS_FIELD_NUMBER: _builtins.int
+    OF_KV_HEADS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    OF_COLUMNS_FIELD_NUMBER: _builtins.int
+    FIRST_LAYER_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    OF_LAYERS_FIELD_NUMBER: _builtins.int
+    heads: _builtins.int
+    of_heads: _builtins.int
+    kv_heads: _builtins.int
+    of_kv_heads: _builtins.int
+    columns: _builtins.int
+    of_columns: _builtins.int
+    first_layer: _builtins.int
+    layers: _builtins.int
+    of_layers: _builtins.int
+    def __init__(
+        self,
+        *,
+        heads: _builtins.int = ...,
+        of_heads: _builtins.int = ...,
+        kv_heads: _builtins.int = ...,
+        of_kv_heads: _builtins.int = ...,
+        columns: _builtins.int = ...,
+        of_columns: _builtins.int = ...,
+        first_layer: _builtins.int = ...,
+        layers: _builtins.int = ...,
+        of_layers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "first_layer", b"first_layer", "heads", b"heads", "kv_heads", b"kv_heads", "layers", b"layers", "of_columns", b"of_columns", "of_heads", b"of_heads", "of_kv_heads", b"of_kv_heads", "of_layers", b"of_layers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankShare: _TypeAlias = RankShare  # noqa: Y015
+
+@_typing.final
+class ExecutorRank(_message.Message):
+    """One process that computes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    WEIGHT_BYTES_FIELD_NUMBER: _builtins.int
+    DEVICE_PAGES_FIELD_NUMBER: _builtins.int
+    HOST_PAGES_FIELD_NUMBER: _builtins.int
+    PAGE_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    STEP_NS_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    pid: _builtins.int
+    host: _builtins.str
+    device: _builtins.str
+    weight_bytes: _builtins.int
+    device_pages: _builtins.int
+    host_pages: _builtins.int
+    page_bytes: _builtins.int
+    """Of this rank's part of a page."""
+    memory_bytes: _builtins.int
+    """Of a GPU what is taken of its memory, else of the process."""
+    step_ns: _builtins.int
+    """Median of the last steps; 0 before the first one."""
+    @_builtins.property
+    def share(self) -> Global___RankShare:
+        """Unset where nothing is divided because nothing is loaded: a simulated executor."""
+
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        pid: _builtins.int = ...,
+        host: _builtins.str = ...,
+        device: _builtins.str = ...,
+        share: Global___RankShare | None = ...,
+        weight_bytes: _builtins.int = ...,
+        device_pages: _builtins.int = ...,
+        host_pages: _builtins.int = ...,
+        page_bytes: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        step_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["share", b"share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "device_pages", b"device_pages", "host", b"host", "host_pages", b"host_pages", "memory_bytes", b"memory_bytes", "page_bytes", b"page_bytes", "pid", b"pid", "rank", b"rank", "share", b"share", "step_ns", b"step_ns", "weight_bytes", b"weight_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutorRank: _TypeAlias = ExecutorRank  # noqa: Y015
+
+@_typing.final
+class GetExecutorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetExecutorsRequest: _TypeAlias = GetExecutorsRequest  # noqa: Y015
+
+@_typing.final
+class GetExecutorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
+    restarts: _builtins.int
+    """All ranks of an engine start together."""
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutorRank]: ...
+    def __init__(
+        self,
+        *,
+        ranks: _abc.Iterable[Global___ExecutorRank] | None = ...,
+        restarts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranks", b"ranks", "restarts", b"restarts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetExecutorsResponse: _TypeAlias = GetExecutorsResponse  # noqa: Y015

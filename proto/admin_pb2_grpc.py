@@ -74,6 +74,11 @@ class AdminServiceStub:
                 request_serializer=skipjoin_dot_proto_dot_admin__pb2.DrainRequest.SerializeToString,
                 response_deserializer=skipjoin_dot_proto_dot_admin__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.GetExecutors = channel.unary_unary(
+                '/skipjoin.v1.AdminService/GetExecutors',
+                request_serializer=skipjoin_dot_proto_dot_admin__pb2.GetExecutorsRequest.SerializeToString,
+                response_deserializer=skipjoin_dot_proto_dot_admin__pb2.GetExecutorsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -131,6 +136,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetExecutors(self, request, context):
+        """The ranks of the engine's executor, one row each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -173,6 +185,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=skipjoin_dot_proto_dot_admin__pb2.DrainRequest.FromString,
                     response_serializer=skipjoin_dot_proto_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'GetExecutors': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExecutors,
+                    request_deserializer=skipjoin_dot_proto_dot_admin__pb2.GetExecutorsRequest.FromString,
+                    response_serializer=skipjoin_dot_proto_dot_admin__pb2.GetExecutorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -391,6 +408,33 @@ class AdminService:
             '/skipjoin.v1.AdminService/Drain',
             skipjoin_dot_proto_dot_admin__pb2.DrainRequest.SerializeToString,
             skipjoin_dot_proto_dot_admin__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExecutors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skipjoin.v1.AdminService/GetExecutors',
+            skipjoin_dot_proto_dot_admin__pb2.GetExecutorsRequest.SerializeToString,
+            skipjoin_dot_proto_dot_admin__pb2.GetExecutorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

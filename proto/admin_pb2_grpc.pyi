@@ -43,6 +43,8 @@ class AdminServiceStub:
     """Switches the scheduling policy live."""
     Drain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]
     """Stops admission, finishes or parks what runs, then ends the process."""
+    GetExecutors: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetExecutorsRequest, _admin_pb2.GetExecutorsResponse]
+    """The ranks of the engine's executor, one row each."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -59,6 +61,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Switches the scheduling policy live."""
     Drain: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]  # type: ignore[assignment]
     """Stops admission, finishes or parks what runs, then ends the process."""
+    GetExecutors: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetExecutorsRequest, _admin_pb2.GetExecutorsResponse]  # type: ignore[assignment]
+    """The ranks of the engine's executor, one row each."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -120,5 +124,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.DrainResponse, _abc.Awaitable[_admin_pb2.DrainResponse]]:
         """Stops admission, finishes or parks what runs, then ends the process."""
+
+    @_abc_1.abstractmethod
+    def GetExecutors(
+        self,
+        request: _admin_pb2.GetExecutorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetExecutorsResponse, _abc.Awaitable[_admin_pb2.GetExecutorsResponse]]:
+        """The ranks of the engine's executor, one row each."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

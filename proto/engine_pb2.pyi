@@ -66,6 +66,7 @@ class EngineFrame(_message.Message):
     START_FAILED_FIELD_NUMBER: _builtins.int
     LAUNCHED_FIELD_NUMBER: _builtins.int
     STARTING_FIELD_NUMBER: _builtins.int
+    EXECUTORS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___Ready: ...
     @_builtins.property
@@ -78,6 +79,8 @@ class EngineFrame(_message.Message):
     def launched(self) -> Global___Launched: ...
     @_builtins.property
     def starting(self) -> Global___Starting: ...
+    @_builtins.property
+    def executors(self) -> Global___Executors: ...
     def __init__(
         self,
         *,
@@ -87,12 +90,13 @@ class EngineFrame(_message.Message):
         start_failed: Global___StartFailed | None = ...,
         launched: Global___Launched | None = ...,
         starting: Global___Starting | None = ...,
+        executors: Global___Executors | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed", "starting", b"starting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "executors", b"executors", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed", "starting", b"starting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed", "starting", b"starting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "effects", b"effects", "executors", b"executors", "launched", b"launched", "ready", b"ready", "start_failed", b"start_failed", "starting", b"starting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["ready", "effects", "beat", "start_failed", "launched", "starting"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["ready", "effects", "beat", "start_failed", "launched", "starting", "executors"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -318,6 +322,31 @@ class Beat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Beat: _TypeAlias = Beat  # noqa: Y015
+
+@_typing.final
+class Executors(_message.Message):
+    """The ranks of the executor as they are now, about every second."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.ExecutorRank]: ...
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        ranks: _abc.Iterable[_admin_pb2.ExecutorRank] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "ranks", b"ranks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Executors: _TypeAlias = Executors  # noqa: Y015
 
 @_typing.final
 class EventBatch(_message.Message):

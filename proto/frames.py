@@ -1,7 +1,7 @@
 """The frames between door and engine, and how they are cut from a byte stream.
 
 Owns the values of both directions (`Hello`, `Events`, `StopAsked`; `Starting`, `Ready`, `Effects`,
-`Launched`, `Beat`, `StartFailed`), their encoding and the length prefix. It knows no socket and no
+`Launched`, `Beat`, `Executors`, `StartFailed`), their encoding and the length prefix. It knows no socket and no
 event loop: both ends feed what they read to a `FrameReader`. proto/link.py carries what is inside.
 
 A frame is its length as 4 little-endian bytes and a DoorFrame or EngineFrame message. A malformed
@@ -22,6 +22,7 @@ from ..core.events import Event
 from ..core.executor import ExecutorFacts
 from . import engine_pb2 as pb
 from . import link
+from .admin_pb2 import ExecutorRank
 
 PROTOCOL = 1
 MAX_FRAME_BYTES = 1 << 28
@@ -118,8 +119,16 @@ class Effects:
     effects: TurnEffects
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Executors:
+    """The ranks of the engine's executor, rank 0 first, as they are now."""
+
+    incarnation: int
+    ranks: tuple[ExecutorRank, ...]
+
+
 FromDoor = Hello | Events | StopAsked
-FromEngine = Starting | Ready | StartFailed | Launched | Beat | Effects
+FromEngine = Starting | Ready | StartFailed | Launched | Beat | Effects | Executors
 
 
 def encode_from_door(frame: FromDoor) -> bytes:
@@ -179,6 +188,9 @@ def encode_from_engine(frame: FromEngine) -> bytes:
             column = np.fromiter(frame.handles, dtype="<i8", count=len(frame.handles))
             launched = pb.Launched(incarnation=frame.incarnation, handles=column.tobytes())
             return pb.EngineFrame(launched=launched).SerializeToString()
+        case Executors():
+            executors = pb.Executors(incarnation=frame.incarnation, ranks=frame.ranks)
+            return pb.EngineFrame(executors=executors).SerializeToString()
 
 
 def decode_from_engine(data: bytes) -> FromEngine:
@@ -209,6 +221,8 @@ def decode_from_engine(data: bytes) -> FromEngine:
         case "launched":
             handles = np.frombuffer(message.launched.handles, dtype="<i8")
             return Launched(message.launched.incarnation, frozenset(handles.tolist()))
+        case "executors":
+            return Executors(message.executors.incarnation, tuple(message.executors.ranks))
         case _:
             raise InvariantViolation("A frame of the engine is empty.")
 
@@ -256,8 +270,10 @@ def framed(data: bytes) -> bytes:
 class FrameReader:
     """Cuts a byte stream into frames, whatever pieces it comes in."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = MAX_FRAME_BYTES) -> None:
+        """`largest`: bytes of a frame at most."""
         self._buffer = bytearray()
+        self._largest = largest
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Take what was read; answers the frames that are complete now. Raises InvariantViolation
@@ -268,8 +284,8 @@ class FrameReader:
         start = 0
         while len(self._buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer, start)
-            if length > MAX_FRAME_BYTES:
-                raise InvariantViolation(f"A frame claims {length} bytes; at most {MAX_FRAME_BYTES} are sent.")
+            if length > self._largest:
+                raise InvariantViolation(f"A frame claims {length} bytes; at most {self._largest} are sent.")
             end = start + _LENGTH.size + length
             if end > len(self._buffer):
                 break

@@ -22,42 +22,53 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from skipjoin.proto import admin_pb2 as skipjoin_dot_proto_dot_admin__pb2
 from skipjoin.proto import job_pool_pb2 as skipjoin_dot_proto_dot_job__pool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1askipjoin/proto/ranks.proto\x12\x0bskipjoin.v1\x1a\x1dskipjoin/proto/job_pool.proto\"\x92\x01\n\x0bLeaderFrame\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.skipjoin.v1.RankWelcomeH\x00\x12\'\n\x05pools\x18\x02 \x01(\x0b\x32\x16.skipjoin.v1.RankPoolsH\x00\x12%\n\x04plan\x18\x03 \x01(\x0b\x32\x15.skipjoin.v1.RankPlanH\x00\x42\x06\n\x04\x62ody\"\x91\x02\n\tRankFrame\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.skipjoin.v1.RankHelloH\x00\x12)\n\x06loaded\x18\x02 \x01(\x0b\x32\x17.skipjoin.v1.RankLoadedH\x00\x12+\n\x07started\x18\x03 \x01(\x0b\x32\x18.skipjoin.v1.RankStartedH\x00\x12)\n\x06landed\x18\x04 \x01(\x0b\x32\x17.skipjoin.v1.RankLandedH\x00\x12)\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x17.skipjoin.v1.RankFailedH\x00\x12%\n\x04step\x18\x06 \x01(\x0b\x32\x15.skipjoin.v1.RankStepH\x00\x42\x06\n\x04\x62ody\"<\n\tRankHello\x12\x0c\n\x04rank\x18\x01 \x01(\x03\x12\x10\n\x08protocol\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\"X\n\x0bRankWelcome\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x15\n\rsettings_json\x18\x02 \x01(\t\x12\r\n\x05world\x18\x03 \x01(\x03\x12\x0f\n\x07meeting\x18\x04 \x01(\t\"\\\n\nRankLoaded\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x14\n\x0cweight_bytes\x18\x02 \x01(\x03\x12\x14\n\x0c\x64\x65vice_pages\x18\x03 \x01(\x03\x12\x12\n\nhost_pages\x18\x04 \x01(\x03\"J\n\tRankPools\x12\x14\n\x0c\x64\x65vice_pages\x18\x01 \x01(\x03\x12\x12\n\nhost_pages\x18\x02 \x01(\x03\x12\x13\n\x0bpage_tokens\x18\x03 \x01(\x03\"!\n\x0bRankStarted\x12\x12\n\npage_bytes\x18\x01 \x01(\x03\"\x1b\n\nRankLanded\x12\r\n\x05moves\x18\x01 \x01(\x0c\"g\n\nRankFailed\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\x05\x66ield\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05limit\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x08\n\x06_fieldB\x08\n\x06_limit\"\x18\n\x08RankStep\x12\x0c\n\x04step\x18\x01 \x01(\t\"\x97\x02\n\x08RankPlan\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x13\n\x0bsame_decode\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0c\x12\x10\n\x08prefills\x18\x05 \x01(\x0c\x12&\n\x06\x61\x64mits\x18\x06 \x03(\x0b\x32\x16.skipjoin.v1.RankAdmit\x12&\n\x06tables\x18\x07 \x03(\x0b\x32\x16.skipjoin.v1.RankTable\x12\x16\n\x0e\x61ppend_handles\x18\x08 \x01(\x0c\x12\x14\n\x0c\x61ppend_pages\x18\t \x01(\x0c\x12$\n\x05moves\x18\n \x03(\x0b\x32\x15.skipjoin.v1.RankMove\x12\x0f\n\x07\x64ropped\x18\x0b \x01(\x0c\"\x7f\n\tRankAdmit\x12\x0e\n\x06handle\x18\x01 \x01(\x03\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\x12\x15\n\rprompt_tokens\x18\x03 \x01(\x03\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.skipjoin.v1.SamplingParams\"*\n\tRankTable\x12\x0e\n\x06handle\x18\x01 \x01(\x03\x12\r\n\x05pages\x18\x02 \x01(\x0c\"[\n\x08RankMove\x12\x0f\n\x07move_id\x18\x01 \x01(\x03\x12\x0b\n\x03out\x18\x02 \x01(\x08\x12\x0e\n\x06handle\x18\x03 \x01(\x03\x12\r\n\x05pages\x18\x04 \x01(\x0c\x12\x12\n\nhost_slots\x18\x05 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1askipjoin/proto/ranks.proto\x12\x0bskipjoin.v1\x1a\x1askipjoin/proto/admin.proto\x1a\x1dskipjoin/proto/job_pool.proto\"\x9f\x02\n\x0bLeaderFrame\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.skipjoin.v1.RankWelcomeH\x00\x12\'\n\x05pools\x18\x02 \x01(\x0b\x32\x16.skipjoin.v1.RankPoolsH\x00\x12%\n\x04plan\x18\x03 \x01(\x0b\x32\x15.skipjoin.v1.RankPlanH\x00\x12/\n\tchallenge\x18\x04 \x01(\x0b\x32\x1a.skipjoin.v1.RankChallengeH\x00\x12-\n\x08\x61\x64mitted\x18\x05 \x01(\x0b\x32\x19.skipjoin.v1.RankAdmittedH\x00\x12+\n\x07refused\x18\x06 \x01(\x0b\x32\x18.skipjoin.v1.RankRefusedH\x00\x42\x06\n\x04\x62ody\"\xe5\x02\n\tRankFrame\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.skipjoin.v1.RankHelloH\x00\x12)\n\x06loaded\x18\x02 \x01(\x0b\x32\x17.skipjoin.v1.RankLoadedH\x00\x12+\n\x07started\x18\x03 \x01(\x0b\x32\x18.skipjoin.v1.RankStartedH\x00\x12)\n\x06landed\x18\x04 \x01(\x0b\x32\x17.skipjoin.v1.RankLandedH\x00\x12)\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x17.skipjoin.v1.RankFailedH\x00\x12%\n\x04step\x18\x06 \x01(\x0b\x32\x15.skipjoin.v1.RankStepH\x00\x12\'\n\x05proof\x18\x07 \x01(\x0b\x32\x16.skipjoin.v1.RankProofH\x00\x12)\n\x06report\x18\x08 \x01(\x0b\x32\x17.skipjoin.v1.RankReportH\x00\x42\x06\n\x04\x62ody\"\x1e\n\rRankChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"F\n\tRankProof\x12\x0c\n\x04rank\x18\x01 \x01(\x03\x12\r\n\x05world\x18\x02 \x01(\x03\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\r\n\x05proof\x18\x04 \x01(\x0c\"\x1d\n\x0cRankAdmitted\x12\r\n\x05proof\x18\x01 \x01(\x0c\"\x1e\n\x0bRankRefused\x12\x0f\n\x07message\x18\x01 \x01(\t\"W\n\tRankHello\x12\x0c\n\x04rank\x18\x01 \x01(\x03\x12\x10\n\x08protocol\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x0c\n\x04host\x18\x05 \x01(\t\"X\n\x0bRankWelcome\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x15\n\rsettings_json\x18\x02 \x01(\t\x12\r\n\x05world\x18\x03 \x01(\x03\x12\x0f\n\x07meeting\x18\x04 \x01(\t\"\x93\x01\n\nRankLoaded\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x14\n\x0cweight_bytes\x18\x02 \x01(\x03\x12\x14\n\x0c\x64\x65vice_pages\x18\x03 \x01(\x03\x12\x12\n\nhost_pages\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12%\n\x05share\x18\x06 \x01(\x0b\x32\x16.skipjoin.v1.RankShare\"J\n\tRankPools\x12\x14\n\x0c\x64\x65vice_pages\x18\x01 \x01(\x03\x12\x12\n\nhost_pages\x18\x02 \x01(\x03\x12\x13\n\x0bpage_tokens\x18\x03 \x01(\x03\"!\n\x0bRankStarted\x12\x12\n\npage_bytes\x18\x01 \x01(\x03\"\x1b\n\nRankLanded\x12\r\n\x05moves\x18\x01 \x01(\x0c\"g\n\nRankFailed\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\x05\x66ield\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05limit\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x08\n\x06_fieldB\x08\n\x06_limit\"\x18\n\x08RankStep\x12\x0c\n\x04step\x18\x01 \x01(\t\"3\n\nRankReport\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\x12\x0f\n\x07step_ns\x18\x02 \x01(\x03\"\x97\x02\n\x08RankPlan\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x13\n\x0bsame_decode\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0c\x12\x10\n\x08prefills\x18\x05 \x01(\x0c\x12&\n\x06\x61\x64mits\x18\x06 \x03(\x0b\x32\x16.skipjoin.v1.RankAdmit\x12&\n\x06tables\x18\x07 \x03(\x0b\x32\x16.skipjoin.v1.RankTable\x12\x16\n\x0e\x61ppend_handles\x18\x08 \x01(\x0c\x12\x14\n\x0c\x61ppend_pages\x18\t \x01(\x0c\x12$\n\x05moves\x18\n \x03(\x0b\x32\x15.skipjoin.v1.RankMove\x12\x0f\n\x07\x64ropped\x18\x0b \x01(\x0c\"\x7f\n\tRankAdmit\x12\x0e\n\x06handle\x18\x01 \x01(\x03\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\x12\x15\n\rprompt_tokens\x18\x03 \x01(\x03\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12-\n\x08sampling\x18\x05 \x01(\x0b\x32\x1b.skipjoin.v1.SamplingParams\"*\n\tRankTable\x12\x0e\n\x06handle\x18\x01 \x01(\x03\x12\r\n\x05pages\x18\x02 \x01(\x0c\"[\n\x08RankMove\x12\x0f\n\x07move_id\x18\x01 \x01(\x03\x12\x0b\n\x03out\x18\x02 \x01(\x08\x12\x0e\n\x06handle\x18\x03 \x01(\x03\x12\r\n\x05pages\x18\x04 \x01(\x0c\x12\x12\n\nhost_slots\x18\x05 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skipjoin.proto.ranks_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEADERFRAME']._serialized_start=75
-  _globals['_LEADERFRAME']._serialized_end=221
-  _globals['_RANKFRAME']._serialized_start=224
-  _globals['_RANKFRAME']._serialized_end=497
-  _globals['_RANKHELLO']._serialized_start=499
-  _globals['_RANKHELLO']._serialized_end=559
-  _globals['_RANKWELCOME']._serialized_start=561
-  _globals['_RANKWELCOME']._serialized_end=649
-  _globals['_RANKLOADED']._serialized_start=651
-  _globals['_RANKLOADED']._serialized_end=743
-  _globals['_RANKPOOLS']._serialized_start=745
-  _globals['_RANKPOOLS']._serialized_end=819
-  _globals['_RANKSTARTED']._serialized_start=821
-  _globals['_RANKSTARTED']._serialized_end=854
-  _globals['_RANKLANDED']._serialized_start=856
-  _globals['_RANKLANDED']._serialized_end=883
-  _globals['_RANKFAILED']._serialized_start=885
-  _globals['_RANKFAILED']._serialized_end=988
-  _globals['_RANKSTEP']._serialized_start=990
-  _globals['_RANKSTEP']._serialized_end=1014
-  _globals['_RANKPLAN']._serialized_start=1017
-  _globals['_RANKPLAN']._serialized_end=1296
-  _globals['_RANKADMIT']._serialized_start=1298
-  _globals['_RANKADMIT']._serialized_end=1425
-  _globals['_RANKTABLE']._serialized_start=1427
-  _globals['_RANKTABLE']._serialized_end=1469
-  _globals['_RANKMOVE']._serialized_start=1471
-  _globals['_RANKMOVE']._serialized_end=1562
+  _globals['_LEADERFRAME']._serialized_start=103
+  _globals['_LEADERFRAME']._serialized_end=390
+  _globals['_RANKFRAME']._serialized_start=393
+  _globals['_RANKFRAME']._serialized_end=750
+  _globals['_RANKCHALLENGE']._serialized_start=752
+  _globals['_RANKCHALLENGE']._serialized_end=782
+  _globals['_RANKPROOF']._serialized_start=784
+  _globals['_RANKPROOF']._serialized_end=854
+  _globals['_RANKADMITTED']._serialized_start=856
+  _globals['_RANKADMITTED']._serialized_end=885
+  _globals['_RANKREFUSED']._serialized_start=887
+  _globals['_RANKREFUSED']._serialized_end=917
+  _globals['_RANKHELLO']._serialized_start=919
+  _globals['_RANKHELLO']._serialized_end=1006
+  _globals['_RANKWELCOME']._serialized_start=1008
+  _globals['_RANKWELCOME']._serialized_end=1096
+  _globals['_RANKLOADED']._serialized_start=1099
+  _globals['_RANKLOADED']._serialized_end=1246
+  _globals['_RANKPOOLS']._serialized_start=1248
+  _globals['_RANKPOOLS']._serialized_end=1322
+  _globals['_RANKSTARTED']._serialized_start=1324
+  _globals['_RANKSTARTED']._serialized_end=1357
+  _globals['_RANKLANDED']._serialized_start=1359
+  _globals['_RANKLANDED']._serialized_end=1386
+  _globals['_RANKFAILED']._serialized_start=1388
+  _globals['_RANKFAILED']._serialized_end=1491
+  _globals['_RANKSTEP']._serialized_start=1493
+  _globals['_RANKSTEP']._serialized_end=1517
+  _globals['_RANKREPORT']._serialized_start=1519
+  _globals['_RANKREPORT']._serialized_end=1570
+  _globals['_RANKPLAN']._serialized_start=1573
+  _globals['_RANKPLAN']._serialized_end=1852
+  _globals['_RANKADMIT']._serialized_start=1854
+  _globals['_RANKADMIT']._serialized_end=1981
+  _globals['_RANKTABLE']._serialized_start=1983
+  _globals['_RANKTABLE']._serialized_end=2025
+  _globals['_RANKMOVE']._serialized_start=2027
+  _globals['_RANKMOVE']._serialized_end=2118
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from skipjoin.proto import admin_pb2 as _admin_pb2
 from skipjoin.proto import job_pool_pb2 as _job_pool_pb2
 import builtins as _builtins
 import sys
@@ -30,24 +31,36 @@ class LeaderFrame(_message.Message):
     WELCOME_FIELD_NUMBER: _builtins.int
     POOLS_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    ADMITTED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___RankWelcome: ...
     @_builtins.property
     def pools(self) -> Global___RankPools: ...
     @_builtins.property
     def plan(self) -> Global___RankPlan: ...
+    @_builtins.property
+    def challenge(self) -> Global___RankChallenge: ...
+    @_builtins.property
+    def admitted(self) -> Global___RankAdmitted: ...
+    @_builtins.property
+    def refused(self) -> Global___RankRefused: ...
     def __init__(
         self,
         *,
         welcome: Global___RankWelcome | None = ...,
         pools: Global___RankPools | None = ...,
         plan: Global___RankPlan | None = ...,
+        challenge: Global___RankChallenge | None = ...,
+        admitted: Global___RankAdmitted | None = ...,
+        refused: Global___RankRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "plan", b"plan", "pools", b"pools", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "body", b"body", "challenge", b"challenge", "plan", b"plan", "pools", b"pools", "refused", b"refused", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "plan", b"plan", "pools", b"pools", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "body", b"body", "challenge", b"challenge", "plan", b"plan", "pools", b"pools", "refused", b"refused", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "pools", "plan"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "pools", "plan", "challenge", "admitted", "refused"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -65,6 +78,8 @@ class RankFrame(_message.Message):
     LANDED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___RankHello: ...
     @_builtins.property
@@ -77,6 +92,10 @@ class RankFrame(_message.Message):
     def failed(self) -> Global___RankFailed: ...
     @_builtins.property
     def step(self) -> Global___RankStep: ...
+    @_builtins.property
+    def proof(self) -> Global___RankProof: ...
+    @_builtins.property
+    def report(self) -> Global___RankReport: ...
     def __init__(
         self,
         *,
@@ -86,39 +105,140 @@ class RankFrame(_message.Message):
         landed: Global___RankLanded | None = ...,
         failed: Global___RankFailed | None = ...,
         step: Global___RankStep | None = ...,
+        proof: Global___RankProof | None = ...,
+        report: Global___RankReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "hello", b"hello", "landed", b"landed", "loaded", b"loaded", "started", b"started", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "hello", b"hello", "landed", b"landed", "loaded", b"loaded", "proof", b"proof", "report", b"report", "started", b"started", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "hello", b"hello", "landed", b"landed", "loaded", b"loaded", "started", b"started", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "hello", b"hello", "landed", b"landed", "loaded", b"loaded", "proof", b"proof", "report", b"report", "started", b"started", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "loaded", "started", "landed", "failed", "step"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "loaded", "started", "landed", "failed", "step", "proof", "report"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___RankFrame: _TypeAlias = RankFrame  # noqa: Y015
 
 @_typing.final
+class RankChallenge(_message.Message):
+    """Between machines, before anything else: rank 0's half of what both prove the secret over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankChallenge: _TypeAlias = RankChallenge  # noqa: Y015
+
+@_typing.final
+class RankProof(_message.Message):
+    """A rank of another machine has the secret. `proof` is an HMAC over both nonces, rank and world."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    WORLD_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    world: _builtins.int
+    nonce: _builtins.bytes
+    proof: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        world: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
+        proof: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "proof", b"proof", "rank", b"rank", "world", b"world"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankProof: _TypeAlias = RankProof  # noqa: Y015
+
+@_typing.final
+class RankAdmitted(_message.Message):
+    """So has rank 0. The process of the rank says hello next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOF_FIELD_NUMBER: _builtins.int
+    proof: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        proof: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankAdmitted: _TypeAlias = RankAdmitted  # noqa: Y015
+
+@_typing.final
+class RankRefused(_message.Message):
+    """Why a rank that has the secret is not wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankRefused: _TypeAlias = RankRefused  # noqa: Y015
+
+@_typing.final
 class RankHello(_message.Message):
-    """First frame of a rank: who it is."""
+    """First frame of a rank's process: who it is."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RANK_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     protocol: _builtins.int
     version: _builtins.str
+    pid: _builtins.int
+    host: _builtins.str
     def __init__(
         self,
         *,
         rank: _builtins.int = ...,
         protocol: _builtins.int = ...,
         version: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["protocol", b"protocol", "rank", b"rank", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "pid", b"pid", "protocol", b"protocol", "rank", b"rank", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,10 +284,15 @@ class RankLoaded(_message.Message):
     WEIGHT_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_PAGES_FIELD_NUMBER: _builtins.int
     HOST_PAGES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     weight_bytes: _builtins.int
     device_pages: _builtins.int
     host_pages: _builtins.int
+    device: _builtins.str
+    @_builtins.property
+    def share(self) -> _admin_pb2.RankShare: ...
     def __init__(
         self,
         *,
@@ -175,10 +300,12 @@ class RankLoaded(_message.Message):
         weight_bytes: _builtins.int = ...,
         device_pages: _builtins.int = ...,
         host_pages: _builtins.int = ...,
+        device: _builtins.str = ...,
+        share: _admin_pb2.RankShare | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["share", b"share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_pages", b"device_pages", "digest", b"digest", "host_pages", b"host_pages", "weight_bytes", b"weight_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "device_pages", b"device_pages", "digest", b"digest", "host_pages", b"host_pages", "share", b"share", "weight_bytes", b"weight_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,6 +438,30 @@ class RankStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RankStep: _TypeAlias = RankStep  # noqa: Y015
+
+@_typing.final
+class RankReport(_message.Message):
+    """What a rank takes and how long its steps last, about every second while it has plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    STEP_NS_FIELD_NUMBER: _builtins.int
+    memory_bytes: _builtins.int
+    step_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        memory_bytes: _builtins.int = ...,
+        step_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "step_ns", b"step_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankReport: _TypeAlias = RankReport  # noqa: Y015
 
 @_typing.final
 class RankPlan(_message.Message):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+from pathlib import Path
 
 from ..core.clock import MonotonicClock
 from .door.collector import collect_rarely
@@ -17,6 +19,7 @@ from .facts import EngineFacts
 from .flags import add_flags, settings_from
 from .logs import log_to_stderr
 from .settings import ServeSettings, located, split_address
+from .worker.command import be_rank
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until drained. Raises SkipjoinError for what keeps the server from starting or ends it."""
     settings = settings_from(args)
+    if settings.ranks == "env" and os.environ.get("RANK", "0") != "0":  # torchrun runs one command everywhere
+        model = None if settings.model is None else Path(settings.model)
+        return be_rank(settings.ranks_listen, settings.ranks_secret, model, settings.ranks_wait_s, os.environ)
     log_to_stderr(settings.log_level, settings.log_format)
     settings = located(settings)
     # Its imports take as long as the door's: they go on side by side.

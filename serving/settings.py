@@ -89,7 +89,7 @@ class ModelSettings(BaseModel):
     )
 
     @property
-    def ranks(self) -> int:
+    def world(self) -> int:
         """Processes that compute the model together."""
         return self.tensor_parallel * self.pipeline_parallel
 
@@ -131,6 +131,40 @@ class ModelSettings(BaseModel):
         if self.served_model_name:
             return self.served_model_name
         return ("simulated",) if self.model is None else names_of(Path(self.model))
+
+
+class RankSettings(BaseModel):
+    """Where the ranks of a model run, and how those of other machines get to the first."""
+
+    ranks: Literal["local", "env"] = Field(
+        "local",
+        description="Who starts the other ranks of a model: local, the engine on this machine;"
+        " env, somebody on any machine, with torchrun's variables",
+    )
+    ranks_listen: str | None = Field(
+        None,
+        description="HOST:PORT at which rank 0 hears ranks of other machines; default: MASTER_ADDR and MASTER_PORT",
+    )
+    ranks_secret: Path | None = Field(
+        None, description="File of the secret that all ranks share; needed for ranks that the engine does not start"
+    )
+    ranks_wait_s: float = Field(
+        60.0, gt=0, le=86_400, description="An engine whose ranks are not all there by then is given up"
+    )
+    rank_stall_s: float = Field(
+        5.0,
+        gt=0,
+        le=86_400,
+        description="An engine of several ranks that says nothing for this long, and ten times as long as its slow steps, is killed",
+    )
+
+    @field_validator("ranks_listen")
+    @classmethod
+    def _chosen_address(cls, value: str | None) -> str | None:
+        """One by which the others reach this machine: collectives meet there."""
+        if value is not None and split_address(value)[0] in ("0.0.0.0", "::"):
+            raise ValueError("must be one address of this machine, not all of them")
+        return value
 
 
 class DoorSettings(BaseModel):
@@ -403,6 +437,7 @@ class DebuggingSettings(BaseModel):
 
 GROUPS: Mapping[str, type[BaseModel]] = {
     "model": ModelSettings,
+    "ranks": RankSettings,
     "doors": DoorSettings,
     "scheduling": SchedulingSettings,
     "memory": MemorySettings,
@@ -428,6 +463,7 @@ class ServeSettings(
     MemorySettings,
     SchedulingSettings,
     DoorSettings,
+    RankSettings,
     ModelSettings,
     BaseSettings,
 ):
@@ -466,6 +502,8 @@ class ServeSettings(
             )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert: tls_cert and tls_key go together")
+        if self.ranks == "env" and self.ranks_secret is None:
+            raise ValueError("ranks_secret: ranks that come over the network need a secret; name its file")
         for field in ("listen", "http_listen"):
             address = getattr(self, field)
             if address is None or self.insecure or is_loopback(split_address(address)[0]):

@@ -36,6 +36,7 @@ from .door.journal import Journal
 from .door.live import LiveTable
 from .door.metrics import DoorState, Metrics
 from .door.open_jobs import OpenJobs
+from .door.patience import Patience
 from .door.payloads import Payloads
 from .door.questions import Questions
 from .door.scrape import Scrape
@@ -297,8 +298,7 @@ async def _jobs(
         journal,
         questions,
         clock,
-        stall_s=settings.stall_s,
-        start_stall_s=settings.start_stall_s,
+        patience=Patience(settings.stall_s, settings.start_stall_s, settings.rank_stall_s),
         max_backoff_s=settings.restart_backoff_s,
     )
     intake = Intake(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import select
 import socket
 
-from ...proto.frames import FrameReader, framed
+from ...proto.frames import MAX_FRAME_BYTES, FrameReader, framed
+from .addresses import LOOPBACK, prompt
 
 _READ_BYTES = 1 << 18
 _BUFFER_BYTES = 1 << 22
@@ -22,10 +23,13 @@ class ChannelClosed(Exception):
 class Channel:
     """One end; it owns the socket."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, largest: int = MAX_FRAME_BYTES) -> None:
+        """`largest`: bytes of a frame that is received."""
         end.setblocking(True)
+        if end.family != socket.AF_UNIX:
+            prompt(end)
         self._socket = end
-        self._reader = FrameReader()
+        self._reader = FrameReader(largest)
         self._frames: list[bytes] = []
         self._poll = select.poll()
         self._poll.register(end, select.POLLIN)
@@ -56,6 +60,15 @@ class Channel:
                 raise ChannelClosed("The other end closed the channel.")
             self._frames = self._reader.feed(data)
         return self._frames.pop(0)
+
+    @property
+    def own_address(self) -> str:
+        """The address of this machine by which the other end is reached."""
+        return LOOPBACK if self._socket.family == socket.AF_UNIX else str(self._socket.getsockname()[0])
+
+    def let_go(self) -> socket.socket:
+        """The socket, which the caller owns from now on."""
+        return self._socket
 
     def close(self) -> None:
         """Close; the other end reads the end. Idempotent."""

@@ -7,18 +7,23 @@ It starts nothing; serving/worker gives it a started executor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
+from ...core.clock import Clock, MonotonicClock
 from ...core.errors import InvariantViolation
 from ...core.executor import Executor
 from ...core.ids import MoveId
+from ...core.outcome import IterationOutcome
 from ...proto import ranks_pb2 as pb
 from ...proto.columns import int64_bytes
 from ...proto.plans import PlanReader
 from .channel import Channel
+from .step_meter import StepMeter
 
+_REPORT_NS = 1_000_000_000
 _LOOK_NS = 1_000_000
 """How soon a move that landed while there was no plan is told: rank 0 may wait for it."""
 
@@ -31,11 +36,18 @@ class RankExecutor(Executor, Protocol):
         ...
 
 
-def follow(channel: Channel, executor: RankExecutor) -> None:
-    """Carry out plans until rank 0 closes the channel. Raises ChannelClosed then, or what the
-    executor raises.
+def follow(
+    channel: Channel,
+    executor: RankExecutor,
+    *,
+    memory_bytes: Callable[[], int] = lambda: 0,
+    clock: Clock | None = None,
+) -> None:
+    """Carry out plans until rank 0 closes the channel, and say about every second how that goes;
+    `memory_bytes` is asked what the rank takes. Raises ChannelClosed, or what the executor raises.
     """
     reader = PlanReader()
+    reports = _Reports(channel, memory_bytes, clock or MonotonicClock())
     unanswered = 0
     moving = 0
     while True:
@@ -49,12 +61,33 @@ def follow(channel: Channel, executor: RankExecutor) -> None:
         while unanswered and (outcome := executor.poll(0)) is not None:
             unanswered -= 1
             landed += outcome.landed
+            reports.answered(outcome)
         if moving and not unanswered:
             landed += executor.landed()
         if landed:
             moving -= len(landed)
             moves = int64_bytes(np.array(landed, dtype=np.int64))
             channel.send(pb.RankFrame(landed=pb.RankLanded(moves=moves)).SerializeToString())
+
+
+class _Reports:
+    """What rank 0 hears of this rank's steps."""
+
+    def __init__(self, channel: Channel, memory_bytes: Callable[[], int], clock: Clock) -> None:
+        self._channel = channel
+        self._memory_bytes = memory_bytes
+        self._clock = clock
+        self._steps = StepMeter()
+        self._due_ns = 0
+
+    def answered(self, outcome: IterationOutcome) -> None:
+        """A plan was carried out."""
+        self._steps.add(outcome.ended_ns - outcome.started_ns)
+        now_ns = self._clock.now_ns()
+        if now_ns >= self._due_ns:
+            self._due_ns = now_ns + _REPORT_NS
+            report = pb.RankReport(memory_bytes=self._memory_bytes(), step_ns=self._steps.median_ns)
+            self._channel.send(pb.RankFrame(report=report).SerializeToString())
 
 
 def _plan(data: bytes) -> pb.RankPlan:

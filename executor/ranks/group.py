@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, distributed
 from ...core.clock import MonotonicClock
 from ...core.errors import ExecutorLost
 from .grid import Seat
+from .meeting import Meeting
 
 _FIRST = 0
 _TAG = 0
@@ -87,16 +87,16 @@ class RankGroup:
         self.waited_ns += self._clock.now_ns() - begun_ns
 
 
-def join_local(meeting: Path, seat: Seat, device: torch.device, patience_s: float) -> RankGroup:
-    """Meet the other ranks of this machine at a file that only its user can open.
+def join(meeting: Meeting, seat: Seat, device: torch.device, patience_s: float) -> RankGroup:
+    """Meet the other ranks.
 
     `patience_s` bounds the wait for the others, here and in every collective. Raises ExecutorLost.
     """
-    store = _dist.PrefixStore("skipjoin", _dist.FileStore(str(meeting), seat.ranks))
-    group = _nccl if device.type == "cuda" else _gloo
+    group, address = (_nccl if device.type == "cuda" else _gloo), meeting.address
     try:
-        members = group(_dist.PrefixStore(f"stage {seat.stage}", store), seat.place, seat.abreast, patience_s)
-        along = group(_dist.PrefixStore(f"place {seat.place}", store), seat.stage, seat.stages, patience_s)
+        store = _dist.PrefixStore("skipjoin", meeting.store(seat.ranks, patience_s))
+        members = group(_dist.PrefixStore(f"stage {seat.stage}", store), seat.place, seat.abreast, address, patience_s)
+        along = group(_dist.PrefixStore(f"place {seat.place}", store), seat.stage, seat.stages, address, patience_s)
     except RuntimeError as error:
         raise ExecutorLost(
             f"Rank {seat.rank} of {seat.ranks} did not meet the others within {patience_s:g} s."
@@ -104,16 +104,17 @@ def join_local(meeting: Path, seat: Seat, device: torch.device, patience_s: floa
     return RankGroup(seat, members, along)
 
 
-def _gloo(store: Any, rank: int, ranks: int, patience_s: float) -> Any:
+def _gloo(store: Any, rank: int, ranks: int, address: str, patience_s: float) -> Any:
     # By its options a group listens on the address named here. torch's public call would bind to
     # whatever address this machine's name resolves to.
     options = _dist.ProcessGroupGloo._Options()
-    options._devices = [_dist.ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+    options._devices = [_dist.ProcessGroupGloo.create_device(hostname=address)]
     options._timeout = timedelta(seconds=patience_s)
     return _dist.ProcessGroupGloo(store, rank, ranks, options)
 
 
-def _nccl(store: Any, rank: int, ranks: int, patience_s: float) -> Any:
+def _nccl(store: Any, rank: int, ranks: int, address: str, patience_s: float) -> Any:
+    # NCCL chooses its interface itself, by NCCL_SOCKET_IFNAME where that is set.
     options = _dist.ProcessGroupNCCL.Options()
     options._timeout = timedelta(seconds=patience_s)
     return _dist.ProcessGroupNCCL(store, rank, ranks, options)

@@ -23,6 +23,9 @@ from ...proto.columns import int64_column
 from ...proto.plans import PlanWriter
 from .channel import Channel, ChannelClosed
 
+_LAST_WORDS_NS = 500_000_000
+"""How long a rank's last words are waited for."""
+
 
 class LeadingExecutor:
     """The Executor port over an executor of this process and the ranks behind `channels`, which
@@ -30,13 +33,16 @@ class LeadingExecutor:
     """
 
     def __init__(self, own: Executor, channels: Sequence[Channel], ended: Callable[[], None]) -> None:
-        """`ended` ends the other ranks' processes once their channels are closed."""
+        """`ended` ends the other ranks' processes once their channels are closed. `reports` is what
+        each has said last of its steps.
+        """
         self._own = own
         self._channels = channels
         self._ended = ended
         self._clock = MonotonicClock()
         self.sent_ns = 0  # spent on sending plans since the start
         self._writer = PlanWriter()
+        self.reports: dict[int, pb.RankReport] = {}
         self._landings = Landings(1 + len(channels))
         self._computes: deque[bool] = deque()
         self._poll = select.poll()
@@ -60,11 +66,17 @@ class LeadingExecutor:
         self.sent_ns += self._clock.now_ns() - begun_ns
         self._landings.begun += len(plan.moves)
         self._computes.append(plan.computes)
-        self._own.submit(plan)
+        try:
+            self._own.submit(plan)
+        except ExecutorLost as error:
+            raise self._blamed(error) from error
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
         """As the port says. A plan without compute is answered when a move has landed on all ranks."""
-        outcome = self._own.poll(timeout_ns)
+        try:
+            outcome = self._own.poll(timeout_ns)
+        except ExecutorLost as error:
+            raise self._blamed(error) from error
         if outcome is None:
             return None
         self._landings.add(outcome.landed)
@@ -81,6 +93,17 @@ class LeadingExecutor:
         self._own.close()
         self._ended()
 
+    def _blamed(self, error: ExecutorLost) -> ExecutorLost:
+        """A collective fails on all ranks when it fails on one: that one's own words, if it has any
+        left, else the error.
+        """
+        try:
+            while self._hear(_LAST_WORDS_NS):
+                pass
+        except ExecutorLost as own_words:
+            return own_words
+        return error
+
     def _hear(self, timeout_ns: int | None) -> bool:
         """Take in what other ranks say, waiting for a word at most so long; whether there was one.
         Raises ExecutorLost.
@@ -93,9 +116,18 @@ class LeadingExecutor:
             except ChannelClosed:
                 raise _gone(number) from None
             while data is not None:
-                self._landings.add(_landed(data, number))
+                self._landings.add(self._landed(data, number))
                 data = self._channels[number - 1].receive(0)
         return bool(ready)
+
+    def _landed(self, data: bytes, number: int) -> list[MoveId]:
+        frame = pb.RankFrame.FromString(data)
+        match frame.WhichOneof("body"):
+            case "failed":
+                raise ExecutorLost(f"Rank {number} ended: {frame.failed.message}")
+            case "report":
+                self.reports[number] = frame.report
+        return [MoveId(move) for move in int64_column(frame.landed.moves).tolist()]
 
 
 class Landings:
@@ -125,13 +157,6 @@ class Landings:
         landed, self._complete = tuple(self._complete), []
         self.begun -= len(landed)
         return landed
-
-
-def _landed(data: bytes, number: int) -> list[MoveId]:
-    frame = pb.RankFrame.FromString(data)
-    if frame.WhichOneof("body") == "failed":
-        raise ExecutorLost(f"Rank {number} ended: {frame.failed.message}")
-    return [MoveId(move) for move in int64_column(frame.landed.moves).tolist()]
 
 
 def _gone(number: int) -> ExecutorLost:

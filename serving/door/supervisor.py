@@ -17,7 +17,8 @@ from ...core.clock import Clock
 from ...core.effects import AccountGiven, PromptsNeeded, SnapshotGiven, TurnEffects
 from ...core.errors import ExecutorLost, InvariantViolation, SkipjoinError
 from ...core.events import Event
-from ...proto.frames import Effects, Events, FromEngine, Hello, Launched, Ready, StartFailed, Starting
+from ...proto.admin_pb2 import ExecutorRank
+from ...proto.frames import Effects, Events, Executors, FromEngine, Hello, Launched, Ready, StartFailed, Starting
 from ..facts import EngineFacts, failure_of
 from ..link import DoorEnd, LinkClosed
 from .child import Child
@@ -25,15 +26,12 @@ from .claims import Claims
 from .engines import Engines
 from .journal import Journal
 from .live import LiveTable
+from .patience import HANGS_AFTER_S, Patience
 from .questions import Questions
 from .silence import Silence
 
 log = logging.getLogger("skipjoin.door")
 
-HANGS_AFTER_S = 2.5
-"""An engine that says nothing for so long is not called serving. It speaks every second, also when it has nothing to
-do.
-"""
 _LOOK_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _HEALTHY_NS = 5_000_000_000
@@ -59,8 +57,7 @@ class Supervisor:
         questions: Questions,
         clock: Clock,
         *,
-        stall_s: float,
-        start_stall_s: float,
+        patience: Patience,
         max_backoff_s: float,
     ) -> None:
         self._settings = settings
@@ -70,8 +67,8 @@ class Supervisor:
         self._journal = journal
         self._questions = questions
         self._clock = clock
-        self._stall_s = stall_s
-        self._start_stall_s = start_stall_s
+        self.patience = patience
+        self.executors: tuple[ExecutorRank, ...] = ()
         self._max_backoff_s = max_backoff_s
         self._link: DoorEnd | None = None
         self._child: Child | None = None
@@ -127,7 +124,7 @@ class Supervisor:
         """Start one, listen to the end, clean up; answers when it was ready."""
         ready_ns: int | None = None
         self._in_flight, self._child, self._step, self.failure = frozenset(), None, "starting", None
-        self._worked = False
+        self._worked, self.executors = False, ()
         frames: asyncio.Queue[FromEngine | InvariantViolation | None] = asyncio.Queue(_FRAMES_AHEAD)
         tasks = [asyncio.create_task(self._watch())]
         try:
@@ -193,6 +190,8 @@ class Supervisor:
                 await self._take(frame.effects)
             case Launched():
                 self._in_flight = frame.handles
+            case Executors():
+                self.executors = frame.ranks
             case Starting():
                 self._come_to(frame.step)
             case Ready():
@@ -226,6 +225,7 @@ class Supervisor:
 
     async def _take(self, turn: TurnEffects) -> None:
         self._journal.feed(turn)
+        self.patience.steps.took(turn.stats)
         self._worked = self._worked or (turn.tokens is not None and len(turn.tokens.tokens) > 0)
         await self._answer(turn)
         await self._journal.room()
@@ -309,16 +309,13 @@ class Supervisor:
             heard = self._listening and not self._journal.full
             silent_s = silence.look(self._clock.now_ns(), owed=heard or not self.ready) / 1e9
             self._set_hangs(self.ready and silent_s >= HANGS_AFTER_S)
-            if silent_s >= self._patience_s():
+            working = bool(self._table.by_handle)
+            patience_s = self.patience.start_stall_s
+            if self.ready:
+                patience_s = self.patience.with_one_that_serves(working=working, ranks=len(self.executors))
+            if silent_s >= patience_s:
                 self._kill_silent(silent_s)
                 return
-
-    def _patience_s(self) -> float:
-        """Seconds of silence after which the engine is killed."""
-        if not self.ready:
-            return self._start_stall_s
-        # One without work speaks only every second.
-        return self._stall_s if self._table.by_handle else max(self._stall_s, HANGS_AFTER_S)
 
     def _kill_silent(self, silent_s: float) -> None:
         self.stalls["turn" if self.ready else "start"] += 1
@@ -327,7 +324,8 @@ class Supervisor:
         else:
             said = f"The engine made no progress for {silent_s:.0f} s while it was {self._step}."
             self.failure = ExecutorLost(
-                f"{said} On a machine that is that slow, raise start_stall_s.", limit=f"{self._start_stall_s:g} s"
+                f"{said} On a machine that is that slow, raise start_stall_s.",
+                limit=f"{self.patience.start_stall_s:g} s",
             )
             log.error("engine %d is killed: %s", self.incarnation, said)
         if self._child is not None:

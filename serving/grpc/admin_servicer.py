@@ -58,6 +58,7 @@ class AdminServicer:
             "CancelJob": self.cancel_job,
             "SetPolicy": self.set_policy,
             "Drain": self.drain,
+            "GetExecutors": self.get_executors,
         }
 
     async def get_status(self, request: pb.GetStatusRequest, caller: Caller) -> pb.GetStatusResponse:
@@ -167,6 +168,14 @@ class AdminServicer:
             raise InvalidInput("timeout is negative.", field="timeout", limit="at least 0 s")
         self.begin_drain(seconds)
         return pb.DrainResponse(live_jobs=len(self.jobs.table.jobs))
+
+    async def get_executors(self, request: pb.GetExecutorsRequest, caller: Caller) -> pb.GetExecutorsResponse:
+        """The ranks; the step time of the first is the turns'."""
+        rows = [] if not self.supervisor.ready else self.supervisor.executors
+        answer = pb.GetExecutorsResponse(ranks=rows, restarts=max(0, self.supervisor.incarnation - 1))
+        if answer.ranks:
+            answer.ranks[0].step_ns = self.supervisor.patience.steps.median_ns
+        return answer
 
     async def _snapshot(self) -> SnapshotGiven:
         snapshot = await self.questions.snapshot()

@@ -7,7 +7,7 @@ in a moment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...core.clock import Clock
 from ...core.errors import InvalidProfile, InvalidSettings
@@ -27,6 +27,7 @@ from .announce import AnnouncingExecutor
 from .computing import ROOFLINE, Computing
 from .learned_file import LearnedFile, place_of
 from .pulse import Pulse
+from .rank_rows import RankRows, row_of_first
 
 PAGE_TOKENS = 16
 SIMULATED_PROFILE = "opt-13b-a100"
@@ -41,6 +42,7 @@ class Engine:
     executor: Executor
     recorder: Recorder | None
     learned: LearnedFile
+    ranks: RankRows = field(default_factory=lambda: RankRows(()))
 
     def keep(self, now_ns: int) -> None:
         """Write down what was learned if it is time to."""
@@ -99,7 +101,7 @@ def build_engine(
     recorder = _recorder(settings, incarnation, header)
     turn = Turn(state, executor, clock, recorder=recorder)
     facts = EngineFacts(computing.facts, settings.policy, _words(settings, computing))
-    return Engine(facts, turn, executor, recorder, learned)
+    return Engine(facts, turn, executor, recorder, learned, computing.ranks)
 
 
 def _params(settings: ServeSettings, *, at_once: bool) -> EngineParams:
@@ -156,7 +158,8 @@ def _simulated(
         vocab_size=vocab_size,
     )
     executor = paced_executor(profile.cost, facts, scale=settings.simulated_scale, avoid=end_tokens, beat=pulse.beat)
-    return Computing(executor, executor.start(), profile.cost, "simulated", "none", name)
+    rows = RankRows([row_of_first("simulated", facts.device_pages, facts.host_pages, facts.page_bytes)])
+    return Computing(executor, executor.start(), profile.cost, "simulated", "none", name, ranks=rows)
 
 
 def _recorder(settings: ServeSettings, incarnation: int, header: RecordHeader) -> Recorder | None:

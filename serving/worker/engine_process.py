@@ -40,7 +40,9 @@ def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int, pulse
     """
     turn = engine.turn
     while True:
-        engine.keep(clock.now_ns())
+        now_ns = clock.now_ns()
+        engine.keep(now_ns)
+        engine.ranks.keep(now_ns, link, incarnation)
         events = _events(link.drain(), incarnation)
         if not events and not turn.busy:
             due_ns = turn.next_due_ns()

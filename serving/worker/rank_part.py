@@ -10,20 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from ...core.clock import Clock
 from ...executor.capacity import pool_shape, resolve_device, resolve_dtype, use_threads
 from ...executor.ranks.grid import Seat
-from ...executor.ranks.group import RankGroup, join_local
+from ...executor.ranks.group import RankGroup, join
+from ...executor.ranks.meeting import Meeting
 from ...executor.runner import TorchExecutor
 from ...kernels.native.library import compile_ahead
 from ...kvstore.device.pool import PoolShape
+from ...model.config import load_config
+from ...model.stage import stages_of
 from ...model.weights.digest import weights_digest
 from ...model.weights.loaded import LoadedModel
 from ...model.weights.loading import load_model
+from ...proto import admin_pb2
 from ..settings import ServeSettings
+from .berth import ALONE, Berth
 
 MEETING_S = 60.0
 """How long a rank waits for the others where they meet."""
@@ -47,11 +51,10 @@ class Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which rank of how many this is, and the file where they meet; None for one alone."""
+    """Which rank of how many this is, and where they meet; None for one alone."""
 
-    rank: int = 0
-    ranks: int = 1
-    meeting: Path | None = None
+    berth: Berth = ALONE
+    meeting: Meeting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,10 @@ class RankPart:
 def load_part(settings: ServeSettings, place: Place, steps: Steps) -> RankPart:
     """Meet the other ranks and load. Raises InvalidModel, InvalidInput, ExecutorLost."""
     assert settings.folder is not None, "settings ask for a model with this executor"
+    berth = place.berth
     # One plan is under way at a time, so stages compute in turn and each has all threads.
-    use_threads(settings.threads, settings.tensor_parallel)
-    device = resolve_device(settings.device, place.rank if place.ranks > 1 else None)
+    use_threads(settings.threads, min(berth.local_world, settings.tensor_parallel))
+    device = resolve_device(settings.device, berth.local_rank if berth.world > 1 else None)
     dtype = resolve_dtype(settings.dtype, device)
     steps.step("compiling its kernels")
     if device.type == "cpu":
@@ -94,8 +98,8 @@ def load_part(settings: ServeSettings, place: Place, steps: Steps) -> RankPart:
     group = None
     if place.meeting is not None:
         steps.step("meeting the other ranks")
-        seat = Seat(place.rank, settings.tensor_parallel, settings.pipeline_parallel)
-        group = join_local(place.meeting, seat, device, MEETING_S)
+        seat = Seat(berth.rank, settings.tensor_parallel, settings.pipeline_parallel)
+        group = join(place.meeting, seat, device, MEETING_S)
     steps.step("loading its weights")
     read = 0
 
@@ -118,6 +122,24 @@ def load_part(settings: ServeSettings, place: Place, steps: Steps) -> RankPart:
         kv_tokens=settings.kv_tokens,
         host_kv_tokens=settings.host_kv_tokens,
         max_batch=settings.max_batch,
-        sharing=place.ranks,
+        sharing=berth.local_world,
     )
     return RankPart(model, group, read, room, weights_digest(settings.folder))
+
+
+def share_of(part: RankPart, settings: ServeSettings) -> admin_pb2.RankShare:
+    """How much of the model the part is, for an operator."""
+    assert settings.folder is not None, "a part was read from a folder"
+    own, whole = part.model.config, load_config(settings.folder)
+    layers = stages_of(whole, settings.pipeline_parallel)[0 if part.group is None else part.group.stage].layers
+    return admin_pb2.RankShare(
+        heads=own.heads,
+        of_heads=whole.heads,
+        kv_heads=own.kv_heads,
+        of_kv_heads=whole.kv_heads,
+        columns=own.intermediate,
+        of_columns=whole.intermediate,
+        first_layer=layers.start,
+        layers=len(layers),
+        of_layers=whole.layers,
+    )

@@ -1,8 +1,8 @@
 """The process of a rank other than the first.
 
 Owns its life: it says hello, is told who it is to be, loads its part of the model, makes room for
-its part of the KV, and follows rank 0 until that closes the channel. `other_ranks` starts it with
-the number of an inherited socket; it ends with its engine. It knows no door, no job and no policy.
+its part of the KV, and follows rank 0 until that closes the channel. `local_ranks` or `joining`
+starts it with the number of an inherited socket; it ends with its engine. It knows no door, no job and no policy.
 """
 
 from __future__ import annotations
@@ -12,52 +12,72 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 
 from ... import __version__
 from ...core.clock import MonotonicClock
 from ...core.errors import ExecutorLost, InternalError, SkipjoinError
+from ...executor.capacity import memory_now
 from ...executor.ranks.channel import Channel, ChannelClosed
 from ...executor.ranks.following import follow
+from ...executor.ranks.meeting import Meeting
 from ...kvstore.device.pool import PoolShape
 from ...proto import ranks_pb2 as pb
 from ...proto.frames import PROTOCOL
 from ..logs import log_to_stderr
 from ..settings import ServeSettings
+from .berth import Berth
 from .offspring import die_with_parent
-from .rank_part import Place, load_part
+from .rank_part import Place, load_part, share_of
 
 EXIT_FAILED = 1
 _EVERY_NS = 250_000_000
 
 
 def main(argv: list[str]) -> int:
-    """Run on the socket whose number is the first argument, as the rank that is the second; the
-    exit code is 0 when rank 0 ended it.
+    """Run on the socket whose number is the first argument, on the berth that the next four name,
+    with the model's folder in the last if rank 0 has it elsewhere; the exit code is 0 when rank 0
+    ended it.
     """
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the door, which drains
         signal.signal(number, signal.SIG_IGN)
-    channel, rank = Channel(socket.socket(fileno=int(argv[0]))), int(argv[1])
+    channel, berth = Channel(socket.socket(fileno=int(argv[0]))), Berth.of_words(argv[1:5])
     try:
-        _serve(channel, rank)
+        _serve(channel, berth, argv[5] if len(argv) > 5 else None)
     except ChannelClosed:
         return 0
     except SkipjoinError as error:
         return _failed(channel, error)
     except MemoryError:
-        return _failed(channel, InternalError(f"Rank {rank} ran out of memory; give it less with --kv-tokens."))
+        return _failed(
+            channel,
+            InternalError(
+                "It ran out of memory; give the ranks less with --kv-tokens, --host-kv-tokens or --max-batch."
+            ),
+        )
     return 0
 
 
-def _serve(channel: Channel, rank: int) -> None:
-    _send(channel, hello=pb.RankHello(rank=rank, protocol=PROTOCOL, version=__version__))
+def _serve(channel: Channel, berth: Berth, model: str | None) -> None:
+    hello = pb.RankHello(rank=berth.rank, protocol=PROTOCOL, version=__version__)
+    hello.pid, hello.host = os.getpid(), socket.gethostname()
+    _send(channel, hello=hello)
     welcome = _receive(channel).welcome
     settings = ServeSettings.model_validate_json(welcome.settings_json)
+    if model is not None:
+        settings = settings.model_copy(update={"model": model})
     log_to_stderr(settings.log_level, settings.log_format)
     progress = _Progress(channel)
-    part = load_part(settings, Place(rank, welcome.world, Path(welcome.meeting)), progress)
-    loaded = pb.RankLoaded(digest=part.digest, device_pages=part.room.num_pages, host_pages=part.room.num_host_pages)
+    meeting = Meeting(welcome.meeting, channel.own_address)
+    part = load_part(settings, Place(berth, meeting), progress)
+    loaded = pb.RankLoaded(
+        digest=part.digest,
+        weight_bytes=part.weight_bytes,
+        device_pages=part.room.num_pages,
+        host_pages=part.room.num_host_pages,
+        device=str(part.model.device),
+        share=share_of(part, settings),
+    )
     _send(channel, loaded=loaded)
     pools = _receive(channel).pools
     shape = PoolShape(pools.device_pages, pools.host_pages, pools.page_tokens)
@@ -66,7 +86,7 @@ def _serve(channel: Channel, rank: int) -> None:
     progress.over = True
     _send(channel, started=pb.RankStarted(page_bytes=facts.page_bytes))
     try:
-        follow(channel, executor)
+        follow(channel, executor, memory_bytes=lambda: memory_now(part.model.device))
     finally:
         executor.close()
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ...core.clock import Clock
 from ...core.executor import Executor, ExecutorFacts
+from ...executor.capacity import memory_now
 from ...executor.provenance import computing_code
 from ...executor.ranks.leading import LeadingExecutor
 from ...kernels.layout import KvLayout
@@ -22,7 +23,8 @@ from .computing import Computing
 from .costs import cost_profile
 from .other_ranks import OtherRanks
 from .pulse import Pulse
-from .rank_part import Place, RankPart, load_part
+from .rank_part import Place, RankPart, load_part, share_of
+from .rank_rows import RankRows, row_of_first
 
 log = logging.getLogger("skipjoin.engine")
 
@@ -33,7 +35,7 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock, pul
     """
     assert settings.folder is not None, "settings ask for a model with this executor"
     stages_of(load_config(settings.folder), settings.pipeline_parallel)  # too many are refused before any starts
-    others = OtherRanks(settings, settings.ranks, incarnation) if settings.ranks > 1 else None
+    others = OtherRanks(settings, settings.world, incarnation, pulse) if settings.world > 1 else None
     try:
         return _computing(settings, incarnation, clock, pulse, others)
     except BaseException:
@@ -49,19 +51,25 @@ def _computing(
     device, dtype = part.model.device, part.model.dtype
     shape = part.room if others is None else others.agree(part, pulse)
     executor: Executor = part.executor(settings, shape, incarnation, clock, pulse.beat)
+    leading = None
     if others is not None:
-        executor = LeadingExecutor(executor, others.channels, others.close)
+        executor = leading = LeadingExecutor(executor, others.channels, others.close)
     facts = executor.start()
+    first = row_of_first(str(device), facts.device_pages, facts.host_pages, facts.page_bytes)
+    first.share.CopyFrom(share_of(part, settings))
+    first.weight_bytes, rows = part.weight_bytes, [first]
     if others is not None:
         others.started(pulse)
+        rows += others.rows
         facts = replace(facts, page_bytes=_whole_page_bytes(settings, part, facts))
+    ranks = RankRows(rows, lambda: memory_now(device), None if leading is None else leading.reports)
     words = str(dtype).removeprefix("torch.")
     code = computing_code(device, dtype)
     pulse.step("measuring what iterations cost")
     profile, source = cost_profile(settings, executor, facts, clock, device=str(device), dtype=words, code=code)
     log.info("the cost profile is %s", source)
-    shown = str(device) if others is None else f"{settings.ranks} ranks on {device.type}"
-    return Computing(executor, facts, profile.cost, shown, words, source, at_once=device.type != "cuda")
+    shown = str(device) if others is None else f"{settings.world} ranks on {device.type}"
+    return Computing(executor, facts, profile.cost, shown, words, source, at_once=device.type != "cuda", ranks=ranks)
 
 
 def _whole_page_bytes(settings: ServeSettings, part: RankPart, facts: ExecutorFacts) -> int:

@@ -87,11 +87,13 @@ class Server:
             time.sleep(0.005)
         raise AssertionError("the door has no spare")
 
-    def rank_pids(self, count: int, *, patience_s: float = 20.0) -> list[int]:
-        """The processes of the engine's other ranks, in their order: wait for so many."""
+    def rank_pids(self, count: int, *, of: int | None = None, patience_s: float = 20.0) -> list[int]:
+        """The processes of the engine's other ranks, or those that process `of` started, in their
+        order: wait for so many.
+        """
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
-            children = _children(self.engine_pid())
+            children = _children(self.engine_pid() if of is None else of)
             found = [child for child in children if b"rank_process" in _command_line(child) and alive(child)]
             if len(found) == count:
                 return sorted(found)

@@ -84,7 +84,7 @@ def test_lines_of_a_bench_that_prints_as_it_goes() -> None:
     assert len(lines) > 2 and all(isinstance(json.loads(line), dict) for line in lines)
 
 
-@pytest.mark.parametrize("words", ["status", "jobs", "queues", "kv"])
+@pytest.mark.parametrize("words", ["status", "jobs", "queues", "kv", "executors"])
 def test_the_operators_words(server: Server, words: str) -> None:
     assert isinstance(json.loads(_run("admin", words, "--json", "--socket", str(server.admin))), dict)
 

@@ -44,6 +44,7 @@ from skipjoin.serving.door.jobs import Jobs
 from skipjoin.serving.door.journal import Journal
 from skipjoin.serving.door.live import LiveTable
 from skipjoin.serving.door.open_jobs import OpenJobs
+from skipjoin.serving.door.patience import Patience
 from skipjoin.serving.door.questions import Questions
 from skipjoin.serving.door.shares import Shares
 from skipjoin.serving.door.store import Store
@@ -269,7 +270,7 @@ def _door(following: Following, jobs: Jobs) -> Door:
     settings = load_settings({"executor": "simulated", "spare_engine": False, "job_pool": "memory"})
     supervisor = Supervisor(
         {}, Engines(settings), jobs.table, jobs.claims, jobs.journal, Questions(), MonotonicClock(),
-        stall_s=5.0, start_stall_s=5.0, max_backoff_s=0.1,
+        patience=Patience(5.0, 5.0, 5.0), max_backoff_s=0.1,
     )  # fmt: skip
     sweep = Sweep(jobs.store, jobs.streams, jobs.open_jobs, jobs.claims, 60.0, 60.0)
     deadlines = Deadlines(jobs.open_jobs, jobs.table, jobs.journal, sweep)

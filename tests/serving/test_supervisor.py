@@ -21,6 +21,7 @@ from skipjoin.serving.door.claims import Claims
 from skipjoin.serving.door.engines import Engines
 from skipjoin.serving.door.journal import Journal
 from skipjoin.serving.door.live import LiveTable
+from skipjoin.serving.door.patience import Patience
 from skipjoin.serving.door.questions import Questions
 from skipjoin.serving.door.store import Store
 from skipjoin.serving.door.supervisor import Supervisor
@@ -60,7 +61,7 @@ async def made(start_stall_s: float) -> tuple[Supervisor, Store, asyncio.Task[No
     settings = load_settings(FLAGS)
     supervisor = Supervisor(
         settings.model_dump(mode="json"), Engines(settings), table, claims, journal, Questions(), clock,
-        stall_s=5.0, start_stall_s=start_stall_s, max_backoff_s=0.1,
+        patience=Patience(5.0, start_stall_s, 5.0), max_backoff_s=0.1,
     )  # fmt: skip
     return supervisor, store, asyncio.create_task(journal.run())
 
