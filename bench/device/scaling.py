@@ -263,7 +263,7 @@ def _settings(folder: Path, ranks: int, args: argparse.Namespace) -> ServeSettin
 def _deck(settings: ServeSettings, batch: int, context: int, steps: int) -> Iterator[Deck]:
     clock, ranks = MonotonicClock(), settings.tensor_parallel
     pulse = Pulse(None, 1, clock)
-    others = OtherRanks(settings, ranks, 1) if ranks > 1 else None
+    others = OtherRanks(settings, ranks, 1, pulse) if ranks > 1 else None
     try:
         part = load_part(settings, Place() if others is None else others.place, pulse)
         shape = part.room if others is None else others.agree(part, pulse)
