@@ -61,7 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tail",
         type=float,
         metavar="X",
-        help="dial of a policy that has one: 0 lowest mean, 1 safest tail (default: as it stands; of a policy that is not on: the server's setting)",
+        help="dial of a policy that has one: 0 lowest mean, 1 safest tail (default: as it stands; of a policy that "
+        "is not on: the server's setting)",
     )
     drain = add("drain", "take no new jobs, let the running ones finish, end the server")
     drain.add_argument(

@@ -50,7 +50,8 @@ class Connection:
             mode = 0
         if not stat.S_ISSOCK(mode):
             raise Unavailable(
-                f"No server runs here: there is no socket at {path}. Start one with `skipjoin serve`, or name its socket with --socket."
+                f"No server runs here: there is no socket at {path}. Start one with `skipjoin serve`, or name its "
+                "socket with --socket."
             )
         if not os.access(path, os.R_OK | os.W_OK):
             raise PermissionDenied(f"You may not use {path}; it is another user's server.")

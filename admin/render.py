@@ -184,7 +184,8 @@ def show_kv(answer: pb.GetKvResponse) -> None:
     header = ("pool", "blocks", "free", "owned", "in flight", "tokens", "size")
     _table(header, rows, right={1, 2, 3, 4, 5, 6})
     print(
-        f"A block holds {answer.page_tokens} tokens in {size(answer.page_bytes)}; {kv.clean_pages} device blocks have a host copy."
+        f"A block holds {answer.page_tokens} tokens in {size(answer.page_bytes)}; {kv.clean_pages} device blocks "
+        "have a host copy."
     )
 
 
@@ -256,7 +257,8 @@ def show_policy_now(status: pb.ServerStatus) -> None:
 def show_drain(answer: pb.DrainResponse) -> None:
     """What a drain begins with."""
     print(
-        f"The server is draining: it takes no new jobs and ends when its {answer.live_jobs} live jobs have finished or are parked."
+        f"The server is draining: it takes no new jobs and ends when its {answer.live_jobs} live jobs have "
+        "finished or are parked."
     )
 
 

@@ -70,7 +70,8 @@ class Transport:
             local = is_local(target)
             if self.token is not None and self.tls is None and not local and not self.insecure:
                 raise InvalidInput(
-                    f"A token would go to {target} in plain text: use TLS, or say that the network is trusted (insecure).",
+                    f"A token would go to {target} in plain text: use TLS, or say that the network is trusted "
+                    "(insecure).",
                     field="target",
                 )
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):

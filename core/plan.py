@@ -6,11 +6,13 @@ plans, engine/turn hands them to an Executor, executors and the simulator obey.
 
 Rules an executor may rely on:
 * ranks never allocate: a page id names one slot of `page_tokens` tokens, the same on every rank;
-* an `Admit` precedes everything else about its handle and resets it (again after recompute, takeover or a lost executor);
+* an `Admit` precedes everything else about its handle and resets it (again after recompute,
+  takeover or a lost executor);
 * tables first (whole), then `new_pages` (appended in column order), then the batch;
-* within one plan no page is written by the batch and touched by a move, nor read by it and filled by one, nor touched by two moves
-  (a full block may be copied out while its job runs);
-* the order of the outcome's tokens is: decode handles in batch order, then every prefill chunk with `last`, in plan order.
+* within one plan no page is written by the batch and touched by a move, nor read by it and filled
+  by one, nor touched by two moves (a full block may be copied out while its job runs);
+* the order of the outcome's tokens is: decode handles in batch order, then every prefill chunk with
+  `last`, in plan order.
 """
 
 from __future__ import annotations

@@ -198,5 +198,6 @@ def _check_chunks(chunks: list[tuple[PrefillChunk, Resident]]) -> None:
         end = chunk.start + chunk.length
         if not 0 <= chunk.start < end <= len(job.tokens) or chunk.last != (end == len(job.tokens)):
             raise InvariantViolation(
-                f"A prefill chunk [{chunk.start}, {end}) of handle {chunk.handle} does not fit the {len(job.tokens)} tokens it was admitted with."
+                f"A prefill chunk [{chunk.start}, {end}) of handle {chunk.handle} does not fit the "
+                f"{len(job.tokens)} tokens it was admitted with."
             )

@@ -158,7 +158,8 @@ class TorchExecutor:
         assert self._started, "start() first"
         if plan.generation != self._generation:
             raise ExecutorLost(
-                f"The plan is of generation {plan.generation}, the pools of generation {self._generation} started empty."
+                f"The plan is of generation {plan.generation}, the pools of generation {self._generation} started "
+                "empty."
             )
         started_ns = self._clock.now_ns()
         self._apply(plan)

@@ -1,8 +1,9 @@
 """One SQLite file, opened so that a finished commit is on the disk, and its errors in words.
 
-Owns the writing connection (WAL, synchronous=FULL, explicit transactions), the file's rights, the check that it is a job pool of a version we know or
-can bring up to date, the looks at the file under the path, connections that only read, and the table from SQLite's codes to our errors. It knows no
-job; the SQLite pool, its reader and its token log run their statements on it.
+Owns the writing connection (WAL, synchronous=FULL, explicit transactions), the file's rights, the
+check that it is a job pool of a version we know or can bring up to date, the looks at the file
+under the path, connections that only read, and the table from SQLite's codes to our errors. It
+knows no job; the SQLite pool, its reader and its token log run their statements on it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ _SENTENCES = {
     sqlite3.SQLITE_IOERR: "The job pool's disk reports an error; look at the machine's log.",
     sqlite3.SQLITE_CORRUPT: "The job pool's file is damaged. Save what can be read with `skipjoin pool export`,"
     " then restore a backup or start with a new file.",
-    sqlite3.SQLITE_NOTADB: "The job pool's file is damaged or no job pool; restore it from a backup or start with a new one.",
+    sqlite3.SQLITE_NOTADB: "The job pool's file is damaged or no job pool; restore it from a backup or start with "
+    "a new one.",
     sqlite3.SQLITE_CANTOPEN: "The job pool's file cannot be opened; look at its folder and rights.",
     sqlite3.SQLITE_NOMEM: "There is no memory left for the job pool.",
     sqlite3.SQLITE_TOOBIG: "A job is larger than the job pool can store.",
@@ -66,7 +68,8 @@ _SETTINGS_AT_OPEN = {
 def explained(error: sqlite3.Error, *, opening: bool = False, reading: bool = False) -> SkipjoinError:
     """Our error for one of SQLite's; a statement that SQLite does not understand is our bug.
 
-    Damage keeps a pool from being opened or written (InvalidSettings, StoreUnavailable); for who reads it is DataLoss.
+    Damage keeps a pool from being opened or written (InvalidSettings, StoreUnavailable); for who
+    reads it is DataLoss.
     """
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
@@ -85,7 +88,9 @@ def explained(error: sqlite3.Error, *, opening: bool = False, reading: bool = Fa
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file holds what nobody wrote: SQLite says so, or a text is no text, which Python says in its own words."""
+    """Whether the file holds what nobody wrote: SQLite says so, or a text is no text, which Python
+    says in its own words.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     # No statement of ours breaks a constraint: what it meets was not written by one.
     if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT):
@@ -100,7 +105,7 @@ def _is_foreign(error: sqlite3.Error) -> bool:
 
 
 class Database:
-    """An open job pool file. Use it from the thread that opened it; `reader` may be called from others."""
+    """An open job pool file. Use it from the thread that opened it, but for `reader`."""
 
     def __init__(
         self,
@@ -110,9 +115,10 @@ class Database:
         max_pages: int | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Open or make the file (mode 0600, missing folders 0700); `max_pages` bounds its size in pages of 4096 bytes.
+        """Open or make the file (mode 0600, missing folders 0700). `max_pages`: of 4096 bytes.
 
-        Raises InvalidSettings for a path or file that cannot be a job pool, StoreUnavailable when another server owns it or the disk is full.
+        Raises InvalidSettings for a path or file that cannot be a job pool, StoreUnavailable when
+        another server owns it or the disk is full.
         """
         self._real = Path(os.path.realpath(path))
         self._busy_ms = BUSY_MS if busy_timeout_ms is None else busy_timeout_ms
@@ -161,7 +167,7 @@ class Database:
 
     @staticmethod
     def _make_file(path: Path) -> None:
-        """Ours alone from the first moment, and its name on the disk; SQLite gives the log beside it the same rights."""
+        """Ours alone from the first moment, and its name on the disk; so is the log beside it."""
         beside = path.with_name(path.name + "-wal")
         # SQLite would take an empty file for a new one, and delete the log.
         if path.is_file() and path.stat().st_size == 0 and beside.is_file() and beside.stat().st_size > 0:
@@ -210,10 +216,12 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the write lock from its start; on stable storage under the path when the block is left, undone if it raises.
+        """A transaction that holds the write lock from its start; on stable storage under the path
+        when the block is left, undone if it raises.
 
-        A block that finds nothing to write may end it with ROLLBACK. Raises StoreUnavailable; then `unseen` tells whether the transaction is in the
-        open file all the same, which is not the path's any more: it must not be acknowledged, nor written twice.
+        A block that finds nothing to write may end it with ROLLBACK. Raises StoreUnavailable; then
+        `unseen` tells whether the transaction is in the open file all the same, which is not the
+        path's any more: it must not be acknowledged, nor written twice.
         """
         self.unseen = False
         self.look()
@@ -256,7 +264,7 @@ class Database:
             self._watch.last = sight
 
     def _see(self) -> Sight:
-        """What lies under the path. Raises StoreUnavailable, with what the log holds in the file where it may be lost otherwise."""
+        """What lies under the path. Raises StoreUnavailable, behind a rescue of the log."""
         try:
             return self._watch.look()
         except StoreUnavailable:
@@ -265,7 +273,7 @@ class Database:
             raise
 
     def _judge(self, sight: Sight) -> None:
-        """Between two transactions nothing of ours writes the file: who did, and is it still ours? Raises StoreUnavailable, see `_look_through`."""
+        """Between two transactions we write nothing: is it still ours? Raises StoreUnavailable."""
         last = self._watch.last
         if sight.file != last.file:
             self._touched, self._doubted = True, False
@@ -290,25 +298,25 @@ class Database:
             self._look_through()
 
     def _judge_own(self, sight: Sight) -> None:
-        """The file changed in a transaction: SQLite writes it only to copy the log into it, and says so in the index."""
+        """It changed in a transaction: SQLite only copies the log there, and its index says so."""
         if sight.file_written_by_hand(self._watch.last) and self._trust.spend(self._clock.now_ns()):
             self._suspect = True
         if sight.file != self._watch.last.file and sight.frames < _AUTOCHECKPOINT:
             self._touched, self._doubted = True, False  # another program copied the log into it
 
     def _heed_damage(self) -> None:
-        """Damage that a reader or a write met may be new: look into it, once until another program touches the file."""
+        """Damage was met: look into it, once until another program touches the file."""
         self._watch.damage_met = False
         self._doubt, self._doubted = self._doubt or not self._doubted, True
 
     def met_damage(self) -> None:
-        """A row was not as it was written: look through the file before anything more is acknowledged."""
+        """A row was not as it was written: look before anything more is acknowledged."""
         self._watch.damage_met = True
 
     def _rescue(self) -> bool:
-        """The log is not under its name any more, or the file was cut off: put what the log holds into the file, where a restart finds it.
+        """The log lost its name, or the file was cut off: put what the log holds into the file.
 
-        Returns whether all of it is there; a reader may be in the way, and the next look tries again.
+        Whether all of it is there; a reader may be in the way, and the next look tries again.
         """
         try:
             (busy, _, _) = self.connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
@@ -322,7 +330,7 @@ class Database:
         raise StoreUnavailable(_SPOILT)
 
     def _is_sound(self, *, quick: bool) -> bool:
-        """Whether the file is our pool and its pages fit together; with `quick`, only the first. Raises SkipjoinError when it cannot be read."""
+        """Whether it is our pool, and (not `quick`) its pages fit. Raises SkipjoinError."""
         try:
             fresh = sqlite3.connect(
                 f"file:{quote(str(self._real))}?mode=ro", uri=True, timeout=self._busy_ms / 1000, isolation_level=None
@@ -343,9 +351,11 @@ class Database:
             raise explained(error) from None
 
     def _look_through(self) -> None:
-        """Bytes changed that SQLite did not write, or only the file system's times: read all of it, and begin a new log.
+        """Bytes changed that SQLite did not write, or only the file system's times: read all of it,
+        and begin a new log.
 
-        A log of which an old part was overwritten would end there for a restart. Raises StoreUnavailable when the file is not sound.
+        A log of which an old part was overwritten would end there for a restart. Raises
+        StoreUnavailable when the file is not sound.
         """
         changed = self._suspect or self._touched
         if not self._is_sound(quick=False):
@@ -372,7 +382,7 @@ class Database:
         return _reading(self._watch, self.connection)
 
     def reader(self) -> ReadOnly:
-        """Another connection, for the calling thread alone, that only reads. Raises StoreUnavailable."""
+        """A connection that only reads, for the calling thread. Raises StoreUnavailable."""
         return ReadOnly(self._real, self._busy_ms, self._watch)
 
     def _undo(self) -> None:
@@ -397,7 +407,9 @@ class Database:
 
 @contextmanager
 def _reading(watch: FileWatch, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Statements that only read; the writer hears of damage that they meet. Raises StoreUnavailable, DataLoss."""
+    """Statements that only read; the writer hears of damage that they meet. Raises
+    StoreUnavailable, DataLoss.
+    """
     watch.check_mapped()
     try:
         yield connection
@@ -434,7 +446,9 @@ class ReadOnly:
 
 
 def _check_kind(connection: sqlite3.Connection) -> None:
-    """Refuse, untouched, what is not an empty file nor a job pool of this version or one that there is a step from."""
+    """Refuse, untouched, what is not an empty file nor a job pool of this version or one that there
+    is a step from.
+    """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     things = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
@@ -446,13 +460,16 @@ def _check_kind(connection: sqlite3.Connection) -> None:
         )
     if version != VERSION and version not in STEPS:
         raise InvalidSettings(
-            f"The job pool has format {version} and this skipjoin knows format {VERSION}; use the skipjoin that wrote it.",
+            f"The job pool has format {version} and this skipjoin knows format {VERSION}; use the skipjoin that "
+            "wrote it.",
             field="job_pool",
         )
 
 
 def _make_schema(connection: sqlite3.Connection) -> None:
-    """All tables of a new file, or the steps of an old one, in one transaction: a crash leaves the file as it was."""
+    """All tables of a new file, or the steps of an old one, in one transaction: a crash leaves the
+    file as it was.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
         return

@@ -32,7 +32,8 @@ class OwnerLock:
             os.close(self._fd)
             who = f"process {holder}" if holder.isdecimal() else "another process"
             raise StoreUnavailable(
-                f"The job pool is in use by {who}: one server at a time. Stop that one, or give this one another job pool."
+                f"The job pool is in use by {who}: one server at a time. Stop that one, or give this one another "
+                "job pool."
             ) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode("ascii"), 0)

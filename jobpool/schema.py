@@ -104,7 +104,8 @@ STEPS = {
             f"ALTER TABLE {table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0"
             for table in ("job", "prompt", "turn", "piece")
         ),
-        "UPDATE job SET prompt_tokens = coalesce((SELECT length(tokens) / 4 FROM prompt WHERE prompt.seq = job.seq), 0)",
+        "UPDATE job SET prompt_tokens = coalesce((SELECT length(tokens) / 4 FROM prompt WHERE prompt.seq = "
+        "job.seq), 0)",
         f"UPDATE job SET checksum = {JOB_CHECKSUM}",
         f"UPDATE prompt SET checksum = {PROMPT_CHECKSUM}",
         f"UPDATE turn SET checksum = {TURN_CHECKSUM}",

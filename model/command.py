@@ -17,14 +17,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     init = actions.add_parser(
         "init",
-        help="random weights, a tokenizer and a chat template in Hugging Face layout; the same seed gives the same model",
+        help="random weights, a tokenizer and a chat template in Hugging Face layout; the same seed gives the same "
+        "model",
     )
     init.add_argument("dir", metavar="DIR", help="a new or empty folder")
     init.add_argument(
         "--preset",
         default="tiny",
         metavar="NAME",
-        help="tiny: for tests; small: 32 M parameters; llama-3-8b: that shape, 15 GiB in bfloat16; tiny-mistral, tiny-qwen2, ...: of another"
+        help="tiny: for tests; small: 32 M parameters; llama-3-8b: that shape, 15 GiB in bfloat16; tiny-mistral, "
+        "tiny-qwen2, ...: of another"
         " family, as in docs/models.md (default: tiny)",
     )
     init.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
@@ -43,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         args.dir, args.preset, args.seed, written=lambda name: print(name, flush=True) if large else None
     )
     print(
-        f"{args.dir}: {shape.layers} layers, hidden {shape.hidden}, vocabulary {shape.vocab_size}, random weights, seed {args.seed}"
+        f"{args.dir}: {shape.layers} layers, hidden {shape.hidden}, vocabulary {shape.vocab_size}, random weights, "
+        f"seed {args.seed}"
     )
     return 0

@@ -205,12 +205,14 @@ def _remarks(architecture: Architecture, fields: Fields, raw: dict[str, Any]) ->
     remarks = []
     if raw.get("auto_map"):
         remarks.append(
-            f"The folder brings code for its model (auto_map in config.json), which is never run: it is served as {architecture.name}."
+            "The folder brings code for its model (auto_map in config.json), which is never run: it is served as "
+            f"{architecture.name}."
         )
     old, new = fields.section("rope_scaling"), fields.section("rope_parameters")
     if old and new and old != new and not architecture.local_rope:
         remarks.append(
-            "config.json holds rope_scaling and rope_parameters, which differ: rope_scaling is taken, as in Transformers. Delete the other one."
+            "config.json holds rope_scaling and rope_parameters, which differ: rope_scaling is taken, as in "
+            "Transformers. Delete the other one."
         )
     section = raw if architecture.section is None else raw[architecture.section]
     unread = without_effect(section, (fields.read | set(architecture.aliases)) - set(architecture.foreign))

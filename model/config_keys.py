@@ -36,25 +36,33 @@ _REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
 WITHOUT_EFFECT = frozenset(
     {
         # Of the file, not of the model.
-        "architectures", "model_type", "auto_map", "_name_or_path", "name_or_path", "_commit_hash", "transformers_version",
-        "transformers.js_config", "unsloth_version", "unsloth_fixed", "tokenizer_class", "task_specific_params", "finetuning_task",
+        "architectures", "model_type", "auto_map", "_name_or_path", "name_or_path", "_commit_hash",
+        "transformers_version",
+        "transformers.js_config", "unsloth_version", "unsloth_fixed", "tokenizer_class", "task_specific_params",
+        "finetuning_task",
         # The precision is the setting `dtype`, how attention is computed the device's business.
         "dtype", "torch_dtype", "use_cache", "cache_implementation", "attn_implementation", "_attn_implementation",
-        "_attn_implementation_autoset", "_flash_attn_2_enabled", "reorder_and_upcast_attn", "pretraining_tp", "torchscript",
+        "_attn_implementation_autoset", "_flash_attn_2_enabled", "reorder_and_upcast_attn", "pretraining_tp",
+        "torchscript",
         "use_bfloat16", "chunk_size_feed_forward", "gradient_checkpointing", "experts_implementation",
         # Training.
-        "attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "dropout", "activation_dropout", "hidden_dropout",
+        "attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "dropout", "activation_dropout",
+        "hidden_dropout",
         "classifier_dropout", "layerdrop", "initializer_range", "initializer_factor", "init_std",
         # What the call returns, other heads, other kinds of model.
-        "output_attentions", "output_hidden_states", "return_dict", "use_return_dict", "tie_last_hidden_states", "id2label", "label2id",
-        "num_labels", "problem_type", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
+        "output_attentions", "output_hidden_states", "return_dict", "use_return_dict", "tie_last_hidden_states",
+        "id2label", "label2id",
+        "num_labels", "problem_type", "summary_type", "summary_use_proj", "summary_activation",
+        "summary_proj_to_labels",
         "summary_first_dropout", "is_decoder", "cross_attention_hidden_size", "tie_encoder_decoder", "tf_legacy_loss",
         "vision_config", "text_config", "is_llama_config", "prefix", "n_ctx",
         # Tokens that no plan looks at.
         "pad_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "unk_token_id", "decoder_start_token_id",
         # Fields of the families' own, where others decide about them.
-        "max_window_layers", "use_sliding_window", "sliding_window", "_sliding_window_pattern", "layer_types", "hidden_act",
-        "hidden_activation", "rope_theta", "rope_scaling", "rope_parameters", "rope_local_base_freq", "rope_interleaved",
+        "max_window_layers", "use_sliding_window", "sliding_window", "_sliding_window_pattern", "layer_types",
+        "hidden_act",
+        "hidden_activation", "rope_theta", "rope_scaling", "rope_parameters", "rope_local_base_freq",
+        "rope_interleaved",
         "original_max_position_embeddings", "partial_rotary_factor", "allow_global_per_layer_attribute_access",
     }
 )  # fmt: skip

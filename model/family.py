@@ -27,7 +27,8 @@ def family_of(raw: dict[str, Any]) -> Architecture:
     row = _named(names, typed, raw)
     if row.model_type is not None and model_type is not None and model_type != row.model_type:
         raise InvalidModel(
-            f"config.json says the architecture {row.name} and the model_type {str(model_type)[:40]!r}, which are two different models.",
+            f"config.json says the architecture {row.name} and the model_type {str(model_type)[:40]!r}, which are "
+            "two different models.",
             field="model_type",
             limit=row.model_type,
         )
@@ -72,7 +73,8 @@ def _refuse_other_code(row: Architecture, raw: dict[str, Any]) -> None:
     code = auto_map.get("AutoModelForCausalLM") if isinstance(auto_map, dict) else auto_map
     if code is not None and (not isinstance(code, str) or code.rpartition(".")[2] != row.name):
         raise InvalidModel(
-            f"config.json asks for code from the model folder (auto_map: {str(code)[:80]}), which is never run and is not {row.name}. "
+            f"config.json asks for code from the model folder (auto_map: {str(code)[:80]}), which is never run and "
+            f"is not {row.name}. "
             "Use a model of a known architecture.",
             field="auto_map",
             limit=row.name,

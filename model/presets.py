@@ -195,7 +195,8 @@ def check_room(path: Path, preset: str) -> None:
     free, weight_bytes = shutil.disk_usage(path).free, preset_named(preset).weight_bytes
     if free < weight_bytes + FEW_BYTES:
         raise InvalidInput(
-            f"The weights of {preset} take {weight_bytes / 2**30:.1f} GiB of disk; make room, or name a folder on a larger one.",
+            f"The weights of {preset} take {weight_bytes / 2**30:.1f} GiB of disk; make room, or name a folder on "
+            "a larger one.",
             field="dir",
             limit=f"the {free / 2**30:.1f} GiB that are free",
         )

@@ -25,7 +25,8 @@ _KINDS = {
     "DoubleHeadsModel": _CLASSIFIER,
     "ForMaskedLM": "it fills gaps and does not go on with a text",
     "ForSeq2SeqLM": "an encoder and a decoder",
-    "ForConditionalGeneration": "a model of text with images, sound or an encoder, of which only Gemma 3's text is served",
+    "ForConditionalGeneration": "a model of text with images, sound or an encoder, of which only Gemma 3's text is "
+    "served",
     "Model": "a decoder without a head that gives the next token",
 }
 """How the name of an architecture ends -> what it is, where that says why it is not served."""
@@ -56,7 +57,8 @@ def find_architecture(name: str) -> Architecture:
     if row is None:
         known = ", ".join(known_architectures())
         raise InvalidModel(
-            f"The architecture {name[:80]!r} is not known{_kind_of(name)}. Known: {known}. docs/models.md says how to add one.",
+            f"The architecture {name[:80]!r} is not known{_kind_of(name)}. Known: {known}. docs/models.md says how "
+            "to add one.",
             field="architectures",
             limit=f"one of {known}",
         )
@@ -96,12 +98,14 @@ def _installed() -> dict[str, Architecture]:
             row = point.load()
         except Exception as error:
             raise InvalidModel(
-                f"The entry point {point.name} in {ENTRY_POINTS} cannot be loaded ({type(error).__name__}): {point.value}.",
+                f"The entry point {point.name} in {ENTRY_POINTS} cannot be loaded ({type(error).__name__}): "
+                f"{point.value}.",
                 field="architectures",
             ) from error
         if not isinstance(row, Architecture) or row.name in rows or row.name in _shipped():
             raise InvalidModel(
-                f"The entry point {point.name} in {ENTRY_POINTS} must name an Architecture with a name of its own: {point.value}.",
+                f"The entry point {point.name} in {ENTRY_POINTS} must name an Architecture with a name of its own: "
+                f"{point.value}.",
                 field="architectures",
             )
         if (wrong := row.contradiction()) is not None:

@@ -222,8 +222,10 @@ def describe(profile: Profile) -> str:
             f"{profile.model_name} on {profile.device}, {profile.dtype}, "
             f"tensor parallel {profile.tensor_parallel}, pipeline parallel {profile.pipeline_parallel}",
             f"  iteration   {model.fixed_ns / 1e6:.4g} ms",
-            f"  prefill     {model.prefill_token_ns / 1e3:.4g} us a token, {model.prefill_pair_ns:.4g} ns a pair of tokens",
-            f"  decode      {model.decode_job_ns / 1e3:.4g} us a job, {model.decode_context_ns:.4g} ns a token of context",
+            f"  prefill     {model.prefill_token_ns / 1e3:.4g} us a token, {model.prefill_pair_ns:.4g} ns a pair "
+            "of tokens",
+            f"  decode      {model.decode_job_ns / 1e3:.4g} us a job, {model.decode_context_ns:.4g} ns a token of "
+            "context",
             f"  KV          {profile.kv_tokens:,} tokens of {profile.token_bytes:,} bytes; host {host}",
             f"  link        out {link_out}, in {link_in}",
             *_errors("fit error", fit),

@@ -88,7 +88,8 @@ def fit_cost_model(rows: Sequence[SweepRow], move_token_ns: float = 0.0) -> tupl
     scaled = relative / scale
     if np.linalg.matrix_rank(scaled, tol=1e-9 * len(rows)) < len(_NAMES):
         raise InvalidProfile(
-            f"The sweep's {len(rows)} rows cannot tell the coefficients apart; vary prompt lengths, batch sizes and contexts.",
+            f"The sweep's {len(rows)} rows cannot tell the coefficients apart; vary prompt lengths, batch sizes "
+            "and contexts.",
             field="rows",
             limit=f"{len(_NAMES)} independent rows or more",
         )

@@ -130,7 +130,8 @@ def roofline_profile(
         token_bytes=decoder.token_bytes,
         links_gbps=(speeds.link_gbps, speeds.link_gbps),
         max_context_tokens=max_context_tokens,
-        source=f"Estimated from speeds {how}: memory {speeds.copy_gbps:.4g} GB/s, matrices {speeds.gemm_tflops:.4g} TFLOP/s. "
+        source=f"Estimated from speeds {how}: memory {speeds.copy_gbps:.4g} GB/s, matrices "
+        f"{speeds.gemm_tflops:.4g} TFLOP/s. "
         "No iteration was measured; the error is the formula's against the estimate.",
     )
 

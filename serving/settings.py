@@ -53,7 +53,8 @@ class ModelSettings(BaseModel):
     revision: str | None = Field(None, description="Branch, tag or commit of a model of the hub; default: main")
     served_model_name: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Name by which HTTP clients call the model; may be repeated; default: the id on the hub, or the folder's name",
+        description="Name by which HTTP clients call the model; may be repeated; default: the id on the hub, or "
+        "the folder's name",
     )
     hub_stall_s: float = Field(
         STALL_S, gt=0, le=3600, description="A download from the hub that brings nothing new for so long is given up"
@@ -510,7 +511,8 @@ class ServeSettings(
                 continue
             if self.tls_cert is None or self.tokens is None:
                 raise ValueError(
-                    f"{field}: {address} can be reached from other machines; give --tls-cert, --tls-key and --tokens, or --insecure"
+                    f"{field}: {address} can be reached from other machines; give --tls-cert, --tls-key and "
+                    "--tokens, or --insecure"
                 )
         return self
 

@@ -146,7 +146,8 @@ def _room(settings: ServeSettings, access: Access) -> Shares:
     shares = Shares(settings.payload_limit, access.tenants)
     if 0 < shares.own < settings.max_message_bytes:
         log.warning(
-            "payload_bytes: the part that each tenant keeps for itself has %d bytes, less than max_message_bytes (%d): its longest requests "
+            "payload_bytes: the part that each tenant keeps for itself has %d bytes, less than max_message_bytes "
+            "(%d): its longest requests "
             "are refused while others fill what is common; %d would do",
             shares.own,
             settings.max_message_bytes,

@@ -23,8 +23,10 @@ NO_SLOTS = 2**62
 """A batch so large that a slot of it costs nothing: what is left is the price of KV room."""
 
 LABELS: dict[str, str] = {
-    "alone": "each job by itself, its prompt in one chunk: a bound, but for prompts that are cheaper in chunks; knows no queue",
-    "work": "one server, least work left first, each job charged the least it can cost in full batches: proved for any schedule, loose",
+    "alone": "each job by itself, its prompt in one chunk: a bound, but for prompts that are cheaper in chunks; "
+    "knows no queue",
+    "work": "one server, least work left first, each job charged the least it can cost in full batches: proved for "
+    "any schedule, loose",
     "oracle": f"{ORACLE}: lengths known, moves free, real iterations; a schedule and no bound, another may be better",
 }
 """Name of a figure -> what it is, what it proves and what not."""

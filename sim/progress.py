@@ -70,5 +70,6 @@ class Bar:
         cpu_ns = max(thread_cpu_ns() - self._begun_ns, 1)
         if virtual_ns is not None:
             self._console.print(
-                f"{self._what}: {virtual_ns / NS:.0f} s in {cpu_ns / NS:.1f} s of processor time, {virtual_ns / cpu_ns:.0f}x real time"
+                f"{self._what}: {virtual_ns / NS:.0f} s in {cpu_ns / NS:.1f} s of processor time, "
+                f"{virtual_ns / cpu_ns:.0f}x real time"
             )

@@ -1,8 +1,8 @@
 """What `tools/first_token.sh` does in Python: a model folder as Transformers saves it, and the
 clients that a new user has.
 
-    python tools/first_token.py model FOLDER            # a small Llama with random weights and a tokenizer, both made on the spot
-    python tools/first_token.py ask HTTP GRPC           # openai's client and ours against a server, HOST:PORT each
+    python tools/first_token.py model FOLDER     # a small Llama with random weights and a tokenizer
+    python tools/first_token.py ask HTTP GRPC    # openai's client and ours, HOST:PORT each
 
 Owns nothing but these two words; the script owns their order and the server. It imports skipjoin
 only as a user's program does.
@@ -63,9 +63,10 @@ def ask(http: str, grpc: str) -> None:
         done = client.completions.create(model=model, prompt="Once upon a time", max_tokens=8)
         _expect(done.usage is not None and done.usage.completion_tokens > 0, f"openai: a completion of {model}")
         messages = [{"role": "user", "content": "Who goes first?"}]
-        chat = client.chat.completions.create(model=model, messages=messages, max_tokens=8)  # type: ignore[arg-type]
+        chats = client.chat.completions
+        chat = chats.create(model=model, messages=messages, max_tokens=8)  # type: ignore[arg-type]
         _expect(chat.choices[0].message.role == "assistant", "openai: a chat")
-        stream = client.chat.completions.create(model=model, messages=messages, max_tokens=8, stream=True)  # type: ignore[arg-type]
+        stream = chats.create(model=model, messages=messages, max_tokens=8, stream=True)  # type: ignore[arg-type]
         chunks = list(stream)
         _expect(chunks[-1].choices[0].finish_reason in ("stop", "length"), f"openai: a stream of {len(chunks)} events")
     with Client(grpc) as ours:

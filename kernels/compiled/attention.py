@@ -63,10 +63,10 @@ def _put_part(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["table_stride"])
 def _attend(  # type: ignore[no-untyped-def]
-    queries, out, pool, tables, items, partial, stats,
-    query_stride, out_stride, table_stride, page_stride, stats_stride, scale, softcap,
-    GROUP: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_TOKENS: tl.constexpr, WINDOW: tl.constexpr,
-    CAPPED: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr, UPCAST: tl.constexpr,
+    queries, out, pool, tables, items, partial, stats, query_stride, out_stride, table_stride, page_stride,
+    stats_stride, scale, softcap, GROUP: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
+    PAGE_TOKENS: tl.constexpr, WINDOW: tl.constexpr, CAPPED: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    WIDTH: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     item = items + tl.program_id(0) * 8
     kv_head = tl.program_id(1)

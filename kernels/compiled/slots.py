@@ -74,5 +74,6 @@ def rotate_and_write(
     _rotate_and_write[(len(qkv), triton.cdiv(heads, block))](
         qkv, cos, sin, slots, kv.pool[:, layer], qkv.stride(0), kv.pool.stride(0),
         heads, heads - layout.kv_heads, 2 * layout.kv_heads,
-        HEAD_DIM=layout.head_dim, HALF=cos.shape[-1], PAGE_TOKENS=layout.page_tokens, HEADS=block, WIDTH=width, **OPTIONS,
+        HEAD_DIM=layout.head_dim, HALF=cos.shape[-1], PAGE_TOKENS=layout.page_tokens, HEADS=block, WIDTH=width,
+        **OPTIONS,
     )  # fmt: skip

@@ -111,7 +111,8 @@ class NativeOperations:
         into = None if residual is None else residual.data_ptr()
         count = x.numel()
         self._library.rms_norm(
-            x.data_ptr(), into, weight.data_ptr(), out.data_ptr(), count // hidden, hidden, weight.numel() // hidden, eps,
+            x.data_ptr(), into, weight.data_ptr(), out.data_ptr(), count // hidden, hidden, weight.numel() // hidden,
+            eps,
             _threads(count, _ALONE_NORM),
         )  # fmt: skip
         return out

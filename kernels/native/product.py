@@ -38,7 +38,8 @@ class NativeProduct:
             return out
         room = x.new_empty(rows, depth) if rows > self._library.rows_as_they_lie else None
         self._library.product(
-            x.data_ptr(), self._panels.data_ptr(), None if self._bias is None else self._bias.data_ptr(), out.data_ptr(),
+            x.data_ptr(), self._panels.data_ptr(), None if self._bias is None else self._bias.data_ptr(),
+            out.data_ptr(),
             None if room is None else room.data_ptr(), rows, x.stride(0), depth, self._out,
             1 if self._alone else torch.get_num_threads(),
         )  # fmt: skip

@@ -70,7 +70,8 @@ def read_ropes(architecture: Architecture, fields: Fields, head_dim: int, contex
     _refuse_flat(new)
     if "type" in old and "rope_type" not in old:
         raise InvalidModel(
-            f"rope_scaling of {architecture.name} must say rope_type: Transformers does not heed the older word type there.",
+            f"rope_scaling of {architecture.name} must say rope_type: Transformers does not heed the older word "
+            "type there.",
             field="rope_scaling",
             limit="rope_type",
         )

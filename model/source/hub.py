@@ -57,7 +57,8 @@ def hub_id(text: str) -> str | None:
     if repo is None or revision == DEFAULT_REVISION:
         return repo
     raise InvalidInput(
-        f"The address names the revision {revision[:80]!r}; give {repo} and use --revision {shlex.quote(revision[:80])}.",
+        f"The address names the revision {revision[:80]!r}; give {repo} and use --revision "
+        f"{shlex.quote(revision[:80])}.",
         field="revision",
     )
 
@@ -189,7 +190,8 @@ class _Download:
             return
         got = f"{self._done} of {self._total} bytes came" if self._total else "nothing came"
         raise Unavailable(
-            f"The hub sends nothing more of {self._repo}: {got}, then nothing new for {self._stall_s:g} s (hub_stall_s)."
+            f"The hub sends nothing more of {self._repo}: {got}, then nothing new for {self._stall_s:g} s "
+            "(hub_stall_s)."
             " What came is kept; look at the network and HF_ENDPOINT and run the command again."
         )
 

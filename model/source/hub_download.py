@@ -188,7 +188,8 @@ def weights_named(folder: Path, names: Sequence[str]) -> list[str]:
 
 def download(repo: str, revision: str | None, say: Say) -> Path:
     """The folder with one commit of a repository, whole. Raises SkipjoinError."""
-    from huggingface_hub import HfApi, constants, errors, get_session  # noqa: F401  all that is used, before the first request
+    # All that is used, before the first request.
+    from huggingface_hub import HfApi, constants, errors, get_session  # noqa: F401
 
     say({"begun": True})
     cache, wanted = Cache(Path(constants.HF_HUB_CACHE), repo), revision or constants.DEFAULT_REVISION
@@ -388,7 +389,8 @@ def _stream(repo: str, commit: str, file: HubFile, out: BinaryIO, progress: Prog
         most = max(most, here)
         if here < file.size and tries >= TRIES:
             raise Unavailable(
-                f"{failure.message} What came of {file.name} is kept ({most} of {file.size} bytes); run the command again to go on."
+                f"{failure.message} What came of {file.name} is kept ({most} of {file.size} bytes); run the "
+                "command again to go on."
             )
         if tries:
             sleep_s(0.25 * 2 ** (tries - 1))
@@ -476,7 +478,8 @@ class _said_plainly:  # noqa: N801  a context manager, read as a phrase
             return InvalidModel(f"The hub's cache cannot be written: {error.strerror}. HF_HOME names another folder.")
         if status == 404:
             return NotFound(
-                f"The hub answers 404 for {repo}: it has no such model or file. Look at the id, and whether HF_ENDPOINT is a model hub.",
+                f"The hub answers 404 for {repo}: it has no such model or file. Look at the id, and whether "
+                "HF_ENDPOINT is a model hub.",
                 field="model",
             )
         if status is not None:

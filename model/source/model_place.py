@@ -89,5 +89,8 @@ def _with_folder(error: SkipjoinError, text: str) -> SkipjoinError:
     """The same error, with the other thing that the person may have meant."""
     if is_address(text):
         return error
-    other = f" There is no folder {text} either; `skipjoin model init {shlex.quote(text)} --preset small` makes one with random weights."
+    other = (
+        f" There is no folder {text} either; `skipjoin model init {shlex.quote(text)} --preset small` makes "
+        "one with random weights."
+    )
     return type(error)(error.message + other, field=error.field, limit=error.limit)

@@ -86,7 +86,10 @@ def _unnamed(taken: Mapping[int, str]) -> str:
     who says so.
     """
     if not taken:
-        return "No file of the model names an end token: jobs end at max_new_tokens or a stop string. Set eos_token_id in generation_config.json."
+        return (
+            "No file of the model names an end token: jobs end at max_new_tokens or a stop string. Set "
+            "eos_token_id in generation_config.json."
+        )
     said = "; ".join(f"{token} is taken, by {source}" for token, source in sorted(taken.items()))
     return f"No file of the model names an end token; {said}."
 

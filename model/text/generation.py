@@ -38,13 +38,16 @@ _UNCHANGED: dict[str, tuple[Any, ...]] = {
 
 WITHOUT_EFFECT = frozenset(
     {
-        "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version", "_from_model_config", "_commit_hash",
+        "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version", "_from_model_config",
+        "_commit_hash",
         "use_cache", "cache_implementation", "cache_config", "max_cache_len", "compile_config", "disable_compile",
         "continuous_batching_config", "low_memory", "prefill_chunk_size", "remove_invalid_values", "renormalize_logits",
         "output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate",
         "is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
-        "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight", "speculation_type",
-        "prompt_lookup_num_tokens", "max_matching_ngram_size", "use_mtp", "encoder_no_repeat_ngram_size", "trust_remote_code",
+        "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight",
+        "speculation_type",
+        "prompt_lookup_num_tokens", "max_matching_ngram_size", "use_mtp", "encoder_no_repeat_ngram_size",
+        "trust_remote_code",
     }
 )  # fmt: skip
 """Fields that change no token of a plain decode, or are the server's business: nobody is told."""

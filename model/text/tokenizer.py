@@ -92,7 +92,8 @@ class ModelTokenizer:
         known = [*self._plain.get_vocab(with_added_tokens=False).values(), *self._plain.encode("").ids]
         if max(known, default=-1) >= self.vocab_size:
             raise InvalidModel(
-                f"The tokenizer knows token {max(known)}, the model only {self.vocab_size} tokens; take the tokenizer that belongs to the model.",
+                f"The tokenizer knows token {max(known)}, the model only {self.vocab_size} tokens; take the "
+                "tokenizer that belongs to the model.",
                 field="tokenizer.json",
                 limit=f"0..{self.vocab_size - 1}",
             )

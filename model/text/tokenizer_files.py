@@ -238,7 +238,8 @@ def _chat_template(folder: Path, settings: Mapping[str, Any]) -> tuple[str | Non
         raise InvalidModel("chat_template must be text.", field="chat_template")
     if len(source) > MAX_TEMPLATE_CHARACTERS:
         return None, (
-            f"This model's chat template has {len(source)} characters, more than {MAX_TEMPLATE_CHARACTERS}; send text or token ids."
+            f"This model's chat template has {len(source)} characters, more than {MAX_TEMPLATE_CHARACTERS}; send "
+            "text or token ids."
         )
     return source, ""
 

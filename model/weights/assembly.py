@@ -119,7 +119,8 @@ class Assembler:
             return divided(whole, self._collectives.rank, self._collectives.ranks)
         except ValueError:
             raise InvalidModel(
-                f"The heads or columns of this model, {whole}, cannot be divided among {self._collectives.ranks} ranks.",
+                f"The heads or columns of this model, {whole}, cannot be divided among {self._collectives.ranks} "
+                "ranks.",
                 field="tensor_parallel",
                 limit=f"a number that divides {whole}",
             ) from None
@@ -207,7 +208,8 @@ class Assembler:
         if not self.config.tied_embeddings:
             if head_name not in stored and embedding_name in stored:
                 raise InvalidModel(
-                    f"The weights lack the tensor {head_name}. Where the embedding is the head as well, set tie_word_embeddings to true in "
+                    f"The weights lack the tensor {head_name}. Where the embedding is the head as well, set "
+                    "tie_word_embeddings to true in "
                     "config.json; otherwise download the weights again.",
                     field=head_name,
                 )
@@ -222,7 +224,8 @@ class Assembler:
         if embedding.is_meta or torch.equal(embedding, head):
             return embedding, embedding
         self.remarks.append(
-            f"config.json says that the embedding is the head (tie_word_embeddings), yet the weights hold another {stored[head_name][:200]}: "
+            "config.json says that the embedding is the head (tie_word_embeddings), yet the weights hold another "
+            f"{stored[head_name][:200]}: "
             "that one is the head, as in Transformers. Set tie_word_embeddings to false."
         )
         return embedding, head
@@ -283,7 +286,8 @@ class Assembler:
         if unknown:
             and_more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise InvalidModel(
-                f"config.json does not explain the tensor {unknown[0][:200]}{and_more} in the weights. Take the one that belongs to them.",
+                f"config.json does not explain the tensor {unknown[0][:200]}{and_more} in the weights. Take the "
+                "one that belongs to them.",
                 field=unknown[0][:200],
             )
 
@@ -309,7 +313,10 @@ def _is_finite(tensor: Tensor) -> bool:
 def _not_finite(name: str, stored: Tensor, served: Tensor) -> InvalidModel:
     """A model would load with it, and every job fail."""
     if not _is_finite(stored):
-        said = "numbers that are not finite: it is damaged, or its training failed. Download it again or take another model"
+        said = (
+            "numbers that are not finite: it is damaged, or its training failed. Download it again or take "
+            "another model"
+        )
     else:
         said = f"numbers beyond those of {str(served.dtype).removeprefix('torch.')}. Take bfloat16 or float32"
     return InvalidModel(f"The tensor {name[:200]} holds {said}.", field=name[:200])

@@ -30,7 +30,8 @@ MAX_DIMENSIONS = 8
 _MAX_NUMBERS = 2**48
 _SERVED = ("F64", "F32", "F16", "BF16")
 _DTYPE_BYTES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1,
+    "U8": 1, "BOOL": 1,
     "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8,
 }  # fmt: skip
 _BELONGS = "Take the config.json that belongs to the weights, or download both again."
@@ -101,7 +102,8 @@ class Checkpoint:
             )
         if entry.dtype not in _SERVED:
             raise InvalidModel(
-                f"The tensor {name[:200]} is stored as {entry.dtype}, which is not supported; take the unquantised model.",
+                f"The tensor {name[:200]} is stored as {entry.dtype}, which is not supported; take the unquantised "
+                "model.",
                 field=name[:200],
                 limit="F64, F32, F16 or BF16",
             )
@@ -120,7 +122,8 @@ def _refuse_adapter(folder: Path) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if (folder / name).exists():
             raise InvalidModel(
-                f"The folder holds an adapter ({name}), which is not supported. Merge it into the model (merge_and_unload in PEFT) and save that.",
+                f"The folder holds an adapter ({name}), which is not supported. Merge it into the model "
+                "(merge_and_unload in PEFT) and save that.",
                 field=name,
             )
 
@@ -159,7 +162,8 @@ def _shards(folder: Path, index: dict[str, str]) -> list[Path]:
         raise InvalidModel(f"There are safetensors files, but neither {SINGLE} nor {INDEX}.", field=INDEX)
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
         raise InvalidModel(
-            "The weights are pickle files (.bin, .pt, .pth), and loading one can run foreign code. Convert the model to safetensors.",
+            "The weights are pickle files (.bin, .pt, .pth), and loading one can run foreign code. Convert the "
+            "model to safetensors.",
             field="model",
             limit="safetensors only",
         )
@@ -200,7 +204,8 @@ def _read_header(path: Path) -> dict[str, TensorEntry]:
         position = end
     if 8 + length + position != size:
         raise InvalidModel(
-            f"{path.name} has {size} bytes where its header says {8 + length + position}: it is truncated or damaged. Download it again.",
+            f"{path.name} has {size} bytes where its header says {8 + length + position}: it is truncated or "
+            "damaged. Download it again.",
             field=path.name,
         )
     return entries

@@ -26,7 +26,8 @@ def not_enough(needed_bytes: int, device: torch.device, dtype: torch.dtype) -> I
     """What to say where weights of so many bytes do not fit."""
     smaller = " or a smaller dtype" if dtype.itemsize > 2 else ""
     return InvalidModel(
-        f"The weights need {needed_bytes / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')} on {device}; take a smaller model{smaller}.",
+        f"The weights need {needed_bytes / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')} on {device}; take "
+        f"a smaller model{smaller}.",
         field="model",
         limit=f"the {_free_bytes(device) / 2**30:.1f} GiB that are free",
     )

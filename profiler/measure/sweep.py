@@ -104,7 +104,8 @@ def _lengths(facts: ExecutorFacts, growth: int) -> list[int]:
     longest = min(room, facts.max_context_tokens or room) - growth
     if longest < 2 * _SHORTEST:
         raise InvalidProfile(
-            f"A pool of {facts.device_pages} pages, or the model's context, is too small to measure at this batch size.",
+            f"A pool of {facts.device_pages} pages, or the model's context, is too small to measure at this batch "
+            "size.",
             field="kv_tokens",
             limit=f"a context of {growth + 2 * _SHORTEST} tokens, and twice that in the pool; or a smaller batch",
         )

@@ -44,7 +44,8 @@ def several(forms: Sequence[str], files: Sequence[Path]) -> InvalidProfile:
     sets = {beginning(path) for path in files if _KIND.search(path.name)}
     sets |= {path.name for path in files if path.suffix == ".json" and about(path.name) is not None}
     return InvalidProfile(
-        f"The source has files of {len(forms)} formats ({', '.join(forms)}): {_listed(_told(name) for name in sorted(sets))}. "
+        f"The source has files of {len(forms)} formats ({', '.join(forms)}): "
+        f"{_listed(_told(name) for name in sorted(sets))}. "
         "Choose with --format, or with SOURCE as what the paths of one set begin with.",
         field="format",
         limit=", ".join(forms),
@@ -59,7 +60,8 @@ def lacking(files: Sequence[Path], sets: Sequence[Sequence[Part]]) -> InvalidPro
         if found is not None:
             gone = " and no ".join(what for what, paths in there.items() if not paths)
             return InvalidProfile(
-                f"{found.name} is one file of a set, and the source has no {gone}; give what all paths of the set begin with, "
+                f"{found.name} is one file of a set, and the source has no {gone}; give what all paths of the set "
+                "begin with, "
                 f"as FOLDER/{beginning(found)}.",
                 field="source",
                 limit=", ".join(there),

@@ -85,7 +85,8 @@ def read(files: Sequence[Path], wish: Wish) -> Profile:
         link_in_gbps=wish.link_gbps,
         max_context_tokens=None,
         fit=fit_error(model, list(_rows(lines, threshold))),
-        source=f"Coefficients of LLMServe/DistServe (Apache-2.0), {path.name}: {name}, tensor parallel {degree}; the error "
+        source=f"Coefficients of LLMServe/DistServe (Apache-2.0), {path.name}: {name}, tensor parallel {degree}; "
+        "the error "
         "is the one formula's against the three published lines, not against a device.",
     )
 

@@ -4,10 +4,13 @@ layer.
 Owns their columns and how operators add up to an iteration. It knows no other format; `detect`
 calls it.
 
-* dense         layer, tokens, time_us: what works on every token; `embedding` and `final_layernorm` once, others in every layer, `layernorm` twice
+* dense         layer, tokens, time_us: what works on every token; `embedding` and `final_layernorm`
+                once, others in every layer, `layernorm` twice
 * per_sequence  layer, sequences, time_us: logits and sampler, once
-* attention     prefill_chunk, kv_prefill, n_decode, kv_decode, time_us: one layer, a chunk behind its context beside decodes of equal context
-* skew          regime (pure, mixed), n, t_mean_us, t_skew_us: the same for n decodes of equal and of unequal context with the same mean; optional
+* attention     prefill_chunk, kv_prefill, n_decode, kv_decode, time_us: one layer, a chunk behind
+                its context beside decodes of equal context
+* skew          regime (pure, mixed), n, t_mean_us, t_skew_us: the same for n decodes of equal and
+                of unequal context with the same mean; optional
 
 A real batch is never of equal contexts, so where the last table is there every attention time is
 taken times the median of t_skew / t_mean.

@@ -3,9 +3,11 @@
 Owns their columns. It knows of the attention sweep only that it has Vidur's form; `detect` calls
 it.
 
-* layers     layer_name, input, kv_cache, tp_size, latency(ns): all operators, `attn` for prompts without context
-* attention  Vidur's form; optional. Without it attention over a context is estimated: of chunks by the pairs of tokens of the longest measured
-  prompt, of decodes by the speed at which an iteration of one token reads the weights.
+* layers     layer_name, input, kv_cache, tp_size, latency(ns): all operators, `attn` for prompts
+             without context
+* attention  Vidur's form; optional. Without it attention over a context is estimated: of chunks by
+             the pairs of tokens of the longest measured prompt, of decodes by the speed at which an
+             iteration of one token reads the weights.
 """
 
 from __future__ import annotations

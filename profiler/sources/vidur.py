@@ -4,9 +4,12 @@ milliseconds.
 Owns their columns and how they add up to an iteration. It knows no other format, but
 LLMServingSim's older tables share its attention sweep: `detect` and `llmservingsim_layers` call it.
 
-* operators    `time_stats.<op>.median` over num_tokens and num_tensor_parallel_workers, one layer; the model is in the file's name
-* attention    attn_prefill over (prefill_chunk_size, kv_cache_size), attn_decode over (batch_size, kv_cache_size), one layer
-* collectives  all_reduce over size in bytes and num_workers; a layer has two of them when there is more than one rank
+* operators    `time_stats.<op>.median` over num_tokens and num_tensor_parallel_workers, one layer;
+               the model is in the file's name
+* attention    attn_prefill over (prefill_chunk_size, kv_cache_size), attn_decode over (batch_size,
+               kv_cache_size), one layer
+* collectives  all_reduce over size in bytes and num_workers; a layer has two of them when there is
+               more than one rank
 
 Nothing was measured of logits, sampling and mixed batches: the first two cost nothing here, and a
 mixed batch is the sum of its halves.
@@ -86,7 +89,8 @@ def read(files: Sequence[Path], wish: Wish) -> Profile:
         model_name=name,
         file=operators.name,
         tensor_parallel=ranks,
-        source=f"Sweeps of microsoft/vidur (MIT): {', '.join(path.name for path in parts)}. Logits, sampling and the host's share are not in them.",
+        source=f"Sweeps of microsoft/vidur (MIT): {', '.join(path.name for path in parts)}. Logits, sampling and "
+        "the host's share are not in them.",
     )
 
 

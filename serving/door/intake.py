@@ -200,7 +200,8 @@ class Intake:
         new_tokens = asked.max_new_tokens if asked.max_new_tokens is not None else min(room, self._default_new)
         if new_tokens > room:
             raise NeverFits(
-                f"This model's maximum context length is {facts.job_tokens} tokens here. A prompt of {prompt_tokens} leaves room for {room} more; "
+                f"This model's maximum context length is {facts.job_tokens} tokens here. A prompt of "
+                f"{prompt_tokens} leaves room for {room} more; "
                 f"max_new_tokens asks for {new_tokens}.",
                 field="sampling.max_new_tokens",
                 limit=f"1..{room}",

@@ -100,7 +100,8 @@ class Messages:
         if has_more_fields(data, descriptor, self._bounds.max_fields):
             self._on_limit("max_message_fields")
             raise InvalidInput(
-                "The message has too many fields, those of messages inside it among them. Send repeated numbers packed.",
+                "The message has too many fields, those of messages inside it among them. Send repeated numbers "
+                "packed.",
                 field="request",
                 limit=f"at most {self._bounds.max_fields} fields",
             )

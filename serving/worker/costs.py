@@ -74,7 +74,8 @@ def _check_model(profile: Profile, facts: ExecutorFacts, name: str) -> None:
     token_bytes = facts.page_bytes // facts.page_tokens
     if profile.token_bytes != token_bytes:
         raise InvalidProfile(
-            f"Profile {name} is of another model, {profile.model_name}: kv.bytes_per_token is {profile.token_bytes} and must be {token_bytes}.",
+            f"Profile {name} is of another model, {profile.model_name}: kv.bytes_per_token is "
+            f"{profile.token_bytes} and must be {token_bytes}.",
             field="kv.bytes_per_token",
             limit=str(token_bytes),
         )

@@ -21,7 +21,8 @@ ACCOUNT = jobs.JobAccount(
 
 
 def _job(**fields: object) -> jobs.Job:
-    job = jobs.Job(job_id="a" * 32, tenant="default", prompt_tokens=5, output_tokens=7, **fields)  # type: ignore[arg-type]
+    told = {"job_id": "a" * 32, "tenant": "default", "prompt_tokens": 5, "output_tokens": 7, **fields}
+    job = jobs.Job(**told)  # type: ignore[arg-type]
     job.sampling.max_new_tokens = 9
     job.submit_time.FromNanoseconds(1_700_000_000 * 10**9)
     return job

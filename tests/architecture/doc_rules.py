@@ -57,6 +57,12 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
+def check_width(text: str, most: int) -> list[str]:
+    """No line of prose is longer; tables and what cannot be broken may be."""
+    long = [line for line in prose(text).splitlines() if len(line) > most and not line.lstrip().startswith("|")]
+    return [f"more than {most} columns: {line}" for line in long if " " in line.strip("-*> ")]
+
+
 def check_links(file: Path, root: Path) -> list[str]:
     """Every relative link reaches a file of the checkout, and the heading if it names one."""
     offences = []

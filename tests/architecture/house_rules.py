@@ -163,7 +163,8 @@ def check_floors(modules: list[Module]) -> list[str]:
             continue
         if FLOORS[there] >= FLOORS[here]:
             offences.append(
-                f"{module.path}:{imported.line}: {here or 'root'} (floor {FLOORS[here]}) imports {target or 'the root'} (floor {FLOORS[there]})"
+                f"{module.path}:{imported.line}: {here or 'root'} (floor {FLOORS[here]}) imports "
+                f"{target or 'the root'} (floor {FLOORS[there]})"
             )
     return offences
 

@@ -34,6 +34,9 @@ OF_THE_PRODUCT = (
 )
 
 
+LONGEST_PROSE = 100
+
+
 def _documents(checkout: Path) -> list[Path]:
     found = [path for pattern in DOCUMENTS for path in sorted(checkout.glob(pattern))]
     assert len(found) > 5
@@ -99,6 +102,11 @@ def test_links_lead_somewhere(checkout: Path) -> None:
     _no([offence for path in _documents(checkout) for offence in rules.check_links(path, checkout)])
 
 
+def test_prose_stands_within_a_hundred_columns(checkout: Path) -> None:
+    texts = ((path.name, path.read_text(encoding="utf-8")) for path in _documents(checkout))
+    _no([f"{name}: {offence}" for name, text in texts for offence in rules.check_width(text, LONGEST_PROSE)])
+
+
 def test_files_are_there(checkout: Path) -> None:
     pages = [path for path in _documents(checkout) if path.parent.name != "decisions"]
     _no([offence for path in pages for offence in rules.check_files(path.read_text(encoding="utf-8"), checkout)])
@@ -146,7 +154,8 @@ def test_something_was_read(checkout: Path) -> None:
 # ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("link", "says"),
-    [("gone.md", "leads nowhere"), ("../../outside.md", "leads nowhere"), ("there.md#no-such", "a heading"), ("#no", "a heading")],
+    [("gone.md", "leads nowhere"), ("../../outside.md", "leads nowhere"), ("there.md#no-such", "a heading"),
+     ("#no", "a heading")],
 )  # fmt: skip
 def test_a_broken_link_is_flagged(link: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
@@ -156,6 +165,12 @@ def test_a_broken_link_is_flagged(link: str, says: str, tmp_path: Path) -> None:
     assert [offence for offence in rules.check_links(page, tmp_path) if says in offence]
     page.write_text("[a](there.md) [b](there.md#head-line-and-more) [c](#page) [d](https://host.example/x)\n# Page\n")
     assert rules.check_links(page, tmp_path) == []
+
+
+def test_a_long_line_is_flagged() -> None:
+    fitting = "ab cd\n| a table | of any width |\n```\ncode of any width\n```\n* [no-place-to-break](it)\n"
+    assert rules.check_width(fitting, 5) == []
+    assert rules.check_width(fitting + "ab cde\n", 5) == ["more than 5 columns: ab cde"]
 
 
 def test_a_file_that_is_not_there_is_flagged(tmp_path: Path) -> None:
@@ -177,7 +192,10 @@ def test_a_forgotten_and_an_invented_metric_are_flagged() -> None:
     ]
 
 
-TABLE = "x\n## Settings\n\ntext\n\n| s | d |\n|---|---|\n| `one` | `1` | more |\n| `two` | - |\n\n| other | table |\n## Next\n"
+TABLE = (
+    "x\n## Settings\n\ntext\n\n| s | d |\n|---|---|\n| `one` | `1` | more |\n| `two` | - |\n\n| other | table "
+    "|\n## Next\n"
+)
 
 
 def test_a_wrong_table_is_flagged() -> None:
@@ -211,7 +229,8 @@ def test_a_command_that_is_not_there_is_flagged(
 
 def test_commands_that_are_there_are_not_flagged(parsers: dict[str, argparse.ArgumentParser]) -> None:
     text = (
-        "`skipjoin --help`, `skipjoin serve --max-batch=3 --no-insecure`, `skipjoin admin jobs --state claimed`, `skipjoin admin status|kv`\n"
+        "`skipjoin --help`, `skipjoin serve --max-batch=3 --no-insecure`, `skipjoin admin jobs --state claimed`, "
+        "`skipjoin admin status|kv`\n"
         "```bash\nskipjoin generate 'it is --nonsense' # and --nonsense\n```\n```\nskipjoin serves with nonsense\n```\n"
     )
     lines = list(rules.command_lines(text))

@@ -31,7 +31,10 @@ CASES = {
 their own).
 """
 
-IMPORT_ALL = "import importlib, json, sys\nfor m in sys.argv[1:]: importlib.import_module(m)\nprint(json.dumps(list(sys.modules)))"
+IMPORT_ALL = (
+    "import importlib, json, sys\nfor m in sys.argv[1:]: importlib.import_module(m)\n"
+    "print(json.dumps(list(sys.modules)))"
+)
 
 
 ROOT = Path(__file__).resolve().parents[2]

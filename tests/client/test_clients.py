@@ -19,8 +19,8 @@ from skipjoin.core.view import Chunk, JobEvent, JobEventKind
 from skipjoin.proto import job_pool_pb2 as pb
 
 WHOLE = " 0 1 2 3 4 5"
-OPENSSL = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -days 2
-    -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"""
+OPENSSL = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem
+    -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"""
 
 
 def tokens_of(chunks: list[Chunk]) -> list[int]:

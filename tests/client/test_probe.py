@@ -22,8 +22,8 @@ from skipjoin.client.probe import look
 from skipjoin.core import errors as e
 
 PATIENT = RetryParams(give_up_s=600.0)  # a client that tried again would not end within the test's time
-OPENSSL = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -days 2
-    -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"""
+OPENSSL = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem
+    -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"""
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,8 @@ def test_alone_is_the_prompt_and_every_decode(prompt: int, output: int) -> None:
         (lambda: Curve((1, 2), (1.0, -1.0)), "ns"),
         (lambda: Curve((1, 2), (1.0,)), "ns"),
         (lambda: Grid((1, 2), (1,), ((1.0,),)), "ns"),
-        (lambda: TableCostModel(Curve((1,), (0.0,)), Curve((1,), (0.0,)), GRID, Grid((1,), (1,), ((0.0,),)), GRID), "tokens"),
+        (lambda: TableCostModel(Curve((1,), (0.0,)), Curve((1,), (0.0,)), GRID, Grid((1,), (1,), ((0.0,),)), GRID),
+         "tokens"),
         (lambda: TableCostModel(CURVE, CURVE, GRID, GRID, GRID, step_ns=float("inf")), "step_ns"),
     ],
 )  # fmt: skip

@@ -64,7 +64,8 @@ class World:
         now_ns, first = self.clock.now_ns(), self.submitted
         self.submitted += count
         return [
-            Submitted(Handle(first + n), 20 + n * 31 % 90, Asked(SamplingParams(max_new_tokens=5 + n * 7 % 40, ignore_eos=True, seed=n)), now_ns)
+            Submitted(Handle(first + n), 20 + n * 31 % 90,
+             Asked(SamplingParams(max_new_tokens=5 + n * 7 % 40, ignore_eos=True, seed=n)), now_ns)
             for n in range(count)
         ]  # fmt: skip
 

@@ -26,7 +26,8 @@ from skipjoin.engine.recording import READ_FORMATS
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"
 COST = LinearCostModel(19930000.0, 101900.0, 7.119999999999999, 627.0, 38500.0, 37236.36363636364)
 FACTS = ExecutorFacts(
-    generation=1, device_pages=6, host_pages=3, page_tokens=16, page_bytes=13107200, max_context_tokens=None, vocab_size=257
+    generation=1, device_pages=6, host_pages=3, page_tokens=16, page_bytes=13107200, max_context_tokens=None,
+    vocab_size=257
 )  # fmt: skip
 RECORDS: dict[str, dict[str, Any]] = {
     "record-format-1": {

@@ -147,7 +147,8 @@ def _tamper(resting: Path, copy: Path, statement: str) -> SqliteJobPool:
 @pytest.mark.parametrize(
     "change",
     [
-        "tenant = 'red'", "request_id = 'r99'", "sampling = replace(sampling, '0.0', '0.5')", "state = 1", "crashes = 1",
+        "tenant = 'red'", "request_id = 'r99'", "sampling = replace(sampling, '0.0', '0.5')", "state = 1",
+        "crashes = 1",
         "folded_tokens = 7", "priority = 9", "prompt_tokens = 1", "finished_unix_ns = 5", "deadline_unix_ns = 5",
     ],
 )  # fmt: skip

@@ -26,7 +26,8 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "formats"
 FORMATS = range(1, VERSION + 1)
 BEGUN = 1_700_000_000 * 10**9
 FULL = SamplingParams(
-    temperature=0.5, top_k=7, top_p=0.75, min_p=0.125, repetition_penalty=1.5, presence_penalty=-0.5, frequency_penalty=0.25,
+    temperature=0.5, top_k=7, top_p=0.75, min_p=0.125, repetition_penalty=1.5, presence_penalty=-0.5,
+    frequency_penalty=0.25,
     seed=2**63 - 1, max_new_tokens=77, stop=("end", "é\n"), stop_token_ids=(3, 5), ignore_eos=True, logprobs=2,
 )  # fmt: skip
 ENDS = {

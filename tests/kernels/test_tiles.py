@@ -20,7 +20,8 @@ CPU = torch.device("cpu")
 
 sequences = st.lists(st.integers(1, 60).flatmap(lambda c: st.tuples(st.just(c), st.integers(0, c))), max_size=6)
 sizes_of = st.builds(
-    AttentionSizes, st.sampled_from([16, 32]), st.just(16), st.sampled_from([1, 7, 16]), st.sampled_from([5, 64]), st.just(4), st.just(1)
+    AttentionSizes, st.sampled_from([16, 32]), st.just(16), st.sampled_from([1, 7, 16]), st.sampled_from([5, 64]),
+    st.just(4), st.just(1)
 )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ SENTENCES = [
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '[' + m['role'] + '] ' + m['content'] + ' ' }}"
     "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}{{ unk_token }}{{ pad_token }}{{ image_token }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}{{ unk_token }}{{ pad_token }}{{ "
+    "image_token }}"
 )
 SPECIAL = ["<unk>", "<s>", "</s>", "<|mark|>"]
 

@@ -106,7 +106,8 @@ def load_beside(place, folder):
     code = (
         "import sys\nfrom skipjoin.core.errors import InvalidModel\nfrom skipjoin.model.config import load_config\n"
         "from pathlib import Path\n"
-        "try: print(load_config(Path(sys.argv[1])).architecture.name)\nexcept InvalidModel as error: sys.exit(str(error))"
+        "try: print(load_config(Path(sys.argv[1])).architecture.name)\nexcept InvalidModel as error: "
+        "sys.exit(str(error))"
     )
     paths = os.pathsep.join([str(place), *(path for path in sys.path if path)])
     done = subprocess.run(

@@ -44,7 +44,8 @@ GROWS = [
     "{{ messages | tojson(indent=1000000000) }}",
 ]
 LASTS = [
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% "
+    "endfor %}",
     "{{ messages | slice(2000000000) | list | length }}",
     "{{ lipsum(n=100000000) }}",
     "{% set x = (messages | length + 9) ** 1000000 %}{{ (x ** 99999) % 7 }}",
@@ -85,7 +86,10 @@ def test_a_template_stays_in_its_sandbox(source):
 
 
 def test_after_a_kill_the_next_conversation_renders():
-    source = "{% if messages[0].content == 'long' %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}ok"
+    source = (
+        "{% if messages[0].content == 'long' %}{% for a in range(99999) %}{% for b in range(99999) %}{% "
+        "endfor %}{% endfor %}{% endif %}ok"
+    )
     renderer = Renderer(source, {}, SOON)
     assert renderer.render(HELLO) == "ok"
     with pytest.raises(InvalidInput, match="too much time"):

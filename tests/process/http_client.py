@@ -77,7 +77,10 @@ def raw(port: int, data: bytes, *, close_after: int = 0) -> bytes:
 def post(path: str, body: object) -> bytes:
     """A POST as bytes on the wire."""
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+        f"{len(data)}\r\n\r\n"
+    )
     return head.encode() + data
 
 

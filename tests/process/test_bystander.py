@@ -48,7 +48,10 @@ def test_a_server_that_is_gone_is_seen_as_failures(serve: Serve) -> None:
 
 
 def test_memory_that_grew_and_was_given_back_is_seen() -> None:
-    held = "import mmap; input(); kept = mmap.mmap(-1, 2**26); kept.write(b'x' * 2**26); print(flush=True); input(); kept.close(); input()"
+    held = (
+        "import mmap; input(); kept = mmap.mmap(-1, 2**26); kept.write(b'x' * 2**26); print(flush=True); "
+        "input(); kept.close(); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:

@@ -40,8 +40,8 @@ HEADERS_S = 2.0
 """gRPC makes Python objects of half a million fields before any code of the door is asked."""
 GROWN_BYTES = 200 << 20
 SUBMIT = "/skipjoin.v1.JobPoolService/Submit"
-CERTIFICATE = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -days 2
-    -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"""
+CERTIFICATE = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem
+    -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost"""
 
 
 def _resets() -> Iterator[bytes]:

@@ -121,9 +121,11 @@ def test_models_and_health(port: int) -> None:
         ("/v1/completions", b"not json", 400, "invalid_input", "body"),
         ("/v1/completions", b"[" * 90_000, 400, "invalid_input", "body"),
         ("/v1/completions", b'{"prompt": "' + b"x" * 100_000 + b'"}', 413, "invalid_input", "body"),
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 90_000}, 400, "context_length_exceeded",
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 90_000}, 400,
+         "context_length_exceeded",
          "max_completion_tokens"),
-        ("/v1/chat/completions", {"messages": [{"role": "root", "content": "x"}]}, 400, "invalid_input", "messages[0].role"),
+        ("/v1/chat/completions", {"messages": [{"role": "root", "content": "x"}]}, 400, "invalid_input",
+         "messages[0].role"),
         ("/v1/nothing", {}, 404, "not_found", "path"),
     ],
 )  # fmt: skip
@@ -461,7 +463,8 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = subprocess.run(
             [sys.executable, "-m", "skipjoin.cli", "serve", "--executor", "simulated", "--job-pool", "memory",
-             "--listen", "127.0.0.1:0", "--http-listen", f"127.0.0.1:{port}", "--admin-socket", str(tmp_path / "a.sock")],
+             "--listen", "127.0.0.1:0", "--http-listen", f"127.0.0.1:{port}", "--admin-socket",
+             str(tmp_path / "a.sock")],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 2

@@ -14,41 +14,57 @@ from process_server import Server
 
 Serve = Callable[..., Server]
 VALUES: tuple[str, ...] = (
-    "null", "true", "false", "0", "-0", "1", "-1", "2", "1.5", "-1.5", "1e400", "-1e400", "1e-400", "NaN", "Infinity", "-Infinity",
-    "9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" * 39, "1" * 41, "-" + "9" * 400, "1" * 5000, "0.1e1", "1E2",
+    "null", "true", "false", "0", "-0", "1", "-1", "2", "1.5", "-1.5", "1e400", "-1e400", "1e-400", "NaN", "Infinity",
+    "-Infinity",
+    "9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" * 39, "1" * 41, "-" + "9" * 400,
+    "1" * 5000, "0.1e1", "1E2",
     "01", "+1", ".5", "1.",
-    '""', '"x"', '"\\ud800"', '"\\udfff\\ud800"', '"\\u0000"', '"\\n"', '"é"', '"\\x"', "'x'", '"' + "a" * 3000 + '"', '"none"', '"auto"',
+    '""', '"x"', '"\\ud800"', '"\\udfff\\ud800"', '"\\u0000"', '"\\n"', '"é"', '"\\x"', "'x'", '"' + "a" * 3000 + '"',
+    '"none"', '"auto"',
     '"true"', '"1"',
-    "[]", "[[]]", "[[[]]]", "[null]", "[true]", "[1]", "[-1]", "[1.0]", "[256]", "[257]", "[1e2]", "[2147483648]", "[" + "9" * 30 + "]",
+    "[]", "[[]]", "[[[]]]", "[null]", "[true]", "[1]", "[-1]", "[1.0]", "[256]", "[257]", "[1e2]", "[2147483648]",
+    "[" + "9" * 30 + "]",
     "[" + "9" * 60 + "]",
-    '["x"]', '["x", "y"]', '[""]', '["\\ud800"]', "[{}]", "[1, null]", '[1, "x"]', "[1,]", "[,]", "[" * 500 + "]" * 500, "[" * 3000,
+    '["x"]', '["x", "y"]', '[""]', '["\\ud800"]', "[{}]", "[1, null]", '[1, "x"]', "[1,]", "[,]", "[" * 500 + "]" * 500,
+    "[" * 3000,
     "[1" + ",1" * 5000 + "]",
-    "{}", '{"a": 1}', '{"": {}}', '{"\\ud800": 1}', '{"type": "text"}', '{"type": "json_object"}', '{"include_usage": true}', '{"include_usage": 1}',
+    "{}", '{"a": 1}', '{"": {}}', '{"\\ud800": 1}', '{"type": "text"}', '{"type": "json_object"}',
+    '{"include_usage": true}', '{"include_usage": 1}',
     '{"a": ' * 500 + "1" + "}" * 500, "{1: 2}", '{"a"}', "undefined", "", "\\u0022",
 )  # fmt: skip
 COMPLETION = (
-    "model", "prompt", "max_tokens", "temperature", "top_p", "n", "stream", "stream_options", "logprobs", "echo", "stop", "presence_penalty",
-    "frequency_penalty", "best_of", "logit_bias", "user", "seed", "suffix", "top_k", "min_p", "repetition_penalty", "stop_token_ids",
+    "model", "prompt", "max_tokens", "temperature", "top_p", "n", "stream", "stream_options", "logprobs", "echo",
+    "stop", "presence_penalty",
+    "frequency_penalty", "best_of", "logit_bias", "user", "seed", "suffix", "top_k", "min_p", "repetition_penalty",
+    "stop_token_ids",
     "ignore_eos", "priority", "min_tokens", "metadata", "tools", "reasoning_effort", "unknown", "",
 )  # fmt: skip
 CHAT = (
-    "messages", "top_logprobs", "logprobs", "max_completion_tokens", "response_format", "tools", "tool_choice", "functions", "function_call",
+    "messages", "top_logprobs", "logprobs", "max_completion_tokens", "response_format", "tools", "tool_choice",
+    "functions", "function_call",
     "prediction", "modalities", "stream_options", "stream",
 )  # fmt: skip
 MESSAGES: tuple[str, ...] = (
-    '[{"role": %s, "content": "x"}]', '[{"role": "user", "content": %s}]', '[{"role": "user", "content": "x", "name": %s}]',
+    '[{"role": %s, "content": "x"}]', '[{"role": "user", "content": %s}]',
+    '[{"role": "user", "content": "x", "name": %s}]',
     '[{"role": "user", "content": [%s]}]', '[{"role": "user", "content": [{"type": "text", "text": %s}]}]',
-    '[{"role": "user", "content": [{"type": %s, "text": "x"}]}]', '[{"role": "assistant", "content": "x", "tool_calls": %s}]',
+    '[{"role": "user", "content": [{"type": %s, "text": "x"}]}]',
+    '[{"role": "assistant", "content": "x", "tool_calls": %s}]',
     '[%s]', '[{"role": "user", "content": "x"}, %s]', '[{"role": "user", "content": "x", %s: 1}]',
 )  # fmt: skip
 WHOLE: tuple[bytes, ...] = (
-    b"", b" ", b"\x00", b"\xff", b"\xef\xbb\xbf{}", b'{"prompt": "\xff"}', b'{"prompt": "\xed\xa0\x80"}', '{"prompt": "x"}'.encode("utf-16"),
-    '{"prompt": "x"}'.encode("utf-32"), b'{"prompt": "x"} {"prompt": "y"}', b'{"prompt": "x"}x', b'{"prompt": "x",}', b'{"prompt" "x"}',
+    b"", b" ", b"\x00", b"\xff", b"\xef\xbb\xbf{}", b'{"prompt": "\xff"}', b'{"prompt": "\xed\xa0\x80"}',
+    '{"prompt": "x"}'.encode("utf-16"),
+    '{"prompt": "x"}'.encode("utf-32"), b'{"prompt": "x"} {"prompt": "y"}', b'{"prompt": "x"}x', b'{"prompt": "x",}',
+    b'{"prompt" "x"}',
     b"{'prompt': 'x'}",
-    b'{"prompt": "x", "prompt": 5}', b'{"prompt": 5, "prompt": "x"}', b'{"prompt": "x", "max_tokens": 1, "max_tokens": -1}', b"[]", b"null",
+    b'{"prompt": "x", "prompt": 5}', b'{"prompt": 5, "prompt": "x"}',
+    b'{"prompt": "x", "max_tokens": 1, "max_tokens": -1}', b"[]", b"null",
     b"1", b'"x"',
-    b'{"prompt": "x\n"}', b'{"prompt": "x\x00"}', b'{"prompt": "\\"}', b'{"a":' * 30_000, b"[" * 60_000, b'{"prompt": "' + b"\\u" * 1000 + b'"}',
-    b"prompt=x", b"<xml/>", b'{"prompt": "x"}' + b" " * 50_000, b"{" + b",".join(b'"k%d": 1' % n for n in range(5000)) + b"}",
+    b'{"prompt": "x\n"}', b'{"prompt": "x\x00"}', b'{"prompt": "\\"}', b'{"a":' * 30_000, b"[" * 60_000,
+    b'{"prompt": "' + b"\\u" * 1000 + b'"}',
+    b"prompt=x", b"<xml/>", b'{"prompt": "x"}' + b" " * 50_000,
+    b"{" + b",".join(b'"k%d": 1' % n for n in range(5000)) + b"}",
 )  # fmt: skip
 
 

@@ -90,24 +90,53 @@ CASES = {
     "huge length": (_request(b"POST", PATH, JSON, b"Content-Length: 99999999999999999999999"), 400),
     "large length": (_request(b"POST", PATH, JSON, b"Content-Length: 100001"), 413),
     "two lengths": (_request(b"POST", PATH, JSON, b"Content-Length: 5", b"Content-Length: 6", body=b"12345"), 400),
-    "smuggling": (_request(b"POST", PATH, JSON, b"Content-Length: 5", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"), 400),
+    "smuggling": (
+        _request(b"POST", PATH, JSON, b"Content-Length: 5", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+        400,
+    ),
     "bad chunk": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n0\r\n\r\n"), 400),
     "huge chunk": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"ffffffffffffffffff\r\n"), 400),
     "chunk without end": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"2\r\n{}x0\r\n\r\n"), 400),
-    "chunked too large": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"20000\r\n" + b" " * 0x20000), 413),
+    "chunked too large": (
+        _request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"20000\r\n" + b" " * 0x20000),
+        413,
+    ),
     "crumbs": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 20_000), 400),
-    "crumbs with names": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"01;a=b\r\nx\r\n" * 20_000), 400),
+    "crumbs with names": (
+        _request(b"POST", PATH, JSON, b"Transfer-Encoding: chunked", body=b"01;a=b\r\nx\r\n" * 20_000),
+        400,
+    ),
     "gzip as transfer": (_request(b"POST", PATH, JSON, b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400),
     "gzip": (_request(b"POST", PATH, JSON, b"Content-Encoding: gzip", b"Content-Length: 3", body=b"abc"), 415),
-    "gzip, chunked": (_request(b"POST", PATH, JSON, b"Content-Encoding: br", b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\n\r\n"), 415),
-    "two codings": (_request(b"POST", PATH, JSON, b"Content-Encoding: identity, zstd", b"Content-Length: 3", body=b"abc"), 415),
+    "gzip, chunked": (
+        _request(
+            b"POST", PATH, JSON, b"Content-Encoding: br", b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\n\r\n"
+        ),
+        415,
+    ),
+    "two codings": (
+        _request(b"POST", PATH, JSON, b"Content-Encoding: identity, zstd", b"Content-Length: 3", body=b"abc"),
+        415,
+    ),
     "two coding headers": (
-        _request(b"POST", PATH, JSON, b"Content-Encoding: identity", b"Content-Encoding: deflate", b"Content-Length: 3", body=b"abc"), (400, 415),
+        _request(
+            b"POST",
+            PATH,
+            JSON,
+            b"Content-Encoding: identity",
+            b"Content-Encoding: deflate",
+            b"Content-Length: 3",
+            body=b"abc",
+        ),
+        (400, 415),
     ),
     "expectation": (_request(b"POST", PATH, JSON, b"Expect: tea", b"Content-Length: 3", body=b"abc"), 417),
     "no body": (_request(b"POST", PATH, JSON), 400),
     "no type": (_request(b"POST", PATH, b"Content-Length: 2", body=b"{}"), 400),
-    "type of two": (_request(b"POST", PATH, b"Content-Type: multipart/form-data; boundary=x", b"Content-Length: 2", body=b"{}"), 400),
+    "type of two": (
+        _request(b"POST", PATH, b"Content-Type: multipart/form-data; boundary=x", b"Content-Length: 2", body=b"{}"),
+        400,
+    ),
     "http2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "http3": (_request(b"GET", b"/health", version=b"HTTP/3.0"), 400),
     "http0": (b"GET /health\r\n\r\n", 400),
@@ -118,10 +147,16 @@ CASES = {
     "other method": (_request(b"DELETE", b"/health"), 405),
     "webdav": (_request(b"PROPFIND", b"/v1/models"), 405),
     "trace": (_request(b"TRACE", b"/health"), 405),
-    "preflight": (_request(b"OPTIONS", PATH, b"Origin: http://evil.example", b"Access-Control-Request-Method: POST"), 405),
+    "preflight": (
+        _request(b"OPTIONS", PATH, b"Origin: http://evil.example", b"Access-Control-Request-Method: POST"),
+        405,
+    ),
     "options of all": (_request(b"OPTIONS", b"*"), 404),
     "connect": (b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", (403, 404, 405)),
-    "upgrade": (_request(b"GET", b"/nothing", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: x"), 404),
+    "upgrade": (
+        _request(b"GET", b"/nothing", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: x"),
+        404,
+    ),
     "h2c": (_request(b"GET", b"/nothing", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c"), 404),
     "old websocket": (_request(b"GET", b"/health", b"Sec-WebSocket-Key1: x"), 400),
     "header without colon": (_request(b"GET", b"/health", b"nonsense"), 400),
@@ -129,7 +164,10 @@ CASES = {
     "folded header": (_request(b"GET", b"/health", b"X: a", b" b"), 400),
     "header name with a blank": (_request(b"GET", b"/health", b"X y: a"), 400),
     "bare newlines": (b"GET /health HTTP/1.1\nHost: localhost\n\n", 400),
-    "refused with a long body": (_request(b"POST", b"/nothing", JSON, b"Content-Length: 3000000", body=b"x" * 3_000_000), 404),
+    "refused with a long body": (
+        _request(b"POST", b"/nothing", JSON, b"Content-Length: 3000000", body=b"x" * 3_000_000),
+        404,
+    ),
     "path that is no utf-8": (_request(b"GET", b"/\xff\xfe"), (400, 404)),
     "path with escapes": (_request(b"GET", b"/%ff%00%zz"), 404),
     "path that climbs": (_request(b"GET", b"/../../etc/passwd"), 404),
@@ -139,7 +177,7 @@ CASES = {
     "no model": (_request(b"GET", b"/v1/models/other"), 404),
     "no host": (b"GET /health HTTP/1.1\r\n\r\n", 400),
     "two hosts": (_request(b"GET", b"/health", b"Host: localhost"), 400),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -232,8 +270,10 @@ GOOD = (
     "nas.example.",
 )
 BAD = (
-    "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:50080", "localhost@evil.example", "0.0.0.0", "[::]",
-    "192.168.1.5", "localhost evil.example", "localhost,evil.example", "localhost:evil", "2130706433", "a.nas.example", "", "localhost..", ".",
+    "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:50080", "localhost@evil.example",
+    "0.0.0.0", "[::]",
+    "192.168.1.5", "localhost evil.example", "localhost,evil.example", "localhost:evil", "2130706433", "a.nas.example",
+    "", "localhost..", ".",
     "[::1", "http://localhost", "localhost/",
 )  # fmt: skip
 

@@ -250,7 +250,8 @@ def _openssl(folder: Path, words: str) -> None:
 
 
 CERT = (
-    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -keyout {0}.key -out {0}.pem -days 2 -subj /CN=localhost "
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -keyout {0}.key -out {0}.pem -days 2 -subj "
+    "/CN=localhost "
     "-addext subjectAltName=DNS:localhost,IP:127.0.0.1"
 )
 

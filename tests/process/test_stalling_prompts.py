@@ -23,7 +23,8 @@ from skipjoin.proto import job_pool_pb2 as pb
 TEMPLATE = (
     "{% set what = messages[0].content %}"
     "{% if what == 'long' %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
-    "{% if what == 'large' %}{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{% endif %}"
+    "{% if what == 'large' %}{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% "
+    "endfor %}{% endif %}"
     "{% if what == 'slice' %}{{ messages | slice(2000000000) | list | length }}{% endif %}"
     "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + eos_token }}{% endfor %}"
 )

@@ -91,7 +91,10 @@ def write_layers(folder: Path) -> None:
 
 def write_sweeps(folder: Path, *, kv_heads: int = 8) -> None:
     """Operators, attention and collectives of llama-3-8b at one and two ranks."""
-    operators = "emb input_layernorm attn_pre_proj attn_rope attn_post_proj post_attention_layernorm mlp_up_proj mlp_act mlp_down_proj add"
+    operators = (
+        "emb input_layernorm attn_pre_proj attn_rope attn_post_proj post_attention_layernorm mlp_up_proj "
+        "mlp_act mlp_down_proj add"
+    )
     names = [f"time_stats.{name}.median" for name in operators.split()]
     lines = [",".join((*names, "n_kv_head", "n_embd", "num_tokens", "num_tensor_parallel_workers"))]
     for ranks in (1, 2):

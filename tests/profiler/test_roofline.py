@@ -34,7 +34,8 @@ def test_one_decode_reads_every_weight_and_a_long_prompt_computes() -> None:
 
 def test_the_profile_follows_its_roof() -> None:
     profile = roofline_profile(
-        LLAMA_8B, H100, model_name="m", device="d", dtype="bfloat16", kv_tokens=9_000, max_context_tokens=None, measured=False
+        LLAMA_8B, H100, model_name="m", device="d", dtype="bfloat16", kv_tokens=9_000, max_context_tokens=None,
+        measured=False
     )  # fmt: skip
     assert profile.fit is not None
     assert profile.fit.mean < 0.15

@@ -169,7 +169,8 @@ FROM_ENGINE: list[frames.FromEngine] = [
     frames.Ready(7, 4242, "skipjoin", FACTS, '{"device":"cpu"}'),
     frames.StartFailed(7, "INVALID_MODEL", "no weights"),
     frames.Beat(7, 12, 99),
-    frames.Effects(7, ef.TurnEffects(ef.TurnStats(*range(9), None, 5), None, (ef.Started(1, 2),))),  # type: ignore[arg-type]
+    frames.Effects(7, ef.TurnEffects(ef.TurnStats(*range(9), None, 5), None, (ef.Started(1, 2),))),
+    # type: ignore[arg-type]
 ]
 
 

@@ -29,12 +29,14 @@ def _chat(**body: Any) -> OpenAIRequest:
 def test_everything_that_can_be_asked() -> None:
     asked = _completion(
         model="m", temperature=0.5, top_p=0.9, top_k=3, min_p=0.1, repetition_penalty=1.1, presence_penalty=0.2,
-        frequency_penalty=0.3, seed=5, max_tokens=9, stop=["a", "b"], stop_token_ids=[1, 2], ignore_eos=True, logprobs=4,
+        frequency_penalty=0.3, seed=5, max_tokens=9, stop=["a", "b"], stop_token_ids=[1, 2], ignore_eos=True,
+        logprobs=4,
         stream=True, stream_options={"include_usage": True}, user="u", n=1, best_of=1, echo=False, logit_bias={},
     )  # fmt: skip
     assert asked.spec.asked.sampling == SamplingParams(
         temperature=0.5, top_p=0.9, top_k=3, min_p=0.1, repetition_penalty=1.1, presence_penalty=0.2,
-        frequency_penalty=0.3, seed=5, max_new_tokens=9, stop=("a", "b"), stop_token_ids=(1, 2), ignore_eos=True, logprobs=4,
+        frequency_penalty=0.3, seed=5, max_new_tokens=9, stop=("a", "b"), stop_token_ids=(1, 2), ignore_eos=True,
+        logprobs=4,
     )  # fmt: skip
     assert (asked.model, asked.wish) == ("m", Wish(stream=True, include_usage=True))
     assert asked.spec.cancel_on_disconnect
@@ -225,18 +227,27 @@ def test_fields_have_the_names_of_this_wire() -> None:
 
 
 CHANGES_NOTHING = {
-    "top_k": (-1, 0, None), "min_tokens": (0, None), "reasoning_effort": (None, "none"), "function_call": (None, "none", "auto"),
-    "prediction": (None,), "audio": (None,), "web_search_options": (None,), "verbosity": (None, "medium"), "n": (1, 1.0, None),
-    "tools": (None, []), "tool_choice": (None, "auto", "none"), "functions": (None, []), "logit_bias": (None, {}), "stop": (None, []),
+    "top_k": (-1, 0, None), "min_tokens": (0, None), "reasoning_effort": (None, "none"),
+    "function_call": (None, "none", "auto"),
+    "prediction": (None,), "audio": (None,), "web_search_options": (None,), "verbosity": (None, "medium"),
+    "n": (1, 1.0, None),
+    "tools": (None, []), "tool_choice": (None, "auto", "none"), "functions": (None, []), "logit_bias": (None, {}),
+    "stop": (None, []),
     "response_format": (None, {"type": "text"}), "modalities": (None, ["text"]),
-    "stream_options": (None, {}, {"include_usage": False, "include_obfuscation": False, "continuous_usage_stats": None}),
+    "stream_options": (None, {},
+     {"include_usage": False, "include_obfuscation": False, "continuous_usage_stats": None}),
 
-    "presence_penalty": (None, 0), "frequency_penalty": (None, 0.0), "seed": (None,), "service_tier": (None, "auto"), "store": (None, False),
+    "presence_penalty": (None, 0), "frequency_penalty": (None, 0.0), "seed": (None,), "service_tier": (None, "auto"),
+    "store": (None, False),
     "metadata": (None, {}), "user": (None, "u"), "parallel_tool_calls": (None, True), "use_beam_search": (None, False),
-    "length_penalty": (None, 1, 1.0), "skip_special_tokens": (None, True), "spaces_between_special_tokens": (None, True), "min_p": (0, None),
-    "include_stop_str_in_output": (None, False), "prompt_logprobs": (None,), "guided_json": (None,), "temperature": (None,), "top_p": (None, 1),
-    "max_tokens": (None,), "max_completion_tokens": (None,), "stream": (None, False), "model": (None,), "logprobs": (None,), "best_of": (None, 1),
-    "ignore_eos": (None, False), "stop_token_ids": (None, []), "repetition_penalty": (None, 1), "priority": (None, 0), "top_logprobs": (None, 0),
+    "length_penalty": (None, 1, 1.0), "skip_special_tokens": (None, True),
+    "spaces_between_special_tokens": (None, True), "min_p": (0, None),
+    "include_stop_str_in_output": (None, False), "prompt_logprobs": (None,), "guided_json": (None,),
+    "temperature": (None,), "top_p": (None, 1),
+    "max_tokens": (None,), "max_completion_tokens": (None,), "stream": (None, False), "model": (None,),
+    "logprobs": (None,), "best_of": (None, 1),
+    "ignore_eos": (None, False), "stop_token_ids": (None, []), "repetition_penalty": (None, 1), "priority": (None, 0),
+    "top_logprobs": (None, 0),
 }  # fmt: skip
 
 
@@ -255,7 +266,8 @@ def test_a_value_that_changes_nothing_is_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("n", 2), ("n", True), ("min_tokens", 1), ("reasoning_effort", "high"), ("function_call", {"name": "f"}), ("prediction", {}), ("top_k", -2),
+    [("n", 2), ("n", True), ("min_tokens", 1), ("reasoning_effort", "high"), ("function_call", {"name": "f"}),
+     ("prediction", {}), ("top_k", -2),
      ("tools", [{}]), ("use_beam_search", True), ("length_penalty", 2), ("echo", 0), ("functions", {}), ("typo", None)],
 )  # fmt: skip
 def test_a_value_that_would_change_something_is_refused_by_name(name: str, value: object) -> None:

@@ -159,7 +159,8 @@ FAULTS: dict[str, tuple[Callable[[], Rig], list[dict[str, object]], str]] = {
     "stale copy after recompute": (
         parked,
         [{"dropped": (Handle(1),), "admits": (enter(1, 7),), "moves": (copy(2, Direction.IN, 1, [0, 1], [8, 9]),)},
-         {"tables": (table(1, 0, 1),), "prefills": (chunk(1, 0, 7),)}, {"decode": batch(1), "tables": (table(1, 3, 5),)}],
+         {"tables": (table(1, 0, 1),), "prefills": (chunk(1, 0, 7),)},
+         {"decode": batch(1), "tables": (table(1, 3, 5),)}],
         "reads block 0",
     ),
     "a copy of nothing": (started, [{"moves": (copy(1, Direction.IN, 1, [0], [4]),)}], "copies None"),

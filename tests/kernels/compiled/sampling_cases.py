@@ -99,8 +99,9 @@ def tiny_penalty(device):
     assert got.finite.tolist() == [False, False, True] and got.tokens[:2].tolist() == [0, 0]
 
 
+# COUNT: as kernels name what is known when they are compiled.
 @triton.jit
-def _uniforms(seeds, positions, out, COUNT: tl.constexpr):  # noqa: N803 - as kernels name what is known when they are compiled
+def _uniforms(seeds, positions, out, COUNT: tl.constexpr):  # noqa: N803
     lane = tl.arange(0, COUNT)
     tl.store(out + lane, uniform(tl.load(seeds + lane), tl.load(positions + lane)))
 
