@@ -79,7 +79,8 @@ class ModelSettings(BaseModel):
         1,
         ge=1,
         le=16,
-        description="Stages between which the model's layers are divided, each of as many ranks as --tensor-parallel says",
+        description="Stages between which the model's layers are divided, each of as many ranks as "
+        "--tensor-parallel says",
     )
     cuda_graphs: bool = Field(True, description="Replay decode iterations as CUDA graphs; without effect on a CPU")
     profile: str | None = Field(
@@ -156,7 +157,8 @@ class RankSettings(BaseModel):
         5.0,
         gt=0,
         le=86_400,
-        description="An engine of several ranks that says nothing for this long, and ten times as long as its slow steps, is killed",
+        description="An engine of several ranks that says nothing for this long, and ten times as long as its slow "
+        "steps, is killed",
     )
 
     @field_validator("ranks_listen")

@@ -149,7 +149,8 @@ def _source(settings: ServeSettings, ranks: int, steps: Steps) -> tuple[Source, 
     berth = berth_of(os.environ)
     if (berth.rank, berth.world) != (0, ranks):
         raise InvalidSettings(
-            f"This is rank {berth.rank} of {berth.world} by RANK and WORLD_SIZE, and it serves a model of {ranks} ranks.",
+            f"This is rank {berth.rank} of {berth.world} by RANK and WORLD_SIZE, and it serves a model of {ranks} "
+            "ranks.",
             field="WORLD_SIZE",
             limit=str(ranks),
         )
