@@ -55,6 +55,19 @@ def test_a_stage_has_its_layers_and_the_first_both_ends(attention):
     assert first.parts.embedding.table.rows.equal(whole.parts.embedding.table.rows)
 
 
+def test_the_stages_together_read_what_one_rank_reads(folder):
+    """And each says before how much that will be."""
+
+    def read(ring=None):
+        told = []
+        load_model(folder, "cpu", "float64", lambda done, total: told.append((done, total)), ring=ring)
+        done, total = told[-1]
+        assert done == total
+        return total
+
+    assert sum(read(ThreadRing([None, None], stage)) for stage in range(2)) == read()
+
+
 def test_a_stage_reads_no_tensor_of_another(attention, tmp_path):
     """One that is not finite would be refused."""
     folder = tmp_path / "model"
