@@ -4,7 +4,6 @@ however jobs are run. Everything in float64, where rounding decides no argmax.
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -14,8 +13,6 @@ from safetensors.torch import load_file, save_file
 from tokens_of_ranks import SHAPE, close, one_rank, run
 
 from skipjoin.core.errors import InvalidModel
-from skipjoin.model.config import load_config
-from skipjoin.model.stage import stages_of
 from skipjoin.model.weights.loading import load_model
 
 
@@ -93,31 +90,3 @@ def test_a_tensor_that_no_stage_has_is_refused_by_all(attention, tmp_path):
     for stage in range(2):
         with pytest.raises(InvalidModel, match="stranger"):
             load_model(folder, "cpu", "float64", ring=ThreadRing([None, None], stage))
-
-
-def test_more_stages_than_layers_are_refused(attention):
-    with pytest.raises(InvalidModel, match=r"2 layers .* into 3 stages") as refused:
-        load_model(attention, "cpu", "float64", ring=ThreadRing([None] * 3, 0))
-    assert refused.value.field == "pipeline_parallel"
-
-
-def test_the_dearest_stage_costs_as_little_as_it_can(attention, tmp_path):
-    config = json.loads((attention / "config.json").read_text())
-    config |= {"num_hidden_layers": 8, "hidden_size": 64, "intermediate_size": 256}
-
-    def layers(vocabulary, count):
-        (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": vocabulary}))
-        return [len(stage.layers) for stage in stages_of(load_config(tmp_path), count)]
-
-    assert layers(100, 1) == [8]
-    assert layers(100, 2) == [4, 4]
-    assert layers(1500, 2) == [3, 5]
-    assert layers(1500, 3) == [2, 3, 3]
-    assert layers(100_000, 2) == [1, 7]
-    assert layers(100, 8) == [1] * 8
-
-
-def test_stages_join_to_the_whole(attention):
-    stages = stages_of(load_config(attention), 2)
-    assert [i for stage in stages for i in stage.layers] == [0, 1]
-    assert [stage.has_ends for stage in stages] == [True, False]
