@@ -257,7 +257,7 @@ def show_policy_now(status: pb.ServerStatus) -> None:
 def show_drain(answer: pb.DrainResponse) -> None:
     """What a drain begins with."""
     print(
-        f"The server is draining: it takes no new jobs and ends when its {answer.live_jobs} live jobs have "
+        f"The server is draining: it takes no new jobs and ends when its {answer.live_jobs} open jobs have "
         "finished or are parked."
     )
 

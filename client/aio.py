@@ -87,7 +87,7 @@ class AsyncClient(Calls):
         return job_from_wire(answer.job)
 
     async def get(self, job_id: str) -> JobView:
-        """A job's facts. Raises NotFound."""
+        """A job as it is stored. Raises NotFound."""
         return job_from_wire((await self._call("Get", pb.GetRequest(job_id=job_id), pb.GetResponse)).job)
 
     async def list(self, *, states: Iterable[JobState] = (), page_size: int = 0, page_token: str = "") -> JobList:

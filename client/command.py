@@ -147,9 +147,9 @@ def _show_chunk(chunk: Any, job_id: str | None, as_json: bool) -> None:
 
 
 def _show_event(event: Any, as_json: bool) -> None:
-    facts = {"event": event.kind.value, "level": event.level, "old_level": event.old_level, "tokens": event.tokens}
-    facts |= {"cause": event.cause.value if event.cause is not None else None}
-    told = {name: value for name, value in facts.items() if value is not None}
+    fields = {"event": event.kind.value, "level": event.level, "old_level": event.old_level, "tokens": event.tokens}
+    fields |= {"cause": event.cause.value if event.cause is not None else None}
+    told = {name: value for name, value in fields.items() if value is not None}
     if as_json:
         print(json.dumps(told), flush=True)
     else:

@@ -96,7 +96,7 @@ class Client(Calls):
         return job_from_wire(answer.job)
 
     def get(self, job_id: str) -> JobView:
-        """A job's facts. Raises NotFound."""
+        """A job as it is stored. Raises NotFound."""
         return job_from_wire((self._call("Get", pb.GetRequest(job_id=job_id), pb.GetResponse)).job)
 
     def list(self, *, states: Iterable[JobState] = (), page_size: int = 0, page_token: str = "") -> JobList:

@@ -92,7 +92,7 @@ class PromptsNeeded:
 
 @dataclass(frozen=True, slots=True)
 class AccountGiven:
-    """Answer to `AccountAsked`; `account` is None when the handle is not live."""
+    """Answer to `AccountAsked`; `account` is None for a handle of no open job."""
 
     question: int
     handle: Handle
@@ -103,7 +103,7 @@ class AccountGiven:
 
 @dataclass(frozen=True, slots=True)
 class LevelDepth:
-    """Jobs of one level: live in all, of them in the batch; the longest current wait in ns."""
+    """Jobs of one level: in all, and of them in the batch; the longest current wait in ns."""
 
     level: Level
     jobs: int

@@ -23,7 +23,7 @@ class Submitted:
     resumes behind them). `asked` is resolved: seed and max_new_tokens are set. `arrival_ns` and
     `deadline_ns` are on the engine's monotonic clock; arrival may lie in the past. `alone` marks a
     crash suspect: nothing else may be in a batch with it. `earlier_output_tokens` is as in
-    JobFacts. `output_tokens` is the true length, known to the simulator only and read by oracle
+    JobAttributes. `output_tokens` is the true length, known to the simulator only and read by oracle
     policies only.
     """
 
@@ -60,7 +60,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChosen:
-    """The operator switches the policy live; queued and running jobs are ranked anew.
+    """The operator switches the policy while the engine runs; queued and running jobs are ranked anew.
 
     `tail` is the dial of a policy that has one, None for the configured one; said of the policy
     that is on, it turns the dial and nothing else.
@@ -72,7 +72,7 @@ class PolicyChosen:
 
 @dataclass(frozen=True, slots=True)
 class AccountAsked:
-    """Answer with an `AccountGiven` for this live job."""
+    """Answer with an `AccountGiven` for this open job."""
 
     handle: Handle
     question: int

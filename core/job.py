@@ -1,7 +1,7 @@
 """A job: what was asked, which durable state it is in, and why it ended.
 
 Owns `JobState` with the table of its legal moves, `FinishReason` and `JobAccount` (where a job's
-time went). It does not know how a job is stored or scheduled: running and preempted are live facts
+time went). It does not know how a job is stored or scheduled: running and preempted pass by
 of the engine and never durable states. Job pool, door and engine use it.
 """
 
@@ -104,7 +104,7 @@ class JobAccount(NamedTuple):
 
     @property
     def jct_ns(self) -> int:
-        """Job completion time: arrival to the end (or to now, for a live job)."""
+        """Job completion time: arrival to the end (or to now, for an open job)."""
         return self.queued_ns + self.prefill_ns + self.decode_ns + self.preempted_ns + self.moving_ns
 
     def to_json(self) -> str:

@@ -1,6 +1,6 @@
 """The policy port: what engine and planner ask of whatever ranks the jobs.
 
-Owns `Policy` and the values that cross it: `Tick`, `JobFacts`, `Key`, `Admission`, and `Dialled`
+Owns `Policy` and the values that cross it: `Tick`, `JobAttributes`, `Key`, `Admission`, and `Dialled`
 for policies with a dial. It knows no policy; `scheduler/` has them, and engine/assemble introduces
 one to the planner.
 """
@@ -46,7 +46,7 @@ PLAIN_ADMISSION = Admission()
 
 
 @dataclass(frozen=True, slots=True)
-class JobFacts:
+class JobAttributes:
     """What a policy may know of a job when it arrives.
 
     `entry_ns` is the cost model's time for the uncached prompt as one chunk, the paper's t_init.
@@ -129,7 +129,7 @@ class Policy(Protocol):
 
     # events
     # ---------------------------------------------------------------------------------------------------
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """A job arrives; answers the level it joined."""
         ...
 
@@ -204,7 +204,7 @@ class Policy(Protocol):
         ...
 
     def depths(self, tick: Tick) -> Sequence[tuple[Level, int, int, int]]:
-        """Per level: level, live jobs, running jobs, longest current wait in ns. O(levels) where it
+        """Per level: level, open jobs, running jobs, longest current wait in ns. O(levels) where it
         can be.
         """
         ...

@@ -27,7 +27,7 @@ class NewJob:
     `request_id` is the caller's idempotency key within the tenant (None: every submit is a new
     job); `body_digest` tells whether two bodies are the same. `cancel_on_disconnect`: the door
     cancels the job when the stream that follows it breaks. `earlier_output_tokens` is what a policy
-    may read, as in JobFacts; the door counts it.
+    may read, as in JobAttributes; the door counts it.
     """
 
     job_id: JobId

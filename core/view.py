@@ -88,7 +88,7 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobView(ShowsAsked):
-    """A job's public facts.
+    """A job as its owner sees it.
 
     `asked` is resolved. Its parts are attributes of the view too: `sampling` is `asked.sampling`.
     `output_tokens` is the log's length; `failure` is (code, message).
@@ -161,7 +161,7 @@ class JobEventKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """A live fact, best effort: not replayed to a stream that attaches later. `tokens` are those to
+    """What happens to a job now, best effort: not replayed to a stream that attaches later. `tokens` are those to
     compute again.
     """
 

@@ -26,14 +26,14 @@ class DueHeap:
         heappush(self._heap, (due_ns, handle))
 
     def next_ns(self) -> int | None:
-        """When the first live entry is due; None when there is none."""
+        """When the first entry of an open job is due; None when there is none."""
         heap = self._heap
         while heap and not self._alive(heap[0][1]):
             heappop(heap)
         return heap[0][0] if heap else None
 
     def pop(self, now_ns: int) -> list[Handle]:
-        """Live jobs due by `now_ns`, soonest first."""
+        """Open jobs due by `now_ns`, soonest first."""
         out: list[Handle] = []
         heap = self._heap
         while heap and heap[0][0] <= now_ns:

@@ -144,7 +144,7 @@ class Emission:
         """Effects of the tokens of the plan whose decode part was iteration `step`, and the jobs
         that end with them.
 
-        Tokens of jobs that are not live any more are dropped.
+        Tokens of jobs that have ended are dropped.
         """
         size = len(plan.decode)
         if size == len(outcome.handles) and not outcome.failed and self._stands(plan):
@@ -210,18 +210,18 @@ class Emission:
         lasts = [chunk.handle for chunk in plan.prefills if chunk.last and chunk.handle not in failed]
         members = len(outcome.handles) - len(lasts)
         positions = np.zeros(len(outcome.handles), dtype=np.int32)
-        live = np.ones(len(outcome.handles), dtype=bool)
+        stands = np.ones(len(outcome.handles), dtype=bool)
         endings: list[Ending] = []
         if members == len(plan.decode) and not failed and self._stands(plan):
             if members:
                 emitted, endings = self._absorb_batch(_head(outcome, members, self._batch), step)
                 positions[:members] = emitted.positions
         else:
-            endings = self._absorb_members(outcome, members, step, rows, positions, live)
+            endings = self._absorb_members(outcome, members, step, rows, positions, stands)
         if lasts:
             positions[members:] = self._absorb_prompts(lasts, outcome.tokens[members:].tolist(), rows, now_ns, endings)
-            live[members:] = positions[members:] >= 0
-        return _emitted(outcome, positions, live), endings
+            stands[members:] = positions[members:] >= 0
+        return _emitted(outcome, positions, stands), endings
 
     def _absorb_prompts(
         self,
@@ -232,7 +232,7 @@ class Emission:
         endings: list[Ending],
     ) -> list[int]:
         """The tokens that these prompts end with, and who ends with them; their positions, -1 of a
-        job that is not live any more.
+        job that has ended.
         """
         positions: list[int] = []
         stop, length, end_tokens = FinishReason.STOP, FinishReason.LENGTH, self._end_tokens
@@ -260,7 +260,7 @@ class Emission:
         step: int,
         rows: Mapping[Handle, Row],
         positions: Int32s,
-        live: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        stands: np.ndarray[tuple[int], np.dtype[np.bool_]],
     ) -> list[Ending]:
         """Decode members when some of the batch are missing: failed now, or ended while the plan
         was in flight.
@@ -270,7 +270,7 @@ class Emission:
         for at, handle in enumerate(outcome.handles[:members].tolist()):
             row = rows.get(Handle(handle))
             if row is None or row.slot < 0:
-                live[at] = False
+                stands[at] = False
                 continue
             token = int(outcome.tokens[at])
             self._ring.write(step, np.array([row.slot]), outcome.tokens[at : at + 1])
@@ -292,16 +292,16 @@ def _head(outcome: IterationOutcome, members: int, batch: DecodeBatch) -> Iterat
 
 
 def _emitted(
-    outcome: IterationOutcome, positions: Int32s, live: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    outcome: IterationOutcome, positions: Int32s, stands: np.ndarray[tuple[int], np.dtype[np.bool_]]
 ) -> TokensEmitted | None:
-    if not len(outcome.handles) or not live.any():
+    if not len(outcome.handles) or not stands.any():
         return None
-    if live.all():
+    if stands.all():
         return TokensEmitted(outcome.handles, positions, outcome.tokens, outcome.logprobs)
     logprobs = None
     if outcome.logprobs is not None:
-        logprobs = tuple(item for item, keep in zip(outcome.logprobs, live.tolist(), strict=True) if keep)
-    return TokensEmitted(outcome.handles[live], positions[live], outcome.tokens[live], logprobs)
+        logprobs = tuple(item for item, keep in zip(outcome.logprobs, stands.tolist(), strict=True) if keep)
+    return TokensEmitted(outcome.handles[stands], positions[stands], outcome.tokens[stands], logprobs)
 
 
 def _longer(column: NDArray[_Number], more: list[int] | list[bool]) -> NDArray[_Number]:

@@ -31,7 +31,7 @@ from ..core.events import (
 )
 from ..core.ids import Handle
 from ..core.job import FinishReason
-from ..core.policy import Dialled, JobFacts, Tick
+from ..core.policy import Dialled, JobAttributes, Tick
 from ..kvstore.job_kv import DECODE, OUT, JobKv
 from .rows import Row
 from .state import EngineState
@@ -83,7 +83,7 @@ def _submitted(state: EngineState, event: Submitted, tick: Tick, effects: list[E
         effects.append(Finished(handle, reason, generated, row.account(tick.now_ns), refusal))
         return
     state.rows[handle] = row
-    state.policy.submitted(_facts(state, row), tick)
+    state.policy.submitted(_attributes(state, row), tick)
     state.planner.add(kv)
     if event.deadline_ns is not None:
         state.dues.add(event.deadline_ns, handle)
@@ -111,11 +111,11 @@ def _already_ended(state: EngineState, row: Row) -> FinishReason | None:
     return FinishReason.LENGTH if len(row.out) >= row.kv.max_new_tokens else None
 
 
-def _facts(state: EngineState, row: Row) -> JobFacts:
-    event, kv = row.facts, row.kv
+def _attributes(state: EngineState, row: Row) -> JobAttributes:
+    event, kv = row.submitted, row.kv
     generated = kv.generated_at(state.steps)
     uncached = event.prompt_tokens + generated
-    return JobFacts(
+    return JobAttributes(
         handle=event.handle,
         arrival_ns=event.arrival_ns,
         prompt_tokens=event.prompt_tokens,
@@ -134,7 +134,7 @@ def _prompt_arrived(state: EngineState, event: PromptArrived) -> None:
     row = state.rows.get(event.handle)
     if row is None:
         return
-    if len(event.prompt) != row.facts.prompt_tokens:
+    if len(event.prompt) != row.submitted.prompt_tokens:
         raise InvariantViolation(f"The prompt of job {event.handle} has another length than was said.")
     row.prompt = event.prompt
     state.planner.prompt_arrived(event.handle)
@@ -155,7 +155,7 @@ def _policy_chosen(state: EngineState, event: PolicyChosen, tick: Tick, effects:
             old.set_tail(event.tail, tick)
             return
         new = state.make_policy(event.policy, event.tail)
-        levels = [new.submitted(_facts(state, row), tick) for row in rows]
+        levels = [new.submitted(_attributes(state, row), tick) for row in rows]
     except InvalidSettings:
         return
     state.policy = new

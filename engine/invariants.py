@@ -30,11 +30,11 @@ def check(state: EngineState, now_ns: int) -> None:
 
 def _check_jobs(state: EngineState, now_ns: int) -> None:
     books = state.planner.books
-    _hold(state.rows.keys() == books.jobs.keys(), "every live job has a row and a JobKv")
+    _hold(state.rows.keys() == books.jobs.keys(), "every open job has a row and a JobKv")
     ready = sum(row.kv.ready for row in state.rows.values())
     _hold(ready == books.ready_jobs, "jobs with a prompt are counted")
     ranked = {handle for _, handle in state.policy.order(state.tick(now_ns))}
-    _hold(ranked == state.rows.keys(), "the policy ranks exactly the live jobs")
+    _hold(ranked == state.rows.keys(), "the policy ranks exactly the open jobs")
     at_home = {handle for handle, row in state.rows.items() if row.kv.table.residency in _AT_HOME}
     _hold(books.residents.keys() == at_home, "residents are the jobs at home or on their way there")
     for handle, row in state.rows.items():

@@ -1,7 +1,7 @@
 """The engine's row of one job: what was asked, what was emitted, and where its time went.
 
-Owns prompt, what was asked, output tokens and the running account of a live job. It does not know
-pages or ranks; engine/state keeps one row per live job beside the planner's `JobKv`.
+Owns prompt, what was asked, output tokens and the running account of an open job. It does not know
+pages or ranks; engine/state keeps one row per open job beside the planner's `JobKv`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Phase(IntEnum):
 
 
 class Row:
-    """One live job. `kv` is shared with the planner. `out` holds the emitted tokens but those still
+    """One open job. `kv` is shared with the planner. `out` holds the emitted tokens but those still
     in the recent ring.
     """
 
@@ -38,7 +38,6 @@ class Row:
         "_parts",
         "deadline_ns",
         "demotions",
-        "facts",
         "first_token_ns",
         "generated_before",
         "handle",
@@ -57,27 +56,28 @@ class Row:
         "start_ns",
         "started",
         "stop_ids",
+        "submitted",
         "watched",
     )
 
-    def __init__(self, facts: Submitted, kv: JobKv, now_ns: int) -> None:
-        self.facts = facts
-        self.handle: Handle = facts.handle
+    def __init__(self, submitted: Submitted, kv: JobKv, now_ns: int) -> None:
+        self.submitted = submitted
+        self.handle: Handle = submitted.handle
         self.kv = kv
-        self.prompt: Int32s | None = facts.prompt
+        self.prompt: Int32s | None = submitted.prompt
         self.out = array("i")
-        if facts.generated is not None:
-            self.out.frombytes(np.ascontiguousarray(facts.generated, dtype=np.int32).tobytes())
+        if submitted.generated is not None:
+            self.out.frombytes(np.ascontiguousarray(submitted.generated, dtype=np.int32).tobytes())
         self.generated_before = len(self.out)
-        self.deadline_ns = facts.deadline_ns
-        sampling = facts.asked.sampling
+        self.deadline_ns = submitted.deadline_ns
+        sampling = submitted.asked.sampling
         self.obeys_end = not sampling.ignore_eos
         self.stop_ids = frozenset(sampling.stop_token_ids)
         self.matcher = StopMatcher(sampling.stop) if sampling.stop else None
         self.watched = bool(self.stop_ids) or self.matcher is not None
         """Whether its tokens have to be looked at one by one."""
         # A job cannot have waited for less than nothing, whatever clock stamped its arrival.
-        self.start_ns = self.since_ns = min(facts.arrival_ns, now_ns)
+        self.start_ns = self.since_ns = min(submitted.arrival_ns, now_ns)
         # A job with tokens ran in an engine that is gone: all its time so far counts as waiting to
         # come back, its first token is history.
         self.phase = Phase.PREEMPTED if self.generated_before else Phase.QUEUED
@@ -105,9 +105,9 @@ class Row:
 
     def admit(self) -> Admit:
         """All known tokens and what was asked, for the executor."""
-        facts, asked = self.facts, self.facts.asked
-        known = facts.prompt_tokens + len(self.out)
+        submitted, asked = self.submitted, self.submitted.asked
+        known = submitted.prompt_tokens + len(self.out)
         tokens = NO_INT32
         if self.prompt is not None:
             tokens = np.concatenate((self.prompt, np.array(self.out, dtype=np.int32)), dtype=np.int32)
-        return Admit(self.handle, tokens, known, facts.prompt_tokens, asked, asked.sampling.seed or 0)
+        return Admit(self.handle, tokens, known, submitted.prompt_tokens, asked, asked.sampling.seed or 0)

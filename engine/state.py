@@ -57,7 +57,7 @@ class InFlight(NamedTuple):
 
 class EngineState:
     """Made by engine/assemble. `make_policy` gives a fresh policy by name and dial (None: as
-    configured), for a live switch.
+    configured), for a switch while it runs.
 
     All of them learn in the same `forecast`, so that a switch forgets nothing.
     """

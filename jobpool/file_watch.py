@@ -125,7 +125,7 @@ class FileWatch:
         """
         self._path = os.path.abspath(path)
         self._real = str(real)
-        self._is_link = self._path != self._real
+        self._is_symlink = self._path != self._real
         self._log_path = f"{real}-wal"
         # Never closed before SQLite's own descriptors: closing any descriptor of a file drops all
         # locks that the process has on it.
@@ -157,7 +157,7 @@ class FileWatch:
             and (log.st_size, log.st_mtime_ns) == last.log
             and index.st_size == self._index_size
             and index.st_nlink > 0
-            and not self._is_link
+            and not self._is_symlink
             and (file.st_dev, file.st_ino) == self._file_identity
             and (log.st_dev, log.st_ino) == self._log_identity
         )
@@ -188,7 +188,7 @@ class FileWatch:
     def _ours(self, index: os.stat_result) -> tuple[os.stat_result, os.stat_result]:
         try:
             file = os.stat(self._path)
-            real = os.stat(self._real) if self._is_link else file
+            real = os.stat(self._real) if self._is_symlink else file
         except OSError:
             raise StoreUnavailable(_GONE) from None
         if _identity(file) != self._file_identity or (real is not file and _identity(real) != self._file_identity):

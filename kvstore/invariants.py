@@ -18,7 +18,7 @@ from .table import Residency, Table
 
 
 def check(ledger: Ledger, tables: Iterable[Table]) -> None:
-    """Raise InvariantViolation unless the books of `ledger` balance with `tables`, all live ones.
+    """Raise InvariantViolation unless the books of `ledger` balance with `tables`, those of all open jobs.
     O(pool).
     """
     referred = _check_tables(ledger, list(tables))
@@ -63,12 +63,12 @@ def _check_tickets(ledger: Ledger) -> dict[int, Direction]:
 
 def _check_slots(ledger: Ledger, referred: dict[int, int], carried: dict[int, Direction]) -> None:
     blocks = ledger.blocks
-    live = sorted(referred.keys() | carried.keys())
-    clean = sum(1 for b in live if b not in carried and blocks.page[b] != NOWHERE and blocks.host[b] != NOWHERE)
+    used = sorted(referred.keys() | carried.keys())
+    clean = sum(1 for b in used if b not in carried and blocks.page[b] != NOWHERE and blocks.host[b] != NOWHERE)
     _hold(clean == ledger.clean, "clean blocks are counted")
-    _hold(len(live) + blocks.free == blocks.capacity, "every block is live or free")
+    _hold(len(used) + blocks.free == blocks.capacity, "every block is used or free")
     for name, pool, column in (("device", ledger.device, blocks.page), ("host", ledger.host, blocks.host)):
-        held = [column[b] for b in live if column[b] != NOWHERE]
+        held = [column[b] for b in used if column[b] != NOWHERE]
         free = np.array(pool.free_slots(), dtype=np.int64)
         _hold(len(set(held)) == len(held), f"no {name} slot holds two blocks")
         _hold(len(np.unique(free)) == len(free), f"no {name} slot is free twice")

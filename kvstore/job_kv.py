@@ -26,7 +26,7 @@ OUT, PREFILL, DECODE = Stage
 
 
 class JobKv:
-    """One live job, for the KV manager. Counts of tokens are exact after `settle`."""
+    """One open job, for the KV manager. Counts of tokens are exact after `settle`."""
 
     __slots__ = (
         "admitted",

@@ -1,6 +1,6 @@
 """The block ledger: every slot of both pools, every block, every move in flight.
 
-Owns these facts (docs/architecture.md, "One turn"): free + owned + in flight is the pool, at most
+Owns these rules (docs/architecture.md, "One turn"): free + owned + in flight is the pool, at most
 one move per block, the slots of an ended job are orphans until their ticket returns. It does not
 know who deserves room; the planner decides, the ledger keeps the books.
 

@@ -28,12 +28,12 @@ from ..cost.sweep_row import SweepRow
 from ..engine.assemble import assemble
 from ..engine.params import EngineParams
 from ..engine.turn import Turn
-from ..proto.link import encode_effects
+from ..proto.batches import encode_effects
 from .fit import fit_cost_model
 
 FIRST_HANDLE = 1 << 40  # the sweep's lie below
 JOBS_PER_SLOT = (0.25, 0.5, 0.75, 1.0, 2.0, 3.0)
-"""Live jobs for each slot of the batch, one after the other: a server has small batches too, and at
+"""Open jobs for each slot of the batch, one after the other: a server has small batches too, and at
 last some jobs wait and some are preempted.
 """
 MEAN_SHARE = 6.0  # the pool holds so many mean jobs

@@ -35,12 +35,12 @@ class AdminServiceStub:
     ListJobs: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListJobsRequest, _admin_pb2.ListJobsResponse]
     """All tenants' jobs, newest first, in pages."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetJobRequest, _admin_pb2.GetJobResponse]
-    """One job with its live phase and account: "why was it slow"."""
+    """One job with its phase and account now: "why was it slow"."""
     GetQueues: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetQueuesRequest, _admin_pb2.GetQueuesResponse]
     GetKv: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetKvRequest, _admin_pb2.GetKvResponse]
     CancelJob: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CancelJobRequest, _admin_pb2.CancelJobResponse]
     SetPolicy: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetPolicyRequest, _admin_pb2.SetPolicyResponse]
-    """Switches the scheduling policy live."""
+    """Switches the scheduling policy while the server runs."""
     Drain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]
     """Stops admission, finishes or parks what runs, then ends the process."""
     GetExecutors: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetExecutorsRequest, _admin_pb2.GetExecutorsResponse]
@@ -53,12 +53,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListJobs: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListJobsRequest, _admin_pb2.ListJobsResponse]  # type: ignore[assignment]
     """All tenants' jobs, newest first, in pages."""
     GetJob: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetJobRequest, _admin_pb2.GetJobResponse]  # type: ignore[assignment]
-    """One job with its live phase and account: "why was it slow"."""
+    """One job with its phase and account now: "why was it slow"."""
     GetQueues: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetQueuesRequest, _admin_pb2.GetQueuesResponse]  # type: ignore[assignment]
     GetKv: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetKvRequest, _admin_pb2.GetKvResponse]  # type: ignore[assignment]
     CancelJob: _aio.UnaryUnaryMultiCallable[_admin_pb2.CancelJobRequest, _admin_pb2.CancelJobResponse]  # type: ignore[assignment]
     SetPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetPolicyRequest, _admin_pb2.SetPolicyResponse]  # type: ignore[assignment]
-    """Switches the scheduling policy live."""
+    """Switches the scheduling policy while the server runs."""
     Drain: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]  # type: ignore[assignment]
     """Stops admission, finishes or parks what runs, then ends the process."""
     GetExecutors: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetExecutorsRequest, _admin_pb2.GetExecutorsResponse]  # type: ignore[assignment]
@@ -86,7 +86,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetJobResponse, _abc.Awaitable[_admin_pb2.GetJobResponse]]:
-        """One job with its live phase and account: "why was it slow"."""
+        """One job with its phase and account now: "why was it slow"."""
 
     @_abc_1.abstractmethod
     def GetQueues(
@@ -115,7 +115,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.SetPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SetPolicyResponse, _abc.Awaitable[_admin_pb2.SetPolicyResponse]]:
-        """Switches the scheduling policy live."""
+        """Switches the scheduling policy while the server runs."""
 
     @_abc_1.abstractmethod
     def Drain(

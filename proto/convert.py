@@ -84,7 +84,7 @@ def spec_from_wire(message: pb.JobSpec, defaults: SamplingParams | None = None) 
 
 
 def job_to_wire(job: JobView) -> pb.Job:
-    """A job's public facts."""
+    """A job as its owner sees it."""
     message = pb.Job(
         job_id=job.job_id,
         tenant=job.tenant,
@@ -109,7 +109,7 @@ def job_to_wire(job: JobView) -> pb.Job:
 
 
 def job_from_wire(message: pb.Job) -> JobView:
-    """A job's public facts."""
+    """A job as its owner sees it."""
     return JobView(
         job_id=JobId(message.job_id),
         state=state_from_wire(message.state),
@@ -179,7 +179,7 @@ def chunk_from_wire(message: pb.Chunk) -> Chunk:
 
 
 def event_to_wire(event: JobEvent) -> pb.JobEvent:
-    """A live fact about a job."""
+    """What happens to a job now."""
     message = pb.JobEvent(
         kind=KIND_TO_WIRE[event.kind],
         time=time_to_wire(event.unix_ns),
@@ -193,7 +193,7 @@ def event_to_wire(event: JobEvent) -> pb.JobEvent:
 
 
 def event_from_wire(message: pb.JobEvent) -> JobEvent:
-    """A live fact about a job."""
+    """What happens to a job now."""
     return JobEvent(
         kind=kind_from_wire(message.kind),
         unix_ns=message.time.ToNanoseconds(),

@@ -1,7 +1,7 @@
 """Effects of the engine and their messages.
 
 Owns the pair of functions for every effect of core/effects.py, for a turn's token columns and its
-numbers, and for the depths that the operator sees. It knows no socket; proto/link and the admin
+numbers, and for the depths that the operator sees. It knows no socket; proto/batches and the admin
 service call it.
 """
 
@@ -93,7 +93,7 @@ def read_effect(message: pb.EngineEffect) -> ef.Effect:
         case "snapshot_given":
             return _snapshot_from_wire(message.snapshot_given)
         case _:
-            raise InvariantViolation("An effect on the engine link is empty.")
+            raise InvariantViolation("An effect on the engine's socket is empty.")
 
 
 def _write_finished(message: pb.Finished, effect: ef.Finished) -> None:

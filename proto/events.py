@@ -1,7 +1,7 @@
 """Events of the engine and their messages.
 
 Owns the pair of functions for every event of core/events.py. It knows no socket and no batch;
-proto/link calls it.
+proto/batches calls it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read_event(message: pb.EngineEvent) -> ev.Event:
         case "snapshot_asked":
             return ev.SnapshotAsked(message.snapshot_asked.question)
         case _:
-            raise InvariantViolation("An event on the engine link is empty.")
+            raise InvariantViolation("An event on the engine's socket is empty.")
 
 
 def _write_submitted(message: pb.Submitted, event: ev.Submitted) -> None:

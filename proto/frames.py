@@ -2,7 +2,7 @@
 
 Owns the values of both directions (`Hello`, `Events`, `StopAsked`; `Starting`, `Ready`, `Effects`,
 `Launched`, `Beat`, `Executors`, `StartFailed`), their encoding and the length prefix. It knows no socket and no
-event loop: both ends feed what they read to a `FrameReader`. proto/link.py carries what is inside.
+event loop: both ends feed what they read to a `FrameReader`. proto/batches.py carries what is inside.
 
 A frame is its length as 4 little-endian bytes and a DoorFrame or EngineFrame message. A malformed
 frame raises InvariantViolation: both ends are ours, of one version.
@@ -20,8 +20,8 @@ from ..core.effects import TurnEffects
 from ..core.errors import InvariantViolation
 from ..core.events import Event
 from ..core.executor import ExecutorFacts
+from . import batches
 from . import engine_pb2 as pb
-from . import link
 from .admin_pb2 import ExecutorRank
 
 PROTOCOL = 1
@@ -135,7 +135,7 @@ def encode_from_door(frame: FromDoor) -> bytes:
     """The message of a door frame, without its length."""
     match frame:
         case Events():
-            return link.encode_events(frame.incarnation, frame.events)
+            return batches.encode_events(frame.incarnation, frame.events)
         case Hello():
             hello = pb.Hello(incarnation=frame.incarnation, protocol=frame.protocol, settings_json=frame.settings_json)
             return pb.DoorFrame(hello=hello).SerializeToString()
@@ -151,7 +151,7 @@ def decode_from_door(data: bytes) -> FromDoor:
         raise InvariantViolation("A frame of the door cannot be read.") from None
     match message.WhichOneof("body"):
         case "events":
-            return Events(message.events.incarnation, tuple(link.events_of(message.events)))
+            return Events(message.events.incarnation, tuple(batches.events_of(message.events)))
         case "hello":
             hello = message.hello
             return Hello(hello.incarnation, hello.settings_json, hello.protocol)
@@ -165,7 +165,7 @@ def encode_from_engine(frame: FromEngine) -> bytes:
     """The message of an engine frame, without its length."""
     match frame:
         case Effects():
-            return link.encode_effects(frame.incarnation, frame.effects)
+            return batches.encode_effects(frame.incarnation, frame.effects)
         case Beat():
             beat = pb.Beat(incarnation=frame.incarnation, seq=frame.seq, now_ns=frame.now_ns)
             return pb.EngineFrame(beat=beat).SerializeToString()
@@ -201,7 +201,7 @@ def decode_from_engine(data: bytes) -> FromEngine:
         raise InvariantViolation("A frame of the engine cannot be read.") from None
     match message.WhichOneof("body"):
         case "effects":
-            return Effects(message.effects.incarnation, link.effects_of(message.effects))
+            return Effects(message.effects.incarnation, batches.effects_of(message.effects))
         case "beat":
             return Beat(message.beat.incarnation, message.beat.seq, message.beat.now_ns)
         case "starting":

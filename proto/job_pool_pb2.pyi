@@ -38,7 +38,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_EXPIRED: _JobState.ValueType  # 6
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
-    """Durable state of a job. Running and preempted are live facts, never states."""
+    """Durable state of a job. Running and preempted pass by, and are never states."""
 
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 JOB_STATE_ACCEPTED: JobState.ValueType  # 1
@@ -614,7 +614,7 @@ Global___Chunk: _TypeAlias = Chunk  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
-    """A live fact about a job, best effort: not replayed to a stream that attaches later."""
+    """What happens to a job now, best effort: not replayed to a stream that attaches later."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

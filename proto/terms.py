@@ -1,7 +1,7 @@
 """The small values that all three protocols share, and their messages: enums, times, sampling,
 accounts, log-probabilities.
 
-Owns one pair of functions for each. It knows no job and no event; proto/convert and proto/link
+Owns one pair of functions for each. It knows no job and no event; proto/convert and proto/batches
 stand on it. It imports no numpy, for the SDK uses it too. A message that holds nonsense raises
 InvalidInput naming the field.
 """

@@ -7,11 +7,11 @@ one account per job.
 
 from __future__ import annotations
 
-from ..core.policy import JobFacts, Tick
+from ..core.policy import JobAttributes, Tick
 
 
 class JobEntry:
-    """A live job as a policy sees it: the facts of its arrival, whether it is in the batch, and its
+    """An open job as a policy sees it: the attributes of its arrival, whether it is in the batch, and its
     service so far.
 
     Attained service is what it was charged since it arrived, in ns: prefill chunks, and the decode
@@ -23,25 +23,25 @@ class JobEntry:
         "_base_tokens",
         "_prefilling",
         "_since",
+        "attributes",
         "begun",
         "emitted",
-        "facts",
         "prefill_left_tokens",
         "running",
         "waiting_since_ns",
     )
 
-    def __init__(self, facts: JobFacts, tick: Tick) -> None:
-        self.facts = facts
+    def __init__(self, attributes: JobAttributes, tick: Tick) -> None:
+        self.attributes = attributes
         self.running = False
         self.waiting_since_ns = tick.now_ns
-        self.emitted = facts.generated_tokens > 0
+        self.emitted = attributes.generated_tokens > 0
         """Whether the first token is out."""
         self.begun = self.emitted
         """Whether the job is or was in the batch, here or where it was taken over from."""
-        self.prefill_left_tokens = facts.uncached_tokens
+        self.prefill_left_tokens = attributes.uncached_tokens
         self._base_ns = 0
-        self._base_tokens = facts.generated_tokens
+        self._base_tokens = attributes.generated_tokens
         self._since: Tick | None = None
         self._prefilling = True
 

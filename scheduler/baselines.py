@@ -9,7 +9,7 @@ are in `lines`, those that are told lengths in `oracles`. `registry` makes them.
 from __future__ import annotations
 
 from ..core.ids import Handle, Level
-from ..core.policy import JobFacts, Tick
+from ..core.policy import JobAttributes, Tick
 from .account import JobEntry
 from .index import IndexPolicy
 
@@ -27,7 +27,7 @@ class Fcfs(IndexPolicy):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Arrival."""
-        return (job.facts.arrival_ns,)
+        return (job.attributes.arrival_ns,)
 
 
 class FcfsSwap(Fcfs):
@@ -51,7 +51,7 @@ class Priority(IndexPolicy):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """What the caller said."""
-        return (job.facts.asked.priority, job.facts.arrival_ns)
+        return (job.attributes.asked.priority, job.attributes.arrival_ns)
 
 
 class LeastAttainedService(IndexPolicy):
@@ -70,7 +70,7 @@ class LeastAttainedService(IndexPolicy):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Slices used up."""
-        return (job.service_ns(tick) // self._slice_ns, job.facts.arrival_ns)
+        return (job.service_ns(tick) // self._slice_ns, job.attributes.arrival_ns)
 
     def worsens_in_ns(self, job: JobEntry, tick: Tick) -> int | None:
         """The end of the slice."""
@@ -91,10 +91,10 @@ class ProcessorSharing(LeastAttainedService):
         super().__init__(slice_ns)
         self._joined: dict[Handle, int] = {}  # the round in which a job came
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """As the base; the round is that of the best-ranked job."""
-        self._joined[facts.handle] = next((key[0] for key, _ in self.order(tick)), 0)
-        return super().submitted(facts, tick)
+        self._joined[attributes.handle] = next((key[0] for key, _ in self.order(tick)), 0)
+        return super().submitted(attributes, tick)
 
     def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
         """As the base."""
@@ -104,4 +104,4 @@ class ProcessorSharing(LeastAttainedService):
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """The round whose slice is not used up."""
         slices, arrival_ns = super().index(job, tick)
-        return (self._joined[job.facts.handle] + slices, arrival_ns)
+        return (self._joined[job.attributes.handle] + slices, arrival_ns)

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from ..core.effects import LevelChanged
 from ..core.ids import Handle, Level
-from ..core.policy import PLAIN_ADMISSION, JobFacts, Key, Tick
+from ..core.policy import PLAIN_ADMISSION, JobAttributes, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
 from .census import Census
@@ -62,10 +62,10 @@ class IndexPolicy(NoOffers, ABC):
 
     # events
     # ---------------------------------------------------------------------------------------------------
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """The job is ranked among the waiting."""
-        handle = facts.handle
-        self._jobs[handle] = JobEntry(facts, tick)
+        handle = attributes.handle
+        self._jobs[handle] = JobEntry(attributes, tick)
         self._rank(handle, tick)
         self._census.waits(handle, ONLY, tick.now_ns)
         self.version += 1

@@ -28,13 +28,13 @@ def check(policy: Policy, tick: Tick) -> None:
     per_level: dict[int, int] = {}
     for handle in handles:
         per_level[policy.level(handle)] = per_level.get(policy.level(handle), 0) + 1
-    for level, live, running, wait_ns in policy.depths(tick):
-        _hold(live == per_level.pop(level, 0), f"level {level} counts its jobs")
-        _hold(0 <= running <= live, f"level {level} runs no more jobs than it has")
-        _hold(wait_ns >= 0 and (wait_ns == 0 or running < live), f"the longest wait of level {level} is somebody's")
+    for level, jobs, running, wait_ns in policy.depths(tick):
+        _hold(jobs == per_level.pop(level, 0), f"level {level} counts its jobs")
+        _hold(0 <= running <= jobs, f"level {level} runs no more jobs than it has")
+        _hold(wait_ns >= 0 and (wait_ns == 0 or running < jobs), f"the longest wait of level {level} is somebody's")
     _hold(not per_level, "every level with jobs is reported")
     offers = list(policy.offers())
-    _hold(len(set(offers)) == len(offers) and handles.issuperset(offers), "offers are live jobs, each once")
+    _hold(len(set(offers)) == len(offers) and handles.issuperset(offers), "offers are open jobs, each once")
     if isinstance(policy, (MlfqPolicy, AdaptivePolicy)):
         policy.audit(tick, _hold)
 

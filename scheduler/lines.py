@@ -16,7 +16,7 @@ from itertools import chain
 from typing import ClassVar
 
 from ..core.ids import Handle, Level
-from ..core.policy import JobFacts, Key, Tick
+from ..core.policy import JobAttributes, Key, Tick
 from .account import JobEntry
 from .adaptive.demand import Demand
 from .index import IndexPolicy
@@ -47,7 +47,7 @@ class LinePolicy(IndexPolicy):
         return not job.begun
 
     @abstractmethod
-    def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
+    def rank(self, line: Hashable, attributes: JobAttributes, tokens_ahead: int) -> int:
         """Of a job with prompts of `tokens_ahead` tokens before it in its line; smaller is better,
         and it must not get better down the line.
         """
@@ -58,9 +58,9 @@ class LinePolicy(IndexPolicy):
 
     # the base's
     # -----------------------------------------------------------------------------------------------
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """As the base; ranks are read."""
-        level = super().submitted(facts, tick)
+        level = super().submitted(attributes, tick)
         self.read(tick)
         return level
 
@@ -79,7 +79,7 @@ class LinePolicy(IndexPolicy):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Of a job that has begun."""
-        return (0, job.facts.arrival_ns)
+        return (0, job.attributes.arrival_ns)
 
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
         """Those that have begun, then the lines."""
@@ -98,7 +98,7 @@ class LinePolicy(IndexPolicy):
         if not self.in_line(job):
             super()._rank(handle, tick)
             return
-        line, place = self.line(job), (job.facts.arrival_ns, int(handle))
+        line, place = self.line(job), (job.attributes.arrival_ns, int(handle))
         self._places[handle] = line, place
         self._lines.setdefault(line, Ranking()).add(place)
 
@@ -115,9 +115,9 @@ class LinePolicy(IndexPolicy):
     def _keys_of(self, line: Hashable) -> Iterator[Key]:
         tokens_ahead = 0
         for place in self._lines[line]:
-            facts = self._jobs[Handle(place[-1])].facts
-            yield (1, self.rank(line, facts, tokens_ahead), *place)
-            tokens_ahead += facts.prompt_tokens
+            attributes = self._jobs[Handle(place[-1])].attributes
+            yield (1, self.rank(line, attributes, tokens_ahead), *place)
+            tokens_ahead += attributes.prompt_tokens
 
 
 class HighestResponseRatio(LinePolicy):
@@ -147,14 +147,14 @@ class HighestResponseRatio(LinePolicy):
 
     def line(self, job: JobEntry) -> int:
         """The power of two above the expected size."""
-        tokens, prompt = self._output_tokens // self._outputs, job.facts.prompt_tokens
+        tokens, prompt = self._output_tokens // self._outputs, job.attributes.prompt_tokens
         size_ns = self._demand.prefill_ns(prompt, 0) + self._demand.decode_ns(tokens, prompt)
         return 1 << size_ns.bit_length()
 
-    def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
+    def rank(self, line: Hashable, attributes: JobAttributes, tokens_ahead: int) -> int:
         """Wait over size, in thousandths."""
         assert isinstance(line, int)
-        return -((self._now_ns - facts.arrival_ns) * 1000 // line)
+        return -((self._now_ns - attributes.arrival_ns) * 1000 // line)
 
     def read(self, tick: Tick) -> None:
         """The time."""
@@ -179,21 +179,21 @@ class TokenCounters(LinePolicy):
         self._counted: dict[Handle, int] = {}  # output tokens of each job that has begun
         self._last: Hashable = None
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """As the base; the tenant's counter is lifted if it had nobody waiting."""
         self.read(tick)
-        counters, tenant = self._counters, facts.tenant
+        counters, tenant = self._counters, attributes.tenant
         if tenant not in self._lines:
             least = min((counters[line] for line in self._lines), default=counters.get(self._last, 0))
             counters[tenant] = max(counters.get(tenant, 0), least)
-        return super().submitted(facts, tick)
+        return super().submitted(attributes, tick)
 
     def join(self, handle: Handle, tick: Tick) -> None:
         """As the base; the prompt is counted when the job begins."""
         job = self._jobs[handle]
         if handle in self._places:
-            self._last = job.facts.tenant
-            self._counters[self._last] += job.facts.prompt_tokens
+            self._last = job.attributes.tenant
+            self._counters[self._last] += job.attributes.prompt_tokens
         self._counted.setdefault(handle, job.output_tokens(tick))
         super().join(handle, tick)
 
@@ -205,9 +205,9 @@ class TokenCounters(LinePolicy):
 
     def line(self, job: JobEntry) -> Hashable:
         """The tenant."""
-        return job.facts.tenant
+        return job.attributes.tenant
 
-    def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
+    def rank(self, line: Hashable, attributes: JobAttributes, tokens_ahead: int) -> int:
         """What the counter will be when those ahead have begun."""
         return self._counters[line] + tokens_ahead
 
@@ -217,5 +217,5 @@ class TokenCounters(LinePolicy):
             job = self._jobs[handle]
             tokens = job.output_tokens(tick)
             if tokens != counted:
-                self._counters[job.facts.tenant] += self.OUTPUT_WEIGHT * (tokens - counted)
+                self._counters[job.attributes.tenant] += self.OUTPUT_WEIGHT * (tokens - counted)
                 self._counted[handle] = tokens

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..core.cost_model import CostModel
 from ..core.effects import LevelCause, LevelChanged
 from ..core.ids import Handle, Level
-from ..core.policy import PLAIN_ADMISSION, JobFacts, Key, Tick
+from ..core.policy import PLAIN_ADMISSION, JobAttributes, Key, Tick
 from .account import JobEntry
 from .calendar import Calendar
 from .census import Census
@@ -31,8 +31,8 @@ class MlfqJob(JobEntry):
 
     __slots__ = ("level", "spent_before_ns")
 
-    def __init__(self, facts: JobFacts, level: Level, tick: Tick) -> None:
-        super().__init__(facts, tick)
+    def __init__(self, attributes: JobAttributes, level: Level, tick: Tick) -> None:
+        super().__init__(attributes, tick)
         self.level = level
         self.spent_before_ns = 0
 
@@ -66,7 +66,7 @@ class MlfqJob(JobEntry):
         quantum_ns = ladder.quantum_ns(level)
         carried_ns = service_ns - self.spent_before_ns - quantum_ns
         self.spent_before_ns += quantum_ns
-        next_ns = ran_ns // steps if steps > 0 else cost.decode_ns(1, self.facts.prompt_tokens + tokens)
+        next_ns = ran_ns // steps if steps > 0 else cost.decode_ns(1, self.attributes.prompt_tokens + tokens)
         return ladder.level_after(level, carried_ns, next_ns)
 
 
@@ -108,12 +108,12 @@ class MlfqPolicy:
         self._horizon: tuple[int, list[int]] = (-1, [])  # (version, service ahead of each level)
 
     # events ---------------------------------------------------------------------------------------
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """Join the ladder at the tail of the entry level."""
-        level = self.ladder.entry_level(facts.entry_ns) if self._skip_join else TOP
-        job = MlfqJob(facts, level, tick)
-        self._jobs[facts.handle] = job
-        self._queues.place(facts.handle, level)
+        level = self.ladder.entry_level(attributes.entry_ns) if self._skip_join else TOP
+        job = MlfqJob(attributes, level, tick)
+        self._jobs[attributes.handle] = job
+        self._queues.place(attributes.handle, level)
         self._await(job, tick)
         self.version += 1
         return level
@@ -233,8 +233,8 @@ class MlfqPolicy:
         """Per level that was ever used."""
         census = self._census
         return [
-            (Level(level), live, census.running(level), census.longest_wait_ns(level, tick.now_ns))
-            for level, live in enumerate(self._queues.counts(), start=1)
+            (Level(level), jobs, census.running(level), census.longest_wait_ns(level, tick.now_ns))
+            for level, jobs in enumerate(self._queues.counts(), start=1)
         ]
 
     def audit(self, tick: Tick, hold: Callable[[bool, str], None]) -> None:
@@ -257,19 +257,19 @@ class MlfqPolicy:
             due = crossing is not None and crossing <= tick.decode_ns
             hold(due == used_up, f"job {handle} is due for demotion exactly when its quantum is used up")
         hold(len(queues) == len(self._jobs), "every job stands in a queue")
-        hold(len(self._crossings) + len(starving.deadlines) <= 2 * len(self._jobs), "calendars hold live jobs")
+        hold(len(self._crossings) + len(starving.deadlines) <= 2 * len(self._jobs), "calendars hold open jobs")
 
     # inside ---------------------------------------------------------------------------------------
     def _await(self, job: MlfqJob, tick: Tick) -> None:
         """A wait begins, or goes on on another level; on level 1 there is nothing to promote to."""
-        handle = job.facts.handle
+        handle = job.attributes.handle
         self._census.waits(handle, job.level, job.waiting_since_ns)
         if job.level > TOP:
             self._starving.begin(handle, job.waiting_since_ns, job.service_ns(tick))
 
     def _forget_wait(self, job: MlfqJob) -> None:
-        self._census.waits_no_more(job.facts.handle, job.level)
-        self._starving.end(job.facts.handle)
+        self._census.waits_no_more(job.attributes.handle, job.level)
+        self._starving.end(job.attributes.handle)
 
     def _watch(self, job: MlfqJob, tick: Tick) -> None:
         """Enter when a job that emitted uses up its quantum; one that did so already is due now,
@@ -277,9 +277,9 @@ class MlfqPolicy:
         """
         due_ns = job.crossing_ns(self.ladder.quantum_ns(job.level), tick)
         if due_ns is not None:
-            self._crossings.set(job.facts.handle, due_ns)
+            self._crossings.set(job.attributes.handle, due_ns)
         else:
-            self._crossings.discard(job.facts.handle)
+            self._crossings.discard(job.attributes.handle)
 
     def _demote(self, handles: Sequence[Handle], tick: Tick) -> list[LevelChanged]:
         """Only from `advance`, so no crossing of these jobs stands in the calendar."""
@@ -308,7 +308,7 @@ class MlfqPolicy:
         return LevelChanged(handle, old, TOP, LevelCause.STARVATION)
 
     def _relocate(self, job: MlfqJob, new: Level, tick: Tick) -> None:
-        self._queues.place(job.facts.handle, new)
+        self._queues.place(job.attributes.handle, new)
         if job.running:
             self._census.runs_on(job.level, new)
             job.level = new
@@ -326,8 +326,8 @@ class MlfqPolicy:
         if version != self.version:
             ahead = [0]
             above = 0
-            for index, live in enumerate(self._queues.counts()):
-                above += live
+            for index, jobs in enumerate(self._queues.counts()):
+                above += jobs
                 ahead.append(ahead[-1] + above * self.ladder.quantum_ns(index + 1))
             self._horizon = (self.version, ahead)
         return ahead[level - 1]

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from ..core.errors import InvalidSettings
 from ..core.ids import Handle, Level
-from ..core.policy import JobFacts, Tick
+from ..core.policy import JobAttributes, Tick
 from .account import JobEntry
 from .adaptive.demand import Demand
 from .index import IndexPolicy
@@ -28,26 +28,26 @@ class KnownLengths(IndexPolicy):
         super().__init__()
         self._demand = demand
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """As the base, but the output length must be known. Raises InvalidSettings."""
-        if facts.output_tokens is None:
+        if attributes.output_tokens is None:
             raise InvalidSettings(
                 f"{self.name} needs every job's output length, which only a trace knows; use it with simulate.",
                 field="policy",
             )
-        return super().submitted(facts, tick)
+        return super().submitted(attributes, tick)
 
-    def expected_tokens(self, facts: JobFacts) -> int:
+    def expected_tokens(self, attributes: JobAttributes) -> int:
         """What the policy takes for the length of the whole output: here the truth."""
-        return facts.output_tokens or 0
+        return attributes.output_tokens or 0
 
     def left_ns(self, job: JobEntry, tick: Tick) -> int:
         """Demand of what is left of prompt and output; 0 once the expected output is out."""
-        facts, left = job.facts, job.prefill_left_tokens
+        attributes, left = job.attributes, job.prefill_left_tokens
         done = job.output_tokens(tick)
         # The chunk that ends a prefill emits a token of its own.
-        decodes = self.expected_tokens(facts) - done - (1 if job.prefilling else 0)
-        context = facts.prompt_tokens + done
+        decodes = self.expected_tokens(attributes) - done - (1 if job.prefilling else 0)
+        context = attributes.prompt_tokens + done
         return self._demand.prefill_ns(left, max(context - left, 0)) + self._demand.decode_ns(decodes, context)
 
 
@@ -75,7 +75,7 @@ class SjfOracle(KnownLengths):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Those that have begun by arrival, the others by demand."""
-        return (0, job.facts.arrival_ns) if job.begun else (1, self.left_ns(job, tick))
+        return (0, job.attributes.arrival_ns) if job.begun else (1, self.left_ns(job, tick))
 
 
 class EstimatedLengths(KnownLengths):
@@ -93,21 +93,21 @@ class EstimatedLengths(KnownLengths):
         self._seed = seed
         self._expected: dict[Handle, int] = {}
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """As the base, with an estimate in place of the length."""
-        if facts.output_tokens is not None:
-            factor = math.exp(self.sigma * standard_normal(self._seed, facts.handle))
-            self._expected[facts.handle] = max(round(facts.output_tokens * factor), 1)
-        return super().submitted(facts, tick)
+        if attributes.output_tokens is not None:
+            factor = math.exp(self.sigma * standard_normal(self._seed, attributes.handle))
+            self._expected[attributes.handle] = max(round(attributes.output_tokens * factor), 1)
+        return super().submitted(attributes, tick)
 
     def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
         """As the base."""
         super().removed(handle, tick, finished=finished)
         del self._expected[handle]
 
-    def expected_tokens(self, facts: JobFacts) -> int:
+    def expected_tokens(self, attributes: JobAttributes) -> int:
         """The estimate."""
-        return self._expected[facts.handle]
+        return self._expected[attributes.handle]
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Estimated demand of what is left."""
@@ -144,7 +144,7 @@ class Trail(EstimatedLengths):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Those that are kept first, then by estimated demand of what is left."""
-        kept = job.output_tokens(tick) >= self.KEPT * self.expected_tokens(job.facts)
+        kept = job.output_tokens(tick) >= self.KEPT * self.expected_tokens(job.attributes)
         return (0 if kept else 1, self.left_ns(job, tick))
 
 
@@ -166,16 +166,16 @@ class GammaBoost(KnownLengths):
         self._sizes = self._size_sum_ns = 0
         self._starts: dict[Handle, int] = {}
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """As the base; the head start is settled here."""
-        if facts.output_tokens is not None:
-            size_ns = 1 << self.left_ns(JobEntry(facts, tick), tick).bit_length()
+        if attributes.output_tokens is not None:
+            size_ns = 1 << self.left_ns(JobEntry(attributes, tick), tick).bit_length()
             self._sizes += 1
             self._size_sum_ns += size_ns
             scale_ns = self.MEAN_SIZES * self._size_sum_ns / self._sizes
             head_start_ns = -scale_ns * math.log(-math.expm1(-size_ns / scale_ns))
-            self._starts[facts.handle] = facts.arrival_ns - round(head_start_ns)
-        return super().submitted(facts, tick)
+            self._starts[attributes.handle] = attributes.arrival_ns - round(head_start_ns)
+        return super().submitted(attributes, tick)
 
     def removed(self, handle: Handle, tick: Tick, *, finished: bool = True) -> None:
         """As the base."""
@@ -184,7 +184,7 @@ class GammaBoost(KnownLengths):
 
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Boosted arrival."""
-        return (self._starts[job.facts.handle],)
+        return (self._starts[job.attributes.handle],)
 
 
 def standard_normal(seed: int, handle: Handle) -> float:

@@ -14,7 +14,7 @@ from heapq import merge
 
 from ..core.effects import LevelChanged
 from ..core.ids import Handle, Level
-from ..core.policy import JobFacts, Key, Tick
+from ..core.policy import JobAttributes, Key, Tick
 from .account import JobEntry
 from .adaptive.demand import Demand
 from .adaptive.demand_table import SHARES, DemandTable, Price, class_of
@@ -43,10 +43,10 @@ class ResidualPolicy(LinePolicy):
 
     # events
     # ---------------------------------------------------------------------------------------------------
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """As the base."""
-        self._bins[facts.handle] = bin_of(facts.generated_tokens)
-        return super().submitted(facts, tick)
+        self._bins[attributes.handle] = bin_of(attributes.generated_tokens)
+        return super().submitted(attributes, tick)
 
     def decoding(self, handle: Handle, tick: Tick) -> None:
         """As the base; the token that came with the prompt may have begun a bin."""
@@ -67,7 +67,7 @@ class ResidualPolicy(LinePolicy):
         self._pass(handle, bin_of(max(job.output_tokens(tick) - 1, 0)))
         super().removed(handle, tick, finished=finished)
         age_bin = self._bins.pop(handle)
-        if finished and self._lengths.ended(self._lengths.bucket(job.facts.prompt_tokens), age_bin):
+        if finished and self._lengths.ended(self._lengths.bucket(job.attributes.prompt_tokens), age_bin):
             self._lengths.rebuild()
             self._table.clear()
 
@@ -83,15 +83,15 @@ class ResidualPolicy(LinePolicy):
     # ----------------------------------------------------------------------------------------------------
     def index(self, job: JobEntry, tick: Tick) -> tuple[int, ...]:
         """Of a running job, as of the bin in which it was last seen."""
-        return (1, self._rank_of(self.line(job)), job.facts.arrival_ns)
+        return (1, self._rank_of(self.line(job)), job.attributes.arrival_ns)
 
     def worsens_in_ns(self, job: JobEntry, tick: Tick) -> int | None:
         """When the bin ends, at the pace of the job's own iterations."""
-        age_bin = self._bins[job.facts.handle]
+        age_bin = self._bins[job.attributes.handle]
         if age_bin == BINS - 1:
             return None
         tokens = job.output_tokens(tick)
-        step_ns = job.step_ns(tick) or self._cost.decode_ns(1, job.facts.prompt_tokens + tokens)
+        step_ns = job.step_ns(tick) or self._cost.decode_ns(1, job.attributes.prompt_tokens + tokens)
         return (EDGES[age_bin + 1] - tokens) * step_ns
 
     def order(self, tick: Tick) -> Iterator[tuple[Key, Handle]]:
@@ -109,11 +109,11 @@ class ResidualPolicy(LinePolicy):
 
     def line(self, job: JobEntry) -> tuple[int, int, int]:
         """The cell: prompt class, quarters of the prompt left, age bin."""
-        facts, left = job.facts, job.prefill_left_tokens
-        quarters = min(-(-left * SHARES // facts.prompt_tokens), SHARES)
-        return class_of(facts.prompt_tokens), quarters, self._bins[facts.handle]
+        attributes, left = job.attributes, job.prefill_left_tokens
+        quarters = min(-(-left * SHARES // attributes.prompt_tokens), SHARES)
+        return class_of(attributes.prompt_tokens), quarters, self._bins[attributes.handle]
 
-    def rank(self, line: Hashable, facts: JobFacts, tokens_ahead: int) -> int:
+    def rank(self, line: Hashable, attributes: JobAttributes, tokens_ahead: int) -> int:
         """The price of the cell."""
         assert isinstance(line, tuple)
         return self._rank_of(line)
@@ -133,7 +133,7 @@ class ResidualPolicy(LinePolicy):
         """The job has this age: it left the bins before it alive."""
         before = self._bins[handle]
         if age_bin > before:
-            self._lengths.passed(self._lengths.bucket(self._jobs[handle].facts.prompt_tokens), before, age_bin)
+            self._lengths.passed(self._lengths.bucket(self._jobs[handle].attributes.prompt_tokens), before, age_bin)
             self._bins[handle] = age_bin
             self.version += 1
 

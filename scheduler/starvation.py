@@ -21,7 +21,7 @@ from .params import LadderParams, Starvation
 
 
 class Offers(Sequence[Handle]):
-    """The open offers as a live view, so that a thousand of them cost nothing to hand out; copy it
+    """The open offers as a view that follows them, so that a thousand of them cost nothing to hand out; copy it
     before granting while reading.
     """
 

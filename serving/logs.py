@@ -1,6 +1,6 @@
 """Where both processes of a server log to, how a line looks, and how often the same line may come.
 
-Owns the two formats and the bound on repetition. It decides no level of a message. The door's
+Owns the two formats and the bound on repetition. It decides no message's severity. The door's
 command and the engine process call it first.
 """
 
@@ -65,11 +65,11 @@ class Repetition(logging.Filter):
         return count < LINES
 
 
-def log_to_stderr(level: str = "info", form: str = "text", clock: Clock | None = None) -> None:
-    """Log from `level` on (debug, info, warning, error) to standard error, as `text` or `json`; in
+def log_to_stderr(log_level: str = "info", form: str = "text", clock: Clock | None = None) -> None:
+    """Log from `log_level` on (debug, info, warning, error) to standard error, as `text` or `json`; in
     the place of what was set before.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
     handler.addFilter(Repetition(clock or MonotonicClock()))
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.basicConfig(handlers=[handler], level=log_level.upper(), force=True)

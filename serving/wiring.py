@@ -24,6 +24,7 @@ from ..jobpool.registry import open_pool
 from ..proto import admin_pb2, job_pool_pb2
 from .door.access import Access, read_tokens
 from .door.backlog import Backlog
+from .door.claimed import ClaimedJobs
 from .door.claims import Claims
 from .door.deadlines import Deadlines
 from .door.descriptors import raise_limit, room_for_connections
@@ -33,7 +34,6 @@ from .door.in_line import InLine
 from .door.intake import Intake
 from .door.jobs import Jobs
 from .door.journal import Journal
-from .door.live import LiveTable
 from .door.metrics import DoorState, Metrics
 from .door.open_jobs import OpenJobs
 from .door.patience import Patience
@@ -216,7 +216,7 @@ def _metrics(jobs: Jobs, supervisor: Supervisor) -> Metrics:
     jobs.open_jobs.backlog.on_full = lambda: metrics.on_limit("max_queued_jobs")
     jobs.journal.observers.append(metrics.on_effects)
     jobs.journal.end_observers.append(
-        lambda live, end: metrics.on_end(end, len(live.record.job.prompt), len(live.tokens))
+        lambda claimed, end: metrics.on_end(end, len(claimed.record.job.prompt), len(claimed.tokens))
     )
     jobs.journal.commit_observers.append(metrics.on_commit)
 
@@ -275,12 +275,12 @@ async def _jobs(
     turns: Turns,
 ) -> tuple[Jobs, Supervisor, Questions]:
     epoch = await store.call(lambda pool: pool.open_epoch(owner_name()))
-    table, questions = LiveTable(), Questions()
+    table, questions = ClaimedJobs(), Questions()
     journal = Journal(store, table, epoch, settings.unflushed_bytes)
     open_jobs = OpenJobs(Backlog(Shares(settings.max_queued_jobs, access.tenants), clock))
     for job in await store.scan(lambda reader: reader.unfinished()):
         open_jobs.found(job)
-    journal.end_observers.append(lambda live, end: open_jobs.ended(live.job_id))
+    journal.end_observers.append(lambda claimed, end: open_jobs.ended(claimed.job_id))
     claims = Claims(
         store,
         table,

@@ -1,4 +1,4 @@
-"""What the planner keeps from plan to plan: the live jobs, where their KV is, and who is in the
+"""What the planner keeps from plan to plan: the open jobs, where their KV is, and who is in the
 batch.
 
 Owns these books and what each event does to them. It does not know ranks, budgets or plans; the
@@ -33,7 +33,7 @@ class Books:
         self.dropped: list[Handle] = []
         """Handles that the executor is to forget with the next plan."""
         self.ready_jobs = 0
-        """Live jobs whose prompt has arrived."""
+        """Open jobs whose prompt has arrived."""
 
     def add(self, job: JobKv) -> None:
         """A job arrives."""

@@ -1,6 +1,6 @@
 """Where jobs of one kind stand together: the cells of the adaptive ladder, and who stands in which.
 
-Owns the cells, who waits in each by arrival, how many live and run there, each cell's level and
+Owns the cells, who waits in each by arrival, how many are and run there, each cell's level and
 price, so that new hazards cost the cells in use and not the jobs; and the moves of a job between
 cells with what hangs on them: its line, the counts, the sum of the demand. It does not know why a
 job moves nor what learns; `policy` says where to, `head_start` gives head starts.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...core.ids import Handle, Level
-from ...core.policy import JobFacts, Key, Tick
+from ...core.policy import JobAttributes, Key, Tick
 from ..census import Census
 from ..lengths.forecast import Life
 from ..lengths.hazards import NO_SCORE
@@ -55,12 +55,12 @@ class Cell:
     `step` of its grid. `priced` says by which of the tables.
     """
 
-    __slots__ = ("expected_ns", "kind", "live", "place", "priced", "rung", "start", "step", "waiting")
+    __slots__ = ("expected_ns", "kind", "open", "place", "priced", "rung", "start", "step", "waiting")
 
     def __init__(self, kind: Kind, place: int) -> None:
         self.kind = kind
         self.place = place
-        self.live = 0
+        self.open = 0
         self.waiting = Ranking()
         self.rung = 1
         self.expected_ns = 1
@@ -80,7 +80,7 @@ class Cell:
 
 
 class Cells:
-    """The cells of one policy. `work_ns` of all live jobs is the sum over cells of live jobs times
+    """The cells of one policy. `work_ns` of all open jobs is the sum over cells of open jobs times
     expected demand; the owner keeps it.
     """
 
@@ -89,7 +89,7 @@ class Cells:
         self._base_ns = base_ns
         self._cells: dict[Kind, Cell] = {}
         self.used: dict[Kind, Cell] = {}
-        """Those with live jobs, in order of their last first use."""
+        """Those with open jobs, in order of their last first use."""
 
     def enter(self, kind: Kind) -> Cell:
         """One more job of this kind."""
@@ -100,20 +100,20 @@ class Cells:
                 cell = self._cells[kind] = Cell(kind, len(self._cells) + 1)
             self._price(cell)
             self.used[kind] = cell
-        cell.live += 1
+        cell.open += 1
         return cell
 
     def leave(self, cell: Cell) -> None:
         """One job less."""
-        cell.live -= 1
-        if not cell.live:
+        cell.open -= 1
+        if not cell.open:
             del self.used[cell.kind]
 
     def reprice(self) -> int:
-        """The table is new; answers the expected demand of all live jobs."""
+        """The table is new; answers the expected demand of all open jobs."""
         for cell in self.used.values():
             self._price(cell)
-        return sum(cell.live * cell.expected_ns for cell in self.used.values())
+        return sum(cell.open * cell.expected_ns for cell in self.used.values())
 
     def boost_ns(self, cell: Cell, outstanding: OutstandingWork) -> int:
         """The head start of a cell's jobs."""
@@ -147,9 +147,9 @@ class AdaptiveJob(MlfqJob):
 
     cell: Cell
 
-    def __init__(self, facts: JobFacts, level: Level, life: Life, age_bin: int, tick: Tick) -> None:
-        super().__init__(facts, level, tick)
-        self.prompt_class = class_of(facts.prompt_tokens)
+    def __init__(self, attributes: JobAttributes, level: Level, life: Life, age_bin: int, tick: Tick) -> None:
+        super().__init__(attributes, level, tick)
+        self.prompt_class = class_of(attributes.prompt_tokens)
         self.life = life
         self.age_bin = age_bin
 
@@ -174,18 +174,18 @@ class Occupancy:
 
     def wait(self, job: AdaptiveJob) -> None:
         """It stands in line, by arrival."""
-        job.cell.waiting.add((job.facts.arrival_ns, job.facts.handle))
-        self.census.waits(job.facts.handle, job.cell.place, job.waiting_since_ns)
+        job.cell.waiting.add((job.attributes.arrival_ns, job.attributes.handle))
+        self.census.waits(job.attributes.handle, job.cell.place, job.waiting_since_ns)
 
     def wait_no_more(self, job: AdaptiveJob) -> None:
         """It left the line, not to run."""
-        job.cell.waiting.remove((job.facts.arrival_ns, job.facts.handle))
-        self.census.waits_no_more(job.facts.handle, job.cell.place)
+        job.cell.waiting.remove((job.attributes.arrival_ns, job.attributes.handle))
+        self.census.waits_no_more(job.attributes.handle, job.cell.place)
 
     def run(self, job: AdaptiveJob) -> None:
         """It left the line to run."""
-        job.cell.waiting.remove((job.facts.arrival_ns, job.facts.handle))
-        self.census.starts(job.facts.handle, job.cell.place)
+        job.cell.waiting.remove((job.attributes.arrival_ns, job.attributes.handle))
+        self.census.starts(job.attributes.handle, job.cell.place)
 
     def move(self, job: AdaptiveJob, kind: Kind) -> bool:
         """To another cell, waiting or running; answers whether it ranks worse there."""
@@ -207,10 +207,10 @@ class Occupancy:
         return [cell.ranked(boost_ns(cell, outstanding)) for cell in self.cells.used.values() if cell.waiting]
 
     def depths(self, now_ns: int) -> Sequence[tuple[Level, int, int, int]]:
-        """Level, live jobs, running jobs and the longest wait, summed over the cells of each level."""
+        """Level, open jobs, running jobs and the longest wait, summed over the cells of each level."""
         out: dict[Level, tuple[int, int, int]] = {}
         for cell in self.cells.used.values():
-            live, running, wait_ns = out.get(cell.level, (0, 0, 0))
+            jobs, running, wait_ns = out.get(cell.level, (0, 0, 0))
             longest_ns = self.census.longest_wait_ns(cell.place, now_ns)
-            out[cell.level] = (live + cell.live, running + self.census.running(cell.place), max(wait_ns, longest_ns))
+            out[cell.level] = (jobs + cell.open, running + self.census.running(cell.place), max(wait_ns, longest_ns))
         return [(level, *counts) for level, counts in sorted(out.items())]

@@ -41,7 +41,7 @@ def width_at(step: int) -> float:
 
 
 class OutstandingWork:
-    """Expected work of all live jobs, and what follows from it: W, `step`, `boost_ns` and
+    """Expected work of all open jobs, and what follows from it: W, `step`, `boost_ns` and
     `runner_ns` (docs/algorithm.md).
 
     Head start of a job that needs x still = W * ln(1 / (1 - exp(-x / W))): nearly W * ln(W / x) for
@@ -61,7 +61,7 @@ class OutstandingWork:
         self.tail = tail
         """The dial as it was last set."""
         self.work_ns = 0
-        """Expected demand of the live jobs; the owner adds and takes away."""
+        """Expected demand of the open jobs; the owner adds and takes away."""
         self._peak_ns = 0
         self._peak_at_ns = 0
         self.width_ns = 1.0

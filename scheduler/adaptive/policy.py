@@ -34,7 +34,7 @@ from heapq import merge
 from ...core.cost_model import CostModel
 from ...core.effects import LevelCause, LevelChanged
 from ...core.ids import Handle, Level
-from ...core.policy import Admission, JobFacts, Key, Tick
+from ...core.policy import Admission, JobAttributes, Key, Tick
 from ..calendar import Calendar
 from ..ladder import Ladder
 from ..lengths.forecast import Forecast
@@ -108,11 +108,13 @@ class AdaptivePolicy(NoOffers):
 
     # events
     # ---------------------------------------------------------------------------------------------------
-    def submitted(self, facts: JobFacts, tick: Tick) -> Level:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> Level:
         """Join the cell of the prompt."""
-        entry = self.ladder.entry_level(facts.entry_ns)
-        job = AdaptiveJob(facts, entry, self.forecast.expect(facts), bin_of(facts.generated_tokens), tick)
-        self._jobs[facts.handle] = job
+        entry = self.ladder.entry_level(attributes.entry_ns)
+        job = AdaptiveJob(
+            attributes, entry, self.forecast.expect(attributes), bin_of(attributes.generated_tokens), tick
+        )
+        self._jobs[attributes.handle] = job
         self._occupancy.enter(job, self._kind(job))
         self._occupancy.wait(job)
         self._reorder(tick)
@@ -210,7 +212,7 @@ class AdaptivePolicy(NoOffers):
         """(boosted arrival, handle)."""
         job = self._jobs[handle]
         boost_ns = self._occupancy.cells.boost_ns(job.cell, self._outstanding)
-        return (self._runs_at_ns(job, boost_ns, tick) if job.running else job.facts.arrival_ns - boost_ns, handle)
+        return (self._runs_at_ns(job, boost_ns, tick) if job.running else job.attributes.arrival_ns - boost_ns, handle)
 
     def level(self, handle: Handle) -> Level:
         """The level of the job's cell."""
@@ -233,7 +235,7 @@ class AdaptivePolicy(NoOffers):
             hold(occupancy.cells.used.get(cell.kind) is cell, f"the cell of job {handle} is in use")
             hold(cell.kind == self._kind(job), f"job {handle} stands in the cell of its kind")
             hold(job.running == (handle in self._running), f"job {handle} is a runner or is not")
-            waits = (job.facts.arrival_ns, handle) in cell.waiting
+            waits = (job.attributes.arrival_ns, handle) in cell.waiting
             hold(waits != job.running, f"job {handle} waits in its cell or runs")
             hold(
                 occupancy.census.levels_waiting(handle) == ([] if job.running else [cell.place]),
@@ -243,17 +245,17 @@ class AdaptivePolicy(NoOffers):
             if self._learned:
                 watched = job.decoding and job.age_bin < BINS - 1
                 hold((crossing is not None) == watched, f"job {handle} is watched while it ages")
-        hold(work_ns == self._outstanding.work_ns, "the outstanding work is the demand of the live jobs")
-        hold(sum(cell.live for cell in occupancy.cells.used.values()) == len(self._jobs), "cells count their jobs")
-        hold(len(self._crossings) <= len(self._jobs), "the calendar holds live jobs")
+        hold(work_ns == self._outstanding.work_ns, "the outstanding work is the demand of the open jobs")
+        hold(sum(cell.open for cell in occupancy.cells.used.values()) == len(self._jobs), "cells count their jobs")
+        hold(len(self._crossings) <= len(self._jobs), "the calendar holds open jobs")
 
     # inside
     # ---------------------------------------------------------------------------------------------------
     def _runs_at_ns(self, job: AdaptiveJob, boost_ns: int, tick: Tick) -> int:
         """The rank of a job that runs, whose cell has this head start."""
-        facts = job.facts
-        kept_ns = MOVES_SPARED * self._cost.move_ns(facts.prompt_tokens + job.output_tokens(tick))
-        return facts.arrival_ns - boost_ns - self._outstanding.runner_ns - kept_ns
+        attributes = job.attributes
+        kept_ns = MOVES_SPARED * self._cost.move_ns(attributes.prompt_tokens + job.output_tokens(tick))
+        return attributes.arrival_ns - boost_ns - self._outstanding.runner_ns - kept_ns
 
     @property
     def _learned(self) -> bool:
@@ -263,7 +265,7 @@ class AdaptivePolicy(NoOffers):
         if not self._learned:
             return Kind(COLD, 0, job.level)
         left = job.prefill_left_tokens
-        quarters = min(-(-left * SHARES // job.facts.prompt_tokens), SHARES) if left else 0
+        quarters = min(-(-left * SHARES // job.attributes.prompt_tokens), SHARES) if left else 0
         return Kind(job.prompt_class, quarters, job.age_bin, job.life.score)
 
     def _passes(self, job: AdaptiveJob, age_bin: int) -> None:
@@ -283,14 +285,14 @@ class AdaptivePolicy(NoOffers):
         """Enter when the job leaves its bin, by the pace of its own iterations; while nothing is
         learned, when it uses up its quantum.
         """
-        handle = job.facts.handle
+        handle = job.attributes.handle
         left_ns = None
         if not self._learned:
             if job.emitted:
                 left_ns = max(self.ladder.quantum_ns(job.level) - job.charged_ns(tick), 0)
         elif job.decoding and job.age_bin < BINS - 1:
             tokens = job.output_tokens(tick)
-            step_ns = job.step_ns(tick) or self._cost.decode_ns(1, job.facts.prompt_tokens + tokens)
+            step_ns = job.step_ns(tick) or self._cost.decode_ns(1, job.attributes.prompt_tokens + tokens)
             left_ns = (EDGES[job.age_bin + 1] - tokens) * step_ns
         if left_ns is None or (left_ns and not job.decoding):
             self._crossings.discard(handle)

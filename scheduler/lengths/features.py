@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from hashlib import blake2b
 
-from ...core.policy import JobFacts
+from ...core.policy import JobAttributes
 
 PLACES = 1 << 13
 """Of the table. Features that share one are told apart by the others that come with them; more
@@ -20,19 +20,19 @@ LONGEST_SALT = 64
 """Bytes that the hash takes as a key."""
 
 
-def keys_of(facts: JobFacts, salt: bytes) -> tuple[int, ...]:
+def keys_of(attributes: JobAttributes, salt: bytes) -> tuple[int, ...]:
     """The places of a job's features: everybody, half octave of the prompt, tenant, tenant and
     octave, last answer of the conversation.
 
     The salt keeps a tenant from choosing a name that shares its place with another's (Weinberger et
     al., "Feature hashing for large scale multitask learning", 2009, of hashing into one table).
     """
-    prompt, earlier = facts.prompt_tokens, facts.earlier_output_tokens
+    prompt, earlier = attributes.prompt_tokens, attributes.earlier_output_tokens
     features = (
         "all",
         f"size {int(2 * math.log2(prompt))}",
-        f"tenant {facts.tenant}",
-        f"octave {prompt.bit_length()} {facts.tenant}",
+        f"tenant {attributes.tenant}",
+        f"octave {prompt.bit_length()} {attributes.tenant}",
         f"earlier {round(2 * math.log(earlier)) if earlier > 0 else -1}",
     )
     return tuple(_place(feature, salt) for feature in features)

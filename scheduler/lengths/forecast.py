@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.policy import JobFacts
+from ...core.policy import JobAttributes
 from .guard import Guard
 from .hazards import EDGES, NO_SCORE, LengthParams, Lengths
 from .life_counts import Floats
@@ -55,12 +55,12 @@ class Forecast:
         """How often hazards were made of counts; 0 while nothing is learned."""
         return self.lengths.rebuilds
 
-    def expect(self, facts: JobFacts) -> Life:
+    def expect(self, attributes: JobAttributes) -> Life:
         """A job arrives."""
-        bucket = self.lengths.bucket(facts.prompt_tokens)
+        bucket = self.lengths.bucket(attributes.prompt_tokens)
         if self.score is None:
             return Life(bucket)
-        keys = self.score.keys(facts)
+        keys = self.score.keys(attributes)
         mu = self.score.mu(keys)
         return Life(bucket, score_bucket(mu), mu, keys)
 

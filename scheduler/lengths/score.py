@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...core.policy import JobFacts
+from ...core.policy import JobAttributes
 from .features import PLACES, keys_of
 from .life_counts import Floats
 
@@ -35,8 +35,8 @@ class Score(Protocol):
         """How far guesses are off, as a standard deviation."""
         ...
 
-    def keys(self, facts: JobFacts) -> tuple[int, ...]:
-        """What is kept of a live job to guess and to learn by."""
+    def keys(self, attributes: JobAttributes) -> tuple[int, ...]:
+        """What is kept of an open job to guess and to learn by."""
         ...
 
     def mu(self, keys: tuple[int, ...]) -> float:
@@ -70,9 +70,9 @@ class LengthScore:
         """Of guesses made on arrival, over the last few hundred answers."""
         return math.sqrt(self.variance)
 
-    def keys(self, facts: JobFacts) -> tuple[int, ...]:
+    def keys(self, attributes: JobAttributes) -> tuple[int, ...]:
         """Places of the features."""
-        return keys_of(facts, self.salt)
+        return keys_of(attributes, self.salt)
 
     def mu(self, keys: tuple[int, ...]) -> float:
         """The sum of the features' weights over the root of their number."""

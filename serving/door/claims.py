@@ -17,8 +17,8 @@ from ...core.events import CancelRequested, Event, PromptArrived, Submitted
 from ...core.ids import Handle
 from ...core.job import FinishReason
 from ..facts import EngineFacts
+from .claimed import ClaimedJob, ClaimedJobs
 from .journal import Journal
-from .live import LiveJob, LiveTable
 from .store import Store
 
 log = logging.getLogger("skipjoin.door")
@@ -35,7 +35,7 @@ class Claims:
     def __init__(
         self,
         store: Store,
-        table: LiveTable,
+        table: ClaimedJobs,
         journal: Journal,
         clock: Clock,
         epoch: int,
@@ -58,7 +58,7 @@ class Claims:
         self._send: Send | None = None
         self._facts: EngineFacts | None = None
         self.closed = False
-        journal.end_observers.append(lambda live, _: self._released(live))
+        journal.end_observers.append(lambda claimed, _: self._released(claimed))
         store.on_change.append(self._store_changed)
 
     # the pool
@@ -87,11 +87,11 @@ class Claims:
                 except StoreUnavailable:
                     await self._store.well()
                     continue
-                fresh = [LiveJob.of(record) for record in records if record.job.job_id not in self._table.jobs]
-                for live in fresh:
-                    live.parked = self.closed  # a drain began meanwhile: it stays in the pool for the next server
-                    self._table.add(live)
-                    self._held_bytes += live.record.job.prompt.nbytes
+                fresh = [ClaimedJob.of(record) for record in records if record.job.job_id not in self._table.jobs]
+                for claimed in fresh:
+                    claimed.parked = self.closed  # a drain began meanwhile: it stays in the pool for the next server
+                    self._table.add(claimed)
+                    self._held_bytes += claimed.record.job.prompt.nbytes
                 await self._tell(fresh)
                 if not records:  # fewer than asked for may be a page of long prompts, with more behind it
                     break
@@ -99,15 +99,15 @@ class Claims:
     def _room(self) -> bool:
         return len(self._table.jobs) < self._max_jobs and self._held_bytes < self._held_limit
 
-    def _released(self, live: LiveJob) -> None:
-        self._held_bytes -= live.record.job.prompt.nbytes
-        self._prompt_used(live)
+    def _released(self, claimed: ClaimedJob) -> None:
+        self._held_bytes -= claimed.record.job.prompt.nbytes
+        self._prompt_used(claimed)
         self.kick()
 
     # the engine
     # -------------------------------------------------------------------------------------------------
     async def engine_started(self, facts: EngineFacts, send: Send) -> None:
-        """A new engine knows nothing: tell it of every live job, then claim on."""
+        """A new engine knows nothing: tell it of every claimed job, then claim on."""
         self._facts, self._send = facts, send
         self._ahead_bytes = 0
         await self._tell(list(self._table.jobs.values()))
@@ -118,36 +118,38 @@ class Claims:
         self._send = None
         self._table.forget_handles()
 
-    async def _tell(self, jobs: Iterable[LiveJob]) -> None:
-        events = [event for live in jobs if not self._over(live) and (event := self._submitted(live)) is not None]
+    async def _tell(self, jobs: Iterable[ClaimedJob]) -> None:
+        events = [
+            event for claimed in jobs if not self._over(claimed) and (event := self._submitted(claimed)) is not None
+        ]
         if events and self._send is not None:
             await self._send(events)
 
-    def _over(self, live: LiveJob) -> bool:
+    def _over(self, claimed: ClaimedJob) -> bool:
         """Whether the job needs no engine any more. It is ended here, engine or not."""
-        deadline = live.record.job.deadline_unix_ns
-        if live.cancel_asked:
-            self._journal.end(live, FinishReason.CANCELLED)
+        deadline = claimed.record.job.deadline_unix_ns
+        if claimed.cancel_asked:
+            self._journal.end(claimed, FinishReason.CANCELLED)
         elif deadline is not None and deadline <= unix_ns():
-            self._journal.end(live, FinishReason.EXPIRED)
-        return live.ending
+            self._journal.end(claimed, FinishReason.EXPIRED)
+        return claimed.ending
 
-    def _submitted(self, live: LiveJob) -> Submitted | None:
+    def _submitted(self, claimed: ClaimedJob) -> Submitted | None:
         """The event for a job that may run; one that this engine has no room for is ended here."""
-        if live.parked or self._facts is None or self._send is None:
+        if claimed.parked or self._facts is None or self._send is None:
             return None
-        job = live.record.job
+        job = claimed.record.job
         now_unix = unix_ns()
         wanted = len(job.prompt) + (job.asked.sampling.max_new_tokens or 0)
         if wanted > self._facts.job_tokens:
             said = f"The job needs {wanted} tokens of KV and this server now has room for {self._facts.job_tokens}."
-            self._journal.end(live, FinishReason.FAILED, ("NEVER_FITS", said))
+            self._journal.end(claimed, FinishReason.FAILED, ("NEVER_FITS", said))
             return None
         now_ns = self._clock.now_ns()
-        handle = self._table.assign(live)
-        live.alone = live.crashes >= CRASHES_UNTIL_ALONE
-        live.prompt_sent = self._ahead_bytes + job.prompt.nbytes <= self._ahead_limit
-        if live.prompt_sent:
+        handle = self._table.assign(claimed)
+        claimed.alone = claimed.crashes >= CRASHES_UNTIL_ALONE
+        claimed.prompt_sent = self._ahead_bytes + job.prompt.nbytes <= self._ahead_limit
+        if claimed.prompt_sent:
             self._ahead_bytes += job.prompt.nbytes
         return Submitted(
             handle=handle,
@@ -156,55 +158,55 @@ class Claims:
             arrival_ns=max(0, now_ns - (now_unix - job.submitted_unix_ns)),
             tenant=job.tenant,
             earlier_output_tokens=job.earlier_output_tokens,
-            prompt=job.prompt if live.prompt_sent else None,
-            has_prompt=live.prompt_sent,
-            generated=live.generated() if live.tokens else None,
+            prompt=job.prompt if claimed.prompt_sent else None,
+            has_prompt=claimed.prompt_sent,
+            generated=claimed.generated() if claimed.tokens else None,
             deadline_ns=None if job.deadline_unix_ns is None else now_ns + (job.deadline_unix_ns - now_unix),
-            alone=live.alone,
+            alone=claimed.alone,
         )
 
     async def prompts_needed(self, handles: Sequence[Handle]) -> None:
         """Send the prompts that the engine asks for."""
         events: list[Event] = []
         for handle in handles:
-            live = self._table.by_handle.get(handle)
-            if live is not None and not live.prompt_sent:
-                live.prompt_sent = True
-                self._ahead_bytes += live.record.job.prompt.nbytes
-                events.append(PromptArrived(handle, live.record.job.prompt))
+            claimed = self._table.by_handle.get(handle)
+            if claimed is not None and not claimed.prompt_sent:
+                claimed.prompt_sent = True
+                self._ahead_bytes += claimed.record.job.prompt.nbytes
+                events.append(PromptArrived(handle, claimed.record.job.prompt))
         if events and self._send is not None:
             await self._send(events)
 
-    def _prompt_used(self, live: LiveJob) -> None:
-        if live.prompt_sent:
-            live.prompt_sent = False
-            self._ahead_bytes = max(0, self._ahead_bytes - live.record.job.prompt.nbytes)
+    def _prompt_used(self, claimed: ClaimedJob) -> None:
+        if claimed.prompt_sent:
+            claimed.prompt_sent = False
+            self._ahead_bytes = max(0, self._ahead_bytes - claimed.record.job.prompt.nbytes)
 
-    async def cancel(self, live: LiveJob) -> None:
-        """A live job shall end, whether or not there is an engine to tell."""
-        live.cancel_asked = True
-        if live.handle is None or live.parked:  # no engine has it, or the one that had it was told to drop it
-            self._journal.end(live, FinishReason.CANCELLED)
+    async def cancel(self, claimed: ClaimedJob) -> None:
+        """A claimed job shall end, whether or not there is an engine to tell."""
+        claimed.cancel_asked = True
+        if claimed.handle is None or claimed.parked:  # no engine has it, or the one that had it was told to drop it
+            self._journal.end(claimed, FinishReason.CANCELLED)
         elif self._send is not None:
-            await self._send([CancelRequested(live.handle)])
+            await self._send([CancelRequested(claimed.handle)])
 
     async def park_unstarted(self) -> None:
         """Take back from the engine what has not started: it stays in the pool for the next server."""
         self.closed = True
         events: list[Event] = []
-        for live in self._table.jobs.values():
-            if not live.started and not live.ending and not live.parked:
-                live.parked = True
-                if live.handle is not None:
-                    events.append(CancelRequested(live.handle))
+        for claimed in self._table.jobs.values():
+            if not claimed.started and not claimed.ending and not claimed.parked:
+                claimed.parked = True
+                if claimed.handle is not None:
+                    events.append(CancelRequested(claimed.handle))
         if events and self._send is not None:
             await self._send(events)
 
     def park_all(self) -> None:
         """Whatever has not ended stays in the pool."""
         self.closed = True
-        for live in self._table.jobs.values():
-            live.parked = live.parked or not live.ending
+        for claimed in self._table.jobs.values():
+            claimed.parked = claimed.parked or not claimed.ending
 
     # crashes
     # ----------------------------------------------------------------------------------------------------
@@ -213,17 +215,19 @@ class Claims:
         that was alone. Call before engine_ended.
         """
         suspects = [
-            live
+            claimed
             for handle in sorted(in_flight)
-            if (live := self._table.by_handle.get(handle)) is not None and not live.progressed and not live.ending
+            if (claimed := self._table.by_handle.get(handle)) is not None
+            and not claimed.progressed
+            and not claimed.ending
         ]
-        for live in suspects:
-            if live.alone and len(in_flight) == 1:
+        for claimed in suspects:
+            if claimed.alone and len(in_flight) == 1:
                 said = "The job crashed the engine three times, the last time while it ran alone."
-                self._journal.end(live, FinishReason.FAILED, ("POISON_JOB", said))
-            live.crashes += 1
+                self._journal.end(claimed, FinishReason.FAILED, ("POISON_JOB", said))
+            claimed.crashes += 1
         if suspects:
-            names = [live.job_id for live in suspects]
+            names = [claimed.job_id for claimed in suspects]
             try:
                 await self._store.call(lambda pool, names: pool.mark_crash(self._epoch, names), names)
             except StoreUnavailable as error:

@@ -13,8 +13,8 @@ from ...core.clock import unix_ns
 from ...core.errors import SkipjoinError, StoreUnavailable
 from ...core.ids import JobId
 from ...core.job import FinishReason
+from .claimed import ClaimedJobs
 from .journal import Journal
-from .live import LiveTable
 from .open_jobs import OpenJobs
 from .sweep import Sweep
 
@@ -33,7 +33,7 @@ class Deadlines:
     """Ends jobs whose time is over."""
 
     open_jobs: OpenJobs
-    table: LiveTable
+    table: ClaimedJobs
     journal: Journal
     sweep: Sweep
 
@@ -61,13 +61,13 @@ class Deadlines:
 
     def _ended(self, job_id: JobId, now_unix_ns: int) -> bool:
         """Whether the job is claimed, here. One that no engine answers for is ended."""
-        live = self.table.jobs.get(job_id)
-        if live is None:
+        claimed = self.table.jobs.get(job_id)
+        if claimed is None:
             return False
-        deadline = live.record.job.deadline_unix_ns
+        deadline = claimed.record.job.deadline_unix_ns
         patience = (deadline or 0) + GRACE_NS
-        if live.handle is None or live.parked or now_unix_ns >= patience:
-            self.journal.end(live, FinishReason.EXPIRED)
+        if claimed.handle is None or claimed.parked or now_unix_ns >= patience:
+            self.journal.end(claimed, FinishReason.EXPIRED)
         else:
             self.open_jobs.look_again(job_id, patience)
         return True

@@ -156,7 +156,7 @@ class Door:
         log.info("drained")
 
     def _running_jobs(self) -> int:
-        return sum(1 for live in self.jobs.table.jobs.values() if not live.parked)
+        return sum(1 for claimed in self.jobs.table.jobs.values() if not claimed.parked)
 
     async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
         """Engine first, then what it said is committed, then streams, listeners and the pool."""

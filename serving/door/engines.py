@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from .. import worker
-from ..link import DoorEnd, link_pair
+from ..ipc import DoorEnd, ipc_pair
 from ..settings import ServeSettings
 from .child import Child
 from .reserve import Reserve
@@ -46,7 +46,7 @@ class Engines:
         return self._spare is not None and self._spare.ready and self._spare.usable
 
     async def next(self, heard: Callable[[str], None]) -> tuple[Child, DoorEnd]:
-        """A new engine process that waits for its Hello, and the link to it. `heard` is called with
+        """A new engine process that waits for its Hello, and the socket to it. `heard` is called with
         the step of a spare that still imports.
 
         Raises OSError when no process can be had.
@@ -111,7 +111,7 @@ class Engines:
 
     async def _copy(self, spare: Spare, heard: Callable[[str], None]) -> tuple[Child, DoorEnd]:
         with self._reserve.lent():
-            ours, theirs = link_pair()
+            ours, theirs = ipc_pair()
         try:
             child = Child(await spare.copy(theirs.fileno(), heard))
             child.watch()
@@ -125,7 +125,7 @@ class Engines:
     async def _spawn(self) -> tuple[Child, DoorEnd]:
         """From nothing."""
         with self._reserve.lent():
-            ours, theirs = link_pair()
+            ours, theirs = ipc_pair()
             try:
                 # -P: a module of the folder that the server was started in must not pass for one of
                 # Python's.

@@ -17,10 +17,10 @@ from ...core.job import JobState
 from ...core.pool import JobQuery, JobRecord, NewJob, view_of
 from ...core.view import MAX_REASON, Chunk, JobEvent, JobList, JobSpec, JobView
 from ..facts import EngineFacts
+from .claimed import ClaimedJobs
 from .claims import Claims
 from .intake import Intake, check_job_id
 from .journal import Journal
-from .live import LiveTable
 from .open_jobs import OpenJobs
 from .store import Store
 from .streams import Streams
@@ -36,7 +36,7 @@ class Jobs:
     """One server's jobs. `facts` answers the engine's facts, None until the first engine was ready."""
 
     store: Store
-    table: LiveTable
+    table: ClaimedJobs
     intake: Intake
     open_jobs: OpenJobs
     claims: Claims
@@ -139,9 +139,9 @@ class Jobs:
         checked = check_job_id(job_id)
         await self.streams.record(checked, tenant)
         record = await self.store.call(lambda pool: pool.cancel(checked, reason))
-        live = self.table.jobs.get(checked)
-        if live is not None:
-            await self.claims.cancel(live)
+        claimed = self.table.jobs.get(checked)
+        if claimed is not None:
+            await self.claims.cancel(claimed)
         elif record.state.final:
             self.open_jobs.ended(checked)
             self.streams.tell(checked)

@@ -1,6 +1,6 @@
 """The token log before anyone sees a token.
 
-Owns the way of effects: checked against the live table, grouped, committed to the pool in one
+Owns the way of effects: checked against the claimed jobs, grouped, committed to the pool in one
 write, and only then published. It does not know who reads; streams watch the table, metrics and
 records are observers. The supervisor feeds it and waits for room, which is how the engine pauses.
 """
@@ -30,13 +30,13 @@ from ...core.job import FinishReason
 from ...core.outcome import TokenLogprobs
 from ...core.pool import LogBatch, LogEnd, LogEntry
 from ...core.view import JobEvent, JobEventKind
-from .live import LiveJob, LiveTable
+from .claimed import ClaimedJob, ClaimedJobs
 from .store import Store
 
 _JOB_BYTES = 64
 
 Observer = Callable[[TurnEffects], None]
-EndObserver = Callable[[LiveJob, LogEnd], None]
+EndObserver = Callable[[ClaimedJob, LogEnd], None]
 NewsObserver = Callable[[JobId, Sequence[JobEvent]], None]
 CommitObserver = Callable[[int], None]
 """Hears how many nanoseconds a commit took."""
@@ -46,16 +46,16 @@ CommitObserver = Callable[[int], None]
 class _Tail:
     """One job's share of a pending turn."""
 
-    live: LiveJob
+    claimed: ClaimedJob
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs | None] | None = None
     end: LogEnd | None = None
     events: list[JobEvent] = field(default_factory=list)
 
     @classmethod
-    def of(cls, live: LiveJob) -> _Tail:
+    def of(cls, claimed: ClaimedJob) -> _Tail:
         """Nothing yet."""
-        return cls(live, logprobs=[] if live.wants_logprobs else None)
+        return cls(claimed, logprobs=[] if claimed.wants_logprobs else None)
 
     def add(self, other: _Tail) -> None:
         """A later turn of the same job goes behind this one."""
@@ -70,14 +70,14 @@ class Journal:
     """Commits turn by turn, or several turns at once when the disk is slower than the engine."""
 
     def __init__(
-        self, store: Store, table: LiveTable, epoch: int, limit_bytes: int, clock: Clock | None = None
+        self, store: Store, table: ClaimedJobs, epoch: int, limit_bytes: int, clock: Clock | None = None
     ) -> None:
         self._clock = clock or MonotonicClock()
         self._store = store
         self._table = table
         self._epoch = epoch
         self._limit_bytes = limit_bytes
-        self._pending: list[tuple[dict[LiveJob, _Tail], TurnEffects | None]] = []
+        self._pending: list[tuple[dict[ClaimedJob, _Tail], TurnEffects | None]] = []
         self._pending_bytes = 0
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
@@ -94,56 +94,56 @@ class Journal:
         """Queue one turn of the engine. Raises InvariantViolation when a token does not go behind
         the log.
         """
-        tails: dict[LiveJob, _Tail] = {}
+        tails: dict[ClaimedJob, _Tail] = {}
         size = _JOB_BYTES
         if turn.tokens is not None:
             size += self._take_tokens(turn.tokens, tails)
         for effect in turn.effects:
             if isinstance(effect, (Started, Preempted, Resumed, LevelChanged, Recomputed, Finished)):
-                live = self._table.by_handle.get(effect.handle)
-                if live is None or live.ending:
+                claimed = self._table.by_handle.get(effect.handle)
+                if claimed is None or claimed.ending:
                     continue
-                tail = tails.get(live) or tails.setdefault(live, _Tail.of(live))
+                tail = tails.get(claimed) or tails.setdefault(claimed, _Tail.of(claimed))
                 if isinstance(effect, Finished):
-                    self._take_end(effect, live, tail)
+                    self._take_end(effect, claimed, tail)
                 else:
-                    live.started = live.started or isinstance(effect, Started)
+                    claimed.started = claimed.started or isinstance(effect, Started)
                     tail.events.append(_event(effect))
         self._queue(tails, turn, size + _JOB_BYTES * len(tails))
 
-    def _take_tokens(self, columns: TokensEmitted, tails: dict[LiveJob, _Tail]) -> int:
+    def _take_tokens(self, columns: TokensEmitted, tails: dict[ClaimedJob, _Tail]) -> int:
         logprobs = columns.logprobs
         rows = zip(columns.handles.tolist(), columns.positions.tolist(), columns.tokens.tolist(), strict=True)
         for row, (handle, position, token) in enumerate(rows):
-            live = self._table.by_handle.get(handle)
-            if live is None or live.ending:
+            claimed = self._table.by_handle.get(handle)
+            if claimed is None or claimed.ending:
                 continue
-            if position != live.received:
-                raise InvariantViolation(f"The engine sent token {position} of a job whose log has {live.received}.")
-            live.received += 1
-            tail = tails.get(live) or tails.setdefault(live, _Tail.of(live))
+            if position != claimed.received:
+                raise InvariantViolation(f"The engine sent token {position} of a job whose log has {claimed.received}.")
+            claimed.received += 1
+            tail = tails.get(claimed) or tails.setdefault(claimed, _Tail.of(claimed))
             tail.tokens.append(token)
             if tail.logprobs is not None:
                 tail.logprobs.append(logprobs[row] if logprobs is not None else None)
         return 4 * len(columns.tokens)
 
-    def _take_end(self, effect: Finished, live: LiveJob, tail: _Tail) -> None:
-        if live.parked and effect.reason is FinishReason.CANCELLED:
+    def _take_end(self, effect: Finished, claimed: ClaimedJob, tail: _Tail) -> None:
+        if claimed.parked and effect.reason is FinishReason.CANCELLED:
             return  # The door took it back from the engine; it stays in the pool.
         account = effect.account.to_json()
-        live.ending = True
-        tail.end = LogEnd(live.job_id, effect.reason, unix_ns(), effect.failure, account)
+        claimed.ending = True
+        tail.end = LogEnd(claimed.job_id, effect.reason, unix_ns(), effect.failure, account)
 
-    def end(self, live: LiveJob, reason: FinishReason, failure: tuple[str, str] | None = None) -> None:
+    def end(self, claimed: ClaimedJob, reason: FinishReason, failure: tuple[str, str] | None = None) -> None:
         """Queue the end of a job that the door itself decides."""
-        if live.ending:
+        if claimed.ending:
             return
-        live.ending = True
-        tail = _Tail.of(live)
-        tail.end = LogEnd(live.job_id, reason, unix_ns(), failure)
-        self._queue({live: tail}, None, _JOB_BYTES)
+        claimed.ending = True
+        tail = _Tail.of(claimed)
+        tail.end = LogEnd(claimed.job_id, reason, unix_ns(), failure)
+        self._queue({claimed: tail}, None, _JOB_BYTES)
 
-    def _queue(self, tails: dict[LiveJob, _Tail], turn: TurnEffects | None, size: int) -> None:
+    def _queue(self, tails: dict[ClaimedJob, _Tail], turn: TurnEffects | None, size: int) -> None:
         self._pending.append((tails, turn))
         self._pending_bytes += size
         self._settled.clear()
@@ -187,13 +187,13 @@ class Journal:
             self._work.clear()
             group, size = self._pending, self._pending_bytes
             self._pending = []
-            merged: dict[LiveJob, _Tail] = {}
+            merged: dict[ClaimedJob, _Tail] = {}
             for tails, _ in group:
-                for live, tail in tails.items():
-                    if live in merged:
-                        merged[live].add(tail)
+                for claimed, tail in tails.items():
+                    if claimed in merged:
+                        merged[claimed].add(tail)
                     else:
-                        merged[live] = tail
+                        merged[claimed] = tail
             await self._commit(merged)
             self._publish(merged)
             for _, turn in group:
@@ -204,16 +204,16 @@ class Journal:
             if not self._pending:
                 self._settled.set()
 
-    async def _commit(self, tails: dict[LiveJob, _Tail]) -> None:
+    async def _commit(self, tails: dict[ClaimedJob, _Tail]) -> None:
         batch = LogBatch(
             tuple(
                 LogEntry(
-                    live.job_id,
-                    len(live.tokens),
+                    claimed.job_id,
+                    len(claimed.tokens),
                     np.array(tail.tokens, dtype=np.int32),
                     tuple(tail.logprobs) if tail.logprobs is not None else None,
                 )
-                for live, tail in tails.items()
+                for claimed, tail in tails.items()
                 if tail.tokens
             ),
             tuple(tail.end for tail in tails.values() if tail.end is not None),
@@ -229,16 +229,16 @@ class Journal:
                     observer(self._clock.now_ns() - began_ns)
                 return
 
-    def _publish(self, tails: dict[LiveJob, _Tail]) -> None:
-        for live, tail in tails.items():
-            live.tokens.extend(tail.tokens)
-            live.progressed = live.progressed or bool(tail.tokens)
+    def _publish(self, tails: dict[ClaimedJob, _Tail]) -> None:
+        for claimed, tail in tails.items():
+            claimed.tokens.extend(tail.tokens)
+            claimed.progressed = claimed.progressed or bool(tail.tokens)
             if tail.end is not None:
-                self._table.remove(live)
+                self._table.remove(claimed)
                 for observer in self.end_observers:
-                    observer(live, tail.end)
+                    observer(claimed, tail.end)
             for tell in self.news_observers:
-                tell(live.job_id, tail.events)
+                tell(claimed.job_id, tail.events)
 
 
 def _event(effect: Started | Preempted | Resumed | LevelChanged | Recomputed) -> JobEvent:

@@ -1,6 +1,6 @@
-"""Which policies a live server may have, and with what dial.
+"""Which policies a server may have, and with what dial.
 
-Owns the list and the check of what an operator asks for, at start or live. It makes no policy;
+Owns the list and the check of what an operator asks for, at start or later. It makes no policy;
 settings and the operator's service ask here.
 """
 
@@ -13,7 +13,7 @@ LIVE_POLICIES = tuple(name for name in POLICY_NAMES if name not in ORACLE_NAMES)
 
 
 def check_policy(name: str) -> None:
-    """Raise InvalidInput, with the reason, unless a live server can have the policy."""
+    """Raise InvalidInput, with the reason, unless a server can have the policy."""
     names = ", ".join(LIVE_POLICIES)
     if name in ORACLE_NAMES:
         raise InvalidInput(

@@ -45,7 +45,7 @@ class Questions:
             waiting.set_result(answer)
 
     async def account(self, handle: Handle) -> AccountGiven | None:
-        """Where a live job's time went; None when the engine cannot say."""
+        """Where a job's time went; None when the engine cannot say."""
         answer = await self._ask(AccountAsked(handle, self._next))
         return answer if isinstance(answer, AccountGiven) else None
 

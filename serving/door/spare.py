@@ -82,8 +82,8 @@ class Spare:
         """How it ended, for the log."""
         return self._child.said_of_end
 
-    async def copy(self, link: int, heard: Callable[[str], None]) -> int:
-        """Fork an engine that inherits the socket `link`; its pid, a child of this process. `heard`
+    async def copy(self, ipc: int, heard: Callable[[str], None]) -> int:
+        """Fork an engine that inherits the socket `ipc`; its pid, a child of this process. `heard`
         is called with the step while it still imports.
 
         Raises OSError: with a number when it cannot fork now, without when it is gone or does not
@@ -93,7 +93,7 @@ class Spare:
             await self._wait()
             heard(self.step)
         try:
-            socket.send_fds(self._control, [b"copy"], [link])
+            socket.send_fds(self._control, [b"copy"], [ipc])
             async with asyncio.timeout(ANSWER_S):
                 while self._answers.empty():
                     await self._wait()

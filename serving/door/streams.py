@@ -2,7 +2,7 @@
 
 Owns the way from the token log to `Chunk`s, and who is told of news of a job. A follower pulls: it
 has no queue that could grow, and one that reads slowly gets all it missed in one chunk, from the
-log. It never speaks to the engine; live jobs are read from the live table, others from the pool.
+log. It never speaks to the engine; claimed jobs are read from the door's memory, others from the pool.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...core.pool import JobRecord, check_offset, finish_of
 from ...core.sampling import SamplingParams
 from ...core.text import TextAssembler
 from ...core.view import Chunk, Finish, JobEvent
-from .live import LiveTable
+from .claimed import ClaimedJobs
 from .store import Store
 from .text import Tokenizer
 from .turns import Turns
@@ -60,7 +60,7 @@ class _Watch:
 class Streams:
     """Followers of jobs."""
 
-    def __init__(self, store: Store, table: LiveTable, tokenizer: Tokenizer, turns: Turns | None = None) -> None:
+    def __init__(self, store: Store, table: ClaimedJobs, tokenizer: Tokenizer, turns: Turns | None = None) -> None:
         self._store = store
         self._table = table
         self._tokenizer = tokenizer
@@ -115,9 +115,9 @@ class Streams:
         return record
 
     async def _news(self, job_id: JobId, offset: int, record: JobRecord) -> _News:
-        live = self._table.jobs.get(job_id)
-        if live is not None and record.job.asked.sampling.logprobs is None:
-            return _News(live.tokens[offset : offset + MAX_CHUNK_TOKENS].tolist(), None, None)
+        claimed = self._table.jobs.get(job_id)
+        if claimed is not None and record.job.asked.sampling.logprobs is None:
+            return _News(claimed.tokens[offset : offset + MAX_CHUNK_TOKENS].tolist(), None, None)
         piece = await self._store.read(lambda reader: reader.tokens(job_id, offset))
         tokens = piece.tokens[:MAX_CHUNK_TOKENS].tolist()
         whole = len(tokens) == len(piece.tokens)

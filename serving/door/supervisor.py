@@ -1,7 +1,7 @@
 """The engine process, kept alive.
 
 Owns incarnations, back-off, the watch over an engine that starts or computes, and what is done when one dies: its
-socket is read to the end, that is committed, crash marks are counted, and a new engine is told of every live job. It
+socket is read to the end, that is committed, crash marks are counted, and a new engine is told of every claimed job. It
 does not know what jobs are; claims and journal do, and `engines` knows where processes come from. The door runs it.
 """
 
@@ -20,12 +20,12 @@ from ...core.events import Event
 from ...proto.admin_pb2 import ExecutorRank
 from ...proto.frames import Effects, Events, Executors, FromEngine, Hello, Launched, Ready, StartFailed, Starting
 from ..facts import EngineFacts, failure_of
-from ..link import DoorEnd, LinkClosed
+from ..ipc import DoorEnd, IpcClosed
 from .child import Child
+from .claimed import ClaimedJobs
 from .claims import Claims
 from .engines import Engines
 from .journal import Journal
-from .live import LiveTable
 from .patience import HANGS_AFTER_S, Patience
 from .questions import Questions
 from .silence import Silence
@@ -37,7 +37,7 @@ _FIRST_BACKOFF_S = 0.1
 _HEALTHY_NS = 5_000_000_000
 _DIES_WITHIN_S = 10.0
 _ENDS_ITSELF_S = 1.0
-"""An engine that closes its link is about to exit, and its code says why."""
+"""An engine that closes its end of the socket is about to exit, and its code says why."""
 _FRAMES_AHEAD = 8
 """Frames that are read before the ones before them are dealt with: few, for a full token log pauses the engine by
 their not being read.
@@ -51,7 +51,7 @@ class Supervisor:
         self,
         settings: dict[str, Any],
         engines: Engines,
-        table: LiveTable,
+        table: ClaimedJobs,
         claims: Claims,
         journal: Journal,
         questions: Questions,
@@ -70,7 +70,7 @@ class Supervisor:
         self.patience = patience
         self.executors: tuple[ExecutorRank, ...] = ()
         self._max_backoff_s = max_backoff_s
-        self._link: DoorEnd | None = None
+        self._ipc: DoorEnd | None = None
         self._child: Child | None = None
         self._in_flight: frozenset[int] = frozenset()
         self._silence = Silence(int(_LOOK_S * 1e9), clock.now_ns())
@@ -128,19 +128,19 @@ class Supervisor:
         frames: asyncio.Queue[FromEngine | InvariantViolation | None] = asyncio.Queue(_FRAMES_AHEAD)
         tasks = [asyncio.create_task(self._watch())]
         try:
-            self._child, self._link = await self._engines.next(self._stepped)
+            self._child, self._ipc = await self._engines.next(self._stepped)
             if self._stopping:  # `stop` came before there was a process that it could end
                 self._child.kill()
                 return None
-            tasks.append(asyncio.create_task(self._read(self._link, frames)))
-            await self._link.send(Hello(self.incarnation, json.dumps(self._settings)))
+            tasks.append(asyncio.create_task(self._read(self._ipc, frames)))
+            await self._ipc.send(Hello(self.incarnation, json.dumps(self._settings)))
             while (frame := await frames.get()) is not None:
                 if isinstance(frame, InvariantViolation):
                     raise frame
                 if isinstance(frame, Ready):
                     ready_ns = self._clock.now_ns()
                 await self._heard(frame)
-        except LinkClosed:
+        except IpcClosed:
             pass
         except OSError as error:
             self.failed_starts += 1
@@ -155,7 +155,7 @@ class Supervisor:
             await self._ended()
         return ready_ns
 
-    async def _read(self, link: DoorEnd, frames: asyncio.Queue[FromEngine | InvariantViolation | None]) -> None:
+    async def _read(self, ipc: DoorEnd, frames: asyncio.Queue[FromEngine | InvariantViolation | None]) -> None:
         """Read ahead of what is done about it: an engine is heard, or is silent, also while the door waits for it to
         take something.
         """
@@ -163,7 +163,7 @@ class Supervisor:
         try:
             while True:
                 self._listening = True
-                frame = await link.receive()
+                frame = await ipc.receive()
                 self._listening = False
                 self._silence.heard()
                 if frame is None:
@@ -183,7 +183,7 @@ class Supervisor:
         """Raises InvariantViolation for what is another engine's."""
         if frame.incarnation != self.incarnation:
             raise InvariantViolation(
-                f"A frame of engine {frame.incarnation} came over engine {self.incarnation}'s link."
+                f"A frame of engine {frame.incarnation} came over engine {self.incarnation}'s socket."
             )
         match frame:
             case Effects():
@@ -239,21 +239,21 @@ class Supervisor:
                 self._questions.answered(effect)
 
     async def _ended(self) -> None:
-        """The link has been read to its end: no process stays, what came is committed, and the dead one's jobs are
+        """The socket has been read to its end: no process stays, what came is committed, and the dead one's jobs are
         free again.
         """
         was_ready = self.ready
         if was_ready:
             self._left_ns = self._clock.now_ns()
-        self.ready, link, self._link = False, self._link, None
+        self.ready, ipc, self._ipc = False, self._ipc, None
         self._set_hangs(False)
         for listener in self.on_change:
             listener(False)
-        if link is not None:
-            link.close()
+        if ipc is not None:
+            ipc.close()
         if self._child is not None:
             if self._stopping:
-                if not was_ready:  # it would load to the end; `stop` sees to one that hears its link end
+                if not was_ready:  # it would load to the end; `stop` sees to one that hears its socket end
                     self._child.kill()
             elif not await self._child.wait(_ENDS_ITSELF_S):
                 self._child.kill()
@@ -268,12 +268,12 @@ class Supervisor:
     # talk -------------------------------------------------------------------------------------------------------
     async def send(self, events: Sequence[Event]) -> None:
         """Events to the engine, if there is one; the next one is told everything anew."""
-        link = self._link
-        if link is None:
+        ipc = self._ipc
+        if ipc is None:
             return
         try:
-            await link.send(Events(self.incarnation, tuple(events)))
-        except LinkClosed:
+            await ipc.send(Events(self.incarnation, tuple(events)))
+        except IpcClosed:
             return
 
     def choose_policy(self, policy: str, tail: float | None) -> None:
@@ -283,15 +283,15 @@ class Supervisor:
         log.info("the policy is %s from now on%s", policy, "" if tail is None else f", with the dial at {tail:g}")
 
     async def stop(self, patience_s: float = 5.0) -> None:
-        """End the engine for good: it reads the end of its link and exits; after `patience_s` it is killed.
+        """End the engine for good: it reads the end of its socket and exits; after `patience_s` it is killed.
 
         One that is still loading hears nothing and has nothing to say: it is killed at once.
         """
         self._stopping = True
         patience_s = patience_s if self.answering else 0.0
         await self._engines.close()
-        if self._link is not None:
-            self._link.close()
+        if self._ipc is not None:
+            self._ipc.close()
         child = self._child
         if child is None or await child.wait(patience_s):
             return

@@ -18,8 +18,8 @@ from ...core.ids import JobId, TenantId
 from ...core.view import JobView
 from ...proto import admin_pb2 as pb
 from ...proto import convert, terms
+from ..door.claimed import ClaimedJob
 from ..door.jobs import Jobs
-from ..door.live import LiveJob
 from ..door.policies import check_policy, dial_of
 from ..door.questions import Questions
 from ..door.supervisor import Supervisor
@@ -95,30 +95,30 @@ class AdminServicer:
         answer = pb.ListJobsResponse(next_page_token=page.next_page_token)
         async for job in in_turns(page.jobs, convert.job_to_wire, self.jobs.turns):
             answer.jobs.append(job)
-        for job_id, live in await self._live([job.job_id for job in page.jobs]):
-            answer.live[job_id].CopyFrom(live)
+        for job_id, said in await self._live([job.job_id for job in page.jobs]):
+            answer.live[job_id].CopyFrom(said)
         return answer
 
     async def _live(self, job_ids: list[JobId]) -> list[tuple[str, pb.LiveJob]]:
         """What the engine says of those that it holds, of so many at most."""
         table = self.jobs.table.jobs
         held = [table[job_id] for job_id in job_ids if job_id in table][:MAX_LIVE]
-        answers = await asyncio.gather(*(self._live_job(live) for live in held))
-        return [(live.job_id, said) for live, said in zip(held, answers, strict=True) if said is not None]
+        answers = await asyncio.gather(*(self._live_job(claimed) for claimed in held))
+        return [(claimed.job_id, said) for claimed, said in zip(held, answers, strict=True) if said is not None]
 
-    async def _live_job(self, live: LiveJob) -> pb.LiveJob | None:
-        given = None if live.handle is None else await self.questions.account(live.handle)
+    async def _live_job(self, claimed: ClaimedJob) -> pb.LiveJob | None:
+        given = None if claimed.handle is None else await self.questions.account(claimed.handle)
         if given is None or given.account is None:
             return None
         account = terms.account_to_wire(given.account)
         return pb.LiveJob(phase=given.phase or "", level=given.level or 0, account=account)
 
     async def get_job(self, request: pb.GetJobRequest, caller: Caller) -> pb.GetJobResponse:
-        """One job, with its live account where the engine holds it."""
+        """One job, with its account so far where the engine holds it."""
         job: JobView = await self.jobs.get(request.job_id, None)
         response = pb.GetJobResponse(job=convert.job_to_wire(job))
-        for _, live in await self._live([job.job_id]):
-            response.live.CopyFrom(live)
+        for _, said in await self._live([job.job_id]):
+            response.live.CopyFrom(said)
         return response
 
     async def get_queues(self, request: pb.GetQueuesRequest, caller: Caller) -> pb.GetQueuesResponse:

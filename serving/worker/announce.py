@@ -1,7 +1,7 @@
 """An executor that tells the door what it is about to compute.
 
 Owns one decoration of the Executor port: before a plan with another batch than the last is carried
-out, its jobs go over the link. It does not know why; the door counts a crash only against jobs that
+out, its jobs go over the socket. It does not know why; the door counts a crash only against jobs that
 were in a plan in flight (docs/operations.md).
 """
 
@@ -11,15 +11,15 @@ from ...core.executor import Executor, ExecutorFacts
 from ...core.outcome import IterationOutcome
 from ...core.plan import DecodeBatch, IterationPlan
 from ...proto.frames import Launched
-from ..link import EngineEnd
+from ..ipc import EngineEnd
 
 
 class AnnouncingExecutor:
     """Executor port; everything but the announcement is the inner executor's."""
 
-    def __init__(self, inner: Executor, link: EngineEnd, incarnation: int) -> None:
+    def __init__(self, inner: Executor, ipc: EngineEnd, incarnation: int) -> None:
         self._inner = inner
-        self._link = link
+        self._ipc = ipc
         self._incarnation = incarnation
         self._decode: DecodeBatch | None = None
         self._prefilling: tuple[int, ...] = ()
@@ -39,7 +39,7 @@ class AnnouncingExecutor:
         if plan.decode is not self._decode or prefilling != self._prefilling:
             self._decode, self._prefilling = plan.decode, prefilling
             members = frozenset(plan.decode.handles.tolist()) | frozenset(prefilling)
-            self._link.send(Launched(self._incarnation, members))
+            self._ipc.send(Launched(self._incarnation, members))
 
     def poll(self, timeout_ns: int | None) -> IterationOutcome | None:
         """As the port says."""

@@ -20,7 +20,7 @@ from ...engine.recording import Recorder, RecordHeader
 from ...engine.turn import Turn
 from ...kvstore.params import KvParams
 from ..facts import EngineFacts, EngineWords
-from ..link import EngineEnd
+from ..ipc import EngineEnd
 from ..settings import ServeSettings
 from ..tokenizers import tokenizer_for
 from .announce import AnnouncingExecutor
@@ -57,9 +57,9 @@ class Engine:
 
 
 def build_engine(
-    settings: ServeSettings, incarnation: int, link: EngineEnd | None, clock: Clock, pulse: Pulse | None = None
+    settings: ServeSettings, incarnation: int, ipc: EngineEnd | None, clock: Clock, pulse: Pulse | None = None
 ) -> Engine:
-    """Load, allocate, join; with a `link` the door is told of launches, and what is learned is
+    """Load, allocate, join; with an `ipc` the door is told of launches, and what is learned is
     kept. `pulse` says how far it is.
 
     Raises InvalidModel, InvalidProfile, InvalidSettings, InvalidInput, ExecutorLost.
@@ -75,7 +75,7 @@ def build_engine(
         computing = torch_computing(settings, incarnation, clock, pulse)
     pulse.step("joining its parts")
     params = _params(settings, at_once=computing.at_once)
-    learned = LearnedFile(place_of(settings.pool_path) if link is not None else None)
+    learned = LearnedFile(place_of(settings.pool_path) if ipc is not None else None)
     header = RecordHeader(
         settings.policy,
         computing.cost,
@@ -96,8 +96,8 @@ def build_engine(
         learned=header.learned,
     )
     executor: Executor = computing.executor
-    if link is not None:
-        executor = AnnouncingExecutor(executor, link, incarnation)
+    if ipc is not None:
+        executor = AnnouncingExecutor(executor, ipc, incarnation)
     recorder = _recorder(settings, incarnation, header)
     turn = Turn(state, executor, clock, recorder=recorder)
     facts = EngineFacts(computing.facts, settings.policy, _words(settings, computing))

@@ -18,7 +18,7 @@ from ...core.errors import InternalError, SkipjoinError
 from ...core.events import Event
 from ...proto.frames import Effects, Events, FromDoor, Hello, StopAsked
 from ..facts import failure_frame
-from ..link import EngineEnd, LinkClosed
+from ..ipc import EngineEnd, IpcClosed
 from ..logs import log_to_stderr
 from ..settings import ServeSettings
 from .engine_parts import Engine, build_engine
@@ -34,44 +34,44 @@ OUT_OF_MEMORY = (
 )
 
 
-def serve(link: EngineEnd, engine: Engine, clock: Clock, incarnation: int, pulse: Pulse) -> None:
-    """Turn after turn until the door closes the link. Raises LinkClosed then, or what the turn
+def serve(ipc: EngineEnd, engine: Engine, clock: Clock, incarnation: int, pulse: Pulse) -> None:
+    """Turn after turn until the door closes the socket. Raises IpcClosed then, or what the turn
     raises.
     """
     turn = engine.turn
     while True:
         now_ns = clock.now_ns()
         engine.keep(now_ns)
-        engine.ranks.keep(now_ns, link, incarnation)
-        events = _events(link.drain(), incarnation)
+        engine.ranks.keep(now_ns, ipc, incarnation)
+        events = _events(ipc.drain(), incarnation)
         if not events and not turn.busy:
             due_ns = turn.next_due_ns()
             wait_ns = None if due_ns is None else due_ns - clock.now_ns()
             if wait_ns is None or wait_ns > 0:
                 # Also without a job, so that one that hangs is noticed before a job comes to it.
                 pulse.beat()
-                link.wait(_WORD_NS if wait_ns is None else min(wait_ns, _WORD_NS))
+                ipc.wait(_WORD_NS if wait_ns is None else min(wait_ns, _WORD_NS))
                 continue
-        link.send(Effects(incarnation, turn.step(events)))
+        ipc.send(Effects(incarnation, turn.step(events)))
 
 
 def _events(frames: list[FromDoor], incarnation: int) -> list[Event]:
     events: list[Event] = []
     for frame in frames:
         if isinstance(frame, StopAsked):
-            raise LinkClosed("The door asked for the end.")
+            raise IpcClosed("The door asked for the end.")
         if isinstance(frame, Events) and frame.incarnation == incarnation:
             events += frame.events
     return events
 
 
-def _hello(link: EngineEnd) -> Hello:
+def _hello(ipc: EngineEnd) -> Hello:
     """The first frame."""
     while True:
-        for frame in link.drain():
+        for frame in ipc.drain():
             if isinstance(frame, Hello):
                 return frame
-        link.wait(None)
+        ipc.wait(None)
 
 
 def main(argv: list[str]) -> int:
@@ -79,40 +79,40 @@ def main(argv: list[str]) -> int:
     it.
     """
     die_with_parent()
-    # Ctrl-C and a group's SIGTERM go to the door, which drains; the link's end is this process's
+    # Ctrl-C and a group's SIGTERM go to the door, which drains; the socket's end is this process's
     # signal.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    link = EngineEnd(socket.socket(fileno=int(argv[0])))
+    ipc = EngineEnd(socket.socket(fileno=int(argv[0])))
     clock = MonotonicClock()
     engine = None
     incarnation = 0
     try:
-        hello = _hello(link)
+        hello = _hello(ipc)
         incarnation = hello.incarnation
         settings = ServeSettings.model_validate_json(hello.settings_json)
         log_to_stderr(settings.log_level, settings.log_format)
-        pulse = Pulse(link, incarnation, clock)
+        pulse = Pulse(ipc, incarnation, clock)
         with Importing(pulse.beat):
-            engine = build_engine(settings, incarnation, link, clock, pulse)
+            engine = build_engine(settings, incarnation, ipc, clock, pulse)
         pulse.ready()
-        link.send(engine.facts.to_frame(incarnation, os.getpid()))
-        serve(link, engine, clock, incarnation, pulse)
-    except LinkClosed:
+        ipc.send(engine.facts.to_frame(incarnation, os.getpid()))
+        serve(ipc, engine, clock, incarnation, pulse)
+    except IpcClosed:
         return 0
     except SkipjoinError as error:
-        return _failed(link, incarnation, error)
+        return _failed(ipc, incarnation, error)
     except MemoryError:
-        return _failed(link, incarnation, InternalError(OUT_OF_MEMORY))
+        return _failed(ipc, incarnation, InternalError(OUT_OF_MEMORY))
     finally:
         if engine is not None:
             engine.close()
     return 0
 
 
-def _failed(link: EngineEnd, incarnation: int, error: SkipjoinError) -> int:
-    with contextlib.suppress(LinkClosed):
-        link.send(failure_frame(incarnation, error))
+def _failed(ipc: EngineEnd, incarnation: int, error: SkipjoinError) -> int:
+    with contextlib.suppress(IpcClosed):
+        ipc.send(failure_frame(incarnation, error))
     return EXIT_FAILED
 
 

@@ -7,7 +7,7 @@ starts it and asks it; the copies run `engine_process.main`.
 
 It sends one JSON object a packet: `{"step": ...}` while it imports, `{"ready": true}`, then for
 each request `{"pid": ...}` or `{"errno": ...}`. A request is one packet with the engine's end of a
-link.
+ipc.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LOOK_S = 0.25
 
 def main(argv: list[str]) -> int:
     """`argv`: number of the control socket, the door's pid, the executor's name, the precision to
-    compile CPU kernels for or `none`, and the log's level and form.
+    compile CPU kernels for or `none`, and the log's severity and form.
 
     Returns only in the copies, with the engine's exit code; the spare itself ends with its door.
     """
@@ -130,7 +130,7 @@ def _compiling(precision: str) -> threading.Thread | None:
     return thread
 
 
-def _copy(control: socket.socket, link: int, door_pid: int) -> list[str] | None:
+def _copy(control: socket.socket, ipc: int, door_pid: int) -> list[str] | None:
     """Fork an engine that is the door's child, not this process's; in the engine: its arguments.
 
     There is a process in between that ends at once, so that the door, which adopts, is the engine's
@@ -142,15 +142,15 @@ def _copy(control: socket.socket, link: int, door_pid: int) -> list[str] | None:
     try:
         middle = os.fork()
     except OSError as error:
-        for number in (out, into, link):
+        for number in (out, into, ipc):
             os.close(number)
         _send(control, {"errno": error.errno})
         return None
     if middle == 0:
         os.close(out)
-        return _copy_again(control, link, into, door_pid)
+        return _copy_again(control, ipc, into, door_pid)
     os.close(into)
-    os.close(link)
+    os.close(ipc)
     with open(out, "rb") as said:
         answer = said.read()
     os.waitpid(middle, 0)
@@ -158,7 +158,7 @@ def _copy(control: socket.socket, link: int, door_pid: int) -> list[str] | None:
     return None
 
 
-def _copy_again(control: socket.socket, link: int, into: int, door_pid: int) -> list[str]:
+def _copy_again(control: socket.socket, ipc: int, into: int, door_pid: int) -> list[str]:
     """The process in between; returns in the engine alone."""
     between = os.getpid()
     try:
@@ -171,13 +171,13 @@ def _copy_again(control: socket.socket, link: int, into: int, door_pid: int) -> 
         os._exit(0)
     os.close(into)
     control.close()
-    show_as([sys.executable, "-P", "-m", f"{__package__}.engine_process", str(link)])
+    show_as([sys.executable, "-P", "-m", f"{__package__}.engine_process", str(ipc)])
     while os.getppid() == between:
         sleep_s(0.001)
     die_with_parent()
     if os.getppid() != door_pid:
         os._exit(0)  # the door went in the meantime
-    return [str(link)]
+    return [str(ipc)]
 
 
 def _send(control: socket.socket, said: dict[str, object]) -> None:

@@ -22,7 +22,7 @@ _ARG_START = 48
 
 def die_with_parent() -> None:
     """Linux kills this process when its parent ends, even while it computes; elsewhere the end of
-    the link does, a turn later.
+    the socket does, a turn later.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

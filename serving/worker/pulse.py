@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from ...core.clock import Clock
 from ...proto.frames import Beat, Starting
-from ..link import EngineEnd
+from ..ipc import EngineEnd
 
 _EVERY_NS = 250_000_000
 
 
 class Pulse:
-    """The engine's own reports. Without a link (`skipjoin.LLM`) nobody listens, and nothing is
+    """The engine's own reports. Without a socket (`skipjoin.LLM`) nobody listens, and nothing is
     sent.
     """
 
-    def __init__(self, link: EngineEnd | None, incarnation: int, clock: Clock) -> None:
-        self._link = link
+    def __init__(self, ipc: EngineEnd | None, incarnation: int, clock: Clock) -> None:
+        self._ipc = ipc
         self._incarnation = incarnation
         self._clock = clock
         self._step: str | None = None
@@ -29,13 +29,13 @@ class Pulse:
         self._count = 0
 
     def step(self, name: str) -> None:
-        """The start has come to this step. Raises LinkClosed."""
+        """The start has come to this step. Raises IpcClosed."""
         self._step = name
         self._starting(0, 0)
 
     def advanced(self, done: int, total: int) -> None:
         """`done` of `total` of the present step, in its own unit; sent four times a second at most.
-        Raises LinkClosed.
+        Raises IpcClosed.
         """
         if self._clock.now_ns() - self._sent_ns >= _EVERY_NS:
             self._starting(done, total)
@@ -45,17 +45,17 @@ class Pulse:
         self._step = None
 
     def beat(self) -> None:
-        """Something was done; sent four times a second at most. Raises LinkClosed."""
+        """Something was done; sent four times a second at most. Raises IpcClosed."""
         now_ns = self._clock.now_ns()
-        if self._link is None or now_ns - self._sent_ns < _EVERY_NS:
+        if self._ipc is None or now_ns - self._sent_ns < _EVERY_NS:
             return
         if self._step is not None:
             self._starting(0, 0)
             return
         self._sent_ns, self._count = now_ns, self._count + 1
-        self._link.send(Beat(self._incarnation, self._count, now_ns))
+        self._ipc.send(Beat(self._incarnation, self._count, now_ns))
 
     def _starting(self, done: int, total: int) -> None:
         self._sent_ns = self._clock.now_ns()
-        if self._link is not None and self._step is not None:
-            self._link.send(Starting(self._incarnation, self._step, done, total))
+        if self._ipc is not None and self._step is not None:
+            self._ipc.send(Starting(self._incarnation, self._step, done, total))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ...proto import admin_pb2
 from ...proto.frames import Executors
 from ...proto.ranks_pb2 import RankReport
-from ..link import EngineEnd
+from ..ipc import EngineEnd
 
 _EVERY_NS = 1_000_000_000
 
@@ -33,11 +33,11 @@ class RankRows:
         self._reports = {} if reports is None else reports
         self._due_ns = 0
 
-    def keep(self, now_ns: int, link: EngineEnd, incarnation: int) -> None:
-        """Tell the door if it is time to. Raises LinkClosed."""
+    def keep(self, now_ns: int, ipc: EngineEnd, incarnation: int) -> None:
+        """Tell the door if it is time to. Raises IpcClosed."""
         if self._rows and now_ns >= self._due_ns:
             self._due_ns = now_ns + _EVERY_NS
-            link.send(Executors(incarnation, tuple(self.now())))
+            ipc.send(Executors(incarnation, tuple(self.now())))
 
     def now(self) -> Sequence[admin_pb2.ExecutorRank]:
         """As they are."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.policy import JobFacts, Tick
+from skipjoin.core.policy import JobAttributes, Tick
 from skipjoin.cost.online import CorrectedCostModel, OnlineCorrection
 from skipjoin.cost.profiles import load_profile
 from skipjoin.scheduler.mlfq import MlfqPolicy
@@ -77,7 +77,7 @@ def test_quanta_stay_where_they_were_at_start() -> None:
     for _ in range(5_000):
         correction.observe(100, 300)
     assert policy.ladder.quantum_ns(1) == BASE.decode_ns(1, 0)
-    policy.submitted(JobFacts(Handle(1), 0, 1, 1, 1, 1), Tick(0, 0, 0))
+    policy.submitted(JobAttributes(Handle(1), 0, 1, 1, 1, 1), Tick(0, 0, 0))
     assert [policy.ladder.quantum_ns(level) for level in (2, 3)] == [BASE.decode_ns(1, 0) * 2, BASE.decode_ns(1, 0) * 4]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.ids import Handle
-from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.core.policy import JobAttributes, Policy, Tick
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.cost.online import CorrectedCostModel, OnlineCorrection
 from skipjoin.scheduler.adaptive.cells import rung_of
@@ -28,8 +28,8 @@ DEMAND = Demand(COST, 64, 66_000)
 T0 = Tick(0, 0, 0)
 
 
-def facts(handle: int, prompt: int, arrival: int = 0) -> JobFacts:
-    return JobFacts(Handle(handle), arrival, prompt, prompt, COST.prompt_ns(prompt), 10_000)
+def attributes(handle: int, prompt: int, arrival: int = 0) -> JobAttributes:
+    return JobAttributes(Handle(handle), arrival, prompt, prompt, COST.prompt_ns(prompt), 10_000)
 
 
 def policy(tail: float = 0.5) -> AdaptivePolicy:
@@ -40,7 +40,7 @@ def levels(subject: Policy, prompt: int, pauses: list[int]) -> list[int]:
     """The levels of one job: it prefills, decodes in stints of `pauses` steps and waits in between."""
     tick = T0
     handle = Handle(1)
-    out = [subject.submitted(facts(1, prompt), tick)]
+    out = [subject.submitted(attributes(1, prompt), tick)]
     subject.join(handle, tick)
     subject.charge(handle, COST.chunk_ns(prompt, 0), prompt, tick)
     for steps in pauses:
@@ -72,7 +72,7 @@ def taught(short: int, long: int, tail: float = 0.5) -> AdaptivePolicy:
     for number in range(400):
         prompt, tokens = ((100, short), (1000, long))[number % 2]
         handle = Handle(number)
-        subject.submitted(facts(number, prompt, tick.now_ns), tick)
+        subject.submitted(attributes(number, prompt, tick.now_ns), tick)
         subject.join(handle, tick)
         subject.charge(handle, COST.chunk_ns(prompt, 0), prompt, tick)
         subject.decoding(handle, tick)
@@ -89,8 +89,8 @@ def now(subject: AdaptivePolicy) -> Tick:
 def test_a_short_answer_outranks_an_earlier_long_one_even_of_the_same_prompt_cost() -> None:
     subject = taught(short=20, long=2000)
     tick = now(subject)
-    assert subject.submitted(facts(1001, 1000, tick.now_ns - 1000 * MS), tick) > subject.submitted(
-        facts(1002, 100, tick.now_ns), tick
+    assert subject.submitted(attributes(1001, 1000, tick.now_ns - 1000 * MS), tick) > subject.submitted(
+        attributes(1002, 100, tick.now_ns), tick
     )
     assert [handle for _, handle in subject.order(tick)] == [1002, 1001]
 
@@ -98,11 +98,11 @@ def test_a_short_answer_outranks_an_earlier_long_one_even_of_the_same_prompt_cos
 def test_a_cancelled_job_teaches_nothing_about_its_end() -> None:
     subject = policy()
     for number in range(50):
-        subject.submitted(facts(number, 100), T0)
+        subject.submitted(attributes(number, 100), T0)
         subject.removed(Handle(number), T0, finished=False)
     assert subject.forecast.rebuilds == 0
     for number in range(8):
-        subject.submitted(facts(number, 100), T0)
+        subject.submitted(attributes(number, 100), T0)
         subject.removed(Handle(number), T0)
     assert subject.forecast.rebuilds == 1
 
@@ -111,10 +111,10 @@ def test_no_job_waits_for_ever_behind_newcomers() -> None:
     """A head start is at most W * ln(W / x): a job older than that comes before anybody new."""
     subject = taught(short=20, long=2000)
     tick = now(subject)
-    subject.submitted(facts(5000, 1000, tick.now_ns), tick)
+    subject.submitted(attributes(5000, 1000, tick.now_ns), tick)
     for number in range(200):
         tick = tick._replace(now_ns=tick.now_ns + 1000 * MS)
-        subject.submitted(facts(6000 + number, 100, tick.now_ns), tick)
+        subject.submitted(attributes(6000 + number, 100, tick.now_ns), tick)
         first = next(iter(subject.order(tick)))[1]
         if first == 5000:
             break
@@ -126,8 +126,8 @@ def test_no_job_waits_for_ever_behind_newcomers() -> None:
 def test_a_runner_yields_only_to_a_clearly_better_rival() -> None:
     subject = taught(short=100, long=2000)
     tick = now(subject)
-    subject.submitted(facts(1, 100, tick.now_ns), tick)
-    subject.submitted(facts(2, 100, tick.now_ns - 10 * MS), tick)
+    subject.submitted(attributes(1, 100, tick.now_ns), tick)
+    subject.submitted(attributes(2, 100, tick.now_ns - 10 * MS), tick)
     assert next(iter(subject.order(tick)))[1] == 2
     subject.join(Handle(1), tick)
     assert next(iter(subject.order(tick)))[1] == 1
@@ -271,8 +271,8 @@ def test_the_dial_runs_from_no_bound_to_a_sixteenth_of_the_outstanding_work() ->
 def test_turning_the_dial_reorders_at_once() -> None:
     subject = taught(short=20, long=2000, tail=1.0)
     tick = now(subject)
-    subject.submitted(facts(1, 1000, tick.now_ns - 5_000 * MS), tick)
-    subject.submitted(facts(2, 100, tick.now_ns), tick)
+    subject.submitted(attributes(1, 1000, tick.now_ns - 5_000 * MS), tick)
+    subject.submitted(attributes(2, 100, tick.now_ns), tick)
     assert next(iter(subject.order(tick)))[1] == 1
     version = subject.version
     subject.set_tail(0.0, tick)

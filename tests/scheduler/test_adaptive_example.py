@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.policy import JobFacts, Tick
+from skipjoin.core.policy import JobAttributes, Tick
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.scheduler.adaptive import policy as module
 from skipjoin.scheduler.adaptive.demand import Demand
@@ -26,8 +26,8 @@ def _policy(rows: list[list[int]]) -> AdaptivePolicy:
     policy = AdaptivePolicy(COST, Demand(COST, 64))
     for job, prompt, arrives_ms, *_ in rows:
         arrival_ns = arrives_ms * MS
-        facts = JobFacts(Handle(job), arrival_ns, prompt, prompt, COST.prompt_ns(prompt), 1000)
-        policy.submitted(facts, Tick(arrival_ns, 0, 0))
+        attributes = JobAttributes(Handle(job), arrival_ns, prompt, prompt, COST.prompt_ns(prompt), 1000)
+        policy.submitted(attributes, Tick(arrival_ns, 0, 0))
     return policy
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.core.policy import JobAttributes, Policy, Tick
 from skipjoin.scheduler.adaptive.cells import rung_of
 from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.adaptive.demand_table import DemandTable, class_of
@@ -50,7 +50,7 @@ class SlowAdaptive(SlowPolicy):
 
     def kind(self, handle: Handle) -> tuple[int, int, int, int]:
         job = self.jobs[handle]
-        prompt = job.facts.prompt_tokens
+        prompt = job.attributes.prompt_tokens
         quarters = next(q for q in range(5) if q == 4 or 4 * job.left <= q * prompt)
         return class_of(prompt), quarters, self.bins[handle], self.lives[handle].score
 
@@ -92,23 +92,23 @@ class SlowAdaptive(SlowPolicy):
                 left = max(BASE * 2 ** (self.cold[handle] - 1) - job.charged, 0)
         elif job.decoding and self.bins[handle] < BINS - 1:
             pace = sum(job.stints) // len(job.stints) if job.stints else 0
-            pace = pace or COST.decode_ns(1, job.facts.prompt_tokens + job.tokens)
+            pace = pace or COST.decode_ns(1, job.attributes.prompt_tokens + job.tokens)
             left = (EDGES[self.bins[handle] + 1] - job.tokens) * pace
         self.due.pop(handle, None)
         if left is not None and (left == 0 or job.decoding):
             self.due[handle] = self.decode + left
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
-        super().submitted(facts, tick)
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
+        super().submitted(attributes, tick)
         level = 1
-        while BASE * 2 ** (level - 1) < facts.entry_ns:
+        while BASE * 2 ** (level - 1) < attributes.entry_ns:
             level += 1
-        self.cold[facts.handle] = level
-        self.bins[facts.handle] = bin_of(facts.generated_tokens)
-        self.lives[facts.handle] = self.forecast.expect(facts)
+        self.cold[attributes.handle] = level
+        self.bins[attributes.handle] = bin_of(attributes.generated_tokens)
+        self.lives[attributes.handle] = self.forecast.expect(attributes)
         self.settle(tick)
         self.relevel()
-        return self.jobs[facts.handle].level
+        return self.jobs[attributes.handle].level
 
     def launched(self, step_ns: int) -> None:
         super().launched(step_ns)
@@ -172,7 +172,7 @@ class SlowAdaptive(SlowPolicy):
     def drop(self, handle: Handle, job: SlowJob) -> None:
         carried = job.charged - BASE * 2 ** (self.cold[handle] - 1)
         steps = job.stints if job.decoding else ()
-        coming = sum(steps) // len(steps) if steps else COST.decode_ns(1, job.facts.prompt_tokens + job.tokens)
+        coming = sum(steps) // len(steps) if steps else COST.decode_ns(1, job.attributes.prompt_tokens + job.tokens)
         self.cold[handle] += 1
         while BASE * 2 ** (self.cold[handle] - 1) < carried + coming:
             self.cold[handle] += 1
@@ -189,8 +189,8 @@ class SlowAdaptive(SlowPolicy):
             job = self.jobs[handle]
             start = self.head_start(handle)
             if job.running:
-                start += self.outstanding.runner_ns + 120 * COST.move_ns(job.facts.prompt_tokens + job.tokens)
-            return job.facts.arrival_ns - start, handle
+                start += self.outstanding.runner_ns + 120 * COST.move_ns(job.attributes.prompt_tokens + job.tokens)
+            return job.attributes.arrival_ns - start, handle
 
         return sorted(self.jobs, key=rank)
 

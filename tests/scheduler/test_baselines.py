@@ -11,7 +11,7 @@ from skipjoin.core.asked import Asked
 from skipjoin.core.errors import InvalidSettings
 from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.ids import Handle, TenantId
-from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.core.policy import JobAttributes, Policy, Tick
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.engine.params import EngineParams
 from skipjoin.scheduler.account import JobEntry
@@ -43,7 +43,7 @@ def submit(
     tenant: str = "one",
     priority: int = 0,
 ) -> None:
-    facts = JobFacts(
+    facts = JobAttributes(
         handle,
         arrival,
         prompt,
@@ -243,7 +243,7 @@ def test_hrrn_learns_what_to_expect_from_outputs_that_came_to_their_end() -> Non
         submit(hrrn, handle)
         begin(hrrn, handle, T0)
     hrrn.removed(A, later(T0, 100, 1), finished=False)
-    fresh = JobEntry(JobFacts(C, 0, 50, 50, 50, 100), T0)
+    fresh = JobEntry(JobAttributes(C, 0, 50, 50, 50, 100), T0)
     assert hrrn.line(fresh) == 32_768  # 256 tokens
     hrrn.removed(B, later(T0, 100, 9))  # 10 tokens
     assert hrrn.line(fresh) == 16_384  # 133 tokens
@@ -275,12 +275,12 @@ def test_a_tenant_that_was_away_has_saved_nothing_up() -> None:
 def test_oracles_refuse_a_job_without_a_length(name: str) -> None:
     one = policy(name)
     with pytest.raises(InvalidSettings, match=f"{name} needs"):
-        one.submitted(JobFacts(A, 0, 1, 1, 1, 1), T0)
+        one.submitted(JobAttributes(A, 0, 1, 1, 1, 1), T0)
     assert order(one) == []
 
 
 @pytest.mark.parametrize("name", sorted(set(POLICY_NAMES) - set(ORACLE_NAMES)))
 def test_the_others_do_not_ask_for_lengths(name: str) -> None:
     one = policy(name)
-    one.submitted(JobFacts(A, 0, 1, 1, 1, 1), T0)
+    one.submitted(JobAttributes(A, 0, 1, 1, 1, 1), T0)
     assert order(one) == [A]

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis.stateful import rule
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.policy import JobFacts, Tick
+from skipjoin.core.policy import JobAttributes, Tick
 from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.oracles import standard_normal
 from skipjoin.scheduler.registry import SLICE_QUANTA
@@ -26,7 +26,7 @@ SLICE = SLICE_QUANTA * 103
 
 
 def left(job: SlowJob, length: int) -> int:
-    context = job.facts.prompt_tokens + job.tokens
+    context = job.attributes.prompt_tokens + job.tokens
     decodes = length - job.tokens - job.prefilling
     return DEMAND.prefill_ns(job.left, max(0, context - job.left)) + DEMAND.decode_ns(decodes, context)
 
@@ -38,10 +38,10 @@ class SlowIndex(SlowPolicy):
         super().__init__()
         self.begun: set[Handle] = set()
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
-        if facts.generated_tokens:
-            self.begun.add(facts.handle)
-        return super().submitted(facts, tick)
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
+        if attributes.generated_tokens:
+            self.begun.add(attributes.handle)
+        return super().submitted(attributes, tick)
 
     def join(self, handle: Handle, tick: Tick) -> None:
         super().join(handle, tick)
@@ -56,7 +56,7 @@ class SlowIndex(SlowPolicy):
 
 class SlowPriority(SlowIndex):
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
-        return job.facts.asked.priority, job.facts.arrival_ns
+        return job.attributes.asked.priority, job.attributes.arrival_ns
 
 
 class SlowLas(SlowIndex):
@@ -65,7 +65,7 @@ class SlowLas(SlowIndex):
         self.due: dict[Handle, int] = {}  # service at which a decoding job's slice ends
 
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
-        return job.service // SLICE, job.facts.arrival_ns
+        return job.service // SLICE, job.attributes.arrival_ns
 
     def decoding(self, handle: Handle, tick: Tick) -> None:
         super().decoding(handle, tick)
@@ -98,20 +98,20 @@ class SlowPs(SlowLas):
         super().__init__()
         self.joined: dict[Handle, int] = {}
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
         rounds = [self.index(handle, job)[0] for handle, job in self.jobs.items()]
-        self.joined[facts.handle] = min(rounds, default=0)
-        return super().submitted(facts, tick)
+        self.joined[attributes.handle] = min(rounds, default=0)
+        return super().submitted(attributes, tick)
 
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
-        return self.joined[handle] + job.service // SLICE, job.facts.arrival_ns
+        return self.joined[handle] + job.service // SLICE, job.attributes.arrival_ns
 
 
 class SlowSjf(SlowIndex):
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
         if handle in self.begun:
-            return 0, job.facts.arrival_ns
-        return 1, left(job, job.facts.output_tokens or 0)
+            return 0, job.attributes.arrival_ns
+        return 1, left(job, job.attributes.output_tokens or 0)
 
 
 class SlowEstimate(SlowIndex):
@@ -120,7 +120,7 @@ class SlowEstimate(SlowIndex):
         self.sigma, self.kept = sigma, kept
 
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
-        guess = (job.facts.output_tokens or 0) * math.exp(self.sigma * standard_normal(0, handle))
+        guess = (job.attributes.output_tokens or 0) * math.exp(self.sigma * standard_normal(0, handle))
         length = max(1, round(guess))
         if self.kept is None:
             return (left(job, length),)
@@ -133,15 +133,15 @@ class SlowBoost(SlowIndex):
         self.sizes: list[int] = []
         self.starts: dict[Handle, int] = {}
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
-        level = super().submitted(facts, tick)
-        demand, size = left(self.jobs[facts.handle], facts.output_tokens or 0), 1
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
+        level = super().submitted(attributes, tick)
+        demand, size = left(self.jobs[attributes.handle], attributes.output_tokens or 0), 1
         while size <= demand:
             size *= 2
         self.sizes.append(size)
         scale = 100 * sum(self.sizes) / len(self.sizes)
         boost = scale * math.log(1 / -math.expm1(-size / scale))
-        self.starts[facts.handle] = facts.arrival_ns - round(boost)
+        self.starts[attributes.handle] = attributes.arrival_ns - round(boost)
         return level
 
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
@@ -155,15 +155,15 @@ class SlowLines(SlowIndex):
         super().__init__()
         self.lines: dict[Handle, Any] = {}
 
-    def line(self, facts: JobFacts) -> Any:
+    def line(self, attributes: JobAttributes) -> Any:
         raise NotImplementedError
 
     def read(self, tick: Tick) -> None:
         raise NotImplementedError
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
-        self.lines[facts.handle] = self.line(facts)
-        level = super().submitted(facts, tick)
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
+        self.lines[attributes.handle] = self.line(attributes)
+        level = super().submitted(attributes, tick)
         self.read(tick)
         return level
 
@@ -184,9 +184,11 @@ class SlowHrrn(SlowLines):
         self.lengths = [256]
         self.now = 0
 
-    def line(self, facts: JobFacts) -> int:
+    def line(self, attributes: JobAttributes) -> int:
         tokens, size = sum(self.lengths) // len(self.lengths), 1
-        while size <= DEMAND.prefill_ns(facts.prompt_tokens, 0) + DEMAND.decode_ns(tokens, facts.prompt_tokens):
+        while size <= DEMAND.prefill_ns(attributes.prompt_tokens, 0) + DEMAND.decode_ns(
+            tokens, attributes.prompt_tokens
+        ):
             size *= 2
         return size
 
@@ -199,9 +201,9 @@ class SlowHrrn(SlowLines):
 
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
         if handle in self.begun:
-            return 0, job.facts.arrival_ns
-        ratio = (self.now - job.facts.arrival_ns) * 1000 // self.lines[handle]
-        return 1, -ratio, job.facts.arrival_ns
+            return 0, job.attributes.arrival_ns
+        ratio = (self.now - job.attributes.arrival_ns) * 1000 // self.lines[handle]
+        return 1, -ratio, job.attributes.arrival_ns
 
 
 class SlowVtc(SlowLines):
@@ -211,29 +213,29 @@ class SlowVtc(SlowLines):
         self.counted: dict[Handle, int] = {}
         self.last: Any = None
 
-    def line(self, facts: JobFacts) -> Any:
-        return facts.tenant
+    def line(self, attributes: JobAttributes) -> Any:
+        return attributes.tenant
 
     def read(self, tick: Tick) -> None:
         for handle, counted in self.counted.items():
             job = self.jobs[handle]
-            self.counters[job.facts.tenant] += 2 * (job.tokens - counted)
+            self.counters[job.attributes.tenant] += 2 * (job.tokens - counted)
             self.counted[handle] = job.tokens
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
         self.read(tick)
-        mine = self.counters.setdefault(facts.tenant, 0)
+        mine = self.counters.setdefault(attributes.tenant, 0)
         tenants = {self.lines[handle] for handle in self.jobs if handle not in self.begun}
-        if facts.tenant not in tenants:
+        if attributes.tenant not in tenants:
             least = min(self.counters[one] for one in tenants) if tenants else self.counters.get(self.last, 0)
-            self.counters[facts.tenant] = max(mine, least)
-        return super().submitted(facts, tick)
+            self.counters[attributes.tenant] = max(mine, least)
+        return super().submitted(attributes, tick)
 
     def join(self, handle: Handle, tick: Tick) -> None:
         job = self.jobs[handle]
         if handle not in self.begun:
-            self.last = job.facts.tenant
-            self.counters[self.last] += job.facts.prompt_tokens
+            self.last = job.attributes.tenant
+            self.counters[self.last] += job.attributes.prompt_tokens
         self.counted.setdefault(handle, job.tokens)
         super().join(handle, tick)
 
@@ -242,10 +244,10 @@ class SlowVtc(SlowLines):
         self.counted.pop(handle, None)
 
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
-        mine = job.facts
+        mine = job.attributes
         if handle in self.begun:
             return 0, mine.arrival_ns
-        waiting = [one.facts for other, one in self.jobs.items() if other not in self.begun]
+        waiting = [one.attributes for other, one in self.jobs.items() if other not in self.begun]
         place = mine.arrival_ns, handle
         ahead = [one for one in waiting if one.tenant == mine.tenant and (one.arrival_ns, one.handle) < place]
         return 1, self.counters[mine.tenant] + sum(one.prompt_tokens for one in ahead), mine.arrival_ns

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipjoin.core.ids import Handle, TenantId
-from skipjoin.core.policy import JobFacts
+from skipjoin.core.policy import JobAttributes
 from skipjoin.scheduler.lengths.features import PLACES, keys_of
 from skipjoin.scheduler.lengths.forecast import Forecast, mixture
 from skipjoin.scheduler.lengths.guard import LARGEST_LEAD, Guard
@@ -26,11 +26,13 @@ from skipjoin.scheduler.lengths.score_table import (
 )
 
 
-def facts(tenant: str = "default", prompt: int = 100, earlier: int = 0) -> JobFacts:
-    return JobFacts(Handle(0), 0, prompt, prompt, 1, 10_000, tenant=TenantId(tenant), earlier_output_tokens=earlier)
+def attributes(tenant: str = "default", prompt: int = 100, earlier: int = 0) -> JobAttributes:
+    return JobAttributes(
+        Handle(0), 0, prompt, prompt, 1, 10_000, tenant=TenantId(tenant), earlier_output_tokens=earlier
+    )
 
 
-def live(forecast: Forecast, job: JobFacts, tokens: int) -> None:
+def live(forecast: Forecast, job: JobAttributes, tokens: int) -> None:
     life, last = forecast.expect(job), bin_of(tokens - 1)
     forecast.passed(life, 0, last)
     if forecast.ended(life, last, tokens):
@@ -41,11 +43,11 @@ def teach(forecast: Forecast, rounds: int, lengths: dict[str, float], seed: int 
     rng = np.random.default_rng(seed)
     for _ in range(rounds):
         for tenant, mean in lengths.items():
-            live(forecast, facts(tenant), max(round(rng.lognormal(math.log(mean), 0.3)), 1))
+            live(forecast, attributes(tenant), max(round(rng.lognormal(math.log(mean), 0.3)), 1))
 
 
 def expected(forecast: Forecast, tenant: str) -> float:
-    life, tokens = forecast.expect(facts(tenant)), 0.0
+    life, tokens = forecast.expect(attributes(tenant)), 0.0
     hazards = forecast.curve(life.bucket, life.score)
     for begin, end, hazard in zip(EDGES[-2::-1], EDGES[:0:-1], hazards[-2::-1], strict=True):
         tokens = (end - begin) * (1 - hazard / 2) + (1 - hazard) * tokens
@@ -68,16 +70,16 @@ def test_a_conversation_goes_on_as_it_went() -> None:
     rng = np.random.default_rng(2)
     for _ in range(600):
         earlier = int(rng.integers(10, 2000))
-        keys = score.keys(facts(earlier=earlier))
+        keys = score.keys(attributes(earlier=earlier))
         score.learn(keys, score.mu(keys), earlier)
-    guesses = [score.mu(score.keys(facts(earlier=earlier))) for earlier in (20, 200, 1500)]
+    guesses = [score.mu(score.keys(attributes(earlier=earlier))) for earlier in (20, 200, 1500)]
     assert guesses == sorted(guesses)
     assert guesses[2] - guesses[0] > 1.5
 
 
 def test_one_wild_answer_moves_a_guess_by_less_than_three_doublings() -> None:
     score = LengthScore()
-    keys = score.keys(facts("new"))
+    keys = score.keys(attributes("new"))
     before = score.mu(keys)
     score.learn(keys, before, 10**6)
     assert 0 < score.mu(keys) - before < math.log(8)
@@ -85,7 +87,7 @@ def test_one_wild_answer_moves_a_guess_by_less_than_three_doublings() -> None:
 
 def test_keys_stay_in_the_table_and_depend_on_the_salt() -> None:
     names = [f"tenant {number}" for number in range(300)]
-    plain, salted = ([keys_of(facts(name), salt)[2] for name in names] for salt in (b"", b"salt"))
+    plain, salted = ([keys_of(attributes(name), salt)[2] for name in names] for salt in (b"", b"salt"))
     assert all(0 <= key < PLACES for key in plain + salted)
     assert sum(a == b for a, b in zip(plain, salted, strict=True)) < 3
     assert len(set(plain)) > 280
@@ -94,10 +96,10 @@ def test_keys_stay_in_the_table_and_depend_on_the_salt() -> None:
 def test_the_spread_is_that_of_the_guesses() -> None:
     score, rng = LengthScore(), np.random.default_rng(3)
     for _ in range(3000):
-        keys = score.keys(facts())
+        keys = score.keys(attributes())
         score.learn(keys, score.mu(keys), max(round(rng.lognormal(5.0, 0.5)), 1))
     assert score.sd == pytest.approx(0.5, rel=0.2)
-    assert score.mu(score.keys(facts())) == pytest.approx(5.0, abs=0.2)
+    assert score.mu(score.keys(attributes())) == pytest.approx(5.0, abs=0.2)
 
 
 # the table
@@ -190,11 +192,11 @@ def test_who_outlives_its_guess_is_judged_by_those_who_do() -> None:
 def test_without_a_score_it_is_the_life_table_of_prompts() -> None:
     forecast, lengths = Forecast(), Lengths()
     for tokens in np.random.default_rng(5).geometric(1 / 100, 300).tolist():
-        live(forecast, facts(), tokens)
+        live(forecast, attributes(), tokens)
         lengths.passed(lengths.bucket(100), 0, bin_of(tokens - 1))
         if lengths.ended(lengths.bucket(100), bin_of(tokens - 1)):
             lengths.rebuild()
-    life = forecast.expect(facts())
+    life = forecast.expect(attributes())
     assert life.score == NO_SCORE
     assert (forecast.curve(life.bucket, life.score) == lengths.hazards[life.bucket]).all()
 
@@ -207,7 +209,7 @@ class Constant:
     def __init__(self, mu: float) -> None:
         self._mu = mu
 
-    def keys(self, facts: JobFacts) -> tuple[int, ...]:
+    def keys(self, attributes: JobAttributes) -> tuple[int, ...]:
         return ()
 
     def mu(self, keys: tuple[int, ...]) -> float:
@@ -227,7 +229,7 @@ def test_a_score_that_is_wrong_is_not_believed() -> None:
 def test_whoever_is_cut_off_teaches_no_length() -> None:
     forecast = Forecast(score=LengthScore())
     teach(forecast, 50, {"one": 500})
-    before = forecast.expect(facts("one")).mu
+    before = forecast.expect(attributes("one")).mu
     for _ in range(200):
-        forecast.passed(forecast.expect(facts("one")), 0, bin_of(20))
-    assert forecast.expect(facts("one")).mu == before
+        forecast.passed(forecast.expect(attributes("one")), 0, bin_of(20))
+    assert forecast.expect(attributes("one")).mu == before

@@ -15,7 +15,7 @@ from skipjoin.scheduler.lengths.forecast import Forecast
 from skipjoin.scheduler.lengths.learned import MAX_BYTES, fresh, read, write
 from skipjoin.scheduler.lengths.score import LengthScore
 
-from .test_forecast import expected, facts, teach
+from .test_forecast import attributes, expected, teach
 
 
 def taught() -> Forecast:
@@ -34,7 +34,7 @@ def test_it_comes_back_with_curves_guesses_and_guard() -> None:
     assert after.score is not None and before.score is not None
     assert after.score.sd == pytest.approx(before.score.sd)
     for tenant in ("short", "long", "new"):
-        mine, theirs = before.expect(facts(tenant)), after.expect(facts(tenant))
+        mine, theirs = before.expect(attributes(tenant)), after.expect(attributes(tenant))
         assert (mine.bucket, mine.score, mine.keys) == (theirs.bucket, theirs.score, theirs.keys)
         assert expected(after, tenant) == pytest.approx(expected(before, tenant), rel=1e-4)
 

@@ -7,7 +7,7 @@ import pytest
 from skipjoin.core.effects import LevelCause, LevelChanged
 from skipjoin.core.errors import InvalidSettings, InvariantViolation
 from skipjoin.core.ids import Handle, Level
-from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.core.policy import JobAttributes, Policy, Tick
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.scheduler.account import JobEntry
 from skipjoin.scheduler.adaptive.demand import Demand
@@ -23,8 +23,10 @@ T0 = Tick(0, 0, 0)
 FLOOR = 3_000_000_000
 
 
-def facts(handle: Handle, prompt: int = 50, *, arrival: int = 0, output: int = 10, generated: int = 0) -> JobFacts:
-    return JobFacts(handle, arrival, prompt, prompt, COST.prompt_ns(prompt), 100, generated, output_tokens=output)
+def attributes(
+    handle: Handle, prompt: int = 50, *, arrival: int = 0, output: int = 10, generated: int = 0
+) -> JobAttributes:
+    return JobAttributes(handle, arrival, prompt, prompt, COST.prompt_ns(prompt), 100, generated, output_tokens=output)
 
 
 def after(tick: Tick, steps: int, step_ns: int = 100) -> Tick:
@@ -44,17 +46,17 @@ def order(policy: Policy, tick: Tick = T0) -> list[Handle]:
 
 def test_skip_join_enters_where_the_first_iteration_fits_and_plain_mlfq_on_top() -> None:
     skip, plain = MlfqPolicy("skipjoin", COST), MlfqPolicy("mlfq", COST, skip_join=False)
-    assert skip.submitted(facts(A, prompt=500), T0) == 4  # 600 ns: 400 < 600 <= 800
-    assert skip.submitted(facts(B, prompt=100), T0) == 2  # 200 ns fits 200 exactly
+    assert skip.submitted(attributes(A, prompt=500), T0) == 4  # 600 ns: 400 < 600 <= 800
+    assert skip.submitted(attributes(B, prompt=100), T0) == 2  # 200 ns fits 200 exactly
     assert order(skip) == [B, A]
-    assert plain.submitted(facts(A, prompt=500), T0) == 1
-    assert plain.submitted(facts(B, prompt=100), T0) == 1
+    assert plain.submitted(attributes(A, prompt=500), T0) == 1
+    assert plain.submitted(attributes(B, prompt=100), T0) == 1
     assert order(plain) == [A, B]
 
 
 def test_a_job_is_demoted_when_charged_its_quantum_and_what_is_beyond_is_carried() -> None:
     policy = MlfqPolicy("skipjoin", COST)
-    policy.submitted(facts(A, prompt=50), T0)  # level 2, quantum 200
+    policy.submitted(attributes(A, prompt=50), T0)  # level 2, quantum 200
     run(policy, A, T0, prefill_ns=50)
     assert policy.next_crossing_ns() == 150
     tick = after(T0, 2)  # charged 250
@@ -66,7 +68,7 @@ def test_a_job_is_demoted_when_charged_its_quantum_and_what_is_beyond_is_carried
 
 def test_a_drop_reaches_the_level_that_holds_the_next_iteration() -> None:
     policy = MlfqPolicy("skipjoin", COST)
-    policy.submitted(facts(A, prompt=50), T0)
+    policy.submitted(attributes(A, prompt=50), T0)
     run(policy, A, T0)
     tick = after(T0, 1, step_ns=1_000)  # neighbours make an iteration longer than any quantum so far
     (change,) = policy.advance(tick)
@@ -75,7 +77,7 @@ def test_a_drop_reaches_the_level_that_holds_the_next_iteration() -> None:
 
 def test_nobody_is_demoted_before_the_first_token() -> None:
     policy = MlfqPolicy("mlfq", COST, skip_join=False)
-    policy.submitted(facts(A, prompt=500), T0)
+    policy.submitted(attributes(A, prompt=500), T0)
     policy.join(A, T0)
     policy.charge(A, 250, 250, T0)
     assert policy.next_crossing_ns() is None
@@ -93,11 +95,11 @@ def test_nobody_is_demoted_before_the_first_token() -> None:
 def test_a_preempted_job_keeps_its_place_and_a_demoted_one_goes_to_the_tail() -> None:
     policy = MlfqPolicy("skipjoin", COST)
     for handle in (A, B):
-        policy.submitted(facts(handle), T0)
+        policy.submitted(attributes(handle), T0)
     run(policy, A, T0)
     policy.leave(A, after(T0, 1))
     assert order(policy) == [A, B]
-    policy.submitted(facts(C, prompt=300), T0)  # level 3
+    policy.submitted(attributes(C, prompt=300), T0)  # level 3
     tick = after(T0, 1)
     run(policy, A, tick)
     policy.advance(after(tick, 1))
@@ -107,7 +109,7 @@ def test_a_preempted_job_keeps_its_place_and_a_demoted_one_goes_to_the_tail() ->
 def test_co_demoted_jobs_keep_their_order() -> None:
     policy = MlfqPolicy("skipjoin", COST)
     for handle in (A, B, C):
-        policy.submitted(facts(handle), T0)
+        policy.submitted(attributes(handle), T0)
     run(policy, C, T0, prefill_ns=90)  # crosses before the others
     run(policy, B, T0)
     run(policy, A, T0, prefill_ns=10)
@@ -117,7 +119,7 @@ def test_co_demoted_jobs_keep_their_order() -> None:
 
 def test_the_version_moves_only_when_the_order_may_have() -> None:
     policy = MlfqPolicy("skipjoin", COST)
-    policy.submitted(facts(A), T0)
+    policy.submitted(attributes(A), T0)
     version = policy.version
     run(policy, A, T0)
     policy.advance(after(T0, 1))
@@ -130,8 +132,8 @@ def test_the_version_moves_only_when_the_order_may_have() -> None:
 
 def test_an_overdue_job_is_offered_once_and_promoted_when_granted() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(), "granted")
-    policy.submitted(facts(A), T0)
-    policy.submitted(facts(B, prompt=300), Tick(5, 0, 0))
+    policy.submitted(attributes(A), T0)
+    policy.submitted(attributes(B, prompt=300), Tick(5, 0, 0))
     assert policy.next_change_ns() == FLOOR
     assert policy.advance(Tick(FLOOR - 1, 0, 0)) == []
     assert list(policy.offers()) == []
@@ -155,8 +157,8 @@ def test_an_overdue_job_is_offered_once_and_promoted_when_granted() -> None:
 
 def test_promotions_take_their_share_of_the_time_and_no_more() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10, starvation_share=0.25), "granted")
-    policy.submitted(facts(A), T0)
-    policy.submitted(facts(B), T0)
+    policy.submitted(attributes(A), T0)
+    policy.submitted(attributes(B), T0)
     granted = Tick(100, 0, 0)
     policy.advance(granted)
     assert policy.grant(A, granted) is not None
@@ -175,10 +177,10 @@ def test_promotions_take_their_share_of_the_time_and_no_more() -> None:
 
 def test_an_offer_behind_the_ration_moves_no_version() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10), "granted")
-    policy.submitted(facts(A, prompt=500), T0)
+    policy.submitted(attributes(A, prompt=500), T0)
     policy.advance(Tick(10, 0, 0))
     assert policy.grant(A, Tick(10, 0, 0)) is not None
-    policy.submitted(facts(B, prompt=500, arrival=20), Tick(20, 0, 0))
+    policy.submitted(attributes(B, prompt=500, arrival=20), Tick(20, 0, 0))
     version = policy.version
     policy.advance(Tick(30, 0, 0))
     assert (
@@ -193,7 +195,7 @@ def test_an_offer_behind_the_ration_moves_no_version() -> None:
 
 def test_patience_grows_with_the_service_attained() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10, starvation_factor=8.0), "granted")
-    policy.submitted(facts(A), T0)
+    policy.submitted(attributes(A), T0)
     run(policy, A, T0)
     tick = after(T0, 1)
     policy.leave(A, tick)
@@ -202,7 +204,7 @@ def test_patience_grows_with_the_service_attained() -> None:
 
 def test_a_granted_job_gets_a_fresh_quantum() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(starvation_floor_ns=10), "granted")
-    policy.submitted(facts(A), T0)
+    policy.submitted(attributes(A), T0)
     run(policy, A, T0, prefill_ns=150)
     policy.leave(A, T0)
     tick = Tick(10_000, 0, 0)
@@ -215,7 +217,7 @@ def test_a_granted_job_gets_a_fresh_quantum() -> None:
 def test_the_papers_timer_promotes_at_once_and_off_never() -> None:
     paper, off = (MlfqPolicy("skipjoin", COST, LadderParams(), rule) for rule in ("paper", "off"))
     for policy in (paper, off):
-        policy.submitted(facts(A), T0)
+        policy.submitted(attributes(A), T0)
     tick = Tick(300_000_000, 0, 0)
     assert paper.advance(tick) == [LevelChanged(A, Level(2), Level(1), LevelCause.STARVATION)]
     assert list(paper.offers()) == []
@@ -225,9 +227,9 @@ def test_the_papers_timer_promotes_at_once_and_off_never() -> None:
 
 def test_estimated_next_run_sums_what_higher_levels_may_use_first() -> None:
     policy = MlfqPolicy("skipjoin", COST)
-    policy.submitted(facts(A, prompt=50), T0)  # level 2: passes 200
-    policy.submitted(facts(B, prompt=250), T0)  # level 3: passes 400
-    policy.submitted(facts(C, prompt=500), T0)  # level 4
+    policy.submitted(attributes(A, prompt=50), T0)  # level 2: passes 200
+    policy.submitted(attributes(B, prompt=250), T0)  # level 3: passes 400
+    policy.submitted(attributes(C, prompt=500), T0)  # level 4
     assert policy.next_run_ns(A, T0, 4) == 0
     assert policy.next_run_ns(B, T0, 4) == 200 // 4
     assert policy.next_run_ns(C, T0, 4) == ((200 + 400) + 400) // 4
@@ -239,15 +241,15 @@ def test_estimated_next_run_sums_what_higher_levels_may_use_first() -> None:
 
 def test_estimated_next_run_ends_at_the_papers_timer() -> None:
     policy = MlfqPolicy("skipjoin", COST, LadderParams(paper_alpha_ns=150), "paper")
-    policy.submitted(facts(A, prompt=50), T0)
-    policy.submitted(facts(B, prompt=250), T0)
+    policy.submitted(attributes(A, prompt=50), T0)
+    policy.submitted(attributes(B, prompt=250), T0)
     assert policy.next_run_ns(B, Tick(100, 0, 0), 1) == 50
 
 
 def test_depths_report_levels_runs_and_the_longest_wait() -> None:
     policy = MlfqPolicy("skipjoin", COST)
-    policy.submitted(facts(A), T0)
-    policy.submitted(facts(B), Tick(30, 0, 0))
+    policy.submitted(attributes(A), T0)
+    policy.submitted(attributes(B), Tick(30, 0, 0))
     policy.join(A, Tick(40, 0, 0))
     assert list(policy.depths(Tick(100, 0, 0))) == [(1, 0, 0, 0), (2, 2, 1, 70)]
 
@@ -257,7 +259,7 @@ def test_fcfs_ranks_by_arrival_and_holds_the_line() -> None:
     assert not policy.lower_may_pass
     assert not policy.preempts
     for handle, arrival in ((A, 30), (B, 10), (C, 10)):
-        policy.submitted(facts(handle, arrival=arrival), Tick(30, 0, 0))
+        policy.submitted(attributes(handle, arrival=arrival), Tick(30, 0, 0))
     assert order(policy) == [B, C, A]
     run(policy, A, T0)
     assert order(policy, after(T0, 99)) == [B, C, A]
@@ -265,9 +267,9 @@ def test_fcfs_ranks_by_arrival_and_holds_the_line() -> None:
 
 def test_srpt_counts_down_a_running_job_without_being_told() -> None:
     policy = make_policy("srpt-oracle", COST, max_batch=1)
-    policy.submitted(facts(A, prompt=10, output=12), T0)
+    policy.submitted(attributes(A, prompt=10, output=12), T0)
     run(policy, A, T0, prefill_ns=10)  # 11 tokens left at 100 each
-    policy.submitted(facts(B, prompt=10, output=10), T0)  # 9 left, and its prompt
+    policy.submitted(attributes(B, prompt=10, output=10), T0)  # 9 left, and its prompt
     assert order(policy) == [B, A]
     version = policy.version
     assert order(policy, after(T0, 2)) == [A, B]  # 9 left, prompt done
@@ -279,7 +281,7 @@ def test_srpt_counts_down_a_running_job_without_being_told() -> None:
 def test_srpt_without_lengths_says_so() -> None:
     policy = make_policy("srpt-oracle", COST)
     with pytest.raises(InvalidSettings, match="simulate"):
-        policy.submitted(JobFacts(A, 0, 1, 1, 1, 1), T0)
+        policy.submitted(JobAttributes(A, 0, 1, 1, 1, 1), T0)
 
 
 def test_demand_prices_the_larger_share() -> None:
@@ -315,7 +317,7 @@ class LeastAttainedService(IndexPolicy):
 def test_an_index_that_worsens_with_age_crosses_and_moves_the_version() -> None:
     policy = LeastAttainedService()
     for handle in (A, B):
-        policy.submitted(facts(handle), T0)
+        policy.submitted(attributes(handle), T0)
     run(policy, A, T0)
     assert policy.next_crossing_ns() == 500
     version = policy.version
@@ -333,7 +335,7 @@ def test_an_index_that_worsens_with_age_crosses_and_moves_the_version() -> None:
 
 def test_the_check_sees_a_broken_ladder() -> None:
     policy = MlfqPolicy("skipjoin", COST)
-    policy.submitted(facts(A), T0)
+    policy.submitted(attributes(A), T0)
     run(policy, A, T0)
     check(policy, T0)
     policy._crossings.discard(A)

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from skipjoin.core.asked import Asked
 from skipjoin.core.ids import Handle, TenantId
-from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.core.policy import JobAttributes, Policy, Tick
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.invariants import check
@@ -32,7 +32,7 @@ BATCH, ROOM = 4, 4_000
 
 @dataclass
 class SlowJob:
-    facts: JobFacts
+    attributes: JobAttributes
     since: int
     level: int = 1
     service: int = 0
@@ -54,10 +54,12 @@ class SlowPolicy:
     def __init__(self) -> None:
         self.jobs: dict[Handle, SlowJob] = {}
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
-        job = SlowJob(facts, tick.now_ns, emitted=facts.generated_tokens > 0, tokens=facts.generated_tokens)
-        job.left = facts.uncached_tokens
-        self.jobs[facts.handle] = job
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
+        job = SlowJob(
+            attributes, tick.now_ns, emitted=attributes.generated_tokens > 0, tokens=attributes.generated_tokens
+        )
+        job.left = attributes.uncached_tokens
+        self.jobs[attributes.handle] = job
         return 1
 
     def launched(self, step_ns: int) -> None:
@@ -120,7 +122,7 @@ class SlowPolicy:
 
 class SlowFcfs(SlowPolicy):
     def order(self, tick: Tick) -> list[Handle]:
-        return sorted(self.jobs, key=lambda h: (self.jobs[h].facts.arrival_ns, h))
+        return sorted(self.jobs, key=lambda h: (self.jobs[h].attributes.arrival_ns, h))
 
 
 class SlowSrpt(SlowPolicy):
@@ -129,8 +131,8 @@ class SlowSrpt(SlowPolicy):
 
         def remaining(handle: Handle) -> tuple[int, Handle]:
             job = self.jobs[handle]
-            context = job.facts.prompt_tokens + job.tokens
-            decodes = (job.facts.output_tokens or 0) - job.tokens - job.prefilling
+            context = job.attributes.prompt_tokens + job.tokens
+            decodes = (job.attributes.output_tokens or 0) - job.tokens - job.prefilling
             cost = demand.prefill_ns(job.left, max(0, context - job.left)) + demand.decode_ns(decodes, context)
             return cost, handle
 
@@ -173,13 +175,13 @@ class SlowMlfq(SlowPolicy):
         if handle in self.open:
             self.open.remove(handle)
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
-        super().submitted(facts, tick)
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
+        super().submitted(attributes, tick)
         level = 1
-        while self.skip_join and self.quantum(level) < facts.entry_ns:
+        while self.skip_join and self.quantum(level) < attributes.entry_ns:
             level += 1
-        self.put(facts.handle, level)
-        self.wait(facts.handle)
+        self.put(attributes.handle, level)
+        self.wait(attributes.handle)
         return level
 
     def join(self, handle: Handle, tick: Tick) -> None:
@@ -207,7 +209,7 @@ class SlowMlfq(SlowPolicy):
                 continue
             old, carried = job.level, job.charged - self.quantum(job.level)
             steps = job.stints if job.decoding else ()
-            coming = sum(steps) // len(steps) if steps else COST.decode_ns(1, job.facts.prompt_tokens + job.tokens)
+            coming = sum(steps) // len(steps) if steps else COST.decode_ns(1, job.attributes.prompt_tokens + job.tokens)
             new = old + 1
             while self.quantum(new) < carried + coming:
                 new += 1
@@ -315,7 +317,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.next_handle += 1
         uncached = max(prompt + generated - cached, 1)
         arrival, entry = self.tick.now_ns - age, COST.prompt_ns(uncached)
-        facts = JobFacts(
+        attributes = JobAttributes(
             handle,
             arrival,
             prompt,
@@ -327,7 +329,7 @@ class PolicyMachine(RuleBasedStateMachine):
             asked=Asked(priority=handle * 7 % 5 - 2),
             output_tokens=output + generated,
         )
-        assert self.tell("submitted", facts, self.tick) == self.slow.submitted(facts, self.tick)
+        assert self.tell("submitted", attributes, self.tick) == self.slow.submitted(attributes, self.tick)
 
     @rule(data=st.data(), decodes=st.booleans())
     def join(self, data: st.DataObject, decodes: bool) -> None:

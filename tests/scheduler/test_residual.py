@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis.stateful import rule
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.core.policy import JobAttributes, Policy, Tick
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.scheduler.adaptive.demand import Demand
 from skipjoin.scheduler.adaptive.demand_table import DemandTable, Price, class_of
@@ -44,12 +44,12 @@ class SlowResidual(SlowIndex):
         super().launched(step_ns)
         self.clock += step_ns
 
-    def submitted(self, facts: JobFacts, tick: Tick) -> int:
-        self.bins[facts.handle] = bin_of(facts.generated_tokens)
-        return super().submitted(facts, tick)
+    def submitted(self, attributes: JobAttributes, tick: Tick) -> int:
+        self.bins[attributes.handle] = bin_of(attributes.generated_tokens)
+        return super().submitted(attributes, tick)
 
     def reach(self, handle: Handle, age_bin: int) -> None:
-        bucket = self.lengths.bucket(self.jobs[handle].facts.prompt_tokens)
+        bucket = self.lengths.bucket(self.jobs[handle].attributes.prompt_tokens)
         for _ in range(self.bins[handle], age_bin):
             self.lengths.passed(bucket, self.bins[handle], self.bins[handle] + 1)
             self.bins[handle] += 1
@@ -57,7 +57,7 @@ class SlowResidual(SlowIndex):
     def look(self, handle: Handle, tick: Tick) -> None:
         job = self.jobs[handle]
         self.reach(handle, bin_of(job.tokens))
-        step = COST.decode_ns(1, job.facts.prompt_tokens + job.tokens)
+        step = COST.decode_ns(1, job.attributes.prompt_tokens + job.tokens)
         if job.stints:
             step = sum(job.stints) // len(job.stints)
         self.due[handle] = tick.decode_ns + (EDGES[self.bins[handle] + 1] - job.tokens) * step
@@ -72,10 +72,10 @@ class SlowResidual(SlowIndex):
         super().leave(handle, tick)
 
     def removed(self, handle: Handle, tick: Tick) -> None:
-        facts = self.jobs[handle].facts
+        attributes = self.jobs[handle].attributes
         self.reach(handle, bin_of(max(self.jobs[handle].tokens - 1, 0)))
         self.due.pop(handle, None)
-        if self.lengths.ended(self.lengths.bucket(facts.prompt_tokens), self.bins[handle]):
+        if self.lengths.ended(self.lengths.bucket(attributes.prompt_tokens), self.bins[handle]):
             self.lengths.rebuild()
         super().removed(handle, tick)
 
@@ -93,9 +93,11 @@ class SlowResidual(SlowIndex):
         return min(self.due.values(), default=None)
 
     def index(self, handle: Handle, job: SlowJob) -> tuple[Any, ...]:
-        quarters = min(math.ceil(4 * job.left / job.facts.prompt_tokens), 4)
-        price = DemandTable(DEMAND, self.lengths).price(class_of(job.facts.prompt_tokens), quarters, self.bins[handle])
-        return self.worth(price), job.facts.arrival_ns
+        quarters = min(math.ceil(4 * job.left / job.attributes.prompt_tokens), 4)
+        price = DemandTable(DEMAND, self.lengths).price(
+            class_of(job.attributes.prompt_tokens), quarters, self.bins[handle]
+        )
+        return self.worth(price), job.attributes.arrival_ns
 
 
 WORTH: dict[str, Callable[[Price], int]] = {
@@ -135,7 +137,7 @@ def taught(kind: type[ResidualPolicy], lengths: list[int]) -> ResidualPolicy:
     one = kind(FLAT)
     for number, length in enumerate(lengths, start=1000):
         handle = Handle(number)
-        one.submitted(facts(number), T0)
+        one.submitted(attributes(number), T0)
         one.join(handle, T0)
         one.charge(handle, 100, 100, T0)
         one.decoding(handle, T0)
@@ -143,14 +145,14 @@ def taught(kind: type[ResidualPolicy], lengths: list[int]) -> ResidualPolicy:
     return one
 
 
-def facts(number: int, prompt: int = 100) -> JobFacts:
-    return JobFacts(Handle(number), 0, prompt, prompt, prompt, 10_000)
+def attributes(number: int, prompt: int = 100) -> JobAttributes:
+    return JobAttributes(Handle(number), 0, prompt, prompt, prompt, 10_000)
 
 
 def aged(one: ResidualPolicy, number: int, tokens: int) -> None:
     """A job that has said `tokens` tokens and waits."""
     tick = Tick(0, 100 * (tokens - 1), tokens - 1)
-    one.submitted(facts(number), T0)
+    one.submitted(attributes(number), T0)
     one.join(Handle(number), T0)
     one.charge(Handle(number), 100, 100, T0)
     one.decoding(Handle(number), T0)
@@ -168,7 +170,7 @@ def test_who_talks_long_is_nearly_done_where_lengths_are_alike_and_far_from_it_w
     alike = taught(kind, [200] * 400)
     mixed = taught(kind, ([12] * 9 + [2_000]) * 40)
     for one in (alike, mixed):
-        one.submitted(facts(1), T0)
+        one.submitted(attributes(1), T0)
         aged(one, 2, 150)
     assert order(alike) == [2, 1]
     assert order(mixed) == [1, 2]
@@ -180,7 +182,7 @@ def test_gittins_takes_the_bet_that_serpt_does_not() -> None:
     lengths = ([12] * 9 + [2_000]) * 40
     serpt, gittins = taught(Serpt, lengths), taught(Gittins, lengths)
     for one in (serpt, gittins):
-        one.submitted(facts(1), T0)
+        one.submitted(attributes(1), T0)
         aged(one, 2, 1_500)  # some 500 tokens left for sure
     assert gittins.key(Handle(1), T0)[1] < serpt.key(Handle(1), T0)[1] / 4
     assert order(gittins) == [1, 2]
@@ -188,8 +190,8 @@ def test_gittins_takes_the_bet_that_serpt_does_not() -> None:
 
 def test_a_prompt_that_is_nearly_computed_counts_for_what_is_left_of_it() -> None:
     one = taught(Serpt, [10] * 400)
-    one.submitted(facts(1, prompt=2_000), T0)
-    one.submitted(facts(2, prompt=900), T0)
+    one.submitted(attributes(1, prompt=2_000), T0)
+    one.submitted(attributes(2, prompt=900), T0)
     assert order(one) == [2, 1]
     one.join(Handle(1), T0)
     one.charge(Handle(1), 1_600, 1_600, T0)
@@ -202,8 +204,8 @@ def test_an_output_that_was_cut_off_teaches_only_that_it_was_no_shorter() -> Non
         aged(cut, 1000 + number, 100)
         cut.removed(Handle(1000 + number), T0, finished=False)
     for one in (cut, ended):
-        one.submitted(facts(1), T0)
+        one.submitted(attributes(1), T0)
     unseen = Serpt(FLAT)
-    unseen.submitted(facts(1), T0)
+    unseen.submitted(attributes(1), T0)
     assert cut.key(Handle(1), T0) == unseen.key(Handle(1), T0)  # nobody came to an end: no hazard is made
     assert ended.key(Handle(1), T0) != unseen.key(Handle(1), T0)

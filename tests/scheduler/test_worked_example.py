@@ -13,7 +13,7 @@ from fractions import Fraction
 import pytest
 
 from skipjoin.core.ids import Handle
-from skipjoin.core.policy import JobFacts, Policy, Tick
+from skipjoin.core.policy import JobAttributes, Policy, Tick
 from skipjoin.cost.linear import LinearCostModel
 from skipjoin.scheduler.params import LadderParams
 from skipjoin.scheduler.registry import make_policy
@@ -37,7 +37,7 @@ def mean_latency(name: str) -> Fraction:
         handle = Handle(number)
         left[handle] = [prefill, decodes]
         policy.submitted(
-            JobFacts(handle, 0, prefill, prefill, prefill * UNIT, decodes + 1, output_tokens=decodes + 1), tick
+            JobAttributes(handle, 0, prefill, prefill, prefill * UNIT, decodes + 1, output_tokens=decodes + 1), tick
         )
     running: Handle | None = None
     ends: list[int] = []

@@ -19,25 +19,25 @@ from skipjoin.serving.facts import ExecutorFacts
 FACTS = ExecutorFacts(1, 100, 0, 16, 1, None, 257)
 
 
-def misbehave(link: socket.socket, how: str) -> None:
+def misbehave(ipc: socket.socket, how: str) -> None:
     """Until it is killed, or of its own will."""
     match how:
         case "garbage":
-            link.sendall(b"\xff" * 4096)
+            ipc.sendall(b"\xff" * 4096)
         case "a frame without sense":
-            link.sendall(framed(b"\xff\xff\xff"))
+            ipc.sendall(framed(b"\xff\xff\xff"))
         case "a frame that never ends":
-            link.sendall(b"\x00\x00\x01\x00" + b"x" * 100)
+            ipc.sendall(b"\x00\x00\x01\x00" + b"x" * 100)
         case "closes":
-            link.shutdown(socket.SHUT_RDWR)
+            ipc.shutdown(socket.SHUT_RDWR)
         case "facts that are none":
-            link.sendall(framed(encode_from_engine(Ready(2, 1, "fcfs", FACTS, "{not json"))))
+            ipc.sendall(framed(encode_from_engine(Ready(2, 1, "fcfs", FACTS, "{not json"))))
         case "facts of something else":
-            link.sendall(framed(encode_from_engine(Ready(2, 1, "fcfs", FACTS, '{"unknown": 1}'))))
+            ipc.sendall(framed(encode_from_engine(Ready(2, 1, "fcfs", FACTS, '{"unknown": 1}'))))
         case "another incarnation":
-            link.sendall(framed(encode_from_engine(Starting(1, "loading its weights"))))
+            ipc.sendall(framed(encode_from_engine(Starting(1, "loading its weights"))))
         case "a fault of ours":
-            link.sendall(framed(encode_from_engine(Starting(2, "stumbling"))))
+            ipc.sendall(framed(encode_from_engine(Starting(2, "stumbling"))))
         case "exits":
             sys.exit(9)
         case _:

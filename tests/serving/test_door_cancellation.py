@@ -26,12 +26,12 @@ from skipjoin.core.view import Chunk, JobSpec, JobView
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.serving.door import streams as streams_module
 from skipjoin.serving.door.backlog import Backlog
+from skipjoin.serving.door.claimed import ClaimedJobs
 from skipjoin.serving.door.claims import Claims
 from skipjoin.serving.door.deadlines import Deadlines
 from skipjoin.serving.door.intake import Intake
 from skipjoin.serving.door.jobs import Jobs
 from skipjoin.serving.door.journal import Journal
-from skipjoin.serving.door.live import LiveTable
 from skipjoin.serving.door.open_jobs import OpenJobs
 from skipjoin.serving.door.shares import Shares
 from skipjoin.serving.door.store import Store
@@ -95,7 +95,7 @@ class Rig:
 
 @asynccontextmanager
 async def _door(pool: MemoryJobPool, max_jobs: int = 8) -> AsyncIterator[Rig]:
-    clock, table, tokenizer = MonotonicClock(), LiveTable(), ByteTokenizer()
+    clock, table, tokenizer = MonotonicClock(), ClaimedJobs(), ByteTokenizer()
     store = await Store.open(lambda: pool)
     epoch = await store.call(lambda pool: pool.open_epoch("test"))
     journal = Journal(store, table, epoch, 1 << 20)
@@ -106,7 +106,7 @@ async def _door(pool: MemoryJobPool, max_jobs: int = 8) -> AsyncIterator[Rig]:
     journal.news_observers.append(streams.tell)
     for one in await store.scan(lambda reader: reader.unfinished()):
         open_jobs.found(one)
-    journal.end_observers.append(lambda live, end: open_jobs.ended(live.job_id))
+    journal.end_observers.append(lambda claimed, end: open_jobs.ended(claimed.job_id))
     rig = Rig(Jobs(store, table, intake, open_jobs, claims, journal, streams, lambda: FACTS))
     deadlines = Deadlines(open_jobs, table, journal, Sweep(store, streams, open_jobs, claims, 3600, 3600))
     tasks = [asyncio.create_task(part.run()) for part in (journal, claims, deadlines)]

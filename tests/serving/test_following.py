@@ -34,6 +34,7 @@ from skipjoin.jobpool.sqlite import SqliteJobPool
 from skipjoin.serving.door import store as store_module
 from skipjoin.serving.door.backlog import Backlog
 from skipjoin.serving.door.call_cap import capped
+from skipjoin.serving.door.claimed import ClaimedJobs
 from skipjoin.serving.door.claims import Claims
 from skipjoin.serving.door.deadlines import Deadlines
 from skipjoin.serving.door.door import Door
@@ -42,7 +43,6 @@ from skipjoin.serving.door.following import Following
 from skipjoin.serving.door.intake import Intake
 from skipjoin.serving.door.jobs import Jobs
 from skipjoin.serving.door.journal import Journal
-from skipjoin.serving.door.live import LiveTable
 from skipjoin.serving.door.open_jobs import OpenJobs
 from skipjoin.serving.door.patience import Patience
 from skipjoin.serving.door.questions import Questions
@@ -69,7 +69,7 @@ def _run(
     tokenizer = tokenizer or ByteTokenizer()
 
     async def main() -> None:
-        clock, table = MonotonicClock(), LiveTable()
+        clock, table = MonotonicClock(), ClaimedJobs()
         store = await Store.open(pool)
         epoch = await store.call(lambda pool: pool.open_epoch("test"))
         journal = Journal(store, table, epoch, 1 << 20)

@@ -30,10 +30,10 @@ from skipjoin.core.view import Chunk
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.jobpool.registry import open_pool
 from skipjoin.jobpool.sqlite import SqliteJobPool
+from skipjoin.serving.door.claimed import ClaimedJobs
 from skipjoin.serving.door.claims import Claims
 from skipjoin.serving.door.intake import new_job_id
 from skipjoin.serving.door.journal import Journal
-from skipjoin.serving.door.live import LiveTable
 from skipjoin.serving.door.store import Store
 from skipjoin.serving.door.streams import Streams
 from skipjoin.serving.door.text import ByteTokenizer
@@ -48,7 +48,7 @@ class Rig:
     """The door's middle, with the engine's place taken by a list of what it is sent."""
 
     store: Store
-    table: LiveTable
+    table: ClaimedJobs
     journal: Journal
     claims: Claims
     sent: list[Event] = field(default_factory=list)
@@ -97,7 +97,7 @@ def _run(
 ) -> None:
     async def main() -> None:
         store = await Store.open(pool)  # type: ignore[arg-type]
-        table = LiveTable()
+        table = ClaimedJobs()
         epoch = await store.call(lambda pool: pool.open_epoch("test"))
         journal = Journal(store, table, epoch, limit_bytes)
         claims = Claims(
@@ -181,12 +181,12 @@ def test_only_a_job_in_flight_without_a_token_is_marked_and_only_alone_it_fails(
         bad, busy, idle = await rig.job(), await rig.job(), await rig.job()
         await rig.until(lambda: len(rig.table.by_handle) == 3)
         for crash in range(3):
-            live = rig.table.jobs[bad]
-            assert live.alone == (crash == 2)
+            claimed = rig.table.jobs[bad]
+            assert claimed.alone == (crash == 2)
             rig.journal.feed(rig.tokens(rig.handle(busy), len(rig.table.jobs[busy].tokens), 70))
             rig.journal.feed(TurnEffects(STATS, None, (Started(rig.handle(bad), Level(1)),)))
             await rig.journal.flush()
-            flying = {rig.handle(bad)} if live.alone else {rig.handle(bad), rig.handle(busy)}
+            flying = {rig.handle(bad)} if claimed.alone else {rig.handle(bad), rig.handle(busy)}
             await rig.claims.count_crash(frozenset(flying))
             rig.claims.engine_ended()
             await rig.journal.flush()
@@ -399,15 +399,15 @@ def test_what_comes_behind_the_end_of_a_job_is_dropped() -> None:
     async def test(rig: Rig) -> None:
         job = await rig.job()
         await rig.until(lambda: job in rig.table.jobs)
-        live, handle = rig.table.jobs[job], rig.handle(job)
+        claimed, handle = rig.table.jobs[job], rig.handle(job)
         account = JobAccount(1, 2, 3, 4, 5)
         rig.journal.feed(rig.tokens(handle, 0, 65))
         rig.journal.feed(TurnEffects(STATS, None, (Finished(handle, FinishReason.LENGTH, 1, account),)))
         rig.journal.feed(rig.tokens(handle, 1, 66))  # an engine that ran ahead
-        rig.journal.end(live, FinishReason.CANCELLED)
+        rig.journal.end(claimed, FinishReason.CANCELLED)
         await rig.journal.flush()
         assert await rig.state(job) is JobState.SUCCEEDED
-        assert list(live.tokens) == [65]
+        assert list(claimed.tokens) == [65]
 
     _run(test)
 
@@ -424,7 +424,7 @@ def test_bytes_that_wait_behind_a_commit_still_count() -> None:
     async def test(rig: Rig) -> None:
         job = await rig.job()
         await rig.until(lambda: job in rig.table.jobs)
-        live, handle = rig.table.jobs[job], rig.handle(job)
+        claimed, handle = rig.table.jobs[job], rig.handle(job)
         rig.journal.feed(rig.tokens(handle, 0, 65))
         await asyncio.sleep(0.05)  # its commit is under way
         position = 1
@@ -432,12 +432,12 @@ def test_bytes_that_wait_behind_a_commit_still_count() -> None:
             rig.journal.feed(rig.tokens(handle, position, 65))
             position += 1
         Gated.gate.set()
-        await rig.until(lambda: len(live.tokens) == 1)
+        await rig.until(lambda: len(claimed.tokens) == 1)
         for _ in range(2):
             rig.journal.feed(rig.tokens(handle, position, 65))
             position += 1
         assert rig.journal.full
-        while len(live.tokens) < position:
+        while len(claimed.tokens) < position:
             Gated.gate.set()
             await asyncio.sleep(0.001)
         assert not rig.journal.full

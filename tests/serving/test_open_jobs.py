@@ -35,12 +35,12 @@ from skipjoin.serving.door import store as store_module
 from skipjoin.serving.door import streams as streams_module
 from skipjoin.serving.door import sweep as sweep_module
 from skipjoin.serving.door.backlog import Backlog
+from skipjoin.serving.door.claimed import ClaimedJobs
 from skipjoin.serving.door.claims import Claims
 from skipjoin.serving.door.deadlines import GRACE_NS, Deadlines
 from skipjoin.serving.door.intake import Intake
 from skipjoin.serving.door.jobs import Jobs
 from skipjoin.serving.door.journal import Journal
-from skipjoin.serving.door.live import LiveTable
 from skipjoin.serving.door.open_jobs import OpenJobs
 from skipjoin.serving.door.shares import Shares
 from skipjoin.serving.door.store import Store, _Lane
@@ -216,12 +216,12 @@ class Places(RuleBasedStateMachine):
         writer, points, scans = self.lanes
         pool: Any = self.pool
         self.store = Store(writer, pool, (_Lane(points, pool), _Lane(scans, pool)), 4)  # type: ignore[arg-type]
-        clock, table, tokenizer = ManualClock(), LiveTable(), ByteTokenizer()
+        clock, table, tokenizer = ManualClock(), ClaimedJobs(), ByteTokenizer()
         epoch = pool.open_epoch("test")
         self.shares = Shares(LIMIT, [RED, BLUE])
         self.open_jobs = OpenJobs(Backlog(self.shares, clock))
         journal = Journal(self.store, table, epoch, 1 << 20)
-        journal.end_observers.append(lambda live, end: self.open_jobs.ended(live.job_id))
+        journal.end_observers.append(lambda claimed, end: self.open_jobs.ended(claimed.job_id))
         bounds = {"max_jobs": 3, "held_prompt_bytes": 1 << 20, "prompts_ahead_bytes": 1 << 20}
         claims = Claims(self.store, table, journal, clock, epoch, **bounds)
         intake = Intake(tokenizer, SamplingParams(), default_max_new_tokens=8, job_cap_s=60)
@@ -330,7 +330,7 @@ class Places(RuleBasedStateMachine):
     @precondition(lambda self: self.engine and self.jobs.table.by_handle)
     @rule(data=st.data(), reason=st.sampled_from(list(FinishReason)))
     def engine_ends_a_job(self, data: st.DataObject, reason: FinishReason) -> None:
-        handle = data.draw(st.sampled_from(sorted(live.handle for live in self.jobs.table.by_handle.values())))
+        handle = data.draw(st.sampled_from(sorted(claimed.handle for claimed in self.jobs.table.by_handle.values())))
         self.jobs.journal.feed(
             TurnEffects(STATS, None, (Started(handle, Level(1)), Finished(handle, reason, 0, ACCOUNT)))
         )

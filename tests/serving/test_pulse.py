@@ -6,14 +6,14 @@ import socket
 
 from skipjoin.core.clock import ManualClock
 from skipjoin.proto.frames import Beat, FrameReader, FromEngine, Starting, decode_from_engine
-from skipjoin.serving.link import EngineEnd, link_pair
+from skipjoin.serving.ipc import EngineEnd, ipc_pair
 from skipjoin.serving.worker.pulse import Pulse
 
 QUARTER = 250_000_000
 
 
 def test_steps_are_told_at_once_and_progress_four_times_a_second() -> None:
-    door, engine = link_pair()
+    door, engine = ipc_pair()
     clock = ManualClock(10**9)
     with door, engine:
         pulse = Pulse(EngineEnd(engine), 7, clock)

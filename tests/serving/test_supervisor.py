@@ -15,12 +15,12 @@ from skipjoin.core.clock import MonotonicClock
 from skipjoin.core.errors import ExecutorLost
 from skipjoin.jobpool.memory import MemoryJobPool
 from skipjoin.proto.frames import FromEngine, Starting, decode_from_engine
-from skipjoin.serving import link
+from skipjoin.serving import ipc
 from skipjoin.serving.door import engines
+from skipjoin.serving.door.claimed import ClaimedJobs
 from skipjoin.serving.door.claims import Claims
 from skipjoin.serving.door.engines import Engines
 from skipjoin.serving.door.journal import Journal
-from skipjoin.serving.door.live import LiveTable
 from skipjoin.serving.door.patience import Patience
 from skipjoin.serving.door.questions import Questions
 from skipjoin.serving.door.store import Store
@@ -51,7 +51,7 @@ def _stumbles(message: bytes) -> FromEngine:
 
 async def made(start_stall_s: float) -> tuple[Supervisor, Store, asyncio.Task[None]]:
     """A supervisor over an empty pool in memory, and its journal's task."""
-    clock, table = MonotonicClock(), LiveTable()
+    clock, table = MonotonicClock(), ClaimedJobs()
     store = await Store.open(MemoryJobPool)
     epoch = await store.call(lambda pool: pool.open_epoch("test"))
     journal = Journal(store, table, epoch, 1 << 20)
@@ -73,7 +73,7 @@ def test_the_next_engine_takes_over_from_one_that(
     monkeypatch.setattr(engines, "ENGINE_MODULE", "bad_engine")
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parent))
     monkeypatch.setenv("BAD_ENGINE", how)
-    monkeypatch.setattr(link, "decode_from_engine", _stumbles)
+    monkeypatch.setattr(ipc, "decode_from_engine", _stumbles)
     monkeypatch.setenv("BAD_STARTS", os.fspath(tmp_path / "starts"))
     caplog.set_level("INFO")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from skipjoin.core.policy import JobFacts
+from skipjoin.core.policy import JobAttributes
 from skipjoin.cost.profiles import load_profile
 from skipjoin.engine import assemble as assembling
 from skipjoin.scheduler.lengths.forecast import Forecast
@@ -35,7 +35,7 @@ class Told:
     def __init__(self, rule: Callable[[float, int], float]) -> None:
         self._rule = rule
 
-    def keys(self, facts: JobFacts) -> tuple[int, ...]:
+    def keys(self, facts: JobAttributes) -> tuple[int, ...]:
         assert facts.output_tokens is not None
         return (round(1000 * self._rule(math.log(facts.output_tokens), int(facts.handle))),)
 

@@ -38,7 +38,7 @@ from ....model.weights.loaded import LoadedModel
 from ....model.weights.loading import load_model
 from ....proto.frames import Events, FromDoor, FromEngine, encode_from_door, framed
 from ....serving.facts import EngineFacts, EngineWords
-from ....serving.link import EngineEnd, LinkClosed, link_pair
+from ....serving.ipc import EngineEnd, IpcClosed, ipc_pair
 from ....serving.worker.announce import AnnouncingExecutor
 from ....serving.worker.engine_parts import Engine
 from ....serving.worker.engine_process import serve
@@ -141,7 +141,7 @@ class TimedLink(EngineEnd):
     def drain(self) -> list[FromDoor]:
         """As the link's."""
         if len(self._watch.iterations) >= self._wanted:
-            raise LinkClosed("All is measured.")
+            raise IpcClosed("All is measured.")
         return super().drain()
 
     def send(self, frame: FromEngine) -> None:
@@ -191,7 +191,7 @@ def decoded(
     params = EngineParams(max_batch=batch)
     executor = TorchExecutor(model, pool_shape(model, kv_tokens=room, host_kv_tokens=room // 4, max_batch=batch))
     with ExitStack() as stack:
-        door, end = (stack.enter_context(one) for one in link_pair())
+        door, end = (stack.enter_context(one) for one in ipc_pair())
         stack.callback(executor.close)
         facts = executor.start()
         link = TimedLink(end, door, WARM_ITERATIONS + iterations, watch, yardstick)
@@ -205,7 +205,7 @@ def decoded(
         door.sendall(framed(encode_from_door(Events(INCARNATION, jobs))))
         try:
             serve(link, engine, clock, INCARNATION, Pulse(link, INCARNATION, clock))
-        except LinkClosed:
+        except IpcClosed:
             return watch.iterations[WARM_ITERATIONS:]
     raise InvariantViolation("The engine stopped before it was told to.")
 

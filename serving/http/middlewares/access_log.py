@@ -1,6 +1,6 @@
 """A line of the log for every request.
 
-Owns the line: method, path, status, time, request id, tenant and job. It is of the level debug,
+Owns the line: method, path, status, time, request id, tenant and job. It is logged as debug,
 since a busy door has thousands a second, and holds nothing of a body, a token or a query. `door.py`
 lists it.
 """

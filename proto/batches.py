@@ -32,7 +32,7 @@ def events_of(batch: pb.EventBatch) -> list[Event]:
     try:
         return [read_event(message) for message in batch.events]
     except InvalidInput as error:
-        raise InvariantViolation(f"An event on the engine link is malformed: {error}") from error
+        raise InvariantViolation(f"An event on the engine's socket is malformed: {error}") from error
 
 
 def encode_effects(incarnation: int, effects: TurnEffects) -> bytes:
@@ -54,5 +54,5 @@ def effects_of(batch: pb.EffectBatch) -> TurnEffects:
         tokens = read_tokens(batch.tokens) if batch.HasField("tokens") else None
         effects = tuple(read_effect(message) for message in batch.effects)
     except InvalidInput as error:
-        raise InvariantViolation(f"An effect on the engine link is malformed: {error}") from error
+        raise InvariantViolation(f"An effect on the engine's socket is malformed: {error}") from error
     return TurnEffects(stats_from_wire(batch.stats), tokens, effects)

@@ -1,4 +1,4 @@
-"""The door-engine link: every event and effect survives, broken bytes are refused, frames come out
+"""Between door and engine: every event and effect survives, broken bytes are refused, frames come out
 whole whatever cuts them.
 """
 
@@ -20,8 +20,8 @@ from skipjoin.core.executor import ExecutorFacts
 from skipjoin.core.job import FinishReason, JobAccount, LevelCause
 from skipjoin.core.logprobs import TokenLogprobs
 from skipjoin.core.sampling import SamplingParams
+from skipjoin.proto import batches, frames
 from skipjoin.proto import engine_pb2 as pb
-from skipjoin.proto import frames, link
 
 N = st.integers(0, 2**62)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
@@ -113,7 +113,7 @@ def test_the_tables_hold_every_event_and_effect() -> None:
 
 @given(N, st.lists(st.one_of(*EVENTS.values()), max_size=4))
 def test_events_survive(incarnation: int, events: list[ev.Event]) -> None:
-    frame = frames.decode_from_door(link.encode_events(incarnation, events))
+    frame = frames.decode_from_door(batches.encode_events(incarnation, events))
     assert isinstance(frame, frames.Events)
     assert frame.incarnation == incarnation
     back = frame.events
@@ -126,7 +126,7 @@ def test_effects_survive(
     incarnation: int, stats: ef.TurnStats, tokens: ef.TokensEmitted | None, effects: tuple[ef.Effect, ...]
 ) -> None:
     turn = ef.TurnEffects(stats, tokens, effects)
-    frame = frames.decode_from_engine(link.encode_effects(incarnation, turn))
+    frame = frames.decode_from_engine(batches.encode_effects(incarnation, turn))
     assert isinstance(frame, frames.Effects)
     assert frame.incarnation == incarnation
     assert same(turn, frame.effects)

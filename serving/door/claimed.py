@@ -1,6 +1,6 @@
 """The jobs that this door owns and has not seen end.
 
-Owns `LiveJob` (its log in memory, its standing with the engine) and `LiveTable`, by job id and by
+Owns `ClaimedJob` (its log in memory, what the engine has of it) and `ClaimedJobs`, by job id and by
 the engine's handle. It neither stores nor schedules; journal, claims, streams and supervisor share
 it on one event loop.
 """
@@ -18,7 +18,7 @@ from ...core.pool import JobRecord
 
 
 @dataclass(slots=True, eq=False)
-class LiveJob:
+class ClaimedJob:
     """A claimed job.
 
     `tokens` is the log as far as it is durable; `received` counts what the engine has sent, so
@@ -40,7 +40,7 @@ class LiveJob:
     prompt_sent: bool = False
 
     @classmethod
-    def of(cls, record: JobRecord) -> LiveJob:
+    def of(cls, record: JobRecord) -> ClaimedJob:
         """A job as `claim` gave it."""
         tokens = array("i", record.generated.astype(np.int32).tobytes())
         return cls(record, tokens, len(tokens), record.crashes, cancel_asked=record.cancel_requested)
@@ -63,36 +63,36 @@ class LiveJob:
 
 
 @dataclass(slots=True)
-class LiveTable:
-    """All live jobs. Insertion order is claim order."""
+class ClaimedJobs:
+    """All claimed jobs. Insertion order is claim order."""
 
-    jobs: dict[JobId, LiveJob] = field(default_factory=dict)
-    by_handle: dict[int, LiveJob] = field(default_factory=dict)
+    jobs: dict[JobId, ClaimedJob] = field(default_factory=dict)
+    by_handle: dict[int, ClaimedJob] = field(default_factory=dict)
     next_handle: int = 1
 
-    def add(self, live: LiveJob) -> None:
+    def add(self, claimed: ClaimedJob) -> None:
         """A job was claimed."""
-        self.jobs[live.job_id] = live
+        self.jobs[claimed.job_id] = claimed
 
-    def assign(self, live: LiveJob) -> Handle:
+    def assign(self, claimed: ClaimedJob) -> Handle:
         """Give the job the next handle of this engine."""
         handle = Handle(self.next_handle)
         self.next_handle += 1
-        live.handle, live.started, live.progressed, live.prompt_sent = handle, False, False, False
-        live.received = len(live.tokens)
-        self.by_handle[handle] = live
+        claimed.handle, claimed.started, claimed.progressed, claimed.prompt_sent = handle, False, False, False
+        claimed.received = len(claimed.tokens)
+        self.by_handle[handle] = claimed
         return handle
 
     def forget_handles(self) -> None:
         """The engine is gone, and its numbers with it."""
         self.by_handle.clear()
         self.next_handle = 1
-        for live in self.jobs.values():
-            live.handle = None
+        for claimed in self.jobs.values():
+            claimed.handle = None
 
-    def remove(self, live: LiveJob) -> None:
+    def remove(self, claimed: ClaimedJob) -> None:
         """The job has ended, durably."""
-        self.jobs.pop(live.job_id, None)
-        if live.handle is not None:
-            self.by_handle.pop(live.handle, None)
-            live.handle = None
+        self.jobs.pop(claimed.job_id, None)
+        if claimed.handle is not None:
+            self.by_handle.pop(claimed.handle, None)
+            claimed.handle = None

@@ -14,7 +14,7 @@ from skipjoin.core.events import CancelRequested, Submitted
 from skipjoin.core.ids import Handle
 from skipjoin.core.sampling import SamplingParams
 from skipjoin.proto.frames import Effects, Events, Hello, Launched
-from skipjoin.serving.link import DoorEnd, EngineEnd, LinkClosed, link_pair
+from skipjoin.serving.ipc import DoorEnd, EngineEnd, IpcClosed, ipc_pair
 
 
 def _turn(seq: int, tokens: int = 3) -> TurnEffects:
@@ -49,7 +49,7 @@ def test_frames_arrive_whole_and_in_order_both_ways() -> None:
             end.send(Effects(1, _turn(seq, 500)))
         theirs.close()
 
-    ours, theirs = link_pair()
+    ours, theirs = ipc_pair()
     thread = threading.Thread(target=engine)
     thread.start()
     got = asyncio.run(door())
@@ -62,13 +62,13 @@ def test_frames_arrive_whole_and_in_order_both_ways() -> None:
 
 
 def test_the_engine_sees_the_door_go() -> None:
-    ours, theirs = link_pair()
+    ours, theirs = ipc_pair()
     end = EngineEnd(theirs)
     assert end.drain() == []
     ours.close()
-    with pytest.raises(LinkClosed):
+    with pytest.raises(IpcClosed):
         end.drain()
-    with pytest.raises(LinkClosed):
+    with pytest.raises(IpcClosed):
         end.send(Launched(1, frozenset()))
     theirs.close()
 
@@ -79,12 +79,12 @@ def test_the_door_reads_what_a_dead_engine_left_and_drops_the_cut_off_rest() -> 
         seqs = []
         while isinstance(frame := await end.receive(), Effects):
             seqs.append(frame.effects.stats.seq)
-        with pytest.raises(LinkClosed):
+        with pytest.raises(IpcClosed):
             await _send_often(end)
         end.close()
         return seqs
 
-    ours, theirs = link_pair()
+    ours, theirs = ipc_pair()
     engine = EngineEnd(theirs)
     engine.send(Effects(1, _turn(1)))
     engine.send(Effects(1, _turn(2)))
@@ -100,7 +100,7 @@ async def _send_often(end: DoorEnd) -> None:
 
 
 def test_a_wait_ends_at_news_or_at_its_bound() -> None:
-    ours, theirs = link_pair()
+    ours, theirs = ipc_pair()
     end = EngineEnd(theirs)
     end.wait(1_000_000)
     ours.sendall(b"x")

@@ -25,12 +25,12 @@ _READ_BYTES = 1 << 18
 _BUFFER_BYTES = 1 << 20
 
 
-class LinkClosed(Exception):
+class IpcClosed(Exception):
     """The other end is gone: not an error of a caller, the sign to stop."""
 
 
-def link_pair() -> tuple[socket.socket, socket.socket]:
-    """(door's end, engine's end) of a new link."""
+def ipc_pair() -> tuple[socket.socket, socket.socket]:
+    """(door's end, engine's end) of a new socket between door and engine."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
@@ -48,16 +48,16 @@ class EngineEnd:
         self._poll.register(end, select.POLLIN)
 
     def drain(self) -> list[FromDoor]:
-        """Every frame that is there now. Raises LinkClosed when the door has closed its end."""
+        """Every frame that is there now. Raises IpcClosed when the door has closed its end."""
         frames: list[FromDoor] = []
         # Asked first: a read of nothing is an exception, and most turns find nothing.
         while self._poll.poll(0):
             try:
                 data = self._socket.recv(_READ_BYTES)
             except OSError as error:
-                raise LinkClosed(str(error)) from None
+                raise IpcClosed(str(error)) from None
             if not data:
-                raise LinkClosed("The door closed the link.")
+                raise IpcClosed("The door closed its end.")
             frames += [decode_from_door(message) for message in self._reader.feed(data)]
             if len(data) < _READ_BYTES:
                 break
@@ -69,12 +69,12 @@ class EngineEnd:
 
     def send(self, frame: FromEngine) -> None:
         """Send; waits while the door does not read (that is how it pauses the engine). Raises
-        LinkClosed.
+        IpcClosed.
         """
         try:
             self._socket.sendall(framed(encode_from_engine(frame)))
         except OSError as error:
-            raise LinkClosed(str(error)) from None
+            raise IpcClosed(str(error)) from None
 
 
 class DoorEnd:
@@ -108,15 +108,15 @@ class DoorEnd:
         return decode_from_engine(self._ready.pop())
 
     async def send(self, frame: FromDoor) -> None:
-        """Send whole frames in call order; waits while the engine does not read. Raises LinkClosed."""
+        """Send whole frames in call order; waits while the engine does not read. Raises IpcClosed."""
         async with self._turn:
             if self._writer.is_closing():
-                raise LinkClosed("The link is closed.")
+                raise IpcClosed("The socket is closed.")
             try:
                 self._writer.write(framed(encode_from_door(frame)))
                 await self._writer.drain()
             except OSError as error:
-                raise LinkClosed(str(error)) from None
+                raise IpcClosed(str(error)) from None
 
     def close(self) -> None:
         """Close at once: the engine reads the end and exits."""
