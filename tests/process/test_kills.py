@@ -4,17 +4,14 @@ nobody stays behind.
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
-from ledger import Ledger
+from kill_rounds import kill_rounds, soak_rounds
 from process_server import Server, alive, spec
-from soak_client import Client
 
 from skipjoin.proto import job_pool_pb2 as pb
 
@@ -81,61 +78,27 @@ def test_health_says_when_there_is_no_engine(serve: Serve) -> None:
         assert next(watch).status == HealthCheckResponse.SERVING
 
 
-def _kill_rounds(
-    server: Server,
-    folder: Path,
-    rounds: int,
-    *,
-    clients: int = 4,
-    longest: int = 60,
-    seed: int = 1,
-    quiet_s: tuple[float, float] = (0.05, 0.8),
-) -> None:
-    """`rounds` kills of each kind at random moments under load, then peace; the ledger must agree."""
-    rng = random.Random(seed)
-    ledger = Ledger(folder / "ledger.jsonl")
-    crew = [Client(f"c{i}", lambda: server.port, ledger, longest=longest, seed=seed * 1000 + i) for i in range(clients)]
-    for client in crew:
-        client.start()
-    order = ["engine", "door"] * rounds
-    rng.shuffle(order)
-    for what in order:
-        time.sleep(rng.uniform(*quiet_s))
-        if what == "engine":
-            server.kill_engine()
-        else:
-            server.kill()
-            server.start()
-        assert [client.error for client in crew if client.error is not None] == []
-    for client in crew:
-        client.finish()
-    for client in crew:
-        client.join(120)
-        assert not client.is_alive(), f"{client.name} hangs"
-        assert client.error is None, client.error
-    with server.stub() as stub:
-        counts = ledger.check(stub)
-    ledger.close()
-    assert counts["acked"] == sum(client.jobs for client in crew) > 0
-    print(f"{len(order)} kills, {counts}, retries {sum(client.retries for client in crew)}")
+def _blows(server: Server, rounds: int) -> list[Callable[[], object]]:
+    """`rounds` deaths of each kind."""
+
+    def door() -> None:
+        server.kill()
+        server.start()
+
+    return [server.kill_engine, door] * rounds
 
 
 @pytest.mark.parametrize("ahead", ["off", "on"])
 def test_ten_kills_of_each_lose_nothing(serve: Serve, tmp_path: Path, ahead: str) -> None:
     server = serve("--simulated-scale", "0.5", "--kv-tokens", "512", "--max-batch", "4", "--run-ahead", ahead)
-    _kill_rounds(server, tmp_path, 10)
-
-
-def _soak_rounds(default: int) -> int:
-    """Kills of each kind; SKIPJOIN_SOAK_KILLS says how many in all."""
-    return int(os.environ.get("SKIPJOIN_SOAK_KILLS", str(default))) // 2
+    kill_rounds(server, tmp_path, _blows(server, 10))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_two_thousand_kills_lose_nothing(serve: Serve, tmp_path: Path) -> None:
     server = serve("--simulated-scale", "0.5", "--kv-tokens", "512", "--max-batch", "4", "--restart-backoff-s", "0.2")
-    _kill_rounds(server, tmp_path, _soak_rounds(2000), clients=8)
+    kill_rounds(server, tmp_path, _blows(server, soak_rounds(2000) // 2), clients=8)
 
 
 @pytest.mark.soak
@@ -146,4 +109,4 @@ def test_two_hundred_kills_with_a_real_model_lose_nothing(serve: Serve, tmp_path
     init_model(tmp_path / "model", "tiny", seed=1)
     flags = ["--model", str(tmp_path / "model"), "--device", "cpu", "--threads", "1", "--kv-tokens", "512"]
     server = serve(*flags, "--max-batch", "4", "--restart-backoff-s", "0.2", simulated=False)
-    _kill_rounds(server, tmp_path, _soak_rounds(200), clients=4, quiet_s=(0.5, 2.5))
+    kill_rounds(server, tmp_path, _blows(server, soak_rounds(200) // 2), clients=4, quiet_s=(0.5, 2.5))
