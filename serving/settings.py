@@ -138,17 +138,18 @@ class ModelSettings(BaseModel):
 class RankSettings(BaseModel):
     """Where the ranks of a model run, and how those of other machines get to the first."""
 
-    ranks: Literal["local", "env"] = Field(
+    ranks: Literal["local", "ray", "env"] = Field(
         "local",
         description="Who starts the other ranks of a model: local, the engine on this machine;"
-        " env, somebody on any machine, with torchrun's variables",
+        " ray, a Ray cluster that has room; env, somebody on any machine, with torchrun's variables",
     )
     ranks_listen: str | None = Field(
         None,
-        description="HOST:PORT at which rank 0 hears ranks of other machines; default: MASTER_ADDR and MASTER_PORT",
+        description="HOST:PORT at which rank 0 hears ranks of other machines; default: MASTER_ADDR and MASTER_PORT,"
+        " a free port of loopback with Ray",
     )
     ranks_secret: Path | None = Field(
-        None, description="File of the secret that all ranks share; needed for ranks that the engine does not start"
+        None, description="File of the secret that all ranks share; needed for --ranks env"
     )
     ranks_wait_s: float = Field(
         60.0, gt=0, le=86_400, description="An engine whose ranks are not all there by then is given up"

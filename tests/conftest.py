@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,11 @@ def _has_onednn_bf16() -> bool:
     return can_pack(torch.bfloat16)
 
 
-MACHINE: dict[str, Callable[[], bool]] = {"a C compiler": _has_compiler, "bf16 products of oneDNN": _has_onednn_bf16}
+MACHINE: dict[str, Callable[[], bool]] = {
+    "a C compiler": _has_compiler,
+    "bf16 products of oneDNN": _has_onednn_bf16,
+    "Ray": lambda: find_spec("ray") is not None,
+}
 """What `@pytest.mark.needs(NAME)` may ask for. A test that does not find it is skipped with the
 name, and counted.
 """

@@ -3,7 +3,7 @@ engine's end.
 
 Owns the connection until a process of the rank has it, and that process: it is killed when rank 0
 is gone and it does not end by itself, for it may be stopped, or hang in a collective. It computes
-nothing. `skipjoin rank` runs it.
+nothing. `skipjoin rank` runs it, and a task of Ray.
 """
 
 from __future__ import annotations
@@ -48,12 +48,16 @@ class Joining:
         for `wait_s`, Denied when it is not wanted.
         """
         while True:
-            end = self._found()
+            code = self.once()
+            log.info("the process of rank %d ended with code %d", self.berth.rank, code)
+
+    def once(self) -> int:
+        """Be this rank for one engine; the exit code of its process. Raises Unavailable, Denied."""
+        with self._found() as end:
             log.info("rank %d is with rank 0 at %s:%d", self.berth.rank, *self.address)
-            with end:
-                process = start_rank(end.fileno(), self.berth, self.model)
-                _outlived(end, process)
-            log.info("the process of rank %d ended with code %d", self.berth.rank, process.returncode)
+            process = start_rank(end.fileno(), self.berth, self.model)
+            _outlived(end, process)
+        return int(process.returncode)
 
     def _found(self) -> socket.socket:
         """A connection to a rank 0 that both have proven themselves over."""

@@ -146,6 +146,10 @@ def _source(settings: ServeSettings, ranks: int, steps: Steps) -> tuple[Source, 
     """The ranks, and rank 0's own berth."""
     if settings.ranks == "local":
         return LocalRanks(ranks), local_berth(0, ranks)
+    if settings.ranks == "ray":
+        from .ray_ranks import RayRanks
+
+        return RayRanks(settings, ranks, steps), Berth(0, ranks)
     berth = berth_of(os.environ)
     if (berth.rank, berth.world) != (0, ranks):
         raise InvalidSettings(

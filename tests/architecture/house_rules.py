@@ -87,6 +87,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "transformers": ("bench.peers",),
     "ctranslate2": ("bench.peers",),
     "vllm": ("bench.peers",),
+    "ray": ("serving.worker.ray_ranks",),
 }
 """Third party -> where it may be imported: a component or module with all below it, or `*.NAME` for
 modules of that name anywhere.
