@@ -49,6 +49,7 @@ from .sampling.sampler import SampledTokens, Sampler, memory_here
 from .upload import upload_for
 
 _WARM_ROWS = 128
+_NO_MEMORY = "can't allocate memory"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,6 +177,8 @@ class TorchExecutor:
         except torch.OutOfMemoryError as full:
             raise MemoryError("The device has no memory left for an iteration.") from full
         except (RuntimeError, IndexError) as error:
+            if _NO_MEMORY in str(error):  # torch has no class of its own for it on a CPU
+                raise MemoryError("The machine has no memory left for an iteration.") from error
             raise ExecutorLost("The device failed while it computed an iteration.") from error
         self._launched.append(_Launched(plan, started_ns, self._clock.now_ns(), batch.jobs, sampled, ready))
 

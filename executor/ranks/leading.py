@@ -25,6 +25,7 @@ from .channel import Channel, ChannelClosed
 
 _LAST_WORDS_NS = 500_000_000
 """How long a rank's last words are waited for."""
+OUT_OF_MEMORY = "It ran out of memory; give the ranks less with --kv-tokens, --host-kv-tokens or --max-batch."
 
 
 class LeadingExecutor:
@@ -43,6 +44,7 @@ class LeadingExecutor:
         self.sent_ns = 0  # spent on sending plans since the start
         self._writer = PlanWriter()
         self.reports: dict[int, pb.RankReport] = {}
+        self._echoes: set[int] = set()  # ranks that were lost because another one was
         self._landings = Landings(1 + len(channels))
         self._computes: deque[bool] = deque()
         self._poll = select.poll()
@@ -68,6 +70,8 @@ class LeadingExecutor:
         self._computes.append(plan.computes)
         try:
             self._own.submit(plan)
+        except MemoryError as full:
+            raise ExecutorLost(f"Rank 0 ended: {OUT_OF_MEMORY}") from full
         except ExecutorLost as error:
             raise self._blamed(error) from error
 
@@ -94,15 +98,20 @@ class LeadingExecutor:
         self._ended()
 
     def _blamed(self, error: ExecutorLost) -> ExecutorLost:
-        """A collective fails on all ranks when it fails on one: that one's own words, if it has any
-        left, else the error.
+        """A collective fails on all ranks when it fails on one: what became of that one, as far as
+        the ranks' last words say it, else the error.
         """
-        try:
-            while self._hear(_LAST_WORDS_NS):
-                pass
-        except ExecutorLost as own_words:
-            return own_words
-        return error
+        ends: dict[int, ExecutorLost] = {}
+        for number, channel in enumerate(self._channels, 1):
+            try:
+                while (data := channel.receive(_LAST_WORDS_NS)) is not None:
+                    self._landings.add(self._landed(data, number))
+            except ChannelClosed:
+                ends[number] = _gone(number)
+            except ExecutorLost as said:
+                ends[number] = said
+        first = [*(set(ends) - self._echoes), *ends]
+        return ends[first[0]] if first else error
 
     def _hear(self, timeout_ns: int | None) -> bool:
         """Take in what other ranks say, waiting for a word at most so long; whether there was one.
@@ -124,6 +133,8 @@ class LeadingExecutor:
         frame = pb.RankFrame.FromString(data)
         match frame.WhichOneof("body"):
             case "failed":
+                if frame.failed.code == ExecutorLost.code:
+                    self._echoes.add(number)
                 raise ExecutorLost(f"Rank {number} ended: {frame.failed.message}")
             case "report":
                 self.reports[number] = frame.report

@@ -19,6 +19,7 @@ from ...core.errors import ExecutorLost, InternalError, SkipjoinError
 from ...executor.capacity import memory_now
 from ...executor.ranks.channel import Channel, ChannelClosed
 from ...executor.ranks.following import follow
+from ...executor.ranks.leading import OUT_OF_MEMORY
 from ...executor.ranks.meeting import Meeting
 from ...kvstore.device.pool import PoolShape
 from ...proto import ranks_pb2 as pb
@@ -51,9 +52,7 @@ def main(argv: list[str]) -> int:
     except MemoryError:
         return _failed(
             channel,
-            InternalError(
-                "It ran out of memory; give the ranks less with --kv-tokens, --host-kv-tokens or --max-batch."
-            ),
+            InternalError(OUT_OF_MEMORY),
         )
     return 0
 
