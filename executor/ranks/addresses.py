@@ -34,6 +34,13 @@ def prompt(end: socket.socket) -> None:
     """Send small frames at once, and notice within 20 s that the other machine is gone."""
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", _QUIET_S), ("TCP_KEEPINTVL", _QUIET_S), ("TCP_KEEPCNT", _PROBES)):
+    limits = {
+        "TCP_KEEPIDLE": _QUIET_S,
+        "TCP_KEEPINTVL": _QUIET_S,
+        "TCP_KEEPCNT": _PROBES,
+        # Nothing is probed while something sent waits to be acknowledged: without this, a quarter of an hour.
+        "TCP_USER_TIMEOUT": 1000 * _QUIET_S * (1 + _PROBES),
+    }
+    for option, value in limits.items():
         if hasattr(socket, option):
             end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -33,6 +33,8 @@ class Channel:
         self._frames: list[bytes] = []
         self._poll = select.poll()
         self._poll.register(end, select.POLLIN)
+        self._room = select.poll()
+        self._room.register(end, select.POLLOUT)
 
     def fileno(self) -> int:
         """The socket's number, for whoever waits for several."""
@@ -44,6 +46,15 @@ class Channel:
             self._socket.sendall(framed(message))
         except OSError as error:
             raise ChannelClosed(str(error)) from None
+
+    def offer(self, message: bytes) -> bool:
+        """Send one short frame if there is room for it now; whether there was. Raises
+        ChannelClosed.
+        """
+        if not self._room.poll(0):
+            return False
+        self.send(message)
+        return True
 
     def receive(self, timeout_ns: int | None) -> bytes | None:
         """The next frame, waiting at most `timeout_ns` (None: for ever); None on time-out. Raises

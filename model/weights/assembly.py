@@ -96,6 +96,7 @@ class Assembler:
 
     def assemble(self) -> DecoderParts:
         """All parts, on the device."""
+        self._refuse_more_ranks_than_shares()
         parts, embedding, ends = self.config.parts, None, None
         if self.stage.has_ends:
             self._table, self._head = self._embedding_and_head()
@@ -118,12 +119,23 @@ class Assembler:
         try:
             return divided(whole, self._collectives.rank, self._collectives.ranks)
         except ValueError:
-            raise InvalidModel(
-                f"The heads or columns of this model, {whole}, cannot be divided among {self._collectives.ranks} "
-                "ranks.",
-                field="tensor_parallel",
-                limit=f"a number that divides {whole}",
-            ) from None
+            raise self._not_divided(whole, self._collectives.ranks) from None
+
+    def _refuse_more_ranks_than_shares(self) -> None:
+        """Key-value heads may be held by several ranks. Of query heads or columns that are, a sum
+        over all ranks would count each several times.
+        """
+        ranks = 1 if self._collectives is None else self._collectives.ranks
+        for whole in (self.config.heads, self.config.intermediate):
+            if 1 < whole < ranks:
+                raise self._not_divided(whole, ranks)
+
+    def _not_divided(self, whole: int, ranks: int) -> InvalidModel:
+        return InvalidModel(
+            f"The heads or columns of this model, {whole}, cannot be divided among {ranks} ranks.",
+            field="tensor_parallel",
+            limit=f"a number that divides {whole}",
+        )
 
     def joining(self, share: Share) -> Joining:
         """How the shares of all ranks come together to whole rows."""

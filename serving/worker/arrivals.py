@@ -19,7 +19,7 @@ from ...core.errors import ExecutorLost, InvalidSettings, InvariantViolation
 from ...executor.ranks.addresses import listening
 from ...executor.ranks.channel import Channel, ChannelClosed
 from ...executor.ranks.meeting import Meeting, meeting_at
-from ...executor.ranks.secret import LARGEST_UNPROVEN_BYTES, NONCE_BYTES, Secret, new_nonce, proven
+from ...executor.ranks.secret import ANOTHER_SECRET, LARGEST_UNPROVEN_BYTES, NONCE_BYTES, Secret, new_nonce, proven
 from ...proto import ranks_pb2 as pb
 from .rank_part import Steps
 
@@ -79,6 +79,7 @@ class Arrivals:
             if self._clock.now_ns() >= until_ns:
                 raise ExecutorLost(self._said_of_missing(patience_s), field="ranks_wait_s", limit=f"{patience_s:g} s")
             self._look()
+            self._forget_gone()
             steps.beat()
         self._listening.close()
         for newcomer in list(self._newcomers.values()):
@@ -116,6 +117,18 @@ class Arrivals:
             if now_ns >= newcomer.until_ns:
                 self._send_away(newcomer)
 
+    def _forget_gone(self) -> None:
+        """A rank that ended while others are waited for may come again."""
+        poll = select.poll()
+        for channel in self._arrived.values():
+            poll.register(channel.fileno(), select.POLLRDHUP)
+        gone = {end for end, _ in poll.poll(0)}
+        for rank, channel in list(self._arrived.items()):
+            if channel.fileno() in gone:
+                log.warning("rank %d is gone again", rank)
+                channel.close()
+                del self._arrived[rank]
+
     def _greet(self) -> None:
         with suppress(OSError):
             end, peer = self._listening.accept()
@@ -144,6 +157,7 @@ class Arrivals:
         if len(shown.nonce) != NONCE_BYTES or not proven(shown.proof, self._secret.of_rank(*asked)):
             self._strangers += 1
             log.warning("somebody at %s has another ranks_secret and is sent away", newcomer.peer)
+            self._say(newcomer, pb.LeaderFrame(refused=pb.RankRefused(message=ANOTHER_SECRET)))
             self._send_away(newcomer)
             return
         refused = self._refusal(shown)

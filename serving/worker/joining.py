@@ -15,10 +15,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from ...core.clock import MonotonicClock, sleep_s
-from ...core.errors import Denied, ExecutorLost, Unavailable
+from ...core.errors import Denied, ExecutorLost, InvariantViolation, Unavailable
 from ...executor.ranks.channel import Channel, ChannelClosed
-from ...executor.ranks.secret import LARGEST_UNPROVEN_BYTES, NONCE_BYTES, Secret, new_nonce, proven
+from ...executor.ranks.secret import ANOTHER_SECRET, LARGEST_UNPROVEN_BYTES, NONCE_BYTES, Secret, new_nonce, proven
 from ...proto import ranks_pb2 as pb
 from .berth import Berth
 from .local_ranks import end_rank, start_rank
@@ -91,31 +93,34 @@ def proven_to(end: socket.socket, berth: Berth, secret: Secret) -> socket.socket
     try:
         challenge = _heard(channel).challenge.nonce
         if len(challenge) != NONCE_BYTES:
-            raise Denied("What listens there is no rank 0 of skipjoin.", field="ranks_listen")
+            raise _stranger()
         asked = challenge, nonce, berth.rank, berth.world
         shown = pb.RankProof(rank=berth.rank, world=berth.world, nonce=nonce, proof=secret.of_rank(*asked))
         channel.send(pb.RankFrame(proof=shown).SerializeToString())
-    except ChannelClosed:
-        raise ExecutorLost("rank 0 closed the connection.") from None
-    try:
         answer = _heard(channel)
-    except ChannelClosed:
-        raise Denied(
-            "Rank 0 sent this rank away: its ranks_secret is another one. Give all ranks the same file.",
-            field="ranks_secret",
-        ) from None
+    except ChannelClosed:  # an engine may end at any time, and the next one wants this rank
+        raise ExecutorLost("rank 0 closed the connection.") from None
     if answer.WhichOneof("body") == "refused":
-        raise Denied(f"Rank 0 does not want this rank: {answer.refused.message}.", field="WORLD_SIZE")
+        said = answer.refused.message
+        field = "ranks_secret" if said == ANOTHER_SECRET else "WORLD_SIZE"
+        raise Denied(f"Rank 0 does not want this rank: {said}.", field=field)
     if not proven(answer.admitted.proof, secret.of_leader(*asked)):
         raise Denied("What listens there does not have the ranks' secret.", field="ranks_secret")
     return channel.let_go()
 
 
 def _heard(channel: Channel) -> pb.LeaderFrame:
-    data = channel.receive(PROOF_NS)
-    if data is None:
-        raise ExecutorLost("rank 0 says nothing.")
-    return pb.LeaderFrame.FromString(data)
+    try:
+        data = channel.receive(PROOF_NS)
+        if data is None:
+            raise ExecutorLost("rank 0 says nothing.")
+        return pb.LeaderFrame.FromString(data)
+    except (InvariantViolation, DecodeError):
+        raise _stranger() from None
+
+
+def _stranger() -> Denied:
+    return Denied("What listens there is no rank 0 of skipjoin.", field="ranks_listen")
 
 
 def _outlived(end: socket.socket, process: subprocess.Popen[bytes]) -> None:

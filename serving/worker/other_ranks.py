@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from ... import __version__
@@ -105,6 +106,16 @@ class OtherRanks:
         """Wait until all can take plans. Raises what ended a rank."""
         for row in self.rows:
             row.page_bytes = self._hear(row.rank, "started", steps).started.page_bytes
+
+    def last_words(self) -> SkipjoinError | None:
+        """What ended a rank, as it said itself, where that was not that another one was lost."""
+        for rank, channel in enumerate(self.channels, 1):
+            with suppress(ChannelClosed):
+                while (data := channel.receive(0)) is not None:
+                    frame = pb.RankFrame.FromString(data)
+                    if frame.WhichOneof("body") == "failed" and frame.failed.code != ExecutorLost.code:
+                        return _error_of(rank, frame.failed)
+        return None
 
     def close(self) -> None:
         """End them; idempotent."""

@@ -112,7 +112,9 @@ class _Progress:
         now_ns = self._clock.now_ns()
         if not self.over and now_ns - self._sent_ns >= _EVERY_NS:
             self._sent_ns = now_ns
-            _send(self._channel, step=pb.RankStep(step="goes on"))
+            # Rank 0 does not read while it starts itself: waiting for it in front of a collective
+            # that it waits in would be for ever.
+            self._channel.offer(pb.RankFrame(step=pb.RankStep(step="goes on")).SerializeToString())
 
 
 def _send(channel: Channel, **body: object) -> None:

@@ -11,6 +11,7 @@ import logging
 from dataclasses import replace
 
 from ...core.clock import Clock
+from ...core.errors import ExecutorLost
 from ...core.executor import Executor, ExecutorFacts
 from ...executor.capacity import memory_now
 from ...executor.provenance import computing_code
@@ -38,9 +39,13 @@ def torch_computing(settings: ServeSettings, incarnation: int, clock: Clock, pul
     others = OtherRanks(settings, settings.world, incarnation, pulse) if settings.world > 1 else None
     try:
         return _computing(settings, incarnation, clock, pulse, others)
-    except BaseException:
-        if others is not None:
-            others.close()
+    except BaseException as error:
+        if others is None:
+            raise
+        said = others.last_words() if isinstance(error, ExecutorLost) else None
+        others.close()
+        if said is not None:  # rank 0 noticed no more than that another one was lost
+            raise said from error
         raise
 
 

@@ -126,6 +126,56 @@ def test_a_rank_comes_once(arrivals: Arrivals) -> None:
     end.close()
 
 
+def test_a_rank_that_ended_while_others_are_waited_for_comes_again(arrivals: Arrivals) -> None:
+    waiting = threading.Thread(target=arrivals.wait, args=(PATIENCE_S, Quiet()))
+    waiting.start()
+    ended = _rank(arrivals, Berth(1, 3))()
+    assert isinstance(ended, socket.socket)
+    ended.close()
+    until = threading.Event()
+    for _ in range(100):
+        if not arrivals.channels:
+            break
+        until.wait(0.1)
+    ends = [_rank(arrivals, Berth(rank, 3))() for rank in (1, 2)]
+    waiting.join(PATIENCE_S)
+    for channel, end in zip(arrivals.channels, ends, strict=True):
+        assert isinstance(end, socket.socket)
+        Channel(end).send(b"here")
+        assert channel.receive(10**10) == b"here"
+        end.close()
+
+
+def test_a_rank_comes_again_to_a_rank_0_that_ends_while_it_proves_itself() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def end_early() -> None:
+            end, _ = listening.accept()
+            channel = Channel(end)
+            channel.send(pb.LeaderFrame(challenge=pb.RankChallenge(nonce=new_nonce())).SerializeToString())
+            channel.receive(10**10)
+            channel.close()
+
+        thread = threading.Thread(target=end_early)
+        thread.start()
+        with (
+            socket.create_connection(listening.getsockname()[:2], 10) as end,
+            pytest.raises(ExecutorLost, match="closed the connection"),
+        ):
+            proven_to(end, Berth(1, 2), SECRET)
+        thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-x\r\n", (3).to_bytes(4, "little") + b"\xff\xff\xff"])
+def test_another_service_at_rank_0s_port_is_named(greeting: bytes) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(greeting)
+        with pytest.raises(Denied, match="no rank 0") as denied:
+            proven_to(here, Berth(1, 2), SECRET)
+    assert denied.value.field == "ranks_listen"
+
+
 def test_strangers_who_say_nothing_or_too_much_hold_nobody_up(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:

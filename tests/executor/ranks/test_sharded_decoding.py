@@ -46,3 +46,10 @@ def test_heads_that_cannot_be_divided_are_refused(attention):
     with pytest.raises(InvalidModel, match="cannot be divided among 3") as refused:
         load_model(attention, "cpu", "float64", collectives=ThreadGroup(Meeting(3), 0))
     assert refused.value.field == "tensor_parallel"
+
+
+def test_more_ranks_than_heads_are_refused(attention):
+    """Two of them would hold the same head, and a sum over all would count it twice."""
+    heads = load_model(attention, "cpu", "float64").config.heads
+    with pytest.raises(InvalidModel, match=f"{heads}, cannot be divided among {2 * heads}"):
+        load_model(attention, "cpu", "float64", collectives=ThreadGroup(Meeting(2 * heads), 0))
