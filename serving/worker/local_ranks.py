@@ -7,6 +7,7 @@ a file in a folder of their user. It says nothing to them; `other_ranks` does.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ...core.clock import unix_ns
 from ...core.errors import ExecutorLost
 from ...executor.ranks.channel import Channel, channel_pair
 from ...executor.ranks.meeting import meeting_in
@@ -21,6 +23,9 @@ from .berth import Berth, local_berth
 
 RANK_MODULE = f"{__package__}.rank_process"
 _ENDS_ITSELF_S = 2.0
+_FOLDER = "skipjoin-ranks-"
+_YOUNG_NS = 120_000_000_000
+"""A folder as young as this may be one that its engine has not locked yet."""
 
 
 class LocalRanks:
@@ -28,7 +33,9 @@ class LocalRanks:
 
     def __init__(self, world: int) -> None:
         """Start them. Raises ExecutorLost when a process cannot be had."""
-        self._folder = Path(tempfile.mkdtemp(prefix="skipjoin-ranks-"))  # no other user may open it
+        remove_leftovers(Path(tempfile.gettempdir()))
+        self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER))  # no other user may open it
+        self._lock = _locked(self._folder)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.meeting = meeting_in(str(self._folder / "meeting"))
         self.channels: list[Channel] = []
@@ -50,6 +57,35 @@ class LocalRanks:
             end_rank(process, _ENDS_ITSELF_S)
         self._processes.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove the folders of engines that were killed: they are old, and nobody holds their lock."""
+    for folder in parent.glob(f"{_FOLDER}*"):
+        with contextlib.suppress(OSError):
+            found = folder.lstat()
+            if found.st_uid != os.getuid() or unix_ns() - found.st_mtime_ns < _YOUNG_NS:
+                continue
+            lock = _locked(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """The folder, held until this descriptor is closed or the process ends; None where somebody
+    holds it. Raises OSError.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def start_rank(descriptor: int, berth: Berth, model: Path | None = None) -> subprocess.Popen[bytes]:
