@@ -16,7 +16,7 @@ from ...core.errors import InvalidSettings
 NONCE_BYTES = 32
 LARGEST_UNPROVEN_BYTES = 512
 """Of a frame from somebody who has proven nothing."""
-ANOTHER_SECRET = "its ranks_secret is another one; give all ranks the same file"
+ANOTHER_SECRET = "its ranks_secret is another one. Give all ranks the same file"
 """Rank 0's word to a rank without the secret: one that hears nothing comes again."""
 SHORTEST_BYTES = 16
 _LARGEST_FILE_BYTES = 4096
