@@ -34,11 +34,13 @@ def load_model(
     progress: Callable[[int, int], None] = lambda done, total: None,
     collectives: Collectives | None = None,
     ring: Ring | None = None,
+    sharing: int = 1,
 ) -> LoadedModel:
     """Load a Hugging Face folder of a known architecture. `progress` hears how many bytes of how
     many are read, in the precision served. `collectives`: of the ranks that share the model's
     layers, of which this one reads its part; `ring`: of the stages between which the layers are
-    divided. The config of what is loaded is that of the part.
+    divided. The config of what is loaded is that of the part. `sharing`: so many ranks load their
+    parts into this machine's memory.
 
     Raises InvalidModel for a folder that cannot or must not be loaded or is too large for the
     memory that is free, InvalidInput for an unknown device or precision.
@@ -60,7 +62,8 @@ def load_model(
     total = numbers = assembler.numbers
     if config.tied_embeddings and assembler.stage.has_ends and form_for(device, dtype) != "plain":
         numbers += config.vocab_size * config.embedding_width  # the head is laid out anew, the embedding is not
-    refuse_too_large(numbers * dtype.itemsize, device, dtype)
+    together = sharing if device.type == "cpu" else 1  # each GPU has its own memory
+    refuse_too_large(numbers * dtype.itemsize * together, device, dtype)
     try:
         parts = assembler.assemble()
     except torch.OutOfMemoryError as full:

@@ -115,6 +115,7 @@ def load_part(settings: ServeSettings, place: Place, steps: Steps) -> RankPart:
         advanced,
         collectives=group if settings.tensor_parallel > 1 else None,
         ring=group if settings.pipeline_parallel > 1 else None,
+        sharing=berth.local_world,
     )
     steps.step("making room for KV")
     room = pool_shape(

@@ -9,7 +9,8 @@ import torch
 
 from skipjoin.core.errors import ExecutorLost
 from skipjoin.executor.ranks.grid import Seat
-from skipjoin.executor.ranks.group import join_local
+from skipjoin.executor.ranks.group import join
+from skipjoin.executor.ranks.meeting import meeting_in
 
 CPU = torch.device("cpu")
 ABREAST, STAGES = 2, 3
@@ -22,7 +23,7 @@ def groups(tmp_path_factory):
     meeting = tmp_path_factory.mktemp("ranks") / "meeting"
     seats = [Seat(rank, ABREAST, STAGES) for rank in range(RANKS)]
     with ThreadPoolExecutor(RANKS) as threads:
-        return list(threads.map(lambda seat: join_local(meeting, seat, CPU, 30.0), seats))
+        return list(threads.map(lambda seat: join(meeting_in(str(meeting)), seat, CPU, 30.0), seats))
 
 
 def on_all(groups, work):
@@ -61,4 +62,4 @@ def test_rows_go_round_the_stages_each_place_by_itself(groups):
 
 def test_a_rank_that_never_comes_is_not_waited_for_for_ever(tmp_path):
     with pytest.raises(ExecutorLost, match=r"Rank 1 of 4 did not meet the others within 0\.2 s"):
-        join_local(tmp_path / "meeting", Seat(1, 2, 2), CPU, 0.2)
+        join(meeting_in(str(tmp_path / "meeting")), Seat(1, 2, 2), CPU, 0.2)

@@ -10,6 +10,7 @@ from tokens_of_ranks import SHAPE, close, one_rank, run
 from transformers_models import VOCABULARY
 
 from skipjoin.core.errors import InvalidModel
+from skipjoin.model.weights import memory
 from skipjoin.model.weights.loading import load_model
 
 
@@ -53,3 +54,12 @@ def test_more_ranks_than_heads_are_refused(attention):
     heads = load_model(attention, "cpu", "float64").config.heads
     with pytest.raises(InvalidModel, match=f"{heads}, cannot be divided among {2 * heads}"):
         load_model(attention, "cpu", "float64", collectives=ThreadGroup(Meeting(2 * heads), 0))
+
+
+def test_parts_that_fit_only_one_by_one_are_refused_together(attention, monkeypatch):
+    part_bytes = 8 * sum(tensor.numel() for tensor in load_file(attention / "model.safetensors").values()) // 2
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * part_bytes // 2)
+    group = ThreadGroup(Meeting(2), 0)
+    load_model(attention, "cpu", "float64", collectives=group)
+    with pytest.raises(InvalidModel, match="The weights need"):
+        load_model(attention, "cpu", "float64", collectives=group, sharing=2)
