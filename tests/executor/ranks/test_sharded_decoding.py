@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ranks_in_threads import Meeting, ThreadGroup, ranks_in_threads
+from safetensors.torch import load_file
 from tokens_of_ranks import SHAPE, close, one_rank, run
 from transformers_models import VOCABULARY
 
